@@ -1,0 +1,5 @@
+"""mam: multimodal attention merging (Sundar et al., arXiv 2312.14378), measured with baselines, controls and intervals."""
+
+from importlib.metadata import version
+
+__version__ = version("mam")

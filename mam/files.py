@@ -1,0 +1,128 @@
+"""Files that are whole or not there: atomic writes, content hashes, locks, and where bundled assets lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from mam.errors import DataError, MamError
+
+ASSETS = Path(__file__).parent / "assets"
+ASSET_SCHEME = "asset:"
+
+
+def local_path(name: str) -> Path:
+    """The path that a configuration means: ``asset:NAME`` is bundled with mam, ``~`` is the home folder."""
+    if name.startswith(ASSET_SCHEME):
+        return ASSETS / name.removeprefix(ASSET_SCHEME)
+    return Path(name).expanduser()
+
+
+def inside(root: Path, name: str, place: str) -> Path:
+    """``root/name``, refused (DataError) where it leaves ``root``; ``place`` says in which file the name stands."""
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{place}: {name!r} points outside {root}. Give paths inside the data folder.")
+    return path
+
+
+@contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary neighbour of ``path`` for writing and rename it at the end; on any error nothing is left.
+
+    Raises MamError when the file cannot be written (disk full, read-only).
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
+        temporary.replace(path)
+    except OSError as error:
+        raise MamError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    with atomic(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    with atomic(path) as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read one JSON object a line; MamError names the line that is broken."""
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                rows.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise MamError(f"{path}, line {number}: not a JSON object ({error}).") from error
+    return rows
+
+
+_digests: dict[tuple[str, int, int], str] = {}
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file's content; read once a process as long as size and modification time stay."""
+    status = path.stat()
+    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    if key not in _digests:
+        with path.open("rb") as file:
+            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _digests[key]
+
+
+def sha256_json(value: object) -> str:
+    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def sha256_of(parts: Mapping[str, str]) -> str:
+    """One hash for several named hashes; a single one stands for itself."""
+    return next(iter(parts.values())) if len(parts) == 1 else sha256_json(dict(parts))
+
+
+@contextmanager
+def locked(path: Path, seconds: float = 3600) -> Iterator[None]:
+    """Hold an exclusive lock file beside ``path``; jobs on one file system take turns."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=seconds):
+            yield
+    except Timeout as error:
+        raise MamError(f"Waited {seconds:.0f} s for {path}.lock. If no other mam run is alive, delete it.") from error
+    except PermissionError as error:
+        raise MamError(f"Cannot write to the cache folder {path.parent}: set cache_dir=FOLDER or MAM_CACHE.") from error
+
+
+def cache_folder(configured: str | None) -> Path:
+    """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "mam"
+    return Path(configured or os.environ.get("MAM_CACHE") or default).expanduser()
