@@ -1,0 +1,1 @@
+"""Scoring: lists in, numbers out. Knows nothing of models, files or configurations."""

@@ -1,0 +1,30 @@
+"""Word error rate as an ``evaluate.Metric`` that needs no network: ``evaluate.load("wer")`` fetches code from the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import datasets
+import evaluate
+
+from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import error_counts, rates
+
+
+class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
+    """WER, CER and their counts: ``WordErrorRate().compute(predictions=[...], references=[...], normalizer="none")``."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Word error rate with counts, aligned by jiwer.",
+            citation="",
+            inputs_description="predictions and references: lists of strings; normalizer: a name known to mam",
+            features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
+        )
+
+    def _compute(
+        self, predictions: Sequence[str], references: Sequence[str], normalizer: str = "none"
+    ) -> dict[str, float | int]:
+        normalise = NORMALIZERS[normalizer]
+        spoken, heard = [normalise(r) for r in references], [normalise(p) for p in predictions]
+        return rates(error_counts(spoken, heard, "word"), error_counts(spoken, heard, "character")).as_dict()

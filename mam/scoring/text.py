@@ -1,0 +1,60 @@
+"""Normalizers: what is done to reference and hypothesis alike before words are counted. Raw text is what is stored."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+Normalizer = Callable[[str], str]
+NORMALIZERS: dict[str, Normalizer] = {}
+
+# Letters that Unicode does not decompose into a base letter and an accent.
+_FOLD = str.maketrans({"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "ł": "l", "Ł": "L"})
+_APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'"})
+_GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_NUMBER = re.compile(r"(?P<whole>\d+)(?:\.(?P<decimals>\d+)|(?P<ordinal>st|nd|rd|th)\b|(?P<plural>s)\b)?", re.IGNORECASE)
+
+
+def normalizer(function: Normalizer) -> Normalizer:
+    """Register ``function`` under its own name."""
+    NORMALIZERS[function.__name__] = function
+    return function
+
+
+@normalizer
+def none(text: str) -> str:
+    """The text as it is; words are what white space separates."""
+    return text
+
+
+@normalizer
+def hubert_english(text: str) -> str:
+    """Upper case A-Z and apostrophe, as CTC models trained on LibriSpeech write.
+
+    Accents are folded ("Müller" is MULLER), digits spelled out (1862 is EIGHTEEN SIXTY TWO, 3.5 THREE POINT FIVE,
+    21st TWENTY FIRST, 90s NINETIES), hyphens split words, all else separates words too. An apostrophe stays inside a word only.
+    """
+    text = text.translate(_APOSTROPHES).translate(_FOLD)
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = _NUMBER.sub(lambda match: f" {_spell_out(match)} ", _GROUPED.sub("", text))
+    text = re.sub(r"[^A-Z']+", " ", text.upper())
+    return " ".join(re.sub(r"(?<![A-Z])'+|'+(?![A-Z])", " ", text).split())
+
+
+def _spell_out(match: re.Match[str]) -> str:
+    """English words for one number: years as they are read, longer strings of digits one by one."""
+    from num2words import num2words
+
+    whole = match["whole"]
+    if match["ordinal"]:
+        return str(num2words(int(whole), to="ordinal"))
+    if match["decimals"]:
+        return f"{num2words(int(whole))} point {' '.join(num2words(int(digit)) for digit in match['decimals'])}"
+    if len(whole) > 12 or (len(whole) > 1 and whole.startswith("0")):  # a code, not a quantity
+        return " ".join(num2words(int(digit)) for digit in whole)
+    is_year = len(whole) == 4 and (1100 <= int(whole) <= 1999 or 2010 <= int(whole) <= 2099)
+    words = str(num2words(int(whole), to="year" if is_year else "cardinal"))
+    if match["plural"]:
+        return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
+    return words
