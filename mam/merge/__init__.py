@@ -1,0 +1,1 @@
+"""Merging: selection, pairing and schedules decide, methods and controls compute, apply writes into the model."""

@@ -1,0 +1,129 @@
+"""Writes merged Q, K and V into a model, in place, always from the pristine fp32 tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mam.errors import MergeError
+from mam.merge.controls import CONTROLS
+from mam.merge.methods import METHODS
+from mam.merge.plan import MergePlan
+from mam.models.attention import AttentionBlock
+
+ReadSource = Callable[[int, str], tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge wrote: numbers of tensors and parameters, and notes on what was left out."""
+
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...]
+
+
+class Merger:
+    """Merges one source into one target, again and again at other λ, without drift.
+
+    Keeps a copy of the target's Q, K and V as they were when it was made (fp32, on the CPU); source tensors are read
+    when they are first needed and kept.
+    """
+
+    def __init__(self, blocks: Sequence[AttentionBlock], read_source: ReadSource) -> None:
+        """Args: ``blocks`` of the target, fp32; ``read_source`` (layer, part) -> weight, bias or None, fp32."""
+        self._blocks = blocks
+        self._read = read_source
+        self._source: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
+        self._pristine = {
+            (block.layer, part): (_copy(linear.weight), None if linear.bias is None else _copy(linear.bias))
+            for block in blocks
+            for part in "qkv"
+            for linear in [block.projection(part)]
+        }
+        self._changed: set[tuple[int, str]] = set()
+
+    @torch.no_grad()
+    def apply(self, plan: MergePlan) -> MergeReport:
+        """Make the model what ``plan`` says; everything an earlier plan changed is first put back.
+
+        Raises:
+            MergeError: a source tensor of another shape, or one with NaN or infinity. The model is then the target.
+        """
+        self.restore()
+        notes: dict[str, None] = {}
+        tensors = parameters = 0
+        try:
+            for layer, source_layer in plan.pairs.items():
+                for part in plan.parts:
+                    if plan.lams[layer]:
+                        self._changed.add((layer, part))
+                        written = self._merge_projection(plan, layer, source_layer, part, notes)
+                        tensors += len(written)
+                        parameters += sum(tensor.numel() for tensor in written)
+        except MergeError:
+            self.restore()
+            raise
+        return MergeReport(tensors, parameters, tuple(notes))
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the target's own tensors back, bit for bit."""
+        for layer, part in self._changed:
+            linear, (weight, bias) = self._blocks[layer].projection(part), self._pristine[layer, part]
+            linear.weight.copy_(weight)
+            if bias is not None:
+                linear.bias.copy_(bias)
+        self._changed.clear()
+
+    def _merge_projection(
+        self, plan: MergePlan, layer: int, source_layer: int, part: str, notes: dict[str, None]
+    ) -> list[Tensor]:
+        linear = self._blocks[layer].projection(part)
+        weight, bias = self._pristine[layer, part]
+        source_weight, source_bias = self._source_of(source_layer, part, weight.shape)
+        mix = METHODS[plan.method] if plan.lams[layer] < 1 else _source_alone
+        substitute, lam = CONTROLS[plan.control], plan.lams[layer]
+        linear.weight.copy_(mix(weight, substitute(source_weight), lam))
+        if not plan.bias:
+            return [linear.weight]
+        if bias is None:
+            if source_bias is not None:
+                notes[_dropped_bias(part)] = None
+            return [linear.weight]
+        # A projection without bias is one whose bias is zero.
+        source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
+        linear.bias.copy_(mix(bias, substitute(source_bias), lam))
+        return [linear.weight, linear.bias]
+
+    def _source_of(self, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+        if (layer, part) not in self._source:
+            weight, bias = self._read(layer, part)
+            for tensor in (weight, bias):
+                if tensor is not None and not torch.isfinite(tensor).all():
+                    raise MergeError(f"source layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
+            self._source[layer, part] = (weight, bias)
+        weight, bias = self._source[layer, part]
+        if weight.shape != shape:
+            raise MergeError(
+                f"source layer {layer}, {part}: is {tuple(weight.shape)}, the target's is {tuple(shape)}."
+                " Widths must agree; choose a source as wide as the target."
+            )
+        return weight, bias
+
+
+def _source_alone(target: Tensor, source: Tensor, lam: float) -> Tensor:
+    """λ=1 of any method: the source, bit for bit."""
+    return source
+
+
+def _dropped_bias(part: str) -> str:
+    consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
+    return f"the source's {part.upper()} bias is dropped: the target's {part.upper()} has none ({consequence})"
+
+
+def _copy(parameter: nn.Parameter) -> Tensor:
+    return parameter.detach().to("cpu", torch.float32, copy=True)

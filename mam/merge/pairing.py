@@ -1,0 +1,46 @@
+"""Which source layer feeds which target layer, when depths differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mam.errors import MergeError
+
+Pairing = Callable[[Sequence[int], int, int], dict[int, int]]
+PAIRINGS: dict[str, Pairing] = {}
+
+
+def pairing(function: Pairing) -> Pairing:
+    """Register ``function`` under its own name. It maps (selected, target depth, source depth) to target -> source."""
+    PAIRINGS[function.__name__] = function
+    return function
+
+
+@pairing
+def index(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
+    """Layer i takes layer i, counted from the input. Raises MergeError where the source has no such layer."""
+    return _checked({layer: layer for layer in selected}, source_depth, "index")
+
+
+@pairing
+def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
+    """Counted from the output: the last layer takes the last. Raises MergeError where the source has no such layer."""
+    return _checked({layer: layer - target_depth + source_depth for layer in selected}, source_depth, "top")
+
+
+@pairing
+def proportional(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
+    """By relative depth: layer i of L_t takes round(i (L_s - 1) / (L_t - 1)), halves to the even neighbour."""
+    if target_depth == 1:
+        return {layer: source_depth - 1 for layer in selected}
+    return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}
+
+
+def _checked(pairs: dict[int, int], source_depth: int, name: str) -> dict[int, int]:
+    without = [layer for layer, source in pairs.items() if not 0 <= source < source_depth]
+    if without:
+        raise MergeError(
+            f"pairing={name}: the source has {source_depth} layers, so target layer(s)"
+            f" {', '.join(map(str, without))} have no partner. Select fewer layers, or say pairing=proportional"
+        )
+    return pairs

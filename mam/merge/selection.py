@@ -1,0 +1,54 @@
+"""Which target layers and which parts of them are merged."""
+
+from __future__ import annotations
+
+import re
+
+from mam.errors import MergeError
+
+PARTS = ("q", "k", "v")
+_NAMED = re.compile(r"(top|bottom|middle)(\d+)")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9"
+
+
+def parse_layers(spec: str, depth: int) -> list[int]:
+    """Layer numbers, ascending, counted from 0 at the input. ``odd`` is 1, 3, 5, ...; ``middle`` is centred.
+
+    Raises:
+        MergeError: not a selection, or a layer that the target does not have.
+    """
+    named = _NAMED.fullmatch(spec)
+    if spec == "all":
+        return list(range(depth))
+    if spec in ("odd", "even"):
+        return list(range(spec == "odd", depth, 2))
+    if named:
+        count = int(named[2])
+        if not 1 <= count <= depth:
+            raise MergeError(f"layers.spec={spec}: the target has {depth} layers, so the number must be 1 to {depth}")
+        first = {"top": depth - count, "bottom": 0, "middle": (depth - count) // 2}[named[1]]
+        return list(range(first, first + count))
+    layers: set[int] = set()
+    for piece in spec.split(","):
+        match = _RANGE.fullmatch(piece.strip())
+        if not match:
+            raise MergeError(f"layers.spec={spec}: {piece.strip()!r} is not a layer selection. Valid: {_FORMS}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last:
+            raise MergeError(f"layers.spec={spec}: the range {piece.strip()} runs backwards")
+        layers.update(range(first, last + 1))
+    if max(layers) >= depth:
+        raise MergeError(f"layers.spec={spec}: there is no layer {max(layers)}; the target has layers 0 to {depth - 1}")
+    return sorted(layers)
+
+
+def parse_parts(parts: str) -> tuple[str, ...]:
+    """``"qkv"`` -> ``("q", "k", "v")``, in this order whatever the order given.
+
+    Raises:
+        MergeError: empty, a letter twice, or another letter than q, k, v.
+    """
+    if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
+        raise MergeError(f"parts={parts}: write the projections to merge as one string of q, k and v, each once")
+    return tuple(part for part in PARTS if part in parts)
