@@ -1,0 +1,210 @@
+"""From the words of a command line to checked configurations. Hydra composes; every problem is reported together."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mam.config import VERBATIM, VOLATILE, Config, problems
+from mam.errors import ConfigError, choices
+from mam.files import sha256_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """One checked configuration. ``overrides`` are the words that make it from the defaults."""
+
+    config: Config
+    overrides: tuple[str, ...]
+    composed: DictConfig  # with Hydra's own node, for the record
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain values, without what does not change results."""
+        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.config))  # type: ignore[assignment]
+        return {key: value for key, value in plain.items() if key not in VOLATILE}
+
+    @property
+    def signature(self) -> str:
+        """8 hex digits of the resolved configuration; names the folder and nothing else."""
+        return sha256_json(self.resolved)[:8]
+
+
+def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
+    """Compose and check. One job, or with ``multirun`` one for each combination of the values given with commas.
+
+    Raises:
+        ConfigError: lists every word that is wrong and every check that fails.
+    """
+    with _hydra() as loader:
+        right, found = _parse(words, loader, multirun)
+        expanded = [list(_expand(word, override)) for word, override in right]
+        made: list[Job] = []
+        for combination in itertools.product(*expanded):
+            try:
+                made.append(_job(combination))
+            except ConfigError as error:
+                found += [problem for problem in error.problems if problem not in found]
+        if found:
+            raise ConfigError(found)
+        return made
+
+
+def study_jobs(study: Job) -> list[Job]:
+    """The runs of a study: every combination of its axes. A control at λ=0 is the baseline again and left out.
+
+    Raises:
+        ConfigError: an axis is not a key of the configuration, or is set on the command line too.
+    """
+    axes = study.config.study.axes
+    said = {word.split("=")[0] for word in study.overrides}
+    twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
+    if twice:
+        raise ConfigError(twice)
+    words = [[f"{key}={_as_word(value)}" for value in values] for key, values in axes.items()]
+    made: dict[str, Job] = {}
+    with _hydra() as loader:
+        _, found = _parse([word for axis in words for word in axis], loader, multirun=False)
+        if found:
+            raise ConfigError([f"study.axes: {problem}" for problem in found])
+        for combination in itertools.product(*words):
+            job = _job((*study.overrides, *combination))
+            if job.config.lam == 0 and job.config.control != "none":
+                continue
+            made[job.signature] = job
+    return list(made.values())
+
+
+@contextmanager
+def _hydra() -> Iterator[ConfigLoader]:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("mam.conf", version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def _job(words: Sequence[str]) -> Job:
+    """Compose one configuration and check it across fields."""
+    try:
+        composed = compose("config", overrides=[_verbatim(word) for word in words], return_hydra_config=True)
+        plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        missing = sorted(OmegaConf.missing_keys(plain))
+        if missing:
+            raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_first_line(error)) from error
+    assert isinstance(config, Config)
+    found = problems(config)
+    if found:
+        raise ConfigError(found)
+    return Job(config, tuple(words), composed)
+
+
+def _parse(
+    words: Sequence[str], loader: ConfigLoader, multirun: bool
+) -> tuple[list[tuple[str, Override]], list[str]]:
+    """The words that are right, each with what Hydra reads in it, and what is wrong with the others."""
+    parser, right, found = OverridesParser.create(loader), [], []
+    groups = {group: loader.get_group_options(group, ObjectType.CONFIG) for group in loader.list_groups("")}
+    groups.pop("hydra", None)
+    base = compose("config")
+    for word in words:
+        try:
+            override = parser.parse_override(_verbatim(word, multirun))
+        except HydraException as error:
+            found.append(f"{word}: {_first_line(error)}")
+            continue
+        problem = _problem(override, groups, base, multirun)
+        if problem:
+            found.append(problem)
+        else:
+            right.append((word, override))
+    return right, found
+
+
+def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig, multirun: bool) -> str | None:
+    """What is wrong with one override, taken alone."""
+    key, line = override.key_or_group, override.input_line or ""
+    if key.startswith(("hydra.", "hydra/")):
+        return f"{line}: mam lays out folders, logs and sweeps itself; set outputs=FOLDER instead of Hydra's own keys"
+    if override.is_sweep_override() and not multirun:
+        return f"{line}: several values need --multirun"
+    if override.is_delete() or (override.is_add() and not key.startswith("study.axes.")):
+        return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
+    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+    if key in groups:
+        unknown = [value for value in values if value not in groups[key] and value != "null"]
+        return f"{key}={unknown[0]}: not known. Choose one of: {choices(groups[key])}" if unknown else None
+    if key.startswith("study.axes."):
+        return _unknown_key(key.removeprefix("study.axes."), groups, base)
+    unknown_key = _unknown_key(key, groups, base)
+    if unknown_key:
+        return unknown_key
+    for value in values:
+        try:
+            OmegaConf.merge(base, OmegaConf.from_dotlist([f"{key}={value}"]))
+        except OmegaConfBaseException as error:
+            return f"{key}={value}: {_first_line(error)}"
+    return None
+
+
+def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:
+    known = [*groups, *_leaves(base)]
+    if key in known or OmegaConf.is_config(OmegaConf.select(base, key, throw_on_missing=False)):
+        return None
+    near = difflib.get_close_matches(key, known, n=3) or [name for name in known if "." not in name]
+    return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job shows all)"
+
+
+def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            yield from _leaves(child, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _expand(word: str, override: Override) -> Iterator[str]:
+    """The word itself, or one word for each value of a sweep."""
+    if not override.is_sweep_override():
+        yield word
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{override.get_key_element()}={value}"
+
+
+def _verbatim(word: str, multirun: bool = False) -> str:
+    """Quote paths and layer lists, so that blanks, commas and brackets in them are not Hydra's grammar.
+
+    In a multirun a comma separates values; there such a value needs quotes of its own.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or not value or value[0] in "'\"" or not key.lstrip("+").startswith(VERBATIM):
+        return word
+    if value == "null" or (multirun and "," in value):
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def _as_word(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) and not value.isidentifier() else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
