@@ -1,0 +1,106 @@
+"""A folder with ``metadata.csv`` or ``metadata.jsonl``: columns ``file_name, transcription`` and, optional, ``id, split,
+speaker``. Instead of the column ``split`` there may be one folder a split, each with its own metadata."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mam.data.listing import SPLITS, Listing, Row, folder_format, lines_of
+from mam.errors import DataError, bullets, choices
+
+REQUIRED = ("file_name", "transcription")
+OPTIONAL = ("id", "split", "speaker")
+SPLIT_NAMES = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
+DOWNLOAD = (
+    "It needs your recordings and a metadata.csv (or metadata.jsonl) with the columns file_name and transcription;"
+    " optional: id, split (train, dev, test), speaker."
+)
+
+
+@folder_format("audiofolder", DOWNLOAD)
+def list_audiofolder(root: Path) -> Listing:
+    """Rows in the order of the metadata; ``id`` defaults to the file name without its ending.
+
+    Raises:
+        DataError: no metadata, missing columns (says what is there), or broken lines (all of them are listed).
+    """
+    whole = _metadata(root)
+    folders = [(root, None)] if whole else [(root / name, split) for name, split in SPLIT_NAMES.items()]
+    rows: list[Row] = []
+    problems: list[str] = []
+    for folder, split in folders:
+        path = _metadata(folder)
+        if path is None:
+            continue
+        for place, fields in _records(path, problems):
+            prefix = "" if folder == root else f"{folder.name}/"
+            row = _row(fields, place, prefix, split, problems)
+            if row is not None:
+                rows.append(row)
+    if problems:
+        raise DataError(bullets(problems))
+    if not rows:
+        raise DataError(f"data.root={root}: no metadata with at least one line. {DOWNLOAD}")
+    has_splits = any(row.split for row in rows)
+    return Listing(rows, "as the metadata says" if has_splits else "no split: the metadata names none")
+
+
+def _metadata(folder: Path) -> Path | None:
+    return next((folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()), None)
+
+
+def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each line's place and fields; what is not a record of the right columns goes to ``problems``."""
+    if path.suffix == ".jsonl":
+        for number, line in lines_of(path):
+            place = f"{path}, line {number}"
+            try:
+                record = json.loads(line)
+                if not isinstance(record, dict):
+                    raise ValueError(f"a JSON {type(record).__name__}, not an object")
+            except ValueError as error:
+                problems.append(f"{place}: not a JSON object ({error})")
+                continue
+            yield place, record
+        return
+    reader = csv.reader(f"{line}\n" for _, line in lines_of(path))
+    columns = next(reader, [])
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise DataError(f"{path}: has no column {' and '.join(missing)}; its columns are: {', '.join(columns)}.")
+    try:
+        for fields in reader:
+            place = f"{path}, line {reader.line_num}"
+            if len(fields) != len(columns):
+                problems.append(f"{place}: {len(fields)} fields instead of {len(columns)} ({','.join(columns)})")
+            else:
+                yield place, dict(zip(columns, fields, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: broken CSV ({error}).") from error
+
+
+def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, problems: list[str]) -> Row | None:
+    missing = [name for name in REQUIRED if name not in fields]
+    if missing:
+        problems.append(f"{place}: no field {' and '.join(missing)}; there are: {', '.join(fields)}")
+        return None
+    known = {name: str(fields[name]) for name in (*REQUIRED, *OPTIONAL) if fields.get(name) not in (None, "")}
+    named = known.get("split", split)
+    if named is not None and named not in SPLIT_NAMES:
+        problems.append(f"{place}: split {named!r} is not one of: {choices(SPLITS)}")
+        return None
+    if "file_name" not in known:
+        problems.append(f"{place}: file_name is empty")
+        return None
+    return Row(
+        id=known.get("id", str(Path(known["file_name"]).with_suffix(""))),
+        audio=prefix + known["file_name"],
+        text=known.get("transcription", ""),
+        place=place,
+        split=SPLIT_NAMES[named] if named else None,
+        speaker=known.get("speaker"),
+    )

@@ -1,0 +1,235 @@
+"""The examples of one split, memory-mapped, and their audio, decoded once."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, Features, Value
+from datasets.arrow_writer import ArrowWriter
+
+from mam.config import DataConfig
+from mam.data.audio import Wave, read
+from mam.data.listing import SPLITS, Row, lines_of, list_folder
+from mam.errors import DataError, bullets, choices
+from mam.files import inside, local_path, sha256_file, sha256_json
+
+FEATURES = Features({name: Value("string") for name in ("id", "audio", "text", "speaker")})
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An example that was left out because ``data.on_bad=skip``, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The examples that a run evaluates on.
+
+    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the string columns ``id``, ``audio`` (path
+    below ``root``), ``text`` and ``speaker`` (null where unknown).
+    """
+
+    name: str
+    split: str
+    root: Path
+    rule: str
+    examples: Dataset
+    skipped: tuple[Skipped, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def column(self, name: str) -> list[Any]:
+        """One column as a list."""
+        return list(self.examples[name])
+
+    @cached_property
+    def ids_sha256(self) -> str:
+        """Hash of the ids in their order: which examples, whatever their content."""
+        return sha256_json(self.column("id"))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of ids, transcripts, speakers and the bytes of every recording. Reads all files once a process.
+
+        Speakers are part of it because they are the clusters of the bootstrap.
+        """
+        paths = [self.root / name for name in self.column("audio")]
+        with ThreadPoolExecutor() as pool:
+            contents = list(pool.map(lambda path: sha256_file(path) if path.is_file() else "missing", paths))
+        columns = (self.column("id"), self.column("text"), self.column("speaker"), contents)
+        return sha256_json([list(columns), [[s.id, s.reason] for s in self.skipped]])
+
+    def wave(self, i: int, rate: int) -> Wave:
+        """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises DataError, see :func:`mam.data.audio.read`."""
+        name = self.examples[i]["audio"]
+        return read(self.root / name, rate, str(self.root / name))
+
+    def without(self, bad: Sequence[tuple[int, str]]) -> Corpus:
+        """The corpus without the examples at these positions, each noted with its reason."""
+        positions = {i for i, _ in bad}
+        ids = self.column("id")
+        keep = [i for i in range(len(self)) if i not in positions]
+        skipped = (*self.skipped, *(Skipped(ids[i], reason) for i, reason in bad))
+        return replace(self, examples=self.examples.select(keep), skipped=skipped)
+
+
+def open_corpus(config: DataConfig) -> Corpus:
+    """List the folder, take the split, check the metadata. Audio is not decoded yet.
+
+    Raises:
+        DataError: folder, metadata, split or id list unusable. Every broken line is listed. A transcript that is
+            empty or a recording that is not there stops too, unless ``data.on_bad=skip``: then it is counted.
+    """
+    root = local_path(str(config.root))
+    listing = list_folder(config.format, root)
+    _refuse_duplicates(listing.rows)
+    rows, rule = _select(listing.rows, listing.rule, config)
+    good, bad = [], []
+    for row in rows:
+        problem = _problem(row, root)
+        if problem:
+            bad.append((row, problem))
+        else:
+            good.append(row)
+    if bad and config.on_bad == "stop":
+        raise DataError(
+            bullets([f"{row.place}: {problem}" for row, problem in bad])
+            + "\nMend the metadata, or leave such examples out with data.on_bad=skip."
+        )
+    if not good:
+        raise DataError(f"data.root={root}: no usable example is left in split {config.split!r} ({len(bad)} skipped).")
+    skipped = tuple(Skipped(row.id, problem) for row, problem in bad)
+    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped)
+
+
+def _problem(row: Row, root: Path) -> str | None:
+    if not row.text.strip():
+        return f"{row.id}: the transcript is empty"
+    if not inside(root, row.audio, row.place).is_file():
+        return f"{row.id}: there is no recording {root / row.audio}"
+    return None
+
+
+def _refuse_duplicates(rows: Iterable[Row]) -> None:
+    first: dict[str, str] = {}
+    problems = []
+    for row in rows:
+        if row.id in first:
+            problems.append(f"{row.place}: the id {row.id!r} stands already in {first[row.id]}")
+        first.setdefault(row.id, row.place)
+    if problems:
+        raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")
+
+
+def _select(rows: list[Row], rule: str, config: DataConfig) -> tuple[list[Row], str]:
+    """The rows of the split asked for, by the user's id list, the format's rule, or all; then the first ``limit``."""
+    id_list: str | None = getattr(config.ids, config.split, None)
+    if id_list is not None:
+        path = local_path(id_list)
+        wanted = [line.strip() for _, line in lines_of(path) if line.strip()]
+        known = {row.id: row for row in rows}
+        unknown = [f"{path}: {name!r} is not an id of the data set" for name in wanted if name not in known]
+        if unknown:
+            raise DataError(bullets(unknown))
+        if len(set(wanted)) < len(wanted):
+            raise DataError(f"{path}: names {len(wanted) - len(set(wanted))} ids more than once.")
+        chosen, rule = [known[name] for name in wanted], f"ids as listed in {path.name}"
+    elif config.split == "all":
+        chosen, rule = rows, "all examples"
+    else:
+        chosen = [row for row in rows if row.split == config.split]
+    if not chosen:
+        present = [split for split in SPLITS if any(row.split == split for row in rows)]
+        raise DataError(
+            f"data.split={config.split}: no example is in it ({rule}; {len(rows)} rows; splits with examples:"
+            f" {choices(present)}). Say data.split=all, or list ids with data.ids.{config.split}=FILE."
+        )
+    return chosen[: config.limit], rule
+
+
+def _memory_mapped(rows: list[Row]) -> Dataset:
+    """Rows as an Arrow file that is mapped, not held. The file is unlinked at once: the mapping keeps it alive."""
+    with tempfile.TemporaryDirectory(prefix="mam-") as folder:
+        path = Path(folder) / "examples.arrow"
+        with ArrowWriter(features=FEATURES, path=str(path)) as writer:
+            for row in rows:
+                writer.write({"id": row.id, "audio": row.audio, "text": row.text, "speaker": row.speaker})
+            writer.finalize()
+        return Dataset.from_file(str(path))
+
+
+class AudioStore:
+    """Decoded audio of one corpus at one rate: checked as a whole first, then kept in memory up to a budget.
+
+    What does not fit is decoded again when it is asked for; the values are the same either way.
+    """
+
+    def __init__(self, corpus: Corpus, rate: int, budget_bytes: int) -> None:
+        self.corpus, self.rate = corpus, rate
+        self._budget = budget_bytes
+        self._kept: dict[int, Wave] = {}
+        self.samples: list[int] = []
+
+    @classmethod
+    def checked(
+        cls, corpus: Corpus, rate: int, budget_bytes: int, on_bad: str, step: Callable[[], None] = lambda: None
+    ) -> AudioStore:
+        """Decode every recording once, in threads; ``step`` is called after each.
+
+        Raises:
+            DataError: recordings that cannot be used, all of them listed; with ``on_bad="skip"`` they are left out
+                of the store's corpus and noted there, and only a corpus of which nothing is left is an error.
+        """
+        store, bad, kept_bytes = cls(corpus, rate, budget_bytes), [], 0
+        samples: dict[int, int] = {}
+
+        def decode(i: int) -> Wave | str:
+            try:
+                return corpus.wave(i, rate)
+            except DataError as error:
+                return str(error)
+
+        waves: dict[int, Wave] = {}
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(corpus), 256):  # bounds what waits in memory
+                block = range(start, min(start + 256, len(corpus)))
+                for i, wave in zip(block, pool.map(decode, block), strict=True):
+                    step()
+                    if isinstance(wave, str):
+                        bad.append((i, wave))
+                        continue
+                    samples[i] = len(wave)
+                    if kept_bytes + wave.nbytes <= budget_bytes:
+                        kept_bytes += wave.nbytes
+                        waves[i] = wave
+        if bad and (on_bad == "stop" or len(bad) == len(corpus)):
+            raise DataError(
+                bullets([reason for _, reason in bad])
+                + ("\nLeave such recordings out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
+            )
+        if bad:
+            store.corpus = corpus.without(bad)
+        positions = sorted(samples)  # old position of each example that stays
+        store.samples = [samples[i] for i in positions]
+        store._kept = {new: waves[old] for new, old in enumerate(positions) if old in waves}
+        return store
+
+    def wave(self, i: int) -> Wave:
+        """Example ``i`` of ``self.corpus``, float32 ``[samples]``."""
+        kept = self._kept.get(i)
+        return self.corpus.wave(i, self.rate) if kept is None else kept
+
+    @property
+    def seconds(self) -> list[float]:
+        """Length of every example."""
+        return [n / self.rate for n in self.samples]

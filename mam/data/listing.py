@@ -1,0 +1,83 @@
+"""What a data set's folder says it holds: rows, and the rule that splits them. One function a format, in FORMATS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mam.errors import DataError, choices
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example as its metadata has it. ``place`` is file and line, for messages; ``audio`` is relative to the root."""
+
+    id: str
+    audio: str
+    text: str
+    place: str
+    split: str | None = None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All rows of a folder. ``rule`` says in words how ``Row.split`` came about."""
+
+    rows: list[Row]
+    rule: str
+
+
+@dataclass(frozen=True)
+class Format:
+    """A folder layout: how to list it, and what to tell someone who does not have it."""
+
+    list: Callable[[Path], Listing]
+    download: str
+
+
+FORMATS: dict[str, Format] = {}
+
+
+def folder_format(name: str, download: str) -> Callable[[Callable[[Path], Listing]], Callable[[Path], Listing]]:
+    """Register a function ``root -> Listing`` as the format ``name``; ``download`` says where the data come from."""
+
+    def register(function: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
+        FORMATS[name] = Format(function, download)
+        return function
+
+    return register
+
+
+def list_folder(name: str, root: Path) -> Listing:
+    """List ``root`` in the format ``name``.
+
+    Raises:
+        DataError: the folder is missing or empty, or its metadata cannot be read; says what to download.
+    """
+    if name not in FORMATS:
+        raise DataError(f"data.format={name}: not known. Choose one of: {choices(list(FORMATS))}")
+    if not root.is_dir():
+        raise DataError(f"data.root={root}: there is no such folder. {FORMATS[name].download}")
+    if not any(root.iterdir()):
+        raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
+    return FORMATS[name].list(root)
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a UTF-8 text file without their ends; a byte order mark is skipped.
+
+    Raises:
+        DataError: the file is missing or not UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv -t UTF-8.") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}.") from error

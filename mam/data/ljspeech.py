@@ -1,0 +1,46 @@
+"""LJ Speech 1.1 in its official folder: ``metadata.csv`` (``id|text|normalised text``) and ``wavs/<id>.wav``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.errors import DataError, bullets
+
+HELD_OUT = 500  # as in ESPnet's recipe: of the sorted ids the last 500, half dev, half test
+DOWNLOAD = (
+    "LJ Speech 1.1 is LJSpeech-1.1.tar.bz2 (2.6 GB, 13,100 clips, public domain) from"
+    " https://keithito.com/LJ-Speech-Dataset. Unpack it and say data.root=FOLDER/LJSpeech-1.1,"
+    " or put it under $MAM_DATA (default ./data)."
+)
+
+
+@folder_format("ljspeech", DOWNLOAD)
+def list_ljspeech(root: Path) -> Listing:
+    """Rows sorted by id, with the third field as text; split by rule where there are more than 500.
+
+    Raises:
+        DataError: no ``metadata.csv``, or lines that do not have three fields (all of them are listed).
+    """
+    path = root / "metadata.csv"
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file, so {root} is not LJ Speech. {DOWNLOAD}")
+    rows, problems = [], []
+    for number, line in lines_of(path):
+        fields = line.split("|")
+        if len(fields) != 3:
+            problems.append(f"{path}, line {number}: {len(fields)} fields instead of 3 (id|text|normalised text)")
+            continue
+        rows.append(Row(fields[0], f"wavs/{fields[0]}.wav", fields[2], f"{path}, line {number}"))
+    if problems:
+        raise DataError(bullets(problems))
+    rows.sort(key=lambda row: row.id)
+    if len(rows) <= HELD_OUT:
+        return Listing(rows, f"no split: the rule needs more than {HELD_OUT} clips, here are {len(rows)}")
+    first_dev, first_test = len(rows) - HELD_OUT, len(rows) - HELD_OUT // 2
+    splits = ["train" if i < first_dev else "dev" if i < first_test else "test" for i in range(len(rows))]
+    return Listing(
+        [replace(row, split=split) for row, split in zip(rows, splits, strict=True)],
+        f"ids sorted; the last {HELD_OUT} are dev (first half) and test (second half), the rest is train",
+    )
