@@ -1,0 +1,169 @@
+"""A checkpoint folder: found locally or fetched from the hub, checked, hashed, and read tensor by tensor."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from mam.errors import CheckpointError, choices
+from mam.files import local_path, sha256_file, sha256_json, sha256_of
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with ``config.json`` and weights. ``id`` is as configured; ``revision`` the hub commit, None if local."""
+
+    id: str
+    folder: Path
+    revision: str | None
+    weights: tuple[Path, ...]
+
+    @property
+    def is_safetensors(self) -> bool:
+        """Whether the weights are safetensors (else pickles, read with ``weights_only=True``)."""
+        return self.weights[0].suffix == ".safetensors"
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The content of ``config.json``. Raises CheckpointError where it is missing or not JSON."""
+        path = self.folder / "config.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Is this a model folder?") from error
+
+    @property
+    def model_type(self) -> str:
+        """The architecture's name in transformers, e.g. ``hubert``."""
+        return str(self.config.get("model_type", "(none given)"))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weights: the file's own where there is one, else over the shards' names and hashes."""
+        return sha256_of({path.name: sha256_file(path) for path in self.weights})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of every settings file beside them: all that can change a prediction."""
+        settings = sorted(path for pattern in SETTINGS for path in self.folder.glob(pattern))
+        return sha256_json([self.sha256, {path.name: sha256_file(path) for path in settings}])
+
+    @cached_property
+    def tensor_files(self) -> dict[str, Path]:
+        """Which file holds which tensor. Raises CheckpointError where a file is truncated or not what it says."""
+        return {name: path for path in self.weights for name in self._names(path)}
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """These tensors and no others, on the CPU, as fp32. Raises CheckpointError where one is missing."""
+        by_file: dict[Path, list[str]] = {}
+        for name in names:
+            if name not in self.tensor_files:
+                raise CheckpointError(f"{self.id}: has no tensor {name}. Nearby: {choices(self._nearby(name))}")
+            by_file.setdefault(self.tensor_files[name], []).append(name)
+        tensors: dict[str, Tensor] = {}
+        for path, wanted in by_file.items():
+            if self.is_safetensors:
+                with _open(path) as file:
+                    tensors |= {name: file.get_tensor(name).float() for name in wanted}
+            else:
+                state = _unpickle(path)
+                tensors |= {name: state[name].float().clone() for name in wanted}
+        return tensors
+
+    def _names(self, path: Path) -> list[str]:
+        if not self.is_safetensors:
+            return list(_unpickle(path))
+        with _open(path) as file:
+            return list(file.keys())
+
+    def _nearby(self, name: str) -> list[str]:
+        part = name.split(".")[-2:]
+        return [other for other in self.tensor_files if other.split(".")[-2:] == part][:5]
+
+
+def locate(name: str, revision: str = "main") -> Checkpoint:
+    """Find a checkpoint: ``asset:NAME``, a folder, or a hub id at ``revision`` (downloaded once, then from the cache).
+
+    safetensors are preferred; pickles are taken where there is nothing else.
+
+    Raises:
+        CheckpointError: no such folder, no weights in it, a missing shard, or a hub that cannot be reached.
+    """
+    folder = local_path(name)
+    if folder.is_dir():
+        return Checkpoint(name, folder, None, _weights(folder, name))
+    if not _HUB_ID.fullmatch(name) or name.startswith("."):
+        raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
+    folder = _download(name, revision, (*SETTINGS, "model*.safetensors"))
+    if not any(folder.glob("model*.safetensors")):
+        folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
+    return Checkpoint(name, folder, folder.name, _weights(folder, name))
+
+
+def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{name}: is not a folder here, and the hub cannot be reached or HF_HUB_OFFLINE is set."
+            f" Go online, fetch it elsewhere with `hf download {name}` and copy the cache, or give a folder."
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{name}: the hub does not give it at revision {revision!r}: {str(error).strip().splitlines()[-1]}"
+        ) from error
+
+
+def _weights(folder: Path, name: str) -> tuple[Path, ...]:
+    """The weight files of a folder, shards in their index's order, each checked to be there."""
+    for single, index in ((SINGLE, INDEX), (PICKLE, PICKLE_INDEX)):
+        if (folder / single).is_file():
+            return (folder / single,)
+        if (folder / index).is_file():
+            try:
+                shards = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise CheckpointError(f"{folder / index}: is not an index of shards ({error}).") from error
+            missing = [shard for shard in shards if not (folder / shard).is_file()]
+            if missing:
+                raise CheckpointError(f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}.")
+            return tuple(folder / shard for shard in shards)
+    raise CheckpointError(
+        f"{name}: {folder} has no weights. Expected {SINGLE} (or its shards' index, or {PICKLE});"
+        f" there is: {choices([path.name for path in folder.iterdir()])}."
+    )
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(str(path), framework="pt")  # type: ignore[no-untyped-call]
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: is truncated or not safetensors ({error}). Fetch it again.") from error
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    """A pickled state dict, memory-mapped; code in it is refused by torch's ``weights_only``."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
+        raise CheckpointError(
+            f"{path}: cannot be read as plain weights ({str(error).splitlines()[0] if str(error) else type(error).__name__})."
+            " mam never runs code from a checkpoint."
+        ) from error
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
