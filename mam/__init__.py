@@ -1,4 +1,4 @@
-"""mam: multimodal attention merging (Sundar et al., arXiv 2312.14378), measured with baselines, controls and intervals."""
+"""mam: multimodal attention merging (Sundar et al., arXiv 2312.14378), measured honestly."""
 
 from importlib.metadata import version
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -37,6 +39,11 @@ class Job:
         """The configuration as plain values, without what does not change results."""
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.config))  # type: ignore[assignment]
         return {key: value for key, value in plain.items() if key not in VOLATILE}
+
+    def varied(self, plan: Sequence[Job]) -> dict[str, str]:
+        """The words of this job that not all jobs of ``plan`` share, as key -> value."""
+        shared = set.intersection(*(set(job.overrides) for job in plan))
+        return dict(word.split("=", 1) for word in self.overrides if word not in shared)
 
     @property
     def signature(self) -> str:
@@ -114,9 +121,7 @@ def _job(words: Sequence[str]) -> Job:
     return Job(config, tuple(words), composed)
 
 
-def _parse(
-    words: Sequence[str], loader: ConfigLoader, multirun: bool
-) -> tuple[list[tuple[str, Override]], list[str]]:
+def _parse(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
     """The words that are right, each with what Hydra reads in it, and what is wrong with the others."""
     parser, right, found = OverridesParser.create(loader), [], []
     groups = {group: loader.get_group_options(group, ObjectType.CONFIG) for group in loader.list_groups("")}
@@ -145,9 +150,9 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith("study.axes.")):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
-    values = list(override.sweep_string_iterator()) if override.is_sweep_override() else [override.get_value_element_as_str()]
+    values = _values(override)
     if key in groups:
-        unknown = [value for value in values if value not in groups[key] and value != "null"]
+        unknown = [value for value in values if value is not None and value not in groups[key]]
         return f"{key}={unknown[0]}: not known. Choose one of: {choices(groups[key])}" if unknown else None
     if key.startswith("study.axes."):
         return _unknown_key(key.removeprefix("study.axes."), groups, base)
@@ -156,7 +161,7 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         return unknown_key
     for value in values:
         try:
-            OmegaConf.merge(base, OmegaConf.from_dotlist([f"{key}={value}"]))
+            OmegaConf.update(copy.deepcopy(base), key, value)
         except OmegaConfBaseException as error:
             return f"{key}={value}: {_first_line(error)}"
     return None
@@ -171,12 +176,19 @@ def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> st
 
 
 def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    for key in node:
+    for key in map(str, node):
         child = node._get_node(key)
         if isinstance(child, DictConfig):
             yield from _leaves(child, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def _values(override: Override) -> list[Any]:
+    """The value, or the values of a sweep, as Python objects."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]
 
 
 def _expand(word: str, override: Override) -> Iterator[str]:
@@ -198,7 +210,8 @@ def _verbatim(word: str, multirun: bool = False) -> str:
         return word
     if value == "null" or (multirun and "," in value):
         return word
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # In Hydra's quotes a backslash means itself, except before a quote.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", value))
     return f"{key}='{escaped}'"
 
 

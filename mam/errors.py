@@ -1,11 +1,11 @@
 """What can go wrong, as a tree. Every message names the value, the place and the remedy.
 
-    MamError            exit code 1
-    ├── ConfigError     exit code 2; carries every problem found, not only the first
-    ├── DataError       a data set, a metadata line, a recording
-    ├── CheckpointError a model's folder, hub id or weights
-    ├── MergeError      blocks, layers or shapes that do not fit together
-    └── RecordError     a run folder that cannot be written or read
+MamError            exit code 1
+├── ConfigError     exit code 2; carries every problem found, not only the first
+├── DataError       a data set, a metadata line, a recording
+├── CheckpointError a model's folder, hub id or weights
+├── MergeError      blocks, layers or shapes that do not fit together
+└── RecordError     a run folder that cannot be written or read
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def inside(root: Path, name: str, place: str) -> Path:
 
 
 @contextmanager
-def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary neighbour of ``path`` for writing and rename it at the end; on any error nothing is left.
+def atomic(path: Path) -> Iterator[IO[str]]:
+    """Open a temporary neighbour of ``path`` for writing UTF-8 text and rename it at the end; an error leaves nothing.
 
     Raises MamError when the file cannot be written (disk full, read-only).
     """
@@ -45,7 +45,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": "\n"})) as file:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -54,7 +54,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
         temporary.replace(path)
     except OSError as error:
-        raise MamError(f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder.") from error
+        raise MamError(
+            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -1,5 +1,8 @@
-"""A folder with ``metadata.csv`` or ``metadata.jsonl``: columns ``file_name, transcription`` and, optional, ``id, split,
-speaker``. Instead of the column ``split`` there may be one folder a split, each with its own metadata."""
+"""A folder with ``metadata.csv`` or ``metadata.jsonl``.
+
+Columns ``file_name, transcription`` and, optional, ``id, split, speaker``. Instead of the column ``split`` there may be
+one folder a split, each with its own metadata.
+"""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Corpus:
         return sha256_json([list(columns), [[s.id, s.reason] for s in self.skipped]])
 
     def wave(self, i: int, rate: int) -> Wave:
-        """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises DataError, see :func:`mam.data.audio.read`."""
+        """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises what `mam.data.audio.read` raises."""
         name = self.examples[i]["audio"]
         return read(self.root / name, rate, str(self.root / name))
 

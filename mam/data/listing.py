@@ -13,7 +13,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as its metadata has it. ``place`` is file and line, for messages; ``audio`` is relative to the root."""
+    """One example as its metadata has it. ``place`` is file and line; ``audio`` is relative to the root."""
 
     id: str
     audio: str
@@ -78,6 +78,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, 1):
                 yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv -t UTF-8.") from error
+        raise DataError(
+            f"{path}: not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv -t UTF-8."
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}.") from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merge.controls import CONTROLS
@@ -125,5 +125,5 @@ def _dropped_bias(part: str) -> str:
     return f"the source's {part.upper()} bias is dropped: the target's {part.upper()} has none ({consequence})"
 
 
-def _copy(parameter: nn.Parameter) -> Tensor:
+def _copy(parameter: Tensor) -> Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)

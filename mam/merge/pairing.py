@@ -32,7 +32,7 @@ def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[i
 def proportional(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
     """By relative depth: layer i of L_t takes round(i (L_s - 1) / (L_t - 1)), halves to the even neighbour."""
     if target_depth == 1:
-        return {layer: source_depth - 1 for layer in selected}
+        return dict.fromkeys(selected, source_depth - 1)
     return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}
 
 

@@ -50,7 +50,9 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
             if all(len(found) == 1 for found in triples):
                 stacks[name] = [AttentionBlock(i, *found[0]) for i, found in enumerate(triples)]
     if len(stacks) != 1:
-        linear = sorted({name.split(".")[-1] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)})
+        linear = sorted(
+            {name.split(".")[-1] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
+        )
         raise MergeError(
             f"{type(encoder).__name__}: expected one list of layers with Q, K and V in each, found {len(stacks)}"
             f" ({choices(list(stacks))}). Its linear layers are called: {choices(linear)}."
@@ -60,7 +62,9 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
         for part in "qkv":
             linear_shape = tuple(block.projection(part).weight.shape)
             if linear_shape != (block.width, block.width):
-                raise MergeError(f"{type(encoder).__name__}: layer {block.layer}, {part}: {linear_shape} is not square.")
+                raise MergeError(
+                    f"{type(encoder).__name__}: layer {block.layer}, {part}: {linear_shape} is not square."
+                )
     return blocks
 
 
@@ -90,10 +94,14 @@ def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str) -> list[dict[
             layers.setdefault(int(match["layer"]), {})[part_of[match["name"]]] = name.removesuffix(".weight")
     if len(stacks) != 1:
         found = [f"{stack}.N.{block}" for stack, block in stacks]
-        raise MergeError(f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(stacks)}: {choices(found)}.")
+        raise MergeError(
+            f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(stacks)}: {choices(found)}."
+        )
     (stack, block), layers = next(iter(stacks.items()))
     for layer in range(max(layers) + 1):
         lacking = [part for part in "qkv" if part not in layers.get(layer, {})]
         if lacking:
-            raise MergeError(f"{checkpoint_id}: {stack}.{layer}.{block} lacks {', '.join(lacking)}. Is the file complete?")
+            raise MergeError(
+                f"{checkpoint_id}: {stack}.{layer}.{block} lacks {', '.join(lacking)}. Is the file complete?"
+            )
     return [layers[layer] for layer in range(len(layers))]

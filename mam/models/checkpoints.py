@@ -27,7 +27,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with ``config.json`` and weights. ``id`` is as configured; ``revision`` the hub commit, None if local."""
+    """A folder with ``config.json`` and weights. ``id`` is as configured; ``revision`` the hub's commit or None."""
 
     id: str
     folder: Path
@@ -142,7 +142,9 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
                 raise CheckpointError(f"{folder / index}: is not an index of shards ({error}).") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
-                raise CheckpointError(f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}.")
+                raise CheckpointError(
+                    f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}."
+                )
             return tuple(folder / shard for shard in shards)
     raise CheckpointError(
         f"{name}: {folder} has no weights. Expected {SINGLE} (or its shards' index, or {PICKLE});"
@@ -152,7 +154,7 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
 
 def _open(path: Path) -> Any:
     try:
-        return safe_open(str(path), framework="pt")  # type: ignore[no-untyped-call]
+        return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: is truncated or not safetensors ({error}). Fetch it again.") from error
 
@@ -162,8 +164,8 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path}: cannot be read as plain weights ({str(error).splitlines()[0] if str(error) else type(error).__name__})."
-            " mam never runs code from a checkpoint."
+            f"{path}: cannot be read as plain weights ({reason}). mam never runs code from a checkpoint."
         ) from error
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}

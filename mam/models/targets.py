@@ -11,12 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoTokenizer, HubertForCTC, WhisperForConditionalGeneration
-from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_outputs import BaseModelOutput
+from transformers import AutoFeatureExtractor, AutoTokenizer
 
 from mam.data.audio import RATE, Wave
 from mam.errors import CheckpointError, MamError, choices
@@ -106,153 +103,17 @@ class SpeechTarget(ABC):
         self.device, self.dtype = device, dtype
 
 
-class HubertCTC(SpeechTarget):
-    """HuBERT with a CTC head, both variants of the front-end (group norm: base; layer norm: large)."""
-
-    @staticmethod
-    def architecture() -> type[Any]:  # noqa: D102
-        return HubertForCTC
-
-    @property
-    def encoder(self) -> nn.Module:  # noqa: D102
-        return self.model.hubert.encoder  # type: ignore[no-any-return]
-
-    @property
-    def heads(self) -> int:  # noqa: D102
-        return int(self.model.config.num_attention_heads)
-
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Normalised waveform -> convolutions -> projection -> positional convolution (-> norm if post-norm).
-
-        Padding would enter the statistics of group norm; such front-ends run clip by clip at the true length.
-        """
-        normalised = [self.extractor(wave, sampling_rate=RATE).input_values[0] for wave in waves]
-        clips = [torch.from_numpy(np.asarray(clip, dtype=np.float32)).to(self.device, self.dtype) for clip in normalised]
-        convolve = self.model.hubert.feature_extractor
-        lengths = torch.tensor([self._frames(len(clip)) for clip in clips], device=self.device)
-        if self.model.config.feat_extract_norm == "group":
-            features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
-        else:
-            features = convolve(nn.utils.rnn.pad_sequence(clips, batch_first=True)).transpose(1, 2)  # [b, t, d]
-        states = self.model.hubert.feature_projection(features)
-        states = states * _real_frames(lengths, states.shape[1])[..., None]  # padding is silent for the convolution
-        encoder = self.model.hubert.encoder
-        states = states + encoder.pos_conv_embed(states)
-        if not self.model.config.do_stable_layer_norm:
-            states = encoder.layer_norm(states)
-        return Hidden(states, lengths)
-
-    def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
-        if start == stop:
-            return hidden
-        states, encoder = hidden.states, self.model.hubert.encoder
-        mask = None
-        if int(hidden.lengths.min()) < states.shape[1]:
-            mask = create_bidirectional_mask(
-                config=self.model.config,
-                inputs_embeds=states,
-                attention_mask=_real_frames(hidden.lengths, states.shape[1]),
-            )
-        for layer in encoder.layers[start:stop]:
-            states = layer(states, attention_mask=mask)
-        return Hidden(states, hidden.lengths)
-
-    def logits(self, hidden: Hidden) -> Tensor:
-        """``[b, t, vocabulary]`` from the last layer's output."""
-        states = hidden.states
-        if self.model.config.do_stable_layer_norm:
-            states = self.model.hubert.encoder.layer_norm(states)
-        logits: Tensor = self.model.lm_head(states)
-        return logits
-
-    def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
-        best = self.logits(hidden).argmax(-1).cpu()  # [b, t]
-        return [self._text(ids[:n].tolist()) for ids, n in zip(best, hidden.lengths.tolist(), strict=True)]
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """Greedy CTC on ids: repeats collapse, blanks go, so that a blank keeps double letters apart ("HELLO").
-
-        transformers' own decoding merges them when special tokens are skipped (5.23).
-        """
-        blank, special = self.model.config.pad_token_id, set(self.tokenizer.all_special_ids)
-        delimiter = self.tokenizer.convert_tokens_to_ids(self.tokenizer.word_delimiter_token)
-        collapsed = [i for n, i in enumerate(ids) if n == 0 or i != ids[n - 1]]
-        kept = [i for i in collapsed if i != blank and (i == delimiter or i not in special)]
-        letters = [" " if i == delimiter else self.tokenizer.convert_ids_to_tokens(i) for i in kept]
-        return " ".join("".join(letters).split())
-
-    def _frames(self, samples: int) -> int:
-        return int(self.model._get_feat_extract_output_lengths(samples))
+TARGETS: dict[str, Callable[[Checkpoint], SpeechTarget]] = {}  # by model_type in config.json
 
 
-class WhisperSpeech(SpeechTarget):
-    """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
+def speech_target(model_type: str) -> Callable[[type[SpeechTarget]], type[SpeechTarget]]:
+    """Register a class as the target for checkpoints of this ``model_type``."""
 
-    @staticmethod
-    def architecture() -> type[Any]:  # noqa: D102
-        return WhisperForConditionalGeneration
+    def register(family: type[SpeechTarget]) -> type[SpeechTarget]:
+        TARGETS[model_type] = family
+        return family
 
-    @property
-    def encoder(self) -> nn.Module:  # noqa: D102
-        return self.model.model.encoder  # type: ignore[no-any-return]
-
-    @property
-    def heads(self) -> int:  # noqa: D102
-        return int(self.model.config.encoder_attention_heads)
-
-    def alone(self, samples: int) -> bool:  # noqa: D102
-        return samples > self.extractor.n_samples
-
-    def padded(self, samples: int) -> int:  # noqa: D102
-        return max(samples, int(self.extractor.n_samples))
-
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Log-mel of 30 s (padded with silence, as Whisper was trained) -> two convolutions + positions.
-
-        A recording beyond 30 s stays log-mel at its whole length and goes through `transcribe` as it is.
-        """
-        if len(waves) == 1 and self.alone(len(waves[0])):
-            long = self.extractor(waves[0], sampling_rate=RATE, truncation=False, padding="longest", return_tensors="pt")
-            features = long.input_features.to(self.device, self.dtype)
-            return Hidden(features, torch.tensor([features.shape[-1]]), whole=True)
-        features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_features
-        encoder = self.model.model.encoder
-        states = nn.functional.gelu(encoder.conv1(features.to(self.device, self.dtype)))
-        states = nn.functional.gelu(encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
-        states = states + encoder.embed_positions.weight
-        return Hidden(states, torch.full((len(waves),), states.shape[1]))
-
-    def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
-        if hidden.whole:
-            return hidden
-        states = hidden.states
-        for layer in self.model.model.encoder.layers[start:stop]:
-            states = layer(states, None)
-        return Hidden(states, hidden.lengths)
-
-    def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
-        greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-        if getattr(self.model.generation_config, "is_multilingual", False):  # absent in English-only models
-            greedy |= {"language": "en", "task": "transcribe"}
-        if hidden.whole:
-            if not hasattr(self.model.generation_config, "no_timestamps_token_id"):
-                raise CheckpointError(
-                    f"{self.checkpoint.id}: its generation_config.json knows no timestamps, so that recordings over"
-                    " 30 s cannot be decoded. Take the published file, or cut the recordings."
-                )
-            mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
-            ids = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
-        else:
-            states = self.model.model.encoder.layer_norm(hidden.states)
-            outputs = BaseModelOutput(last_hidden_state=states)
-            # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
-            # for which there is no input. One window, one call.
-            ids = self.model.generate(encoder_outputs=outputs, force_unique_generate_call=True, **greedy)
-        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [text.strip() for text in texts]
-
-
-TARGETS: dict[str, Callable[[Checkpoint], SpeechTarget]] = {"hubert": HubertCTC, "whisper": WhisperSpeech}
+    return register
 
 
 def load_target(checkpoint: Checkpoint) -> SpeechTarget:
@@ -267,11 +128,6 @@ def load_target(checkpoint: Checkpoint) -> SpeechTarget:
             f" Known: {choices(list(TARGETS))}."
         )
     return TARGETS[checkpoint.model_type](checkpoint)
-
-
-def _real_frames(lengths: Tensor, longest: int) -> Tensor:
-    """``[b, t]``, True where a frame is not padding."""
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
 def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
@@ -294,7 +150,9 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
         raise CheckpointError(
             f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {str(error).strip().splitlines()[0]}"
         ) from error
-    mismatched = [f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]]
+    mismatched = [
+        f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
+    ]
     if mismatched:
         raise CheckpointError(f"{checkpoint.id}: shapes do not fit its config.json: {'; '.join(sorted(mismatched))}.")
     missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))  # training only
@@ -312,5 +170,6 @@ def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
         return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
-            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {str(error).strip().splitlines()[0]}"
+            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded:"
+            f" {str(error).strip().splitlines()[0]}"
         ) from error

@@ -1,4 +1,4 @@
-"""Word error rate as an ``evaluate.Metric`` that needs no network: ``evaluate.load("wer")`` fetches code from the hub."""
+"""Word error rate as an ``evaluate.Metric`` without a network; ``evaluate.load("wer")`` fetches code from the hub."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from mam.scoring.wer import error_counts, rates
 
 
 class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
-    """WER, CER and their counts: ``WordErrorRate().compute(predictions=[...], references=[...], normalizer="none")``."""
+    """WER, CER and counts: ``WordErrorRate().compute(predictions=[...], references=[...], normalizer="none")``."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description="Word error rate with counts, aligned by jiwer.",
             citation="",
             inputs_description="predictions and references: lists of strings; normalizer: a name known to mam",
-            features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
         )
 
     def _compute(

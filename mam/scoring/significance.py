@@ -1,4 +1,4 @@
-"""Is a difference real? Paired bootstrap over utterances or clusters, its interval, its p, and what it could not see."""
+"""Is a difference real? The paired bootstrap: its interval, its p, and what could not have been seen."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ def paired_bootstrap(
     sums = _resampled_sums(table, draws, seed)  # [draws, 3]
     difference = (sums[:, 0] - sums[:, 1]) / np.maximum(sums[:, 2], 1)
     new, old, words = (int(x) for x in table.sum(axis=0))
+    unit = "utterances" if clusters is None else "clusters"
     enough = len(table) >= 2
     standard_error = float(difference.std(ddof=1))
     power = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.80)
@@ -83,13 +84,13 @@ def paired_bootstrap(
         relative_ci95=_relative_interval(sums) if enough and old else None,
         p_value=min(1.0, 2 * (1 + one_sided) / (draws + 1)),
         detectable=power * standard_error if enough and standard_error > 0 else None,
-        test=f"paired bootstrap over {'clusters' if clusters is not None else 'utterances'}, {draws} draws, seed {seed}",
+        test=f"paired bootstrap over {unit}, {draws} draws, seed {seed}",
         clusters=len(table),
     )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given (Holm 1979): valid under any dependence."""
+    """Holm's step-down adjusted p values in the order given (Holm 1979); valid under any dependence."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -116,7 +117,7 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _relative_interval(sums: NDArray[np.int64]) -> tuple[float | None, float | None]:
-    """Percentiles of merged/baseline - 1. A draw without baseline errors counts as +infinity, or 0 if both have none."""
+    """Percentiles of merged/baseline - 1; a draw without baseline errors is +infinity, or 0 if neither has any."""
     new, old = sums[:, 0].astype(float), sums[:, 1].astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(old > 0, new / old - 1, np.where(new > 0, np.inf, 0.0))

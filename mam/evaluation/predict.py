@@ -1,0 +1,49 @@
+"""Predictions of a target as it is now, one raw text an example, in the order of the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from mam.data.audio import RATE
+from mam.data.batching import pack
+from mam.evaluation.prefix import Prefix
+from mam.models.targets import SpeechTarget
+
+Advance = Callable[[int, float], None]
+
+
+def packs_of(target: SpeechTarget, samples: Sequence[int], batch_seconds: float) -> list[tuple[int, ...]]:
+    """Packs by padded seconds; what the target must see alone comes last, one by one."""
+    alone = [i for i, n in enumerate(samples) if target.alone(n)]
+    together = [i for i, n in enumerate(samples) if not target.alone(n)]
+    packed = pack([target.padded(samples[i]) / RATE for i in together], batch_seconds)
+    return [*(tuple(together[i] for i in members) for members in packed), *((i,) for i in alone)]
+
+
+@torch.inference_mode()
+def predict(
+    target: SpeechTarget,
+    prefix: Prefix,
+    packs: Sequence[Sequence[int]],
+    samples: Sequence[int],
+    first: int,
+    advance: Advance = lambda clips, seconds: None,
+) -> list[str]:
+    """Transcribe every clip of ``packs``.
+
+    Args:
+        target: merged or not; its layers below ``first`` must be unmerged.
+        prefix: serves the states at the input of layer ``first``.
+        packs: as `packs_of` made them; every example occurs once.
+        samples: length of every example.
+        first: the first layer whose weights depend on λ.
+        advance: told after each pack how many clips and seconds were done, for a progress bar.
+    """
+    texts: dict[int, str] = {}
+    for members in packs:
+        hidden = target.advance(prefix.hidden(members, first), first, target.depth)
+        texts |= dict(zip(members, target.transcribe(hidden), strict=True))
+        advance(len(members), sum(samples[i] for i in members) / RATE)
+    return [texts[i] for i in range(len(texts))]

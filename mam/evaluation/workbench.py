@@ -1,0 +1,193 @@
+"""What several runs share: the loaded pair, the decoded audio, the prefix, the baseline. Each is made once.
+
+One of each kind is kept, the last: a sweep over λ finds everything ready, a study over models frees what it leaves.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import torch
+import transformers
+
+from mam import __version__
+from mam.config import Config, DataConfig, ModelConfig, ShapeConfig
+from mam.data.audio import RATE
+from mam.data.corpus import AudioStore, Corpus, open_corpus
+from mam.errors import CheckpointError, MamError
+from mam.evaluation.predict import packs_of, predict
+from mam.evaluation.prefix import Prefix
+from mam.files import cache_folder, locked, sha256_json, write_json
+from mam.merge.apply import Merger
+from mam.models.checkpoints import Checkpoint, locate
+from mam.models.sources import Source
+from mam.models.targets import SpeechTarget, load_target
+from mam.terminal import Terminal
+
+T = TypeVar("T")
+
+
+@dataclass
+class Pair:
+    """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
+
+    target: SpeechTarget
+    source: Source
+    merger: Merger
+    loading: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Raw texts in the order of the corpus and the seconds that computing them took."""
+
+    texts: list[str]
+    seconds: float
+
+
+class Workbench:
+    """Made once for a plan of runs; every method returns what it made before as long as its input is the same."""
+
+    def __init__(self, terminal: Terminal | None = None) -> None:
+        self.terminal = terminal or Terminal(quiet=True)
+        self._made: dict[str, tuple[Hashable, object]] = {}
+
+    def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
+        if kind not in self._made or self._made[kind][0] != key:
+            self._made.pop(kind, None)  # free the old one before the new one is made
+            self._made[kind] = (key, make())
+        return self._made[kind][1]  # type: ignore[return-value]
+
+    def corpus(self, config: DataConfig) -> Corpus:
+        """The examples of the configured split, by metadata. Raises DataError."""
+        return self._once("corpus", sha256_json(asdict(config)), lambda: open_corpus(config))
+
+    def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
+        """Target and source, located and present. Raises CheckpointError."""
+
+        def find() -> tuple[Checkpoint, Checkpoint]:
+            return locate(config.target, config.target_revision), locate(config.source, config.source_revision)
+
+        return self._once("checkpoints", sha256_json(asdict(config)), find)
+
+    def audio(self, config: Config) -> AudioStore:
+        """Every recording decoded and checked. Raises DataError."""
+        corpus = self.corpus(config.data)
+
+        def check() -> AudioStore:
+            with self.terminal.progress("reading audio", len(corpus)) as advance:
+                budget = int(config.evaluate.memory_gb * 1e9)
+                return AudioStore.checked(corpus, RATE, budget, config.data.on_bad, lambda: advance(1, 0.0))
+
+        return self._once("audio", (corpus.sha256, config.data.on_bad, config.evaluate.memory_gb), check)
+
+    def pair(self, config: Config) -> Pair:
+        """Target on its device, source opened, both of the shape that the configuration states.
+
+        Raises:
+            CheckpointError: unusable, or of another shape than stated.
+        """
+        target_checkpoint, source_checkpoint = self.checkpoints(config.model)
+        device = device_of(config)
+        dtype = getattr(torch, config.dtype)
+
+        def load() -> Pair:
+            start = time.perf_counter()
+            with self.terminal.status("loading models"):
+                source = Source(source_checkpoint)
+                _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
+                target = load_target(target_checkpoint)
+                _check_shape("target", config.model.target_shape, target_checkpoint.id, target)
+                merger = Merger(target.blocks, source.read)
+                target.to(device, dtype)
+            return Pair(target, source, merger, time.perf_counter() - start)
+
+        key = (target_checkpoint.fingerprint, source_checkpoint.fingerprint, str(device), config.dtype)
+        shape = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
+        return self._once("pair", (key, shape), load)
+
+    def prefix(self, config: Config) -> Prefix:
+        """The states before the first merged layer, for this pair and this audio."""
+        pair, audio = self.pair(config), self.audio(config)
+        budget = int(config.evaluate.memory_gb * 1e9)
+        return self._once("prefix", (id(pair), id(audio)), lambda: Prefix(pair.target, audio, budget))
+
+    def predict(self, config: Config, first: int, label: str) -> Predictions:
+        """Transcribe with the target as it is now; its layers below ``first`` must be unmerged."""
+        target, audio = self.pair(config).target, self.audio(config)
+        packs = packs_of(target, audio.samples, config.evaluate.batch_seconds)
+        start = time.perf_counter()
+        with self.terminal.progress(label, len(audio.samples)) as advance:
+            texts = predict(target, self.prefix(config), packs, audio.samples, first, advance)
+        return Predictions(texts, time.perf_counter() - start)
+
+    def baseline(self, config: Config, first: int) -> Predictions:
+        """The unmerged target's predictions, from the cache where they are, else computed and put there.
+
+        Jobs that share a cache folder take turns: one computes, the others read. A cache entry that cannot be read is
+        computed again.
+        """
+        pair, audio = self.pair(config), self.audio(config)
+        key = {
+            "target": pair.target.checkpoint.fingerprint,
+            "data": audio.corpus.sha256,
+            "batch_seconds": config.evaluate.batch_seconds,
+            "environment": environment(config),
+        }
+        path = cache_folder(config.cache_dir) / "baselines" / f"{sha256_json(key)}.json"
+        with locked(path):
+            try:
+                kept = json.loads(path.read_text(encoding="utf-8"))
+                if kept["key"] == key and len(kept["texts"]) == len(audio.samples):
+                    return Predictions([str(text) for text in kept["texts"]], float(kept["seconds"]))
+            except (OSError, ValueError, KeyError, TypeError):
+                pass  # not there, or damaged: it is made below
+            pair.merger.restore()
+            made = self.predict(config, first, "baseline")
+            write_json(path, {"key": key, **asdict(made)})
+        return made
+
+
+def device_of(config: Config) -> torch.device:
+    """The device asked for. Raises MamError where it is not there or does not know the dtype."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MamError("device=cuda: torch sees no GPU here. Say device=cpu, or install a CUDA build of torch.")
+    if name == "cpu" and config.dtype == "float16":
+        raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
+    return torch.device(name)
+
+
+def environment(config: Config) -> dict[str, str | int]:
+    """Versions, device, dtype and threads: on these the bits of a prediction depend."""
+    device = device_of(config)
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+        "mam": __version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "dtype": config.dtype,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _check_shape(side: str, stated: ShapeConfig, name: str, found: SpeechTarget | Source) -> None:
+    actual = {
+        "layers": found.depth if isinstance(found, SpeechTarget) else found.layers,
+        "width": found.width,
+        "heads": found.heads,
+    }
+    wrong = [
+        f"{key} {value}, not {getattr(stated, key)}" for key, value in actual.items() if value != getattr(stated, key)
+    ]
+    if wrong:
+        words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
+        raise CheckpointError(
+            f"model.{side}={name}: has {'; '.join(wrong)} as configured. If it is the right one, say {words}"
+        )

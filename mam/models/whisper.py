@@ -1,0 +1,85 @@
+"""Whisper as a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+from mam.data.audio import RATE, Wave
+from mam.errors import CheckpointError
+from mam.models.targets import Hidden, SpeechTarget, speech_target
+
+
+@speech_target("whisper")
+class WhisperSpeech(SpeechTarget):
+    """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
+
+    @staticmethod
+    def architecture() -> type[Any]:  # noqa: D102
+        return WhisperForConditionalGeneration
+
+    @property
+    def encoder(self) -> nn.Module:  # noqa: D102
+        return self.model.model.encoder  # type: ignore[no-any-return]
+
+    @property
+    def heads(self) -> int:  # noqa: D102
+        return int(self.model.config.encoder_attention_heads)
+
+    def alone(self, samples: int) -> bool:  # noqa: D102
+        return samples > int(self.extractor.n_samples)
+
+    def padded(self, samples: int) -> int:  # noqa: D102
+        return max(samples, int(self.extractor.n_samples))
+
+    def front(self, waves: Sequence[Wave]) -> Hidden:
+        """Log-mel of 30 s (padded with silence, as Whisper was trained) -> two convolutions + positions.
+
+        A recording beyond 30 s stays log-mel at its whole length and goes through `transcribe` as it is.
+        """
+        if len(waves) == 1 and self.alone(len(waves[0])):
+            long = self.extractor(
+                waves[0], sampling_rate=RATE, truncation=False, padding="longest", return_tensors="pt"
+            )
+            features = long.input_features.to(self.device, self.dtype)
+            return Hidden(features, torch.tensor([features.shape[-1]]), whole=True)
+        features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_features
+        encoder = self.model.model.encoder
+        states = nn.functional.gelu(encoder.conv1(features.to(self.device, self.dtype)))
+        states = nn.functional.gelu(encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
+        states = states + encoder.embed_positions.weight
+        return Hidden(states, torch.full((len(waves),), states.shape[1]))
+
+    def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
+        if hidden.whole:
+            return hidden
+        states = hidden.states
+        for layer in self.model.model.encoder.layers[start:stop]:
+            states = layer(states, None)
+        return Hidden(states, hidden.lengths)
+
+    def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
+        greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+        if getattr(self.model.generation_config, "is_multilingual", False):  # absent in English-only models
+            greedy |= {"language": "en", "task": "transcribe"}
+        if hidden.whole:
+            if not hasattr(self.model.generation_config, "no_timestamps_token_id"):
+                raise CheckpointError(
+                    f"{self.checkpoint.id}: its generation_config.json knows no timestamps, so that recordings over"
+                    " 30 s cannot be decoded. Take the published file, or cut the recordings."
+                )
+            mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
+            ids = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
+        else:
+            states = self.model.model.encoder.layer_norm(hidden.states)
+            outputs = BaseModelOutput(last_hidden_state=states)
+            # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
+            # for which there is no input. One window, one call.
+            ids = self.model.generate(encoder_outputs=outputs, force_unique_generate_call=True, **greedy)
+        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [text.strip() for text in texts]
