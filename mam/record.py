@@ -1,0 +1,185 @@
+"""The run folder: made late, filled, and finished by `result.json`, which is written last.
+
+outputs/<date>/<time>-<signature>/
+    result.json         schema version 1 (mam/result.schema.json); a folder that has one is a finished run
+    predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text)
+    baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
+    lambda.csv          step, layer, part, lam
+    mam.log, .hydra/    what was said, what was configured
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+from omegaconf import OmegaConf
+
+from mam.compose import Job
+from mam.errors import MamError, RecordError
+from mam.files import atomic, read_jsonl, write_json, write_jsonl
+
+RESULT, PREDICTIONS, BASELINE, LAMBDA, LOG = (
+    "result.json",
+    "predictions.jsonl",
+    "baseline.jsonl",
+    "lambda.csv",
+    "mam.log",
+)
+SCHEMA = 1
+
+log = logging.getLogger("mam")
+
+
+class RunFolder:
+    """One run's folder while it is being filled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def predictions(self, merged: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> None:
+        """Write both sides, one line an example."""
+        write_jsonl(self.path / PREDICTIONS, merged)
+        write_jsonl(self.path / BASELINE, baseline)
+
+    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
+        """Write λ of every layer and part."""
+        with atomic(self.path / LAMBDA) as file:
+            file.write("step,layer,part,lam\n")
+            for layer, lam in enumerate(lams):
+                file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Check the result against its schema and write it: from now on the run is finished."""
+        validate(result, self.path / RESULT)
+        write_json(self.path / RESULT, result)
+
+
+@contextmanager
+def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
+    """Make the folder of one run under ``outputs``, with its log and its configuration.
+
+    What the user can mend (MamError) leaves no folder behind; anything else leaves it with the traceback in its log.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    path = _new_folder(outputs, job.signature)
+    handler = logging.FileHandler(path / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        _write_hydra(path / ".hydra", job)
+        yield RunFolder(path)
+    except MamError:
+        handler.close()
+        shutil.rmtree(path, ignore_errors=True)
+        raise
+    except BaseException:
+        log.exception("the run did not finish")
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def run_root(outputs: str) -> Path:
+    """Where a single run's folder goes: ``outputs/<date>``."""
+    return Path(outputs).expanduser() / f"{datetime.now():%Y-%m-%d}"
+
+
+def refuse_unwritable(outputs: Path) -> None:
+    """Raise RecordError now rather than after the work, where ``outputs`` cannot be written."""
+    existing = next(folder for folder in (outputs, *outputs.absolute().parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RecordError(f"outputs={outputs}: {existing} cannot be written. Say outputs=FOLDER.")
+
+
+def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
+    """The newest finished run under ``outputs`` with this hash, or None. Broken results are passed over, and logged."""
+    patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
+    for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
+        try:
+            if read_result(path.parent)["hash"] == run_hash:
+                return path.parent
+        except RecordError as error:
+            log.warning("%s", error)
+    return None
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result of a finished run.
+
+    Raises:
+        RecordError: not a finished run, broken JSON, or another schema.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
+    try:
+        result = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(f"{path}: cannot be read as JSON ({error}). Run it again with force=true.") from error
+    validate(result, path)
+    return result
+
+
+def read_predictions(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Merged and baseline predictions of a finished run. Raises RecordError where a file is missing or broken."""
+    try:
+        return read_jsonl(folder / PREDICTIONS), read_jsonl(folder / BASELINE)
+    except OSError as error:
+        raise RecordError(f"{error.filename}: {error.strerror}. Run it again with force=true.") from error
+
+
+def validate(result: dict[str, Any], path: Path) -> None:
+    """Raise RecordError where ``result`` is not what schema version 1 says; ``path`` is for the message."""
+    if result.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: has schema {result.get('schema')!r}, this mam reads {SCHEMA}.")
+    error = jsonschema.exceptions.best_match(_validator().iter_errors(result))
+    if error is not None:
+        raise RecordError(f"{path}: {error.json_path} is not as the schema says: {error.message}")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _new_folder(outputs: Path, signature: str) -> Path:
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1000):
+            suffix = f"-{attempt + 1}" if attempt else ""
+            path = outputs / f"{datetime.now():%H-%M-%S}-{signature}{suffix}"
+            try:
+                path.mkdir()
+            except FileExistsError:  # the same run was started in this second, by force=true or another job
+                continue
+            return path
+    except OSError as error:
+        raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
+    raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
+
+
+def _write_hydra(folder: Path, job: Job) -> None:
+    """``.hydra/`` as Hydra itself writes it."""
+    composed = job.composed
+    plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    with atomic(folder / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(plain))
+    with atomic(folder / "hydra.yaml") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.masked_copy(composed, "hydra")))
+    with atomic(folder / "overrides.yaml") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))

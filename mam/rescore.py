@@ -1,0 +1,65 @@
+"""Metrics again from saved predictions: another normalizer, another seed, no model. Written beside, never over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mam.config import Config, problems
+from mam.errors import ConfigError, RecordError
+from mam.files import write_json
+from mam.record import read_predictions, read_result
+from mam.run import scores
+
+
+def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dict[str, Any], Path]:
+    """Score the finished run in ``folder`` again; what is None stays as it was.
+
+    Returns:
+        The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``.
+
+    Raises:
+        RecordError: not a finished run, or its files do not belong together.
+        ConfigError: an unknown normalizer, or a seed that is not a number.
+    """
+    result = read_result(folder)
+    merged, baseline = read_predictions(folder)
+    keys = ("id", "reference")
+    if [[row.get(key) for key in keys] for row in merged] != [[row.get(key) for key in keys] for row in baseline]:
+        raise RecordError(f"{folder}: predictions.jsonl and baseline.jsonl are not about the same examples.")
+    if len(merged) != result["data"]["n"]:
+        raise RecordError(
+            f"{folder}: predictions.jsonl has {len(merged)} lines, result.json says {result['data']['n']}."
+        )
+    config = _config(folder, normalizer, seed)
+    result |= scores(merged, baseline, config)
+    result["data"]["normalizer"] = config.data.normalizer
+    result["seeds"]["bootstrap"] = config.seed
+    path = folder / f"score-{config.data.normalizer}-seed{config.seed}.json"
+    if path.exists():
+        raise RecordError(
+            f"{path}: is there already. The same predictions give the same numbers; delete it to score again."
+        )
+    write_json(path, result)
+    return result, path
+
+
+def _config(folder: Path, normalizer: str | None, seed: str | None) -> Config:
+    path = folder / ".hydra" / "config.yaml"
+    changes = {"data.normalizer": normalizer, "seed": seed}
+    try:
+        composed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        for key, value in changes.items():
+            if value is not None:
+                OmegaConf.update(composed, key, value)
+        config = OmegaConf.to_object(composed)
+    except (OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, Config)
+    found = problems(config)
+    if found:
+        raise ConfigError(found)
+    return config

@@ -1,0 +1,193 @@
+"""One experiment from top to bottom: start reading here.
+
+A pair of models, a data set, λ. The unmerged target is evaluated first (the baseline), then its attention is merged
+with the source's and it is evaluated again on the same examples; the difference comes with its interval.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mam import __version__
+from mam.compose import Job
+from mam.config import Config
+from mam.data.audio import RATE
+from mam.data.corpus import AudioStore
+from mam.errors import DataError
+from mam.evaluation.diagnostics import diagnose
+from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
+from mam.files import sha256_json
+from mam.merge.apply import MergeReport
+from mam.merge.plan import MergePlan, plan_merge
+from mam.models.checkpoints import Checkpoint
+from mam.record import SCHEMA, find_finished, open_run, read_result, refuse_unwritable, run_root
+from mam.tasks import asr
+
+log = logging.getLogger("mam")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its folder and result, and whether they were there already."""
+
+    status: Literal["finished", "skipped"]
+    folder: Path
+    result: dict[str, Any]
+
+
+def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
+    """Run one job, or find it finished.
+
+    Args:
+        job: a checked configuration.
+        bench: what is shared with other runs of the same process.
+        parent: the folder that gets the run's folder; by default ``outputs/<date>``.
+
+    Raises:
+        MamError: anything the user can mend; no folder is left then.
+    """
+    config = job.config
+    outputs = Path(config.outputs).expanduser()
+    refuse_unwritable(outputs)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+
+    # What is asked for: data and checkpoints by content. The same question is answered once.
+    corpus = bench.corpus(config.data)
+    target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
+    run_hash = sha256_json(
+        {
+            "config": job.resolved,
+            "data": corpus.sha256,
+            "target": target_checkpoint.fingerprint,
+            "source": source_checkpoint.fingerprint,
+            "mam": __version__,
+            "device": device_of(config).type,
+            "dtype": config.dtype,
+        }
+    )
+    finished = None if config.force else find_finished(outputs, job.signature, run_hash)
+    if finished:
+        return Outcome("skipped", finished, read_result(finished))
+
+    # Everything that can be wrong with the input shows here, before a folder is made.
+    audio = bench.audio(config)
+    pair = bench.pair(config)
+    plan = plan_merge(config, pair.target.depth, pair.source.layers)
+
+    with open_run(job, parent or run_root(config.outputs)) as folder:
+        log.info("%s", command_of(job))
+        baseline = bench.baseline(config, plan.first)
+
+        start = time.perf_counter()
+        report = pair.merger.apply(plan)
+        merging = time.perf_counter() - start
+        merged = baseline if plan.is_identity else bench.predict(config, plan.first, "merged")
+        pair.merger.restore()
+
+        by_speaker = config.data.clusters == "speaker"
+        merged_rows, baseline_rows = (asr.rows(audio, side.texts, by_speaker) for side in (merged, baseline))
+        folder.predictions(merged_rows, baseline_rows)
+        folder.lambdas(plan.lams, plan.parts)
+        result = {
+            "schema": SCHEMA,
+            "signature": job.signature,
+            "hash": run_hash,
+            "status": "finished",
+            "command": command_of(job),
+            "task": config.model.task,
+            "model": {
+                "name": config.model.name,
+                "target": _identity(target_checkpoint),
+                "source": _identity(source_checkpoint),
+            },
+            "data": _data(config, audio),
+            "merge": _merge(plan, report),
+            "train": None,
+            "tune": None,
+            **scores(merged_rows, baseline_rows, config),
+            "timing": _timing(pair.loading, merging, merged, baseline, sum(audio.seconds)),
+            "env": environment(config),
+            "seeds": {"bootstrap": config.seed},
+        }
+        folder.finish(result)
+    return Outcome("finished", folder.path, result)
+
+
+def scores(merged: list[dict[str, Any]], baseline: list[dict[str, Any]], config: Config) -> dict[str, Any]:
+    """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
+
+    Raises:
+        DataError: no reference has a word left after normalisation.
+    """
+    try:
+        new, old = (asr.score(rows, config.data.normalizer) for rows in (merged, baseline))
+    except ValueError as error:
+        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Say data.normalizer=none?") from error
+    clusters = [row["cluster"] for row in merged] if config.data.clusters == "speaker" else None
+    difference = asr.compare(new, old, clusters, config.evaluate.draws, config.seed)
+    return {
+        "metrics": new.rates.as_dict(),
+        "baseline": {"kind": "unmerged", **old.rates.as_dict()},
+        "delta": asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")},
+        "diagnostics": diagnose(merged, new, difference, config.data.note),
+    }
+
+
+def command_of(job: Job) -> str:
+    """The command that makes this run again."""
+    return shlex.join(["mam", "run", *job.overrides])
+
+
+def _identity(checkpoint: Checkpoint) -> dict[str, str | None]:
+    return {"id": checkpoint.id, "revision": checkpoint.revision, "sha256": checkpoint.sha256}
+
+
+def _data(config: Config, audio: AudioStore) -> dict[str, Any]:
+    corpus = audio.corpus
+    return {
+        "name": corpus.name,
+        "split": corpus.split,
+        "rule": corpus.rule,
+        "n": len(corpus),
+        "seconds": round(sum(audio.samples) / RATE, 3),
+        "sha256": corpus.sha256,
+        "ids_sha256": corpus.ids_sha256,
+        "normalizer": config.data.normalizer,
+        "skipped": [asdict(skipped) for skipped in corpus.skipped],
+    }
+
+
+def _merge(plan: MergePlan, report: MergeReport) -> dict[str, Any]:
+    return {
+        "method": plan.method,
+        "control": plan.control,
+        "lam": list(plan.lams),
+        "layers": plan.layers,
+        "parts": "".join(plan.parts),
+        "pairing": plan.pairing,
+        "pairs": {str(layer): source for layer, source in plan.pairs.items()},
+        "bias": plan.bias,
+        "tensors": report.tensors,
+        "parameters": report.parameters,
+        "notes": list(report.notes),
+    }
+
+
+def _timing(
+    loading: float, merging: float, merged: Predictions, baseline: Predictions, audio_seconds: float
+) -> dict[str, float]:
+    timing = {"load": loading, "merge": merging, "evaluate": merged.seconds, "baseline": baseline.seconds}
+    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds / merged.seconds}
+    return {name: round(seconds, 4) for name, seconds in timing.items()}
+
+
+def _pair(ends: tuple[float | None, float | None] | None) -> list[float | None] | None:
+    return None if ends is None else list(ends)
