@@ -1,0 +1,181 @@
+"""The command line: verbs and argv, nothing else. torch is imported only by what computes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mam.errors import ConfigError, MamError, choices
+
+if TYPE_CHECKING:
+    from mam.compose import Job
+    from mam.terminal import Terminal
+
+USAGE = """\
+mam: merge the attention of one modality's Transformer into another's, and
+measure what that does.
+
+  mam run [key=value ...]            one run; without arguments the bundled demo,
+                                     offline, on a CPU
+  mam run --multirun lam=0,0.05,0.1  several runs; values separated by commas are
+                                     combined
+  mam run experiment=lambda_grid     a study: several runs and one table
+  mam run --help                     every group and key
+  mam run --cfg job [key=value ...]  the configuration that would run
+  mam score RUN [normalizer=NAME] [seed=N]
+                                     score saved predictions again, without a
+                                     model
+  mam --shell-completion install=bash
+                                     prints what eval needs to complete mam run
+  mam --version
+"""
+MULTIRUN = ("--multirun", "-m")
+HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
+
+
+def main() -> None:
+    """Entry point of ``mam`` and ``python -m mam``. Exits with 0 done, 1 failed, 2 misconfigured, 130 stopped."""
+    try:
+        sys.exit(_dispatch(sys.argv[1:]))
+    except MamError as error:
+        print(f"mam: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("mam: stopped. Finished runs are kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe went away, as `mam run | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(USAGE, end="")
+        return 0
+    if argv[0] == "--version":
+        from mam import __version__
+
+        print(f"mam {__version__}")
+        return 0
+    if argv[0] in ("--shell-completion", "-sc"):
+        return _hydra(argv)
+    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {"run": _run, "score": _score}
+    if argv[0] not in verbs:
+        raise ConfigError(
+            f"{argv[0]}: not a verb of mam. Choose one of: {choices(list(verbs))}. `mam --help` explains."
+        )
+    return verbs[argv[0]](argv[1:])
+
+
+def _hydra(argv: Sequence[str]) -> int:
+    """What Hydra itself answers: help, the composed configuration, information, shell completion."""
+    import logging
+
+    import hydra
+
+    import mam.config  # noqa: F401  # registers the schema
+
+    logging.raiseExceptions = False  # `mam run --info | head` is not worth a traceback
+
+    def no_task(config: object) -> None:
+        raise AssertionError("Hydra only answers questions here")
+
+    line = os.environ.get("COMP_LINE", "").split(" ", 2)
+    if len(line) == 3 and line[1] == "run":  # Hydra's completion knows programs, not verbs
+        os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
+    sys.argv = [sys.argv[0], *argv]
+    hydra.main(version_base="1.3", config_path="pkg://mam.conf", config_name="config")(no_task)()
+    return 0
+
+
+def _run(argv: Sequence[str]) -> int:
+    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    flags = [word for word in argv if word.startswith("-")]
+    if any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags):
+        if words:
+            from mam.compose import jobs
+
+            jobs([word for word in words if not word.startswith("hydra")])
+        return _hydra(argv)
+    stray = [word for word in argv if word not in words and word not in MULTIRUN]
+    if stray:
+        raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
+
+    from mam.compose import jobs, study_jobs
+
+    multirun = any(flag in MULTIRUN for flag in flags)
+    plan = jobs(words, multirun)
+    name = "multirun"
+    if any(job.config.study.axes for job in plan):
+        if multirun:
+            raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
+        name = plan[0].config.study.name
+        plan = study_jobs(plan[0])
+    elif not multirun:
+        return _run_one(plan[0])
+    return _run_many(plan, name)
+
+
+def _run_one(job: Job) -> int:
+    terminal = _terminal()
+    from mam.evaluation.workbench import Workbench
+    from mam.report.tables import show_run
+    from mam.run import run
+
+    outcome = run(job, Workbench(terminal))
+    if outcome.status == "skipped":
+        terminal.say(f"skipped: finished already in {outcome.folder} (force=true runs it again)")
+    show_run(terminal, outcome.result, outcome.folder)
+    return 0
+
+
+def _run_many(plan: Sequence[Job], name: str) -> int:
+    terminal = _terminal()
+    from mam.evaluation.workbench import Workbench
+    from mam.report.tables import show_study
+    from mam.studies.execute import execute
+
+    ended = execute(plan, Workbench(terminal), name)
+    shown = [(end.job.varied(plan), end.outcome.result) for end in ended if end.outcome]
+    if shown:
+        first = shown[0][1]
+        show_study(terminal, shown, f"{first['model']['name']} on {first['data']['name']}, {first['data']['split']}")
+    skipped = sum(end.outcome is not None and end.outcome.status == "skipped" for end in ended)
+    failed = [end for end in ended if end.error]
+    terminal.say("")
+    terminal.say(f"{len(ended)} runs: {len(shown) - skipped} finished now, {skipped} skipped, {len(failed)} failed")
+    for message in dict.fromkeys(str(end.error) for end in failed):
+        which = [" ".join(end.job.overrides) for end in failed if end.error == message]
+        terminal.error(f"{'; '.join(which)}: {message}")
+    return 1 if failed else 0
+
+
+def _score(argv: Sequence[str]) -> int:
+    folders = [word for word in argv if "=" not in word]
+    options = dict(word.split("=", 1) for word in argv if "=" in word)
+    unknown = [key for key in options if key not in ("normalizer", "seed")]
+    if len(folders) != 1 or unknown:
+        wrong = f"{', '.join(unknown)}: not known; " if unknown else ""
+        raise ConfigError(f"{wrong}say: mam score RUN [normalizer=NAME] [seed=N]")
+    terminal = _terminal()
+    from mam.report.tables import show_run
+    from mam.rescore import rescore
+
+    result, path = rescore(Path(folders[0]), options.get("normalizer"), options.get("seed"))
+    show_run(terminal, result, path)
+    return 0
+
+
+def _terminal() -> Terminal:
+    """The terminal; from here on the libraries talk to mam.log, not to it."""
+    from mam.terminal import Terminal, quiet_libraries
+
+    quiet_libraries()
+    return Terminal()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reports: finished runs become tables."""

@@ -1,0 +1,102 @@
+"""One result, or the results of a study, as tables of at most 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mam.scoring.significance import holm
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+
+Result = Mapping[str, Any]
+
+
+def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
+    """Everything a reader needs of one run: both rates, the difference with its interval, what was merged, where."""
+    data, delta, merge, timing = result["data"], result["delta"], result["merge"], result["timing"]
+    terminal.table(_rates_table(result))
+    terminal.say("")
+    terminal.say(
+        f"Δ WER {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])}, p {p_text(delta['p_value'])};"
+        f" relative {_signed(delta['relative'])}"
+    )
+    if delta["detectable"] is not None:
+        terminal.say(f"smallest detectable difference: {100 * delta['detectable']:.2f} points (80 % power at 5 %)")
+    else:
+        terminal.say("no utterance's errors changed, so that no detectable difference can be stated")
+    terminal.say(
+        f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
+        f"{' with biases' if merge['bias'] else ' without biases'}, {layers_text(merge['layers'], len(merge['lam']))},"
+        f" λ {lambda_text(result)}"
+    )
+    for note in merge["notes"]:
+        terminal.say(f"        {note}")
+    terminal.say(
+        f"data    {data['n']} examples, {data['seconds']:.0f} s of speech;"
+        f" computed in {timing['baseline']:.1f} s (baseline) and {timing['evaluate']:.1f} s (merged)"
+    )
+    if data["skipped"]:
+        terminal.say(f"        {len(data['skipped'])} unusable examples were skipped; result.json lists them")
+    for sentence in result["diagnostics"]:
+        terminal.say(f"note    {sentence}")
+    terminal.say(f"files   {folder}")
+
+
+def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Result]], title: str) -> None:
+    """One row a run. ``results`` pairs what varies between the runs with each result, in the order to show.
+
+    p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
+    """
+    keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
+    columns = [(key, "left") for key in keys] + [("WER", "right"), ("Δ points", "right"), ("95 %", "left")]
+    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"), title=title)
+    tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
+    adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
+    for i, (varied, result) in enumerate(results):
+        delta = result["delta"]
+        row = [varied.get(key, "") for key in keys] + [percent(result["metrics"]["wer"])]
+        if i in adjusted:
+            row += [points(delta["absolute"]), interval(delta["ci95"]), p_text(delta["p_value"]), p_text(adjusted[i])]
+            row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
+        else:
+            row += ["baseline", "", "", "", ""]
+        table.add_row(*row)
+    terminal.table(table)
+
+
+def layers_text(layers: Sequence[int], depth: int) -> str:
+    """``layers 0-3 of 4``; runs of neighbours are joined."""
+    pieces: list[list[int]] = []
+    for layer in layers:
+        if pieces and pieces[-1][-1] == layer - 1:
+            pieces[-1].append(layer)
+        else:
+            pieces.append([layer])
+    text = ",".join(str(piece[0]) if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces)
+    return f"layers {text} of {depth}"
+
+
+def lambda_text(result: Result) -> str:
+    """λ of the merged layers: one number where they agree, else the range."""
+    lams = [result["merge"]["lam"][layer] for layer in result["merge"]["layers"]]
+    low, high = min(lams), max(lams)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _rates_table(result: Result) -> Table:
+    name, data = result["model"]["name"], result["data"]
+    columns = [(heading, "right") for heading in ("WER", "CER", "subst.", "del.", "ins.", "words")]
+    table = plain_table(("", "left"), *columns, title=f"{name} on {data['name']}, {data['split']}")
+    control = result["merge"]["control"]
+    merged = f"merged λ={lambda_text(result)}" + ("" if control == "none" else f" ({control})")
+    for label, rates in (("baseline λ=0", result["baseline"]), (merged, result["metrics"])):
+        counts = [str(rates[key]) for key in ("substitutions", "deletions", "insertions", "words")]
+        table.add_row(label, percent(rates["wer"]), percent(rates["cer"]), *counts)
+    return table
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:+.1f} %"

@@ -1,0 +1,1 @@
+"""Studies: a plan of runs on one workbench. Later plans add configurations, not machinery."""

@@ -1,0 +1,130 @@
+"""What a person sees: progress while it runs, one table when it is done. Plain text in a pipe, 80 columns suffice."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+Advance = Callable[[int, float], None]
+
+
+class _Speed(ProgressColumn):
+    """Clips and seconds of audio per second of work."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.elapsed or 0.0
+        if not elapsed or not task.completed:
+            return Text("")
+        audio = f" {task.fields['audio'] / elapsed:.0f}× real time" if task.fields["audio"] else ""
+        return Text(f"{task.completed / elapsed:.1f} clips/s{audio}")
+
+
+class Terminal:
+    """Prints to standard output; errors and progress go to standard error. ``quiet`` prints nothing at all."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._out = Console(quiet=quiet, highlight=False)
+        self._err = Console(quiet=quiet, stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        """A line of plain text, wrapped at the width of the terminal; nothing in it is taken for markup."""
+        self._out.print(escape(text), soft_wrap=not self._out.is_terminal)
+
+    def error(self, text: str) -> None:
+        """A message on standard error."""
+        self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table, after an empty line."""
+        self._out.print()
+        self._out.print(table)
+
+    @contextmanager
+    def status(self, what: str) -> Iterator[None]:
+        """A spinner while something of unknown length happens; nothing in a pipe."""
+        if not self._err.is_terminal:
+            yield
+            return
+        with self._err.status(what):
+            yield
+
+    @contextmanager
+    def progress(self, label: str, clips: int) -> Iterator[Advance]:
+        """A bar over ``clips``; call what it yields with (clips, seconds of audio) done. Nothing in a pipe."""
+        columns = (
+            TextColumn("{task.description:<13}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            _Speed(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._err, transient=True, disable=not self._err.is_terminal) as bar:
+            task = bar.add_task(label, total=clips, audio=0.0)
+            seconds = 0.0
+
+            def advance(count: int, audio: float) -> None:
+                nonlocal seconds
+                seconds += audio
+                bar.update(task, advance=count, audio=seconds)
+
+            yield advance
+
+
+def quiet_libraries() -> None:
+    """Send the libraries' warnings to Python's logging (and so to mam.log) and switch their progress bars off."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    import transformers
+
+    logging.getLogger().setLevel(logging.INFO)
+    logging.lastResort = None  # without a handler the warnings would go to standard error
+    logging.captureWarnings(True)
+    transformers.utils.logging.disable_default_handler()
+    transformers.utils.logging.enable_propagation()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    datasets.utils.logging.enable_propagation()
+    datasets.disable_progress_bars()
+    for chatty in ("httpx", "httpx2", "filelock", "fsspec"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def plain_table(*columns: tuple[str, Any], title: str | None = None) -> Table:
+    """A table without vertical lines; ``columns`` are (heading, justification)."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, justify in columns:
+        table.add_column(heading, justify=justify, no_wrap=True)
+    return table
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage: 0.0724 is ``7.24 %``; from 100 % on without decimals."""
+    return f"{hundredfold(value)} %"
+
+
+def points(value: float | None) -> str:
+    """A difference of fractions in percentage points with its sign: 0.0027 is ``+0.27``; None is a dash."""
+    return "–" if value is None else f"{'+' if value >= 0 else ''}{hundredfold(value)}"
+
+
+def hundredfold(value: float) -> str:
+    """100 times a fraction with two decimals; none from 1 on, where a rate is a collapse and no measurement."""
+    return f"{100 * value:.{2 if abs(value) < 1 else 0}f}"
+
+
+def interval(ends: Sequence[float | None] | None) -> str:
+    """``[+0.27, +2.28]`` in points."""
+    return "–" if ends is None else f"[{points(ends[0])}, {points(ends[1])}]"
+
+
+def p_text(p: float) -> str:
+    """A p value with three digits, small ones as a bound."""
+    return "<.001" if p < 0.001 else f"{p:.3f}"
