@@ -51,7 +51,18 @@ def speak(text: str, voice: str, rng: random.Random, wav: Path) -> None:
         command = ["flite", "-voice", name, *options, "-t", text, "-o", str(wav)]
     elif engine == "espeak":
         pitch = 50 * rng.uniform(0.8, 1.2)
-        command = ["espeak-ng", "-v", f"en-{name}", "-s", f"{150 / stretch:.0f}", "-p", f"{pitch:.0f}", "-w", str(wav), text]
+        command = [
+            "espeak-ng",
+            "-v",
+            f"en-{name}",
+            "-s",
+            f"{150 / stretch:.0f}",
+            "-p",
+            f"{pitch:.0f}",
+            "-w",
+            str(wav),
+            text,
+        ]
     else:
         choose = ["-eval", f"(voice_{name}_diphone)", "-eval", f"(Parameter.set 'Duration_Stretch {stretch:.3f})"]
         command = ["text2wave", "-o", str(wav), *choose]
@@ -109,7 +120,12 @@ def write_set(folder: Path, clips: list[Clip], columns: list[str]) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(columns)
         for clip in clips:
-            fields = {"file_name": clip.name, "split": clip.name.split("/")[0], "speaker": clip.voice, "transcription": clip.text}
+            fields = {
+                "file_name": clip.name,
+                "split": clip.name.split("/")[0],
+                "speaker": clip.voice,
+                "transcription": clip.text,
+            }
             table.writerow([fields[column] for column in columns])
     print(f"{folder}: {len(clips)} clips, {sum(seconds):.0f} s")
 
@@ -124,8 +140,12 @@ def plan(split: str, sentences: list[str], voices: list[str], noise: str, first_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--training", type=Path, required=True, help="folder for the speech that trains the demo target")
-    parser.add_argument("--bundled", type=Path, required=True, help="folder that gets demo_speech/ and demo_speech_shift/")
+    parser.add_argument(
+        "--training", type=Path, required=True, help="folder for the speech that trains the demo target"
+    )
+    parser.add_argument(
+        "--bundled", type=Path, required=True, help="folder that gets demo_speech/ and demo_speech_shift/"
+    )
     parser.add_argument("--only", choices=["training", "bundled"])
     arguments = parser.parse_args()
     texts = disjoint_sentences(SEED, train=350, dev=50, test=100)
@@ -139,7 +159,9 @@ def main() -> None:
     if arguments.only != "training":
         columns = ["file_name", "split", "speaker", "transcription"]
         known, shift = [], []
-        for number, (split, known_size, shift_size) in enumerate([("train", 20, 100), ("dev", 40, 40), ("test", 90, 60)]):
+        for number, (split, known_size, shift_size) in enumerate(
+            [("train", 20, 100), ("dev", 40, 40), ("test", 90, 60)]
+        ):
             seed = SEED + 10_000 * (number + 1)
             known += plan(split, texts[split][:known_size], KNOWN_VOICES, "known", seed)
             shift += plan(split, texts[split][:shift_size], [UNKNOWN_VOICE], "hum", seed + 5000)

@@ -56,7 +56,7 @@ def main() -> None:
     )
 
     def masked_loss(batch: torch.Tensor) -> torch.Tensor:
-        """15 % of the positions are predicted: of these 80 % are masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
+        """15 % are predicted: of these 80 % are masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
         chosen = torch.rand(batch.shape) < 0.15
         fate = torch.rand(batch.shape)
         shown = batch.where(~(chosen & (fate < 0.8)), torch.tensor(index["[MASK]"]))
@@ -74,7 +74,10 @@ def main() -> None:
         schedule.step()
         if step % 500 == 0:
             with torch.no_grad():
-                print(f"step {step}  held-out loss {masked_loss(held_out).item():.3f}  {time.time() - start:.0f} s", flush=True)
+                print(
+                    f"step {step}  held-out loss {masked_loss(held_out).item():.3f}  {time.time() - start:.0f} s",
+                    flush=True,
+                )
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(arguments.out)

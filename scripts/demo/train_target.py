@@ -64,7 +64,9 @@ def ctc_loss(model: HubertForCTC, waves: list[torch.Tensor], texts: list[list[in
     log_probabilities = logits.log_softmax(-1).transpose(0, 1)  # [t, b, vocabulary]
     targets = torch.tensor([i for text in texts for i in text])
     target_lengths = torch.tensor([len(text) for text in texts])
-    return torch.nn.functional.ctc_loss(log_probabilities, targets, lengths, target_lengths, blank=0, zero_infinity=True)
+    return torch.nn.functional.ctc_loss(
+        log_probabilities, targets, lengths, target_lengths, blank=0, zero_infinity=True
+    )
 
 
 def main() -> None:
@@ -91,7 +93,9 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(clips)} clips")
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=PEAK_RATE)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}], lr=PEAK_RATE
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min(1.0, s / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, s / STEPS)))
     )
