@@ -1,0 +1,230 @@
+"""Fixtures: tiny random models made from real transformers configs, and small folders of real audio files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    BertConfig,
+    BertModel,
+    GenerationConfig,
+    HubertConfig,
+    HubertForCTC,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
+)
+
+WIDTH, HEADS, LAYERS, SOURCE_LAYERS = 32, 4, 3, 4
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
+REAL = Path(os.environ.get("MAM_REAL", Path(__file__).parents[2] / "shared" / "real"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache_and_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own, with a cache of its own."""
+    monkeypatch.setenv("MAM_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """Real weights and recordings; the tests that use them are skipped where they are absent."""
+    if not (REAL / "models").is_dir():
+        pytest.skip(f"no real weights and recordings in {REAL} (set MAM_REAL)")
+    return REAL
+
+
+def widen(model: torch.nn.Module, seed: int) -> None:
+    """Random weights large enough for attention to matter: transformers starts at 0.02, where λ hardly shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and "embed_positions" not in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter[0].numel() ** -0.5 * 1.5)
+            elif name.endswith("bias"):
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+
+
+def rename_tensors(folder: Path, rename: Callable[[str], str]) -> None:
+    """Give the tensors of a saved model the names that published files have."""
+    path = folder / "model.safetensors"
+    save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def make_hubert(folder: Path, norm: str = "group", width: int = WIDTH) -> Path:
+    torch.manual_seed(0)
+    config = HubertConfig(
+        vocab_size=len(LETTERS),
+        hidden_size=width,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=48,
+        conv_dim=[16] * 7,
+        conv_bias=norm == "layer",
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4,
+        feat_extract_norm=norm,
+        do_stable_layer_norm=norm == "layer",
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = HubertForCTC(config).eval()
+    widen(model, 1)
+    model.save_pretrained(folder)
+    # Published files have the weight norm of the positional convolution under its old names.
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    for new, published in old.items():
+        rename_tensors(folder, lambda name, new=new, published=published: name.replace(new, published))
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(LETTERS)}))
+    tokenizer = Wav2Vec2CTCTokenizer(folder / "vocab.json", word_delimiter_token="|", do_lower_case=False)
+    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=norm == "layer", do_normalize=True)
+    Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer).save_pretrained(folder)
+    return folder
+
+
+def make_bert(
+    folder: Path, prefix: str = "", width: int = WIDTH, layers: int = SOURCE_LAYERS, heads: int = HEADS
+) -> Path:
+    torch.manual_seed(2)
+    config = BertConfig(
+        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=48
+    )
+    model = BertModel(config).eval()
+    widen(model, 3)
+    model.save_pretrained(folder)
+    rename_tensors(folder, lambda name: prefix + name)
+    return folder
+
+
+def make_whisper(folder: Path) -> Path:
+    torch.manual_seed(4)
+    specials = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    stamps = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
+    vocabulary = {chr(i): n for n, i in enumerate([*range(33, 127), 0x120])}  # 0x120 is a blank in byte-level BPE
+    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": specials})
+    tokenizer.add_tokens(stamps)
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=16).save_pretrained(folder)
+    end, start, plain = (tokenizer.convert_tokens_to_ids(token) for token in specials)
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=16,
+        d_model=WIDTH,
+        encoder_layers=LAYERS,
+        decoder_layers=2,
+        encoder_attention_heads=HEADS,
+        decoder_attention_heads=HEADS,
+        encoder_ffn_dim=48,
+        decoder_ffn_dim=48,
+        max_target_positions=64,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    model = WhisperForConditionalGeneration(config).eval()
+    widen(model, 5)
+    model.generation_config = GenerationConfig(
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+        decoder_start_token_id=start,
+        is_multilingual=False,
+        no_timestamps_token_id=plain,
+        max_length=24,
+        max_initial_timestamp_index=50,
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def hubert_group(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_hubert(tmp_path_factory.mktemp("hubert_group"), "group")
+
+
+@pytest.fixture(scope="session")
+def hubert_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_hubert(tmp_path_factory.mktemp("hubert_layer"), "layer")
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Named as in bert-large-uncased: every tensor below ``bert.``."""
+    return make_bert(tmp_path_factory.mktemp("bert"), "bert.")
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Named as in all-MiniLM-L6-v2: without a prefix; twice as many heads."""
+    return make_bert(tmp_path_factory.mktemp("minilm"), "", heads=2 * HEADS)
+
+
+def noise(seconds: float, seed: int, rate: int = 16000) -> np.ndarray:
+    """Noise with a wavering tone in it: something a random model answers differently from clip to clip."""
+    t = np.arange(int(seconds * rate)) / rate
+    tone = np.sin(2 * np.pi * (200 + 150 * seed + 80 * np.sin(2 * np.pi * 3 * t)) * t)
+    return (0.1 * np.random.default_rng(seed).standard_normal(len(t)) + 0.2 * tone).astype(np.float32)
+
+
+def write_folder(root: Path, seconds: list[float], **columns: list[str]) -> Path:
+    """An audiofolder of noise: clip i lasts ``seconds[i]``."""
+    root.mkdir(parents=True, exist_ok=True)
+    texts = ["HELLO THERE", "ANNA", "BOTTLES AND JARS", "YES", "NO NO", "COFFEE AT NOON"]
+    with (root / "metadata.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "transcription", *columns])
+        for i, length in enumerate(seconds):
+            soundfile.write(root / f"clip{i}.wav", noise(length, i), 16000)
+            table.writerow([f"clip{i}.wav", texts[i % len(texts)], *(values[i] for values in columns.values())])
+    return root
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """Five clips of unequal length, two of them equal."""
+    return write_folder(tmp_path / "clips", [0.6, 1.3, 0.9, 1.3, 0.4])
+
+
+def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[str]:
+    """The command-line words that choose a tiny pair."""
+    return [
+        f"model.target={target}",
+        f"model.source={source}",
+        *(f"model.{side}_shape.width={WIDTH}" for side in ("target", "source")),
+        f"model.target_shape.layers={LAYERS}",
+        f"model.source_shape.layers={SOURCE_LAYERS}",
+        f"model.target_shape.heads={HEADS}",
+        f"model.source_shape.heads={source_heads}",
+    ]
+
+
+def data_words(root: Path) -> list[str]:
+    """The command-line words that choose a folder of clips as a whole."""
+    return ["data=audiofolder", f"data.root={root}", "data.split=all"]

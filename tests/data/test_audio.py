@@ -1,0 +1,85 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise
+
+from mam.data.audio import read
+from mam.errors import DataError
+
+TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)).astype(np.float32)
+
+
+def write(path: Path, samples=TONE, rate=16000, **options) -> Path:
+    soundfile.write(path, samples, rate, **options)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+def test_formats(tmp_path, name):
+    samples = read(write(tmp_path / name), 16000, name)
+    assert samples.dtype == np.float32 and samples.shape == (32000,)
+    tolerance = 0.1 if name.endswith("ogg") else 1 / 32768
+    assert np.abs(samples - TONE).max() <= tolerance
+
+
+def test_bytes_are_read_like_a_file(tmp_path):
+    path = write(tmp_path / "a.wav")
+    np.testing.assert_array_equal(read(path.read_bytes(), 16000, "a"), read(path, 16000, "a"))
+
+
+def test_stereo_is_mixed(tmp_path):
+    path = write(tmp_path / "a.wav", np.stack([TONE, -0.5 * TONE], axis=1), subtype="FLOAT")
+    np.testing.assert_allclose(read(path, 16000, "a"), 0.25 * TONE, atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_resampling_keeps_a_tone(tmp_path, rate):
+    native = (0.5 * np.sin(2 * np.pi * 440 * np.arange(2 * rate) / rate)).astype(np.float32)
+    samples = read(write(tmp_path / "a.wav", native, rate, subtype="FLOAT"), 16000, "a")
+    assert abs(len(samples) - 32000) <= 1 and samples.dtype == np.float32
+    assert np.abs(samples[500:31000] - TONE[500:31000]).max() < 2e-3
+
+
+def cut(path: Path, share: float = 0.5) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "none.wav", "there is no such file"),
+        (lambda p: (p / "e.wav").touch() or p / "e.wav", r"empty \(0 bytes\)"),
+        (lambda p: write(p / "z.wav", np.zeros(16000, np.float32)), "silent, all samples are zero"),
+        (lambda p: write(p / "n.wav", np.array([0.1] * 999 + [np.nan]), subtype="FLOAT"), "NaN or infinite"),
+        (lambda p: write(p / "i.wav", np.array([0.1] * 999 + [np.inf]), subtype="FLOAT"), "NaN or infinite"),
+        (lambda p: write(p / "s.wav", TONE[:160]), r"only 0.010 s long"),
+        (lambda p: write(p / "h.wav", TONE[:0]), r"only 0.000 s long"),
+        (lambda p: cut(write(p / "t.wav")), "truncated, 31978 of 64000 bytes of samples are there"),
+        (lambda p: cut(write(p / "t.flac", noise(2, 1))), "damaged or truncated"),
+        (lambda p: cut(write(p / "t.ogg", noise(2, 1))), "truncated, the Ogg stream has no end"),
+        (lambda p: (p / "m.wav").write_text("# a README") and p / "m.wav", "not readable as audio"),
+    ],
+)
+def test_unusable_recordings_are_named(tmp_path, make, message):
+    path = make(tmp_path)
+    with pytest.raises(DataError, match=f"^{path.name}: .*{message}"):
+        read(path, 16000, path.name)
+
+
+def test_streamed_wav_without_a_length_is_read(tmp_path):
+    """Encoders that write to a pipe leave the size open; such files are whole."""
+    path = write(tmp_path / "a.wav", subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(read(path, 16000, "a")) == 32000
+
+
+def test_bytes_that_are_not_audio():
+    with pytest.raises(DataError, match="^x: not readable as audio"):
+        read(io.BytesIO(b"text").getvalue(), 16000, "x")

@@ -1,0 +1,217 @@
+"""From folders to corpora: official layouts, splits, and every kind of broken metadata."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import noise, write_folder
+
+from mam.config import DataConfig, IdsConfig
+from mam.data.corpus import AudioStore, open_corpus
+from mam.errors import DataError
+
+
+def config(root, form="audiofolder", **fields):
+    fields = {"split": "all", **fields}
+    return DataConfig(name="mine", format=form, root=str(root), **fields)
+
+
+def lj_folder(root, count):
+    (root / "wavs").mkdir(parents=True)
+    lines = []
+    for i in reversed(range(count)):
+        lines.append(f"LJ{i:03d}|Dr. No {i}|Doctor No {i}")
+        soundfile.write(root / "wavs" / f"LJ{i:03d}.wav", noise(0.1, i % 9), 22050)
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+def test_ljspeech_takes_the_third_field_and_sorts(tmp_path):
+    corpus = open_corpus(config(lj_folder(tmp_path / "lj", 3), "ljspeech"))
+    assert corpus.column("id") == ["LJ000", "LJ001", "LJ002"]
+    assert corpus.column("text")[2] == "Doctor No 2"
+    assert corpus.column("audio")[0] == "wavs/LJ000.wav"
+    assert corpus.rule == "all examples"
+
+
+def test_ljspeech_split_rule(tmp_path):
+    root = lj_folder(tmp_path / "lj", 503)
+    sizes = {split: open_corpus(config(root, "ljspeech", split=split)) for split in ("train", "dev", "test")}
+    assert {split: len(corpus) for split, corpus in sizes.items()} == {"train": 3, "dev": 250, "test": 250}
+    assert sizes["dev"].column("id")[0] == "LJ003" and sizes["test"].column("id")[-1] == "LJ502"
+
+
+def test_ljspeech_that_is_too_small_for_the_rule_says_so(tmp_path):
+    with pytest.raises(DataError, match=r"needs more than 500 clips, here are 3.*data.split=all"):
+        open_corpus(config(lj_folder(tmp_path / "lj", 3), "ljspeech", split="test"))
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+@pytest.mark.parametrize(("form", "words"), [("ljspeech", "2.6 GB.*keithito.com"), ("audiofolder", "metadata.csv")])
+def test_a_folder_that_is_not_there_says_what_to_get(tmp_path, folder, form, words):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=f"(?s){folder}: .*{words}"):
+        open_corpus(config(tmp_path / folder, form))
+
+
+def test_ljspeech_without_metadata(tmp_path):
+    (tmp_path / "x.txt").touch()
+    with pytest.raises(DataError, match="is not LJ Speech"):
+        open_corpus(config(tmp_path, "ljspeech"))
+
+
+def test_ljspeech_lines_of_wrong_width_are_all_listed(tmp_path):
+    root = lj_folder(tmp_path / "lj", 3)
+    (root / "metadata.csv").write_text("LJ000|a|a\nLJ001|b\nLJ002|c|c|c\n")
+    with pytest.raises(DataError, match=r"(?s)line 2: 2 fields instead of 3.*line 3: 4 fields"):
+        open_corpus(config(root, "ljspeech"))
+
+
+def test_audiofolder_with_a_split_column(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2] * 4, split=["train", "dev", "validation", "test"], speaker=list("aabb"))
+    corpus = open_corpus(config(root, split="dev"))
+    assert corpus.column("id") == ["clip1", "clip2"] and corpus.column("speaker") == ["a", "b"]
+    with pytest.raises(DataError, match=r"splits with examples: dev, test\)"):
+        open_corpus(config(write_folder(tmp_path / "g", [0.2] * 2, split=["dev", "test"]), split="train"))
+
+
+def test_audiofolder_with_a_folder_a_split(tmp_path):
+    write_folder(tmp_path / "train", [0.2, 0.3])
+    write_folder(tmp_path / "validation", [0.2], id=["v"])
+    corpus = open_corpus(config(tmp_path, split="dev"))
+    assert corpus.column("id") == ["v"] and corpus.column("audio") == ["validation/clip0.wav"]
+
+
+def test_audiofolder_jsonl_and_quoted_csv(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2, 0.2])
+    (root / "metadata.csv").write_text(
+        'file_name,transcription\nclip0.wav,"yes, ""two""\nlines"\n', encoding="utf-8-sig"
+    )
+    assert open_corpus(config(root)).column("text") == ['yes, "two"\nlines']
+    (root / "metadata.csv").unlink()
+    (root / "metadata.jsonl").write_text(json.dumps({"file_name": "clip1.wav", "transcription": "süß", "id": 7}))
+    corpus = open_corpus(config(root))
+    assert corpus.column("text") == ["süß"] and corpus.column("id") == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("file_name,text\na.wav,x\n", "has no column transcription; its columns are: file_name, text"),
+        ("file_name,transcription\nclip0.wav\n", r"line 2: 1 fields instead of 2"),
+        ("file_name,transcription\nclip0.wav,a,b\n", r"line 2: 3 fields instead of 2"),
+        ("file_name,transcription\nnone.wav,a\n", r"line 2: none: there is no recording .*none.wav"),
+        ("file_name,transcription\nclip0.wav,  \n", r"line 2: clip0: the transcript is empty"),
+        ("file_name,transcription\nclip0.wav,a\nclip0.wav,b\n", r"line 3: the id 'clip0' stands already in .*line 2"),
+        ("file_name,transcription\n../x.wav,a\n", "points outside"),
+        ("file_name,transcription\n,a\n", "file_name is empty"),
+        ("file_name,transcription,split\nclip0.wav,a,eval\n", "split 'eval' is not one of: dev, test, train"),
+        ("file_name,transcription\n", "no metadata with at least one line"),
+    ],
+)
+def test_broken_metadata_is_named(tmp_path, content, message):
+    root = write_folder(tmp_path / "f", [0.2])
+    (root / "metadata.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(root))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "line 1: not a JSON object"), ("[1]", "a JSON list"), ('{"a": 1}', "no field file_name")],
+)
+def test_broken_jsonl_is_named(tmp_path, content, message):
+    (tmp_path / "metadata.jsonl").write_text(content)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(tmp_path))
+
+
+def test_metadata_that_is_not_utf8(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes("file_name,transcription\na.wav,ü\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"not UTF-8 text \(byte"):
+        open_corpus(config(tmp_path))
+
+
+def test_bad_metadata_can_be_skipped_and_is_counted(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2, 0.3])
+    with (root / "metadata.csv").open("a") as file:
+        file.write("none.wav,text\n")
+    corpus = open_corpus(config(root, on_bad="skip"))
+    assert len(corpus) == 2
+    assert [(s.id, "there is no recording" in s.reason) for s in corpus.skipped] == [("none", True)]
+
+
+def test_own_id_list(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2] * 4)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("clip3\n\nclip1\n")
+    corpus = open_corpus(config(root, split="test", ids=IdsConfig(test=str(ids))))
+    assert corpus.column("id") == ["clip3", "clip1"] and corpus.rule == "ids as listed in ids.txt"
+    ids.write_text("clip3\nclip9\n")
+    with pytest.raises(DataError, match="'clip9' is not an id of the data set"):
+        open_corpus(config(root, split="test", ids=IdsConfig(test=str(ids))))
+    ids.write_text("clip3\nclip3\n")
+    with pytest.raises(DataError, match="names 1 ids more than once"):
+        open_corpus(config(root, split="test", ids=IdsConfig(test=str(ids))))
+
+
+def test_limit_takes_the_first(tmp_path):
+    assert open_corpus(config(write_folder(tmp_path / "f", [0.2] * 4), limit=2)).column("id") == ["clip0", "clip1"]
+
+
+def test_hash_sees_every_byte_and_every_word(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2, 0.3])
+    before = open_corpus(config(root)).sha256
+    assert open_corpus(config(root)).sha256 == before
+    content = bytearray((root / "clip1.wav").read_bytes())
+    content[-1] ^= 1
+    (root / "clip1.wav").write_bytes(content)
+    changed = open_corpus(config(root)).sha256
+    assert changed != before
+    (root / "metadata.csv").write_text((root / "metadata.csv").read_text().replace("ANNA", "HANNA"))
+    assert open_corpus(config(root)).sha256 not in (before, changed)
+
+
+def test_examples_are_mapped_not_held(tmp_path):
+    """100,000 rows: what stays allocated in Python is far less than the 20 MB that they are on disk."""
+    (tmp_path / "a.wav").touch()
+    text = "some words that a sentence might have " * 4
+    lines = [json.dumps({"file_name": "a.wav", "transcription": text, "id": f"{i:06d}"}) for i in range(100_000)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    del lines
+    tracemalloc.start()
+    corpus = open_corpus(config(tmp_path))
+    assert len(corpus) == 100_000
+    assert tracemalloc.get_traced_memory()[0] < 3e6
+    tracemalloc.stop()
+    assert corpus.examples[99_999]["id"] == "099999"
+
+
+def test_store_serves_the_same_audio_kept_or_not(tmp_path):
+    corpus = open_corpus(config(write_folder(tmp_path / "f", [0.2, 0.5, 0.3])))
+    kept = AudioStore.checked(corpus, 16000, 10**9, "stop")
+    poor = AudioStore.checked(corpus, 16000, 0, "stop")
+    assert kept.samples == poor.samples == [3200, 8000, 4800]
+    for i in range(3):
+        np.testing.assert_array_equal(kept.wave(i), poor.wave(i))
+    assert kept.wave(1) is kept.wave(1) and poor.wave(1) is not poor.wave(1)
+
+
+def test_store_lists_every_bad_recording_or_leaves_them_out(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2, 0.01, 0.3, 0.4])
+    soundfile.write(root / "clip3.wav", np.zeros(3200), 16000)
+    corpus = open_corpus(config(root))
+    with pytest.raises(DataError, match=r"(?s)clip1.wav: only 0.010 s.*clip3.wav: silent.*data.on_bad=skip"):
+        AudioStore.checked(corpus, 16000, 10**9, "stop")
+    store = AudioStore.checked(corpus, 16000, 10**9, "skip")
+    assert store.corpus.column("id") == ["clip0", "clip2"] and store.samples == [3200, 4800]
+    assert [s.id for s in store.corpus.skipped] == ["clip1", "clip3"]
+    np.testing.assert_array_equal(store.wave(1), corpus.wave(2, 16000))
+
+
+def test_nothing_left_is_an_error_even_when_skipping(tmp_path):
+    corpus = open_corpus(config(write_folder(tmp_path / "f", [0.01])))
+    with pytest.raises(DataError, match="Nothing is left"):
+        AudioStore.checked(corpus, 16000, 10**9, "skip")

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mam.scoring.metric import WordErrorRate
+from mam.scoring.wer import error_counts, errors, rates
+
+
+def distance(a: list[str], b: list[str]) -> int:
+    """Levenshtein distance by the textbook's dynamic programme: independent of jiwer."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        previous, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (x != y))
+    return row[-1]
+
+
+def test_counts_by_hand():
+    references = ["the cat sat on the mat", "hello", "a b c"]
+    hypotheses = ["the bat sat the mat now", "hello", ""]
+    counts = error_counts(references, hypotheses, "word")
+    assert counts.tolist() == [[1, 1, 1, 6], [0, 0, 0, 1], [0, 3, 0, 3]]
+    made = rates(counts, error_counts(references, hypotheses, "character"))
+    assert made.wer == 6 / 10 and (made.substitutions, made.deletions, made.insertions, made.words) == (1, 4, 1, 10)
+
+
+def test_characters_count_blanks():
+    assert error_counts(["ab cd"], ["abcd"], "character").tolist() == [[0, 1, 0, 5]]
+
+
+def test_empty_reference_is_all_insertions():
+    assert error_counts(["", "a"], ["um er", "a"], "word").tolist() == [[0, 0, 2, 0], [0, 0, 0, 1]]
+    assert error_counts([""], [""], "word").tolist() == [[0, 0, 0, 0]]
+
+
+def test_no_reference_word_at_all_is_refused():
+    counts = error_counts(["", " "], ["a", ""], "word")
+    with pytest.raises(ValueError, match="no reference word"):
+        rates(counts, counts)
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match="2 references but 1 hypotheses"):
+        error_counts(["a", "b"], ["a"], "word")
+
+
+words = st.lists(st.sampled_from(["a", "b", "cc", "d"]), max_size=7)
+
+
+@given(st.lists(st.tuples(words, words), min_size=1, max_size=6))
+def test_errors_are_the_levenshtein_distance(pairs):
+    counts = error_counts([" ".join(r) for r, _ in pairs], [" ".join(h) for _, h in pairs], "word")
+    assert errors(counts).tolist() == [distance(r, h) for r, h in pairs]
+
+
+def test_metric_computes_the_same_offline():
+    made = WordErrorRate().compute(
+        predictions=["Hello Anna"], references=["hello, Hannah!"], normalizer="hubert_english"
+    )
+    assert made == {"wer": 0.5, "cer": 2 / 12, "substitutions": 1, "deletions": 0, "insertions": 0, "words": 2}
+
+
+def test_counts_are_integers():
+    assert error_counts(["a"], ["b"], "word").dtype == np.int64

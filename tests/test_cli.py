@@ -1,0 +1,147 @@
+"""The command line as a person meets it: in a process of its own, in a pipe, with exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import data_words, pair_words
+
+from mam import __version__
+
+
+def mam(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mam", *words], capture_output=True, text=True, env=os.environ | environment, timeout=300
+    )
+
+
+@pytest.fixture
+def words(hubert_group, bert, clips):
+    return [*pair_words(hubert_group, bert), *data_words(clips)]
+
+
+def test_help_names_the_verbs():
+    for argv in ([], ["--help"], ["-h"]):
+        shown = mam(*argv)
+        assert shown.returncode == 0 and "mam run" in shown.stdout and "mam score" in shown.stdout
+        assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert mam("--version").stdout == f"mam {__version__}\n"
+
+
+def test_hydras_own_questions_are_answered():
+    shown = mam("run", "--help")
+    assert shown.returncode == 0
+    assert "model: demo_hubert_bert, hubert_bert, whisper_minilm" in shown.stdout and "lam: 0.05" in shown.stdout
+    job = mam("run", "--cfg", "job", "lam=0.3", "model=hubert_bert").stdout
+    assert "lam: 0.3" in job and "target: facebook/hubert-large-ls960-ft" in job
+    assert "model/demo_hubert_bert" in mam("run", "--info", "defaults").stdout
+    wrong = mam("run", "--cfg", "job", "lam=3")
+    assert wrong.returncode == 2 and "lam=3" in wrong.stderr
+
+
+def test_shell_completion():
+    assert "complete -o nospace" in mam("--shell-completion", "install=bash").stdout
+    assert mam("-sc", "query=bash", COMP_LINE="mam run model=wh").stdout.split() == ["model=whisper_minilm"]
+    assert "lam=" in mam("-sc", "query=bash", COMP_LINE="mam run la").stdout.split()
+
+
+def test_wrong_words_are_answered_at_once_with_exit_code_two():
+    mam("--version")  # warm the file cache
+    start = time.perf_counter()
+    answer = mam("run", "lamm=1", "lam=1.5", "model=foo", "--fast", "stray")
+    assert time.perf_counter() - start < 5  # includes the start of Python on a busy machine
+    assert answer.returncode == 2 and answer.stdout == "" and "Traceback" not in answer.stderr
+    assert "--fast: neither key=value nor a flag" in answer.stderr and "stray: neither" in answer.stderr
+    answer = mam("run", "lamm=1", "lam=1.5", "model=foo")
+    assert answer.returncode == 2 and answer.stderr.startswith("mam: 3 problems:\n  - lamm: there is no such key")
+    assert mam("walk").returncode == 2 and "Choose one of: run, score" in mam("walk").stderr
+
+
+def test_a_run_in_a_pipe_is_plain_and_fits_eighty_columns(words):
+    shown = mam("run", *words, "lam=0.5")
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert "\x1b" not in shown.stdout
+    lines = shown.stdout.splitlines()
+    table = [line for line in lines if not line.startswith(("note", "files", "data"))]
+    assert max(len(line.rstrip()) for line in table) <= 80
+    assert any(line.startswith("baseline λ=0") for line in lines) and any(
+        line.startswith("merged λ=0.5") for line in lines
+    )
+    assert re.search(r"Δ WER [+-]\d+\.\d\d points, 95 % \[", shown.stdout)
+    folder = Path(next(line for line in lines if line.startswith("files")).split()[1])
+    assert json.loads((folder / "result.json").read_text())["command"].endswith("lam=0.5")
+    again = mam("run", *words, "lam=0.5")
+    assert again.stdout.startswith(f"skipped: finished already in {folder}") and "baseline λ=0" in again.stdout
+
+
+def test_the_recorded_command_makes_the_run_again(words):
+    first = mam("run", *words, "lam=0.5")
+    folder = Path(next(line for line in first.stdout.splitlines() if line.startswith("files")).split()[1])
+    command = json.loads((folder / "result.json").read_text())["command"]
+    shell = subprocess.run(
+        command.replace("mam run", f"{sys.executable} -m mam run"), shell=True, capture_output=True, text=True
+    )
+    assert shell.stdout.startswith(f"skipped: finished already in {folder}")
+
+
+def test_bad_data_is_one_message_and_exit_code_one(words):
+    answer = mam("run", *words, "data.root=/none")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert (
+        answer.stderr.startswith("mam: data.root=/none: there is no such folder.") and "Traceback" not in answer.stderr
+    )
+
+
+def test_multirun_makes_runs_then_skips_them(words):
+    first = mam("run", "--multirun", *words, "lam=0,0.3,0.6")
+    assert first.returncode == 0 and first.stdout.endswith("3 runs: 3 finished now, 0 skipped, 0 failed\n")
+    assert len(list(Path("outputs").rglob("result.json"))) == 3
+    rows = [line for line in first.stdout.splitlines() if re.match(r"0(\.\d)? ", line)]
+    assert len(rows) == 3 and "baseline" in rows[0]
+    assert max(map(len, first.stdout.splitlines())) <= 80
+    again = mam("run", "-m", *words, "lam=0,0.3,0.6")
+    assert again.stdout.endswith("3 runs: 0 finished now, 3 skipped, 0 failed\n")
+    assert len(list(Path("outputs").rglob("result.json"))) == 3
+
+
+def test_multirun_with_a_failure_says_which_and_exits_with_one(words, clips, tmp_path):
+    answer = mam("run", "--multirun", *words, f"data.root={clips},{tmp_path / 'gone'}")
+    assert answer.returncode == 1
+    assert "2 runs: 1 finished now, 0 skipped, 1 failed" in answer.stdout
+    assert f"{tmp_path / 'gone'}: there is no such folder" in answer.stderr.replace("\n", " ")
+
+
+def test_a_study_is_not_swept(words):
+    answer = mam("run", "--multirun", *words, "experiment=lambda_grid", "seed=0,1")
+    assert answer.returncode == 2 and "Leave --multirun out" in answer.stderr
+
+
+def test_score(words):
+    first = mam("run", *words, "lam=0.5")
+    folder = next(line for line in first.stdout.splitlines() if line.startswith("files")).split()[1]
+    scored = mam("score", folder, "normalizer=none", "seed=4")
+    assert scored.returncode == 0 and (Path(folder) / "score-none-seed4.json").is_file()
+    for argv in ([], [folder, "norm=none"], [folder, folder]):
+        assert mam("score", *argv).returncode == 2
+    assert mam("score", "nowhere").returncode == 1
+
+
+def test_stopping_is_not_a_traceback(words):
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import mam.cli; mam.cli._dispatch = lambda a: (_ for _ in ()).throw(KeyboardInterrupt); mam.cli.main()",
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _, error = process.communicate()
+    assert process.returncode == 130 and error.startswith("mam: stopped.")

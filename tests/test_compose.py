@@ -1,0 +1,186 @@
+"""Command-line words become checked configurations, or one message with every problem."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import mam.conf
+import pytest
+from omegaconf import OmegaConf
+
+from mam.compose import jobs, study_jobs
+from mam.errors import ConfigError
+
+CONF = Path(next(iter(mam.conf.__path__)))
+GROUPS = ["model", "data", "schedule", "layers", "method", "train", "tune", "experiment"]
+FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+NEEDS = {  # what a choice needs beside it to be complete
+    "data=audiofolder": ["data.root=here"],
+    "schedule=list": ["schedule.values=[0,0.1,0.2,0.3]"],
+    **{f"layers={place}{n}": ["model=hubert_bert"] for place in ("top", "bottom", "middle") for n in (6, 12)},
+}
+
+
+def problems_of(*words: str, multirun: bool = False) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        jobs(words, multirun)
+    assert caught.value.exit_code == 2
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(("group", "name"), FILES, ids=[f"{group}={name}" for group, name in FILES])
+def test_every_file_composes(group, name):
+    word = f"{group}={name}"
+    (job,) = jobs([word, *NEEDS.get(word, [])])
+    if group == "layers":
+        assert job.config.layers.spec == name
+    elif group != "experiment":
+        assert getattr(job.config, group).name == name
+    elif job.config.study.axes:
+        assert len(study_jobs(job)) > 1
+
+
+def test_every_file_is_in_a_tested_group():
+    tested = {CONF / group / f"{name}.yaml" for group, name in FILES} | {
+        CONF / "config.yaml",
+        CONF / "hydra/help/mam.yaml",
+    }
+    assert set(CONF.rglob("*.yaml")) == tested
+
+
+def test_defaults_are_the_demo():
+    (job,) = jobs([])
+    assert (job.config.model.name, job.config.data.name, job.config.lam) == ("demo_hubert_bert", "demo_speech", 0.05)
+    assert job.overrides == ()
+
+
+def test_every_problem_is_reported_together():
+    found = problems_of(
+        "lamm=1", "model=foo", "lam=1.5", "layers=zzz", "data.limit=x", "pairing=q", "parts=xyz", "dtype=int8"
+    )
+    text = "\n".join(found)
+    assert len(found) == 8
+    for expected in (
+        "lamm: there is no such key. Did you mean: lam?",
+        "model=foo: not known. Choose one of: demo_hubert_bert, hubert_bert, whisper_minilm",
+        "lam=1.5: the share of the source must be a number from 0 to 1",
+        "layers=zzz: not known. Choose one of: all, bottom1",
+        "data.limit=x: Value 'x'",
+        "pairing=q: not known. Choose one of: index, proportional, top",
+        "parts=xyz: write the projections to merge as one string of q, k and v",
+        "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lam=nan", "lam=nan: the share of the source"),
+        ("lam=-0.1", "lam=-0.1: the share"),
+        ("lam=inf", "lam=inf: the share"),
+        ("lam=high", "lam=high: Value 'high'"),
+        ("lam=", "lam=: "),
+        ("lam=0.1,0.2", "lam=0.1,0.2: several values need --multirun"),
+        ("layers=top6", "layers.spec=top6: the target has 4 layers"),
+        ("layers.spec=0-5,9", "no layer 9; the target has layers 0 to 3"),
+        ("model.source_shape.layers=2", "pairing=index: the source has 2 layers, so target layer(s) 2, 3"),
+        ("model.source_shape.width=64", "the target is 128 wide and the source 64"),
+        ("schedule=list", "schedule.values has 0 numbers"),
+        ("data=audiofolder", "data.root: data=audiofolder needs a folder"),
+        ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, test, train"),
+        ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
+        ("data.normalizer=english", "Choose one of: hubert_english, none"),
+        ("data.limit=0", "data.limit=0: must be 1 or more"),
+        ("seed=-1", "seed=-1: must be 0 or more"),
+        ("evaluate.draws=5", "evaluate.draws=5: must be 100 or more"),
+        ("evaluate.batch_seconds=nan", "must be 1 or more"),
+        ("control=noise", "control=noise: not known. Choose one of: none, shrink"),
+        ("train=lmam", "train=lmam: not known. Choose one of: none"),
+        ("+extra=1", "+extra=1: mam has no keys to add or delete"),
+        ("~lam", "~lam: mam has no keys to add or delete"),
+        ("hydra.run.dir=x", "set outputs=FOLDER instead"),
+        ("data.root.x=1", "data.root.x: there is no such key"),
+    ],
+)
+def test_one_wrong_word(word, message):
+    (problem,) = problems_of(word)
+    assert message in problem
+
+
+def test_paths_and_lists_need_no_hydra_quoting():
+    words = ["layers.spec=0-1,3", "data.root=/my data/(new), it's=1", "model.target=a/b\\c\\'d\\", "data.ids.test=x y"]
+    (job,) = jobs(words)
+    config = job.config
+    assert (config.layers.spec, config.data.root) == ("0-1,3", "/my data/(new), it's=1")
+    assert (config.model.target, config.data.ids.test) == ("a/b\\c\\'d\\", "x y")
+    assert job.overrides == tuple(words)
+
+
+def test_multirun_combines_values():
+    made = jobs(["lam=0,0.1", "layers=all,top2"], multirun=True)
+    assert [(j.config.lam, j.config.layers.spec) for j in made] == [
+        (0, "all"),
+        (0, "top2"),
+        (0.1, "all"),
+        (0.1, "top2"),
+    ]
+    assert made[3].overrides == ("lam=0.1", "layers=top2")
+    made = jobs(["layers.spec='0-1,3',all"], multirun=True)
+    assert [j.config.layers.spec for j in made] == ["0-1,3", "all"]
+
+
+def test_multirun_names_the_wrong_value_only():
+    assert problems_of("lam=0,2", "layers=all,top2", multirun=True) == [
+        "lam=2.0: the share of the source must be a number from 0 to 1"
+    ]
+
+
+def test_signature_follows_what_changes_results():
+    base = jobs([])[0].signature
+    assert len(base) == 8 and int(base, 16) >= 0
+    assert jobs(["lam=0.05"])[0].signature == base
+    assert jobs(["outputs=elsewhere", "force=true", "cache_dir=x"])[0].signature == base
+    different = [
+        jobs([word])[0].signature for word in ("lam=0.06", "seed=1", "layers=top2", "data.limit=3", "bias=false")
+    ]
+    assert len({base, *different}) == 6
+
+
+def test_study_is_every_combination_with_the_baseline_once():
+    (study,) = jobs(["experiment=lambda_grid"])
+    plan = [(job.config.lam, job.config.control) for job in study_jobs(study)]
+    assert plan == [(0.0, "none")] + [(lam, c) for lam in (0.05, 0.1, 0.15, 0.2) for c in ("none", "shrink")]
+
+
+def test_a_run_of_a_study_is_the_run_alone():
+    """The same hash, so that a study finds what was run by hand and the other way round."""
+    (study,) = jobs(["experiment=lambda_grid"])
+    assert study_jobs(study)[1].signature == jobs(["lam=0.05"])[0].signature
+
+
+def test_study_axes_can_be_changed_and_added():
+    (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.3]", "+study.axes.layers=[all,top2]"])
+    plan = [(j.config.lam, j.config.control, j.config.layers.spec) for j in study_jobs(study)]
+    assert plan == [(0.3, c, s) for c in ("none", "shrink") for s in ("all", "top2")]
+
+
+def test_study_refuses_what_it_would_ignore():
+    (study,) = jobs(["experiment=lambda_grid", "lam=0.3"])
+    with pytest.raises(ConfigError, match=r"lam: the study varies it. Say 'study.axes.lam="):
+        study_jobs(study)
+    assert "axis: there is no such key" in problems_of("experiment=lambda_grid", "+study.axes.axis=[1]")[0]
+    (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.3,7]"])
+    with pytest.raises(ConfigError, match="lam=7"):
+        study_jobs(study)
+
+
+def test_configuration_is_answered_without_torch():
+    code = "import sys; from mam.compose import jobs; jobs(['lam=0.1']); print([m for m in sys.modules if m in %r])"
+    heavy = ("torch", "transformers", "datasets", "numpy", "jiwer")
+    result = subprocess.run([sys.executable, "-c", code % (heavy,)], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_record_has_hydras_own_node():
+    assert OmegaConf.select(jobs([])[0].composed, "hydra.help.app_name") == "mam run"

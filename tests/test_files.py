@@ -1,0 +1,135 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mam.errors import DataError, MamError
+from mam.files import (
+    ASSETS,
+    atomic,
+    inside,
+    local_path,
+    locked,
+    read_jsonl,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_jsonl,
+)
+
+
+def test_atomic_writes_whole_files(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with atomic(path) as file:
+        file.write("λ\n")
+        assert not path.exists()
+    assert path.read_bytes() == "λ\n".encode()
+    assert os.listdir(path.parent) == ["file.txt"]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as file:
+        file.write("new")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_full_disk_is_one_message(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MamError, match=r"Cannot write .*file.txt: No space left on device. Free space"):
+        write_json(tmp_path / "file.txt", {})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):
+    path = tmp_path / "result.json"
+    code = (
+        "import sys, time; from pathlib import Path; from mam.files import atomic\n"
+        f"with atomic(Path({str(path)!r})) as f:\n"
+        " f.write('half'); f.flush(); print('ready', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not path.exists()
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x.json", {"wer": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_jsonl_round_trip_and_broken_line(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write_jsonl(path, [{"text": "zwei\nZeilen"}, {"text": "\u2028"}])
+    assert read_jsonl(path) == [{"text": "zwei\nZeilen"}, {"text": "\u2028"}]
+    path.write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(MamError, match="line 2: not a JSON object"):
+        read_jsonl(path)
+
+
+def test_hash_follows_content(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    path.write_bytes(b"abd")
+    assert sha256_file(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
+
+
+def test_paths_stay_inside(tmp_path):
+    assert inside(tmp_path, "a/b.wav", "here") == tmp_path / "a/b.wav"
+    for outside in ("../x.wav", "/etc/passwd", "a/../../x"):
+        with pytest.raises(DataError, match="metadata.csv, line 3: .* points outside"):
+            inside(tmp_path, outside, "metadata.csv, line 3")
+
+
+def test_assets_and_home():
+    assert local_path("asset:demo_speech") == ASSETS / "demo_speech"
+    assert local_path("~/x") == local_path(os.path.expanduser("~")) / "x"
+
+
+def test_locks_exclude(tmp_path):
+    inside_now, most = [], []
+
+    def work():
+        with locked(tmp_path / "deep" / "entry"):
+            inside_now.append(1)
+            most.append(len(inside_now))
+            time.sleep(0.02)
+            inside_now.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_lock_that_is_held_says_what_to_do(tmp_path):
+    with (
+        locked(tmp_path / "entry"),
+        pytest.raises(MamError, match="If no other mam run is alive, delete it"),
+        locked(tmp_path / "entry", seconds=0.1),
+    ):
+        pass

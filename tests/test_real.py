@@ -1,0 +1,63 @@
+"""Real weights, real recordings: our hypotheses are those of plain transformers."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from safetensors.torch import load_file
+from transformers import AutoProcessor, WhisperForConditionalGeneration
+
+from mam.compose import jobs
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.run import run
+
+
+def plain_hypotheses(real, lam: float) -> list[str]:
+    """Whisper's own `generate` on a model merged by hand, clip by clip."""
+    folder = real / "models" / "whisper-tiny.en"
+    model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    source = {k: v.float() for k, v in load_file(real / "models" / "all-MiniLM-L6-v2" / "model.safetensors").items()}
+    with torch.no_grad():
+        for i, layer in enumerate(model.model.encoder.layers):
+            for ours, theirs in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
+                linear, name = getattr(layer.self_attn, ours), f"encoder.layer.{i}.attention.self.{theirs}"
+                linear.weight.copy_((1 - lam) * linear.weight + lam * source[f"{name}.weight"])
+                if linear.bias is not None:
+                    linear.bias.copy_((1 - lam) * linear.bias + lam * source[f"{name}.bias"])
+    texts = []
+    with (real / "LJSpeech-1.1" / "metadata.csv").open(newline="") as file:
+        for row in csv.reader(file, delimiter="|", quoting=csv.QUOTE_NONE):
+            wave, rate = soundfile.read(real / "LJSpeech-1.1" / "wavs" / f"{row[0]}.wav", dtype="float32")
+            wave = soxr.resample(wave, rate, 16000).astype(np.float32)
+            features = processor(wave, sampling_rate=16000, return_tensors="pt").input_features
+            with torch.inference_mode():
+                texts += processor.batch_decode(model.generate(features), skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+@pytest.mark.real
+def test_whisper_minilm_on_lj_speech(real):
+    bench = Workbench()
+    words = [
+        "model=whisper_minilm",
+        f"model.target={real / 'models' / 'whisper-tiny.en'}",
+        f"model.source={real / 'models' / 'all-MiniLM-L6-v2'}",
+        "data=ljspeech",
+        f"data.root={real / 'LJSpeech-1.1'}",
+        "data.split=all",
+        "lam=0.05",
+    ]
+    outcome = run(jobs(words)[0], bench)
+    for name, lam in (("baseline.jsonl", 0.0), ("predictions.jsonl", 0.05)):
+        assert [row["prediction"] for row in read_jsonl(outcome.folder / name)] == plain_hypotheses(real, lam)
+    result = outcome.result
+    assert (result["data"]["n"], result["metrics"]["words"]) == (16, 279)
+    assert result["baseline"]["wer"] == pytest.approx(11 / 279) and result["metrics"]["wer"] == pytest.approx(6 / 279)
+    assert any("LibriVox" in sentence for sentence in result["diagnostics"])
