@@ -18,9 +18,9 @@ USAGE = """\
 mam: merge the attention of one modality's Transformer into another's, and
 measure what that does.
 
-  mam run [key=value ...]            one run; without arguments the bundled demo,
-                                     offline, on a CPU
-  mam run --multirun lam=0,0.05,0.1  several runs; values separated by commas are
+  mam run [key=value ...]            one run; without arguments the bundled
+                                     demo, offline, on a CPU
+  mam run --multirun lam=0,0.05,0.1  several runs; values between commas are
                                      combined
   mam run experiment=lambda_grid     a study: several runs and one table
   mam run --help                     every group and key
