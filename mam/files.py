@@ -112,8 +112,12 @@ def sha256_of(parts: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def locked(path: Path, seconds: float = 3600) -> Iterator[None]:
-    """Hold an exclusive lock file beside ``path``; jobs on one file system take turns."""
+def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
+    """Hold an exclusive lock file beside ``path``; jobs on one file system take turns.
+
+    Raises:
+        MamError: another process held it for ``seconds``, or the folder cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock", timeout=seconds):

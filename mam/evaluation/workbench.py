@@ -59,7 +59,10 @@ class Workbench:
 
     def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         if kind not in self._made or self._made[kind][0] != key:
-            self._made.pop(kind, None)  # free the old one before the new one is made
+            # Free the old one before the new one is made, and the states that were computed with it.
+            self._made.pop(kind, None)
+            if kind in ("pair", "audio"):
+                self._made.pop("prefix", None)
             self._made[kind] = (key, make())
         return self._made[kind][1]  # type: ignore[return-value]
 
@@ -115,15 +118,22 @@ class Workbench:
         """The states before the first merged layer, for this pair and this audio."""
         pair, audio = self.pair(config), self.audio(config)
         budget = int(config.evaluate.memory_gb * 1e9)
-        return self._once("prefix", (id(pair), id(audio)), lambda: Prefix(pair.target, audio, budget))
+        made_from = (self._made["pair"][0], self._made["audio"][0])
+        return self._once("prefix", made_from, lambda: Prefix(pair.target, audio, budget))
 
     def predict(self, config: Config, first: int, label: str) -> Predictions:
         """Transcribe with the target as it is now; its layers below ``first`` must be unmerged."""
         target, audio = self.pair(config).target, self.audio(config)
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds)
         start = time.perf_counter()
-        with self.terminal.progress(label, len(audio.samples)) as advance:
-            texts = predict(target, self.prefix(config), packs, audio.samples, first, advance)
+        try:
+            with self.terminal.progress(label, len(audio.samples)) as advance:
+                texts = predict(target, self.prefix(config), packs, audio.samples, first, advance)
+        except torch.OutOfMemoryError as error:
+            raise MamError(
+                f"evaluate.batch_seconds={config.evaluate.batch_seconds:g}: {target.device} has not enough memory."
+                " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
+            ) from error
         return Predictions(texts, time.perf_counter() - start)
 
     def baseline(self, config: Config, first: int) -> Predictions:

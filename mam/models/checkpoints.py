@@ -82,13 +82,17 @@ class Checkpoint:
                 with _open(path) as file:
                     tensors |= {name: file.get_tensor(name).float() for name in wanted}
             else:
-                state = _unpickle(path)
-                tensors |= {name: state[name].float().clone() for name in wanted}
+                tensors |= {name: self._pickled[path][name].float().clone() for name in wanted}
         return tensors
+
+    @cached_property
+    def _pickled(self) -> dict[Path, dict[str, Tensor]]:
+        """The content of every pickle, memory-mapped: what is not read costs no memory."""
+        return {path: _unpickle(path) for path in self.weights}
 
     def _names(self, path: Path) -> list[str]:
         if not self.is_safetensors:
-            return list(_unpickle(path))
+            return list(self._pickled[path])
         with _open(path) as file:
             return list(file.keys())
 

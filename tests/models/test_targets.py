@@ -192,3 +192,22 @@ def test_folder_without_tokenizer_is_refused(tmp_path):
         (folder / name).unlink()
     with pytest.raises(CheckpointError, match="tokenizer or feature extractor cannot be loaded"):
         load_target(locate(str(folder)))
+
+
+def test_the_layout_that_the_hub_has_for_hubert_large(tmp_path, hubert_layer):
+    """Pickled weights, a preprocessor_config.json, and a tokenizer_config.json that names no class."""
+    for name in ("config.json", "vocab.json"):
+        (tmp_path / name).write_bytes((hubert_layer / name).read_bytes())
+    torch.save(load_file(hubert_layer / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(marks))
+    plain = marks | {"do_lower_case": False, "return_attention_mask": True, "do_normalize": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(plain))
+    extractor = {"do_normalize": True, "feature_size": 1, "padding_value": 0, "sampling_rate": 16000}
+    extractor |= {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "return_attention_mask": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(extractor))
+    waves = [noise(0.6, 1), noise(1.0, 2)]
+    published, saved = (load_target(locate(str(folder))) for folder in (tmp_path, hubert_layer))
+    with torch.inference_mode():
+        texts = [t.transcribe(t.advance(t.front(waves), 0, t.depth)) for t in (published, saved)]
+    assert texts[0] == texts[1] and all(texts[0])
