@@ -68,6 +68,22 @@ def rename_tensors(folder: Path, rename: Callable[[str], str]) -> None:
     save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
+PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("linear_q", "linear_k", "linear_v"))
+
+
+def merge_by_hand(attentions: list[torch.nn.Module], source_folder: Path, lam: float) -> None:
+    """The merge in plain transformers: a whole BERT loaded, parameters mixed one by one."""
+    source = BertModel.from_pretrained(source_folder, dtype=torch.float32)
+    with torch.no_grad():
+        for attention, layer in zip(attentions, source.encoder.layer, strict=False):
+            names = next(names for names in PROJECTIONS if hasattr(attention, names[0]))
+            for ours, theirs in zip(names, ("query", "key", "value"), strict=True):
+                mine, other = getattr(attention, ours), getattr(layer.attention.self, theirs)
+                mine.weight.copy_((1 - lam) * mine.weight + lam * other.weight)
+                if mine.bias is not None:
+                    mine.bias.copy_((1 - lam) * mine.bias + lam * other.bias)
+
+
 def make_hubert(folder: Path, norm: str = "group", width: int = WIDTH) -> Path:
     torch.manual_seed(0)
     config = HubertConfig(

@@ -52,9 +52,9 @@ class SpeechTarget(ABC):
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def architecture() -> type[Any]:
+    def architecture(cls) -> type[Any]:
         """The transformers class that has the task's head."""
 
     @property
@@ -137,7 +137,7 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
         model, info = architecture.from_pretrained(
             checkpoint.folder,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa" if architecture._supports_sdpa else None,
             use_safetensors=checkpoint.is_safetensors,
             local_files_only=True,
             trust_remote_code=False,

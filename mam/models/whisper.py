@@ -19,8 +19,8 @@ from mam.models.targets import Hidden, SpeechTarget, speech_target
 class WhisperSpeech(SpeechTarget):
     """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
 
-    @staticmethod
-    def architecture() -> type[Any]:  # noqa: D102
+    @classmethod
+    def architecture(cls) -> type[Any]:  # noqa: D102
         return WhisperForConditionalGeneration
 
     @property

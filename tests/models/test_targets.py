@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HEADS, LAYERS, WIDTH, make_hubert, noise
+from conftest import HEADS, LAYERS, WIDTH, make_hubert, merge_by_hand, noise
 from safetensors.torch import load_file, save_file
-from transformers import AutoProcessor, BertModel, HubertForCTC, HubertModel, WhisperForConditionalGeneration
+from transformers import AutoProcessor, HubertForCTC, HubertModel, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
 from mam.merge.apply import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
-from mam.models.hubert import HubertCTC
+from mam.models.ctc import CTCTarget
 from mam.models.sources import Source
 from mam.models.targets import load_target
 
@@ -33,22 +33,10 @@ def merged_target(target: Path, source: Path, lam: float):
     return loaded
 
 
-def merge_by_hand(attentions, source_folder: Path, lam: float) -> None:
-    """The same merge in plain transformers: both whole models loaded, parameters mixed one by one."""
-    source = BertModel.from_pretrained(source_folder, dtype=torch.float32)
-    with torch.no_grad():
-        for attention, layer in zip(attentions, source.encoder.layer, strict=False):
-            for ours, theirs in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
-                mine, other = getattr(attention, ours), getattr(layer.attention.self, theirs)
-                mine.weight.copy_((1 - lam) * mine.weight + lam * other.weight)
-                if mine.bias is not None:
-                    mine.bias.copy_((1 - lam) * mine.bias + lam * other.bias)
-
-
-def logits(target: HubertCTC, waves: list[np.ndarray]) -> list[torch.Tensor]:
+def logits(target: CTCTarget, waves: list[np.ndarray]) -> list[torch.Tensor]:
     with torch.inference_mode():
         hidden = target.advance(target.front(waves), 0, target.depth)
-        return [row[:n] for row, n in zip(target.logits(hidden), hidden.lengths.tolist(), strict=True)]
+        return target.logits(hidden)
 
 
 @pytest.mark.parametrize("lam", LAMBDAS)
@@ -173,7 +161,7 @@ def test_unknown_architecture_names_the_known_ones(tmp_path):
     folder = make_hubert(tmp_path / "odd")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"model_type": "sew"}))
-    with pytest.raises(CheckpointError, match="'sew' is not a known speech target. Known: hubert, whisper"):
+    with pytest.raises(CheckpointError, match="'sew' is not a known speech target. Known: data2vec-audio, hubert,"):
         load_target(locate(str(folder)))
 
 

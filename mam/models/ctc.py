@@ -1,0 +1,252 @@
+"""CTC recognisers as targets: HuBERT, wav2vec 2.0 and their kin.
+
+They share a plan: waveform -> convolutions -> projection -> positions -> layers -> head. `CTCTarget` follows it; a
+family overrides the step in which it differs. Shapes: ``b`` clips, ``t`` frames, ``d`` width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+
+from mam.data.audio import RATE, Wave
+from mam.models.targets import Hidden, SpeechTarget, speech_target
+
+
+class CTCTarget(SpeechTarget):
+    """HuBERT and wav2vec 2.0: both front-ends (group norm as in base, layer norm as in large), pre- and post-norm."""
+
+    head = "HubertForCTC"  # the transformers class that has the CTC head
+
+    @classmethod
+    def architecture(cls) -> type[Any]:  # noqa: D102
+        found: type[Any] = getattr(transformers, cls.head)
+        return found
+
+    @property
+    def backbone(self) -> Any:
+        """The model without its head."""
+        return self.model.base_model
+
+    @property
+    def encoder(self) -> Any:  # noqa: D102
+        return self.backbone.encoder
+
+    @property
+    def heads(self) -> int:  # noqa: D102
+        return int(self.model.config.num_attention_heads)
+
+    @property
+    def is_pre_norm(self) -> bool:
+        """Whether the encoder's norm stands after its last layer instead of before its first."""
+        return bool(getattr(self.model.config, "do_stable_layer_norm", False))
+
+    def front(self, waves: Sequence[Wave]) -> Hidden:
+        """Normalised waveform -> convolutions -> projection -> positions."""
+        features, lengths = self.features(waves)
+        projected = self.backbone.feature_projection(features)
+        states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
+        real = _real_frames(lengths, states.shape[1])
+        return Hidden(self.add_positions(states * real[..., None], lengths), lengths)  # padding is silence
+
+    def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
+        """Convolutional features ``[b, t, c]`` and the true number of frames ``[b]``.
+
+        Padding would enter the statistics of group norm; such front-ends run clip by clip at the true length.
+        """
+        normalised = [self.extractor(wave, sampling_rate=RATE).input_values[0] for wave in waves]
+        clips = [
+            torch.from_numpy(np.asarray(clip, dtype=np.float32)).to(self.device, self.dtype) for clip in normalised
+        ]
+        convolve, lengths = self.backbone.feature_extractor, [self._frames(len(clip)) for clip in clips]
+        if getattr(self.model.config, "feat_extract_norm", "layer") == "group":
+            features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
+        else:
+            features = convolve(nn.utils.rnn.pad_sequence(clips, batch_first=True)).transpose(1, 2)
+        return features, torch.tensor(lengths, device=self.device)
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Positional convolution, and the norm if it stands before the layers. ``[b, t, d]``."""
+        states = states + self.encoder.pos_conv_embed(states)
+        return states if self.is_pre_norm else self._normed(states)
+
+    def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
+        if start == stop:
+            return hidden
+        states, real = hidden.states, None
+        if int(hidden.lengths.min()) < states.shape[1]:
+            real = _real_frames(hidden.lengths, states.shape[1])
+        return Hidden(self.run_layers(states, real, start, stop), hidden.lengths)
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:
+        """``real`` is True where a frame is not padding ``[b, t]``, None where all are real."""
+        mask = self.attention_mask(states, real)
+        for layer in self.encoder.layers[start:stop]:
+            states = layer(states, attention_mask=mask)
+        return states
+
+    def attention_mask(self, states: Tensor, real: Tensor | None) -> Tensor | None:
+        """What the layers take to leave padding out, None where there is none."""
+        if real is None:
+            return None
+        mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=real)
+        assert mask is None or isinstance(mask, Tensor)  # flex attention's own kind is never asked for
+        return mask
+
+    def logits(self, hidden: Hidden) -> list[Tensor]:
+        """One ``[t, vocabulary]`` a clip, without padding, from the last layer's output."""
+        states = self._normed(hidden.states) if self.is_pre_norm else hidden.states
+        lengths = hidden.lengths.tolist()
+        adapter = getattr(self.backbone, "adapter", None)
+        if adapter is None:
+            return [row[:n] for row, n in zip(self.model.lm_head(states), lengths, strict=True)]
+        # An adapter subsamples with convolutions, which would see the padding: clip by clip.
+        return [self.model.lm_head(adapter(row[None, :n]))[0] for row, n in zip(states, lengths, strict=True)]
+
+    def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
+        return [self._text(logits.argmax(-1).tolist()) for logits in self.logits(hidden)]
+
+    def _normed(self, states: Tensor) -> Tensor:
+        normed: Tensor = self.encoder.layer_norm(states)
+        return normed
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """Greedy CTC on ids: repeats collapse, blanks go, so that a blank keeps double letters apart ("HELLO").
+
+        transformers' own decoding merges them when special tokens are skipped (5.23).
+        """
+        blank, special = self.model.config.pad_token_id, set(self.tokenizer.all_special_ids)
+        delimiter = self.tokenizer.convert_tokens_to_ids(self.tokenizer.word_delimiter_token)
+        collapsed = [i for n, i in enumerate(ids) if n == 0 or i != ids[n - 1]]
+        kept = [i for i in collapsed if i != blank and (i == delimiter or i not in special)]
+        letters = [" " if i == delimiter else self.tokenizer.convert_ids_to_tokens(i) for i in kept]
+        return " ".join("".join(letters).split())
+
+    def _frames(self, samples: int) -> int:
+        """Frames that the convolutions make of so many samples."""
+        config = self.model.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+
+@speech_target("hubert")
+class Hubert(CTCTarget):
+    """HuBERT."""
+
+
+@speech_target("wav2vec2")
+class Wav2Vec2(CTCTarget):
+    """wav2vec 2.0."""
+
+    head = "Wav2Vec2ForCTC"
+
+
+@speech_target("data2vec-audio")
+class Data2VecAudio(CTCTarget):
+    """Data2Vec-audio: five positional convolutions, between which padding would become audible: clip by clip."""
+
+    head = "Data2VecAudioForCTC"
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
+        clips = [row[:n] for row, n in zip(states, lengths.tolist(), strict=True)]
+        placed = [clip + self.encoder.pos_conv_embed(clip[None])[0] for clip in clips]
+        return self._normed(nn.utils.rnn.pad_sequence(placed, batch_first=True))
+
+
+@speech_target("wavlm")
+class WavLM(CTCTarget):
+    """WavLM: a relative position bias, made by layer 0 and gated in every layer by the hidden states (not by Q)."""
+
+    head = "WavLMForCTC"
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
+        frames = states.shape[1]
+        bias = self.encoder.layers[0].attention.compute_bias(frames, frames)  # [h, t, t]
+        bias = bias.repeat(states.shape[0], 1, 1)  # [b h, t, t]
+        with warnings.catch_warnings():
+            # transformers hands torch a padding mask of another type than the bias (5.23); torch converts it.
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask", UserWarning)
+            for layer in self.encoder.layers[start:stop]:
+                states, _ = layer(states, attention_mask=real, position_bias=bias)
+        return states
+
+
+@speech_target("wav2vec2-conformer")
+class Wav2Vec2Conformer(CTCTarget):
+    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last."""
+
+    head = "Wav2Vec2ConformerForCTC"
+    is_pre_norm = True
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
+        return states
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
+        mask, positions = self.attention_mask(states, real), self.positions(states)
+        with self._silent_padding(real):
+            for layer in self.encoder.layers[start:stop]:
+                states = layer(states, attention_mask=mask, relative_position_embeddings=positions)
+        return states
+
+    def positions(self, states: Tensor) -> Tensor | None:
+        """Embeddings of relative or rotary positions, None where the layers have their own."""
+        embed = self.encoder.embed_positions
+        return None if embed is None else embed(states)
+
+    @contextmanager
+    def _silent_padding(self, real: Tensor | None) -> Iterator[None]:
+        """transformers lets the layers' convolutions hear the padding (5.23); here it is silent."""
+        if real is None:
+            yield
+            return
+
+        def silence(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            return (inputs[0] * real[:, None, :],)
+
+        hooks = [layer.conv_module.depthwise_conv.register_forward_pre_hook(silence) for layer in self.encoder.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+@speech_target("wav2vec2-bert")
+class Wav2Vec2Bert(Wav2Vec2Conformer):
+    """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
+
+    head = "Wav2Vec2BertForCTC"
+    is_pre_norm = False
+
+    def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:  # noqa: D102
+        made = [self.extractor(wave, sampling_rate=RATE, return_tensors="pt") for wave in waves]
+        lengths = [int(one.attention_mask.sum()) for one in made]
+        clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
+        return nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device)
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
+        mask, positions = self.attention_mask(states, real), self.positions(states)
+        for layer in self.encoder.layers[start:stop]:
+            states = layer(
+                states, attention_mask=mask, relative_position_embeddings=positions, conv_attention_mask=real
+            )
+        return states
+
+    def logits(self, hidden: Hidden) -> list[Tensor]:  # noqa: D102
+        between = self.backbone.intermediate_ffn
+        states = hidden.states if between is None else hidden.states + 0.5 * between(hidden.states)
+        return super().logits(Hidden(states, hidden.lengths))
+
+
+def _real_frames(lengths: Tensor, longest: int) -> Tensor:
+    """``[b, t]``, True where a frame is not padding."""
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
