@@ -25,10 +25,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """All rows of a folder. ``rule`` says in words how ``Row.split`` came about."""
+    """All rows of a folder. ``rule`` says in words how ``Row.split`` came about.
+
+    ``left_out`` are recordings that the data set itself is known to lack a text for: (id, reason). They do not stop a
+    run, but are counted and shown like skipped ones.
+    """
 
     rows: list[Row]
     rule: str
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,11 @@ def list_folder(name: str, root: Path) -> Listing:
     if not any(root.iterdir()):
         raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
     return FORMATS[name].list(root)
+
+
+def text_of(path: Path) -> str:
+    """The whole of a small text file on one line. Raises DataError, see `lines_of`."""
+    return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

@@ -13,13 +13,15 @@ from torch import nn
 
 from mam.errors import MergeError, choices
 
-# What the three projections of one self-attention are called, across transformers.
+# What the three projections of one self-attention are called, across transformers; and what one that is all three.
 SPELLINGS = (
     ("q_proj", "k_proj", "v_proj"),
     ("query", "key", "value"),
     ("q_lin", "k_lin", "v_lin"),
     ("linear_q", "linear_k", "linear_v"),
+    ("q", "k", "v"),
 )
+FUSED = ("Wqkv",)
 _ON_DISK = re.compile(r"(?P<stack>.+)\.(?P<layer>\d+)\.(?P<block>.+)\.(?P<name>\w+)\.weight")
 
 
@@ -84,29 +86,50 @@ def _triples(layer: nn.Module) -> list[tuple[nn.Linear, nn.Linear, nn.Linear]]:
     return found
 
 
-def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str) -> list[dict[str, str]]:
-    """For each layer: part -> name without ``.weight`` of its tensors in the file.
+@dataclass(frozen=True)
+class OnDisk:
+    """Where a projection is in a file: the tensors ``name.weight`` and, if any, ``name.bias``.
+
+    ``third`` is None for a tensor of its own, else which third of the rows of a fused Q, K, V tensor.
+    """
+
+    name: str
+    third: int | None = None
+
+
+def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | None = None) -> list[dict[str, OnDisk]]:
+    """For each layer: part -> where it is in the file.
+
+    Args:
+        tensor_names: all names in the checkpoint.
+        checkpoint_id: for messages.
+        stack: a pattern that chooses between several stacks, e.g. the image tower of CLIP; matched against
+            ``stack.N.block`` such as ``vision_model.encoder.layers.N.self_attn``.
 
     Raises:
         MergeError: no layers with Q, K and V, several stacks of them, or a layer that lacks one; names what was found.
     """
     part_of = {name: part for spelling in SPELLINGS for name, part in zip(spelling, "qkv", strict=True)}
-    stacks: dict[tuple[str, str], dict[int, dict[str, str]]] = {}
+    stacks: dict[str, dict[int, dict[str, OnDisk]]] = {}
     for name in tensor_names:
         match = _ON_DISK.fullmatch(name)
-        if match and match["name"] in part_of:
-            layers = stacks.setdefault((match["stack"], match["block"]), {})
-            layers.setdefault(int(match["layer"]), {})[part_of[match["name"]]] = name.removesuffix(".weight")
-    if len(stacks) != 1:
-        found = [f"{stack}.N.{block}" for stack, block in stacks]
+        if not match or (match["name"] not in part_of and match["name"] not in FUSED):
+            continue
+        layers = stacks.setdefault(f"{match['stack']}.N.{match['block']}", {})
+        layer, base = layers.setdefault(int(match["layer"]), {}), name.removesuffix(".weight")
+        if match["name"] in FUSED:
+            layer.update({part: OnDisk(base, third) for third, part in enumerate("qkv")})
+        else:
+            layer[part_of[match["name"]]] = OnDisk(base)
+    chosen = {name: layers for name, layers in stacks.items() if stack is None or re.search(stack, name)}
+    if len(chosen) != 1:
         raise MergeError(
-            f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(stacks)}: {choices(found)}."
+            f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(chosen)}: {choices(list(stacks))}."
         )
-    (stack, block), layers = next(iter(stacks.items()))
-    for layer in range(max(layers) + 1):
-        lacking = [part for part in "qkv" if part not in layers.get(layer, {})]
+    ((name, layers),) = chosen.items()
+    for number in range(max(layers) + 1):
+        lacking = [part for part in "qkv" if part not in layers.get(number, {})]
         if lacking:
-            raise MergeError(
-                f"{checkpoint_id}: {stack}.{layer}.{block} lacks {', '.join(lacking)}. Is the file complete?"
-            )
-    return [layers[layer] for layer in range(len(layers))]
+            place = name.replace(".N.", f".{number}.")
+            raise MergeError(f"{checkpoint_id}: {place} lacks {', '.join(lacking)}. Is the file complete?")
+    return [layers[number] for number in range(len(layers))]

@@ -8,11 +8,35 @@ from functools import cached_property
 from torch import Tensor
 
 from mam.errors import CheckpointError, MergeError, choices
-from mam.models.attention import names_on_disk
+from mam.models.attention import OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint
 
-# model_type in config.json -> the field that holds the number of heads
-SOURCES: dict[str, str] = {"bert": "num_attention_heads"}
+
+@dataclass(frozen=True)
+class Family:
+    """How the checkpoints of one ``model_type`` are to be read; the tensors themselves are found by their names.
+
+    ``heads`` is the field with the number of heads, in the section ``section`` of config.json where there is one;
+    ``stack`` chooses between several stacks of layers, see `names_on_disk`.
+    """
+
+    modality: str
+    heads: str = "num_attention_heads"
+    section: str | None = None
+    stack: str | None = None
+
+
+SOURCES: dict[str, Family] = {  # by model_type in config.json
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "mpnet", "modernbert"), Family("text")),
+    "distilbert": Family("text", heads="n_heads"),
+    **dict.fromkeys(("vit", "deit", "dinov2", "dinov2_with_registers"), Family("image")),
+    **dict.fromkeys(("clip_vision_model", "siglip_vision_model"), Family("image")),
+    **dict.fromkeys(("clip", "siglip"), Family("image", section="vision_config", stack=r"^vision_model\.")),
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio"), Family("speech")),
+    **dict.fromkeys(("wav2vec2-conformer", "wav2vec2-bert"), Family("speech")),
+    "whisper": Family("speech", heads="encoder_attention_heads", stack=r"\bencoder\.layers\.N\.self_attn$"),
+    "audio-spectrogram-transformer": Family("audio"),
+}
 
 Projection = tuple[Tensor, Tensor | None]  # weight [d, d], bias [d] or None; fp32
 
@@ -31,19 +55,29 @@ class Source:
                 f" Known: {choices(list(SOURCES))}."
             )
 
+    @property
+    def family(self) -> Family:
+        """How this architecture is read."""
+        return SOURCES[self.checkpoint.model_type]
+
     @cached_property
-    def _names(self) -> list[dict[str, str]]:
-        return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id)
+    def _places(self) -> list[dict[str, OnDisk]]:
+        return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id, self.family.stack)
 
     @property
     def layers(self) -> int:
         """Depth, by the tensors that are there."""
-        return len(self._names)
+        return len(self._places)
 
     @property
     def heads(self) -> int:
-        """Number of attention heads, by its configuration."""
-        return int(self.checkpoint.config[SOURCES[self.checkpoint.model_type]])
+        """Number of attention heads, by its configuration. Raises CheckpointError where that does not say."""
+        config, section = self.checkpoint.config, self.family.section
+        try:
+            return int((config[section] if section else config)[self.family.heads])
+        except (KeyError, TypeError, ValueError) as error:
+            place = f"{section}.{self.family.heads}" if section else self.family.heads
+            raise CheckpointError(f"{self.checkpoint.id}: its config.json has no number {place}.") from error
 
     @cached_property
     def width(self) -> int:
@@ -51,11 +85,20 @@ class Source:
         return int(self.read(0, "q")[0].shape[0])
 
     def read(self, layer: int, part: str) -> Projection:
-        """Weight and bias of one projection, fp32. Raises MergeError where the weight is not square."""
-        name = self._names[layer][part]
-        has_bias = f"{name}.bias" in self.checkpoint.tensor_files
-        tensors = self.checkpoint.read([f"{name}.weight", *([f"{name}.bias"] if has_bias else [])])
-        weight = tensors[f"{name}.weight"]
-        if weight.ndim != 2 or weight.shape[0] != weight.shape[1]:
-            raise MergeError(f"{self.checkpoint.id}: {name}.weight is {tuple(weight.shape)}, not square.")
-        return weight, tensors.get(f"{name}.bias")
+        """Weight and bias of one projection, fp32. A fused tensor is cut in three.
+
+        Raises:
+            MergeError: the weight is not square, or fused and not three times as high as wide.
+        """
+        place = self._places[layer][part]
+        names = [f"{place.name}.weight", f"{place.name}.bias"]
+        tensors = self.checkpoint.read([name for name in names if name in self.checkpoint.tensor_files])
+        weight, bias = tensors[names[0]], tensors.get(names[1])
+        thirds = 1 if place.third is None else 3
+        if weight.ndim != 2 or weight.shape[0] != thirds * weight.shape[1]:
+            expected = "square" if thirds == 1 else "three times as high as wide, as fused Q, K, V must be"
+            raise MergeError(f"{self.checkpoint.id}: {names[0]} is {tuple(weight.shape)}, not {expected}.")
+        if place.third is None:
+            return weight, bias
+        weight = weight.chunk(3)[place.third].clone()
+        return weight, None if bias is None else bias.chunk(3)[place.third].clone()

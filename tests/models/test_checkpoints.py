@@ -160,7 +160,9 @@ def test_unknown_source_architecture(tmp_path):
     folder = make_bert(tmp_path / "odd")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"model_type": "gpt2"}))
-    with pytest.raises(CheckpointError, match="'gpt2' is not a known source. Known: bert"):
+    with pytest.raises(
+        CheckpointError, match="'gpt2' is not a known source. Known: audio-spectrogram-transformer, bert"
+    ):
         Source(locate(str(folder)))
 
 

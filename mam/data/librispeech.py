@@ -1,0 +1,45 @@
+"""LibriSpeech in its official folder: ``<subset>/<reader>/<chapter>/<reader>-<chapter>-<n>.flac`` and ``*.trans.txt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.errors import DataError, bullets
+
+SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # what a subset's name begins with -> split
+DOWNLOAD = (
+    "LibriSpeech is at https://www.openslr.org/12 (CC BY 4.0; test-clean.tar.gz has 346 MB). Unpack it and say"
+    " data.root=FOLDER/LibriSpeech, or put it under $MAM_DATA (default ./data)."
+)
+
+
+@folder_format("librispeech", DOWNLOAD)
+def list_librispeech(root: Path) -> Listing:
+    """Rows sorted by id; readers are clusters; the split is the subset's.
+
+    ``root`` is the folder with the subsets (test-clean, test-other, ...) or one subset. With several test or dev
+    subsets in it they are taken together; name one as the root to keep them apart.
+
+    Raises:
+        DataError: no transcript file, or lines in one that have no text (all of them are listed).
+    """
+    transcripts = sorted(root.rglob("*.trans.txt"))
+    if not transcripts:
+        raise DataError(f"data.root={root}: has no *.trans.txt below it. {DOWNLOAD}")
+    rows, problems = [], []
+    for path in transcripts:
+        subset = path.parents[2].name
+        split = next((split for begin, split in SUBSETS.items() if subset.startswith(begin)), None)
+        for number, line in lines_of(path):
+            name, _, text = line.partition(" ")
+            place = f"{path}, line {number}"
+            if not text.strip():
+                problems.append(f"{place}: no text after the id {name!r}")
+                continue
+            audio = (path.parent / f"{name}.flac").relative_to(root)
+            rows.append(Row(name, str(audio), text, place, split=split, speaker=name.split("-")[0]))
+    if problems:
+        raise DataError(bullets(problems))
+    subsets = sorted({path.parents[2].name for path in transcripts})
+    return Listing(sorted(rows, key=lambda row: row.id), f"LibriSpeech's own subsets: {', '.join(subsets)}")

@@ -1,0 +1,69 @@
+"""VCTK in its official folders, 0.92 (``wav48_silence_trimmed``, FLAC) and 0.80 (``wav48``, WAV)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mam.data.listing import Listing, Row, folder_format, text_of
+from mam.errors import DataError
+
+LAYOUTS = {  # folder with the recordings -> version, ending of the first microphone's files
+    "wav48_silence_trimmed": ("0.92", "_mic1.flac"),
+    "wav48": ("0.80", ".wav"),
+}
+EVERY = 10  # of the sorted speakers every tenth is test, the one before it dev
+DOWNLOAD = (
+    "VCTK 0.92 is VCTK-Corpus-0.92.zip (11 GB, 110 speakers, CC BY 4.0) from"
+    " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and say data.root=FOLDER with txt/ and"
+    " wav48_silence_trimmed/ in it, or put it under $MAM_DATA/VCTK-Corpus-0.92 (default ./data)."
+)
+
+
+@folder_format("vctk", DOWNLOAD)
+def list_vctk(root: Path) -> Listing:
+    """Rows sorted by id, first microphone only; speakers are clusters.
+
+    Split by speaker: of the sorted speakers every tenth is test, the one before it dev, the rest train. All speakers
+    read some prompts in common: what is said in test or dev is kept out of train, so that no sentence is learnt.
+    Recordings without a text (all of speaker p315 in 0.92) are counted as left out.
+
+    Raises:
+        DataError: neither layout is there.
+    """
+    found = [name for name in LAYOUTS if (root / name).is_dir()]
+    if not found or not (root / "txt").is_dir():
+        raise DataError(
+            f"data.root={root}: has no txt/ beside {' or '.join(f'{name}/' for name in LAYOUTS)}. {DOWNLOAD}"
+        )
+    version, ending = LAYOUTS[found[0]]
+    rows, without_text = [], []
+    for path in sorted((root / found[0]).glob(f"*/*{ending}")):
+        name, speaker = path.name.removesuffix(ending), path.parent.name
+        text = root / "txt" / speaker / f"{name}.txt"
+        if text.is_file():
+            rows.append(Row(name, str(path.relative_to(root)), text_of(text), str(text), speaker=speaker))
+        else:
+            without_text.append((name, f"{name}: has no text ({text.relative_to(root)})"))
+    if not rows:
+        raise DataError(f"data.root={root}: no recording *{ending} with a text. {DOWNLOAD}")
+    speakers = sorted({row.speaker for row in rows if row.speaker})
+    split_of = {s: _split(position) for position, s in enumerate(speakers)}
+    rows = [replace(row, split=split_of[str(row.speaker)]) for row in rows]
+    held_out = {_prompt(row.text) for row in rows if row.split != "train"}
+    rows = [replace(row, split=None) if row.split == "train" and _prompt(row.text) in held_out else row for row in rows]
+    shared = sum(row.split is None for row in rows)
+    rule = (
+        f"VCTK {version}, by speaker: of the {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
+        f" {shared} recordings of prompts that occur in test or dev are in no split"
+    )
+    return Listing(rows, rule, tuple(without_text))
+
+
+def _split(position: int) -> str:
+    return {EVERY - 1: "test", EVERY - 2: "dev"}.get(position % EVERY, "train")
+
+
+def _prompt(text: str) -> str:
+    """A sentence whatever its case and punctuation."""
+    return " ".join("".join(c for c in text.lower() if c.isalnum() or c.isspace()).split())
