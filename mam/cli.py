@@ -25,6 +25,7 @@ measure what that does.
   mam run experiment=lambda_grid     a study: several runs and one table
   mam run --help                     every group and key
   mam run --cfg job [key=value ...]  the configuration that would run
+  mam merge [key=value ...] out=DIR  the merged model as a plain checkpoint; no data
   mam score RUN [normalizer=NAME] [seed=N]
                                      score saved predictions again, without a
                                      model
@@ -33,6 +34,7 @@ measure what that does.
   mam --version
 """
 MULTIRUN = ("--multirun", "-m")
+MERGE_KEYS = ("model", "schedule", "layers", "method", "lam=", "parts=", "bias=", "pairing=", "control=")
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 
 
@@ -62,7 +64,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         return 0
     if argv[0] in ("--shell-completion", "-sc"):
         return _hydra(argv)
-    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {"run": _run, "score": _score}
+    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {"run": _run, "merge": _merge, "score": _score}
     if argv[0] not in verbs:
         raise ConfigError(
             f"{argv[0]}: not a verb of mam. Choose one of: {choices(list(verbs))}. `mam --help` explains."
@@ -151,6 +153,34 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
         which = [" ".join(end.job.overrides) for end in failed if end.error == message]
         terminal.error(f"{'; '.join(which)}: {message}")
     return 1 if failed else 0
+
+
+def _merge(argv: Sequence[str]) -> int:
+    outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
+    words = [word for word in argv if not word.startswith("out=")]
+    meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
+    found = [f"{word}: has no meaning for mam merge, which reads no data" for word in meaningless]
+    if len(outs) != 1 or not outs[0]:
+        found.append("out: say once where the merged checkpoint goes, out=DIR")
+    if found:
+        raise ConfigError(found)
+
+    from mam.compose import jobs
+
+    config = jobs(words)[0].config
+    terminal = _terminal()
+    from mam.evaluation.workbench import checked_source_and_target
+    from mam.merge.checkpoint import merge_checkpoint
+    from mam.merge.plan import plan_merge
+
+    target, source = checked_source_and_target(config.model)
+    plan = plan_merge(config, config.model.target_shape.layers, source.layers)
+    with terminal.status("merging"):
+        report = merge_checkpoint(target, source, plan, Path(outs[0]).expanduser())
+    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
+    for note in report.notes:
+        terminal.say(note)
+    return 0
 
 
 def _score(argv: Sequence[str]) -> int:

@@ -62,7 +62,7 @@ def test_every_problem_is_reported_together():
     assert len(found) == 8
     for expected in (
         "lamm: there is no such key. Did you mean: lam?",
-        "model=foo: not known. Choose one of: demo_hubert_bert, hubert_bert, whisper_minilm",
+        "model=foo: not known. Choose one of: demo_hubert_bert, hubert_bert, hubert_vit,",
         "lam=1.5: the share of the source must be a number from 0 to 1",
         "layers=zzz: not known. Choose one of: all, bottom1",
         "data.limit=x: Value 'x'",
@@ -90,7 +90,7 @@ def test_every_problem_is_reported_together():
         ("data=audiofolder", "data.root: data=audiofolder needs a folder"),
         ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, test, train"),
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
-        ("data.normalizer=english", "Choose one of: hubert_english, none"),
+        ("data.normalizer=english", "Choose one of: basic, hubert_english, none, whisper_english"),
         ("data.limit=0", "data.limit=0: must be 1 or more"),
         ("seed=-1", "seed=-1: must be 0 or more"),
         ("evaluate.draws=5", "evaluate.draws=5: must be 100 or more"),

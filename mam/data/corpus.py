@@ -108,8 +108,9 @@ def open_corpus(config: DataConfig) -> Corpus:
         )
     if not good:
         raise DataError(f"data.root={root}: no usable example is left in split {config.split!r} ({len(bad)} skipped).")
-    skipped = tuple(Skipped(*pair) for pair in listing.left_out) if config.split == "all" else ()
-    skipped += tuple(Skipped(row.id, problem) for row, problem in bad)
+    skipped = tuple(Skipped(*pair) for pair in listing.left_out) + tuple(
+        Skipped(row.id, problem) for row, problem in bad
+    )
     return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped)
 
 

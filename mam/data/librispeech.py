@@ -1,4 +1,4 @@
-"""LibriSpeech in its official folder: ``<subset>/<reader>/<chapter>/<reader>-<chapter>-<n>.flac`` and ``*.trans.txt``."""
+"""LibriSpeech in its official folder: ``<subset>/<reader>/<chapter>/`` with FLAC files and one ``*.trans.txt``."""
 
 from __future__ import annotations
 

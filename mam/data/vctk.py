@@ -54,7 +54,7 @@ def list_vctk(root: Path) -> Listing:
     rows = [replace(row, split=None) if row.split == "train" and _prompt(row.text) in held_out else row for row in rows]
     shared = sum(row.split is None for row in rows)
     rule = (
-        f"VCTK {version}, by speaker: of the {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
+        f"VCTK {version}, by speaker: of {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
         f" {shared} recordings of prompts that occur in test or dev are in no split"
     )
     return Listing(rows, rule, tuple(without_text))

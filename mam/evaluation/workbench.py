@@ -19,14 +19,14 @@ from mam import __version__
 from mam.config import Config, DataConfig, ModelConfig, ShapeConfig
 from mam.data.audio import RATE
 from mam.data.corpus import AudioStore, Corpus, open_corpus
-from mam.errors import CheckpointError, MamError
+from mam.errors import CheckpointError, MamError, choices
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.files import cache_folder, locked, sha256_json, write_json
 from mam.merge.apply import Merger
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
-from mam.models.targets import SpeechTarget, load_target
+from mam.models.targets import TARGETS, SpeechTarget, load_target
 from mam.terminal import Terminal
 
 T = TypeVar("T")
@@ -161,6 +161,23 @@ class Workbench:
             made = self.predict(config, first, "baseline")
             write_json(path, {"key": key, **asdict(made)})
         return made
+
+
+def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
+    """Both sides as files, each of the shape that the configuration states; no model is loaded.
+
+    Raises:
+        CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
+    """
+    target = locate(config.target, config.target_revision)
+    if target.model_type not in TARGETS:
+        raise CheckpointError(
+            f"model.target={target.id}: {target.model_type!r} is no target. Known: {choices(list(TARGETS))}."
+        )
+    source = Source(locate(config.source, config.source_revision))
+    _check_shape("target", config.target_shape, target.id, Source(target))
+    _check_shape("source", config.source_shape, source.checkpoint.id, source)
+    return target, source
 
 
 def device_of(config: Config) -> torch.device:

@@ -84,35 +84,58 @@ class Merger:
     ) -> list[Tensor]:
         linear = self._blocks[layer].projection(part)
         weight, bias = self._pristine[layer, part]
-        source_weight, source_bias = self._source_of(source_layer, part, weight.shape)
-        mix = METHODS[plan.method] if plan.lams[layer] < 1 else _source_alone
-        substitute, lam = CONTROLS[plan.control], plan.lams[layer]
-        linear.weight.copy_(mix(weight, substitute(source_weight), lam))
-        if not plan.bias:
-            return [linear.weight]
-        if bias is None:
-            if source_bias is not None:
-                notes[_dropped_bias(part)] = None
-            return [linear.weight]
-        # A projection without bias is one whose bias is zero.
-        source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
-        linear.bias.copy_(mix(bias, substitute(source_bias), lam))
-        return [linear.weight, linear.bias]
+        if (source_layer, part) not in self._source:
+            self._source[source_layer, part] = checked_source(self._read, source_layer, part, weight.shape)
+        new, new_bias, note = merged_projection(plan, layer, part, weight, bias, self._source[source_layer, part])
+        linear.weight.copy_(new)
+        if new_bias is not None:
+            linear.bias.copy_(new_bias)
+        if note:
+            notes[note] = None
+        return [linear.weight] if new_bias is None else [linear.weight, linear.bias]
 
-    def _source_of(self, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-        if (layer, part) not in self._source:
-            weight, bias = self._read(layer, part)
-            for tensor in (weight, bias):
-                if tensor is not None and not torch.isfinite(tensor).all():
-                    raise MergeError(f"source layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
-            self._source[layer, part] = (weight, bias)
-        weight, bias = self._source[layer, part]
-        if weight.shape != shape:
-            raise MergeError(
-                f"source layer {layer}, {part}: is {tuple(weight.shape)}, the target's is {tuple(shape)}."
-                " Widths must agree; choose a source as wide as the target."
-            )
-        return weight, bias
+
+def merged_projection(
+    plan: MergePlan, layer: int, part: str, weight: Tensor, bias: Tensor | None, source: tuple[Tensor, Tensor | None]
+) -> tuple[Tensor, Tensor | None, str | None]:
+    """One projection merged as ``plan`` says for ``layer``; its λ is not 0. All tensors fp32.
+
+    Args:
+        plan: what is to be merged.
+        layer: the target's layer.
+        part: ``"q"``, ``"k"`` or ``"v"``.
+        weight: the target's, ``[d, d]``.
+        bias: the target's, ``[d]``, None where it has none.
+        source: weight and bias of the source.
+
+    Returns:
+        The new weight; the new bias, None where none is merged; a note on what was dropped.
+    """
+    lam, substitute = plan.lams[layer], CONTROLS[plan.control]
+    mix = METHODS[plan.method] if lam < 1 else _source_alone
+    source_weight, source_bias = source
+    new = mix(weight, substitute(source_weight), lam)
+    if not plan.bias:
+        return new, None, None
+    if bias is None:
+        return new, None, None if source_bias is None else _dropped_bias(part)
+    # A projection without bias is one whose bias is zero.
+    source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
+    return new, mix(bias, substitute(source_bias), lam), None
+
+
+def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+    """One projection of the source. Raises MergeError where it is not of ``shape`` or not finite."""
+    weight, bias = read(layer, part)
+    for tensor in (weight, bias):
+        if tensor is not None and not torch.isfinite(tensor).all():
+            raise MergeError(f"source layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
+    if weight.shape != shape:
+        raise MergeError(
+            f"source layer {layer}, {part}: is {tuple(weight.shape)}, the target's is {tuple(shape)}."
+            " Widths must agree; choose a source as wide as the target."
+        )
+    return weight, bias
 
 
 def _source_alone(target: Tensor, source: Tensor, lam: float) -> Tensor:

@@ -21,6 +21,18 @@ from mam.files import local_path, sha256_file, sha256_json, sha256_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
+DTYPES = {  # torch's dtypes in safetensors' words
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -84,6 +96,27 @@ class Checkpoint:
             else:
                 tensors |= {name: self._pickled[path][name].float().clone() for name in wanted}
         return tensors
+
+    def read_as_stored(self, name: str) -> Tensor:
+        """One tensor in the dtype it has in the file."""
+        path = self.tensor_files[name]
+        if not self.is_safetensors:
+            return self._pickled[path][name]
+        with _open(path) as file:
+            tensor: Tensor = file.get_tensor(name)
+            return tensor
+
+    def describe(self, name: str) -> tuple[list[int], str]:
+        """Shape of one tensor and its dtype in safetensors' words (``F32``); nothing is read but the header."""
+        path = self.tensor_files[name]
+        if self.is_safetensors:
+            with _open(path) as file:
+                view = file.get_slice(name)
+                return list(view.get_shape()), str(view.get_dtype())
+        tensor = self._pickled[path][name]
+        if tensor.dtype not in DTYPES:
+            raise CheckpointError(f"{self.id}: {name} is {tensor.dtype}, which safetensors cannot hold here.")
+        return list(tensor.shape), DTYPES[tensor.dtype]
 
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:

@@ -61,13 +61,14 @@ class Source:
         return SOURCES[self.checkpoint.model_type]
 
     @cached_property
-    def _places(self) -> list[dict[str, OnDisk]]:
+    def places(self) -> list[dict[str, OnDisk]]:
+        """For each layer: part -> where it is in the file. Raises MergeError, see `names_on_disk`."""
         return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id, self.family.stack)
 
     @property
     def layers(self) -> int:
         """Depth, by the tensors that are there."""
-        return len(self._places)
+        return len(self.places)
 
     @property
     def heads(self) -> int:
@@ -90,7 +91,7 @@ class Source:
         Raises:
             MergeError: the weight is not square, or fused and not three times as high as wide.
         """
-        place = self._places[layer][part]
+        place = self.places[layer][part]
         names = [f"{place.name}.weight", f"{place.name}.bias"]
         tensors = self.checkpoint.read([name for name in names if name in self.checkpoint.tensor_files])
         weight, bias = tensors[names[0]], tensors.get(names[1])

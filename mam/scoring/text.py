@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 
 Normalizer = Callable[[str], str]
 NORMALIZERS: dict[str, Normalizer] = {}
@@ -45,6 +47,29 @@ def hubert_english(text: str) -> str:
     text = _NUMBER.sub(lambda match: f" {_spell_out(match)} ", text)
     text = re.sub(r"[^A-Z']+", " ", text.upper())
     return " ".join(re.sub(r"(?<![A-Z])'+|'+(?![A-Z])", " ", text).split())
+
+
+@normalizer
+def whisper_english(text: str) -> str:
+    """What OpenAI published Whisper's results with: digits, American spelling, contractions opened, fillers dropped.
+
+    Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix C; as the package
+    whisper-normalizer has it, with its list of spellings.
+    """
+    return str(_whisper("english", "EnglishTextNormalizer")(text)).strip()
+
+
+@normalizer
+def basic(text: str) -> str:
+    """Whisper's normalizer for any language: lower case, without punctuation, brackets or what is in them."""
+    return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
+
+
+@cache
+def _whisper(module: str, name: str) -> Normalizer:
+    """One of whisper-normalizer's classes, made once: it reads its list of spellings from disk."""
+    made: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
+    return made
 
 
 def _spell_out(match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from mam.scoring.text import NORMALIZERS, hubert_english, none
+from mam.scoring.text import NORMALIZERS, basic, hubert_english, none, whisper_english
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,25 @@ def test_normalising_twice_changes_nothing():
 
 def test_none_leaves_text_alone():
     assert none("As It, is.") == "As It, is."
-    assert set(NORMALIZERS) == {"none", "hubert_english"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "english", "simple"),
+    [
+        ("Mr. Müller's colour", "mister muller is color", "mr müller s colour"),
+        ("twenty-one thousand and two", "21002", "twenty one thousand and two"),
+        ("It cost $1,234.56.", "it cost $1234.56", "it cost 1 234 56"),
+        ("£20 million, 3.5 percent", "£20000000 3.5%", "20 million 3 5 percent"),
+        ("the 21st, the third", "the 21st the 3rd", "the 21st the third"),
+        ("in the 1960s, in nineteen sixty-three", "in the 1960s in 1963", "in the 1960s in nineteen sixty three"),
+        ("J. R. R. Tolkien", "j r r tolkien", "j r r tolkien"),
+        ("Um, I can't [coughs] (really)", "i can not", "um i can t"),
+        ("", "", ""),
+    ],
+)
+def test_whispers_normalizers(raw, english, simple):
+    assert (whisper_english(raw), basic(raw)) == (english, simple)
+
+
+def test_the_registry_is_complete():
+    assert set(NORMALIZERS) == {"none", "hubert_english", "whisper_english", "basic"}

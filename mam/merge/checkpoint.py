@@ -1,0 +1,171 @@
+"""A merge from files to files: tensor by tensor, without a model in memory, whatever the size of the checkpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mam.errors import CheckpointError, RecordError
+from mam.files import write_json
+from mam.merge.apply import MergeReport, checked_source, merged_projection
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import DTYPES, INDEX, SETTINGS, SINGLE, Checkpoint
+from mam.models.sources import Source
+
+RECORD = "mam_merge.json"
+_BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """Where one of the target's projections stands and what it is merged with."""
+
+    name: str
+    layer: int
+    source_layer: int
+    part: str
+
+
+def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: Path) -> MergeReport:
+    """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
+
+    The files keep the target's names and shards, as safetensors. Merged tensors are stored in fp32, so that nothing is
+    rounded after the merge; all others keep their dtype and their bytes. Memory: a few times the largest tensor.
+    ``out/mam_merge.json`` says what was merged with what.
+
+    Raises:
+        RecordError: ``out`` exists and is not empty.
+        MergeError, CheckpointError: the two do not fit, or a file is damaged; nothing is left then.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
+    places = Source(target).places
+    to_merge = {
+        f"{places[layer][part].name}.weight": _Projection(places[layer][part].name, layer, source_layer, part)
+        for layer, source_layer in plan.pairs.items()
+        for part in plan.parts
+        if plan.lams[layer]
+    }
+    merged: dict[str, Tensor] = {}  # biases are made with their weights, and may stand in a later file
+    tensors = parameters = 0
+    notes: dict[str, None] = {}
+    with _new_folder(out) as folder:
+        weight_map: dict[str, str] = {}
+        for path in target.weights:
+            names = [name for name, file in target.tensor_files.items() if file == path]
+            written = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
+            weight_map |= dict.fromkeys(names, written)
+            changed = {name for name in names if name in to_merge} | {
+                f"{p.name}.bias" for p in to_merge.values() if plan.bias and f"{p.name}.bias" in names
+            }
+            with _SafetensorsWriter(folder / written, target, names, changed) as writer:
+                for name in names:
+                    if name in changed and name not in merged:
+                        projection = to_merge[
+                            name.removesuffix(".bias") + ".weight" if name.endswith(".bias") else name
+                        ]
+                        merged |= _merged(target, source, plan, projection, notes)
+                    tensor = merged.pop(name) if name in changed else target.read_as_stored(name)
+                    writer.add(tensor)
+                    tensors += name in changed
+                    parameters += tensor.numel() if name in changed else 0
+        for setting in sorted(path for pattern in SETTINGS for path in target.folder.glob(pattern)):
+            if not setting.name.endswith(".index.json"):
+                shutil.copyfile(setting, folder / setting.name)
+        if len(target.weights) > 1 or target.weights[0].name not in (SINGLE, "pytorch_model.bin"):
+            size = sum((folder / name).stat().st_size for name in set(weight_map.values()))
+            write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+        report = MergeReport(tensors, parameters, tuple(notes))
+        write_json(folder / RECORD, _record(target, source, plan, report))
+    return report
+
+
+def _merged(
+    target: Checkpoint, source: Source, plan: MergePlan, projection: _Projection, notes: dict[str, None]
+) -> dict[str, Tensor]:
+    """Weight and, where it is merged too, bias of one projection, by name, fp32."""
+    names = [f"{projection.name}.weight", f"{projection.name}.bias"]
+    own = target.read([name for name in names if name in target.tensor_files])
+    given = checked_source(source.read, projection.source_layer, projection.part, own[names[0]].shape)
+    weight, bias, note = merged_projection(
+        plan, projection.layer, projection.part, own[names[0]], own.get(names[1]), given
+    )
+    if note:
+        notes[note] = None
+    return {names[0]: weight} | ({} if bias is None else {names[1]: bias})
+
+
+def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeReport) -> dict[str, Any]:
+    sides = {"target": target, "source": source.checkpoint}
+    return {
+        **{side: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for side, c in sides.items()},
+        "method": plan.method,
+        "control": plan.control,
+        "lam": list(plan.lams),
+        "pairs": {str(layer): other for layer, other in plan.pairs.items()},
+        "parts": "".join(plan.parts),
+        "bias": plan.bias,
+        "tensors": report.tensors,
+        "notes": list(report.notes),
+    }
+
+
+class _SafetensorsWriter:
+    """Writes one safetensors file tensor by tensor; the library's own writer wants all of them in memory at once.
+
+    Format: 8 bytes little-endian length of the header, the header as JSON (name -> dtype, shape, offsets), the bytes.
+    """
+
+    def __init__(self, path: Path, checkpoint: Checkpoint, names: list[str], in_fp32: set[str]) -> None:
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        offset = 0
+        for name in names:
+            shape, dtype = checkpoint.describe(name)
+            dtype = "F32" if name in in_fp32 else dtype
+            if dtype not in _BYTES:
+                raise CheckpointError(f"{checkpoint.id}: {name} is {dtype}, which mam does not write.")
+            size = math.prod(shape) * _BYTES[dtype]
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+            offset += size
+        content = json.dumps(header).encode()
+        content += b" " * (-len(content) % 8)
+        self._file = path.open("wb")
+        self._file.write(struct.pack("<Q", len(content)) + content)
+
+    def __enter__(self) -> _SafetensorsWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, tensor: Tensor) -> None:
+        """The next tensor, in the order of the names; dtype and shape as announced."""
+        self._file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that becomes ``out`` when it is complete and goes when it is not."""
+    temporary: Path | None = None
+    try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+        temporary.chmod(0o755)
+        yield temporary
+        temporary.replace(out)  # an empty folder is replaced
+    except OSError as error:
+        raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,123 @@
+"""Write the tables in README.md and docs/ from the registries and conf/, so that they cannot lie.
+
+    python scripts/tables.py          # rewrite what stands between the markers
+    python scripts/tables.py --check  # exit with 1 where a file is out of date
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+import mam.data  # noqa: F401  # fill the registry of formats
+from mam.models.sources import SOURCES
+from mam.models.targets import TARGETS
+from mam.scoring.text import NORMALIZERS
+
+ROOT = Path(__file__).parents[1]
+FILES = (ROOT / "README.md", ROOT / "docs" / "normalizers.md")
+SENTENCES = (
+    "It's twenty-one, Mr. O'Neil!",
+    "Müller paid $1,234.56.",
+    "on the 21st of May 1862",
+    "in the 1960s, or 2005",
+    "J. R. R. Tolkien's colour",
+    "3.5 percent of £20 million",
+    "He can't; I won't.",
+    "Um, well [coughs] yes (really)",
+    "agent 007 at five o'clock",
+    "naïve café — “quoted”",
+)
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(heading: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    return "\n".join([row(*heading), "|" + "---|" * len(heading), *(row(*cells) for cells in rows)])
+
+
+def configs(group: str) -> list[tuple[str, str, dict]]:
+    """Name, the comment it opens with, and content of every file of a group; a shared file's own section of it."""
+    made = []
+    for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+        comment = next((line for line in path.read_text().splitlines() if re.match(r"# (?!@)", line)), "# ")
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        made.append((path.stem, comment[2:], content.get(group, content)))
+    return made
+
+
+def models() -> str:
+    """Every ``model=``."""
+    rows = []
+    for name, comment, config in configs("model"):
+        shape = config["target_shape"]
+        size = f"{shape['layers']} × {shape['width']}, {shape['heads']} heads"
+        rows.append([f"`{name}`", f"`{config['target']}`", f"`{config['source']}`", size, comment])
+    return table(["`model=`", "target", "source", "size of the target", ""], rows)
+
+
+def data() -> str:
+    """Every ``data=``."""
+    return table(["`data=`", "what it reads"], [[f"`{name}`", comment] for name, comment, _ in configs("data")])
+
+
+def targets() -> str:
+    """Every architecture that can be a target."""
+    rows = [[f"`{name}`", (family.__doc__ or "").strip().splitlines()[0]] for name, family in sorted(TARGETS.items())]
+    return table(["`model_type`", "target"], rows)
+
+
+def sources() -> str:
+    """Every architecture that can be a source, by modality."""
+    modalities = dict.fromkeys(family.modality for family in SOURCES.values())
+    rows = []
+    for modality in modalities:
+        names = sorted(name for name, family in SOURCES.items() if family.modality == modality)
+        rows.append([modality, ", ".join(f"`{name}`" for name in names)])
+    return table(["modality", "`model_type` of the source"], rows)
+
+
+def normalizers() -> str:
+    """What each normalizer makes of ten sentences."""
+    names = [name for name in NORMALIZERS if name != "none"]
+    rows = [[sentence, *(NORMALIZERS[name](sentence) for name in names)] for sentence in SENTENCES]
+    return table(["`none`", *(f"`{name}`" for name in names)], rows)
+
+
+TABLES = {"models": models, "data": data, "targets": targets, "sources": sources, "normalizers": normalizers}
+
+
+def rewritten(text: str) -> str:
+    """``text`` with every table made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"{match[1]}\n{TABLES[match[2]]()}\n{match[3]}"
+
+    return re.sub(r"(<!-- table: (\w+) -->)\n.*?(<!-- end -->)", fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Rewrite or check the files."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    outdated = [path for path in FILES if rewritten(path.read_text()) != path.read_text()]
+    for path in outdated:
+        print(f"{path.relative_to(ROOT)}: {'is out of date, run scripts/tables.py' if check else 'rewritten'}")
+        if not check:
+            path.write_text(rewritten(path.read_text()))
+    sys.exit(1 if check and outdated else 0)
+
+
+if __name__ == "__main__":
+    main()
