@@ -22,6 +22,7 @@ from mam.merge.selection import PARTS, parse_layers, parse_parts
 from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all")
+DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker")
 ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
@@ -62,6 +63,19 @@ class IdsConfig:
 
 
 @dataclass
+class HubConfig:
+    """A Parquet copy on the hub: which files, and what its columns are called; null where there is none."""
+
+    id: str | None = None
+    revision: str = "main"
+    files: str = "**/*.parquet"
+    audio: str = "audio"
+    text: str = "text"
+    ids: str | None = None
+    speaker: str | None = None
+
+
+@dataclass
 class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
@@ -70,7 +84,9 @@ class DataConfig:
 
     name: str = MISSING
     format: str = MISSING
+    source: str = "folder"
     root: str | None = None
+    hub: HubConfig = field(default_factory=HubConfig)
     split: str = "test"
     ids: IdsConfig = field(default_factory=IdsConfig)
     limit: int | None = None
@@ -166,7 +182,16 @@ class Config:
 VOLATILE = ("outputs", "cache_dir", "force", "study")
 
 # Strings that hold paths or layer lists; the command line takes them as they are, without Hydra's own quoting.
-VERBATIM = ("model.target", "model.source", "data.root", "data.ids.", "layers.spec", "outputs", "cache_dir")
+VERBATIM = (
+    "model.target",
+    "model.source",
+    "data.root",
+    "data.ids.",
+    "data.hub.files",
+    "layers.spec",
+    "outputs",
+    "cache_dir",
+)
 
 ConfigStore.instance().store(name="schema", node=Config)
 
@@ -204,7 +229,10 @@ def problems(config: Config) -> list[str]:
     at_least("evaluate.batch_seconds", config.evaluate.batch_seconds, 1)
     at_least("evaluate.draws", config.evaluate.draws, 100)
     at_least("evaluate.memory_gb", config.evaluate.memory_gb, 0)
-    if config.data.root is None:
+    one_of("data.source", config.data.source, DATA_SOURCES)
+    if config.data.source == "hub" and config.data.hub.id is None:
+        found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
+    if config.data.source == "folder" and config.data.root is None:
         found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
     try:
         parse_parts(config.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,11 @@ from datasets.arrow_writer import ArrowWriter
 from mam.config import DataConfig
 from mam.data.audio import Wave, read
 from mam.data.listing import SPLITS, Row, lines_of, list_folder
+from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
 
-FEATURES = Features({name: Value("string") for name in ("id", "audio", "text", "speaker")})
+FEATURES = Features({name: Value("string") for name in ("id", "audio", "text", "speaker")} | {"index": Value("int64")})
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Corpus:
     """The examples that a run evaluates on.
 
     ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the string columns ``id``, ``audio`` (path
-    below ``root``), ``text`` and ``speaker`` (null where unknown).
+    below ``root``), ``text`` and ``speaker`` (null where unknown), and ``index``, the row of the recording in
+    ``recordings`` where the audio comes from a Parquet copy.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Corpus:
     rule: str
     examples: Dataset
     skipped: tuple[Skipped, ...]
+    recordings: Dataset | None = None
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -63,16 +67,26 @@ class Corpus:
 
         Speakers are part of it because they are the clusters of the bootstrap.
         """
-        paths = [self.root / name for name in self.column("audio")]
         with ThreadPoolExecutor() as pool:
-            contents = list(pool.map(lambda path: sha256_file(path) if path.is_file() else "missing", paths))
+            contents = list(pool.map(self._content_sha256, range(len(self))))
         columns = (self.column("id"), self.column("text"), self.column("speaker"), contents)
         return sha256_json([list(columns), [[s.id, s.reason] for s in self.skipped]])
 
     def wave(self, i: int, rate: int) -> Wave:
         """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises what `mam.data.audio.read` raises."""
-        name = self.examples[i]["audio"]
-        return read(self.root / name, rate, str(self.root / name))
+        example = self.examples[i]
+        path = self.root / example["audio"]
+        if self.recordings is not None:
+            return read(recording(self.recordings, example["index"]), rate, f"{example['id']} ({path})")
+        return read(path, rate, str(path))
+
+    def _content_sha256(self, i: int) -> str:
+        example = self.examples[i]
+        if self.recordings is not None:
+            cell = self.recordings[example["index"]]["recording"] or {}
+            return hashlib.sha256(cell.get("bytes") or b"").hexdigest()
+        path = self.root / example["audio"]
+        return sha256_file(path) if path.is_file() else "missing"
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Corpus:
         """The corpus without the examples at these positions, each noted with its reason."""
@@ -90,8 +104,13 @@ def open_corpus(config: DataConfig) -> Corpus:
         DataError: folder, metadata, split or id list unusable. Every broken line is listed. A transcript that is
             empty or a recording that is not there stops too, unless ``data.on_bad=skip``: then it is counted.
     """
-    root = local_path(str(config.root))
-    listing = list_folder(config.format, root)
+    recordings = None
+    if config.source == "hub":
+        root = download(config.hub)
+        listing, recordings = list_parquet(root, config.hub, config.format)
+    else:
+        root = local_path(str(config.root))
+        listing = list_folder(config.format, root)
     _refuse_duplicates(listing.rows)
     rows, rule = _select(listing.rows, listing.rule, config)
     good, bad = [], []
@@ -111,13 +130,13 @@ def open_corpus(config: DataConfig) -> Corpus:
     skipped = tuple(Skipped(*pair) for pair in listing.left_out) + tuple(
         Skipped(row.id, problem) for row, problem in bad
     )
-    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped)
+    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings)
 
 
 def _problem(row: Row, root: Path) -> str | None:
     if not row.text.strip():
         return f"{row.id}: the transcript is empty"
-    if not inside(root, row.audio, row.place).is_file():
+    if row.index < 0 and not inside(root, row.audio, row.place).is_file():
         return f"{row.id}: there is no recording {root / row.audio}"
     return None
 
@@ -165,7 +184,7 @@ def _memory_mapped(rows: list[Row]) -> Dataset:
         path = Path(folder) / "examples.arrow"
         with ArrowWriter(features=FEATURES, path=str(path)) as writer:
             for row in rows:
-                writer.write({"id": row.id, "audio": row.audio, "text": row.text, "speaker": row.speaker})
+                writer.write({name: getattr(row, name) for name in FEATURES})
             writer.finalize()
         return Dataset.from_file(str(path))
 

@@ -21,6 +21,7 @@ class Row:
     place: str
     split: str | None = None
     speaker: str | None = None
+    index: int = -1  # row of the recording in a Parquet copy; -1: ``audio`` is a file
 
 
 @dataclass(frozen=True)

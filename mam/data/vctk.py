@@ -47,17 +47,21 @@ def list_vctk(root: Path) -> Listing:
             without_text.append((name, f"{name}: has no text ({text.relative_to(root)})"))
     if not rows:
         raise DataError(f"data.root={root}: no recording *{ending} with a text. {DOWNLOAD}")
-    speakers = sorted({row.speaker for row in rows if row.speaker})
-    split_of = {s: _split(position) for position, s in enumerate(speakers)}
+    rows, rule = split_by_speaker(rows, f"VCTK {version}")
+    return Listing(rows, rule, tuple(without_text))
+
+
+def split_by_speaker(rows: list[Row], name: str) -> tuple[list[Row], str]:
+    """The rule of `list_vctk` for rows that name their speaker: the rows with their splits, and the rule in words."""
+    speakers = sorted({str(row.speaker) for row in rows})
+    split_of = {speaker: _split(position) for position, speaker in enumerate(speakers)}
     rows = [replace(row, split=split_of[str(row.speaker)]) for row in rows]
     held_out = {_prompt(row.text) for row in rows if row.split != "train"}
     rows = [replace(row, split=None) if row.split == "train" and _prompt(row.text) in held_out else row for row in rows]
-    shared = sum(row.split is None for row in rows)
-    rule = (
-        f"VCTK {version}, by speaker: of {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
-        f" {shared} recordings of prompts that occur in test or dev are in no split"
+    return rows, (
+        f"{name}, by speaker: of {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
+        f" {sum(row.split is None for row in rows)} recordings of prompts that occur in test or dev are in no split"
     )
-    return Listing(rows, rule, tuple(without_text))
 
 
 def _split(position: int) -> str:

@@ -1,0 +1,118 @@
+"""Parquet copies as the hub has them: one row an example, with the encoded recording in a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Audio, Dataset, DatasetDict, concatenate_datasets, load_dataset
+from datasets.exceptions import DatasetGenerationError
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from mam.config import HubConfig
+from mam.data.listing import Listing, Row
+from mam.data.vctk import split_by_speaker
+from mam.errors import DataError, choices
+
+# What the name of a file, or of a folder above it, begins with -> split: the hub's own convention.
+_BEGINNINGS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}
+
+
+def download(hub: HubConfig) -> Path:
+    """Fetch the Parquet files of a hub data set at its revision, or find them in the cache.
+
+    Raises:
+        DataError: the hub cannot be reached, or has no such data set, revision or files.
+    """
+    try:
+        folder = snapshot_download(str(hub.id), repo_type="dataset", revision=hub.revision, allow_patterns=[hub.files])
+    except LocalEntryNotFoundError as error:
+        raise DataError(
+            f"data.hub.id={hub.id}: the hub cannot be reached or HF_HUB_OFFLINE is set. Go online, fetch it elsewhere"
+            f" with `hf download --repo-type dataset {hub.id}`, or say data.source=folder data.root=FOLDER."
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DataError(
+            f"data.hub.id={hub.id}: the hub does not give it at revision {hub.revision!r}: {reason}"
+        ) from error
+    return Path(folder)
+
+
+def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Dataset]:
+    """Rows of every file below ``root`` that ``hub.files`` matches, and the recordings, memory-mapped.
+
+    ``Row.audio`` is the recording's own path in the cell (or the row's number), ``Row.index`` its row in the
+    recordings. The split is what the file's name or folder begins with; VCTK is split by speaker as in its folder.
+
+    Raises:
+        DataError: no such files, files that are damaged, or a column that is missing (says what is there).
+    """
+    files = sorted(path for path in root.glob(hub.files) if path.suffix == ".parquet")
+    if not files:
+        raise DataError(f"{root}: no Parquet file matches data.hub.files={hub.files}.")
+    parts, rows = [], []
+    first = 0
+    for path in files:
+        part = _load(path)
+        needed = {"data.hub.text": hub.text, "data.hub.audio": hub.audio}
+        needed |= {f"data.hub.{key}": column for key, column in (("ids", hub.ids), ("speaker", hub.speaker)) if column}
+        missing = [f"{key}={column}" for key, column in needed.items() if column not in part.column_names]
+        if missing:
+            raise DataError(
+                f"{path}: has no column {' and '.join(missing)}; its columns are: {choices(part.column_names)}."
+            )
+        part = part.cast_column(hub.audio, Audio(decode=False))
+        rows += _rows(part, path, root, hub, first)
+        parts.append(part.select_columns([hub.audio]).rename_column(hub.audio, "recording"))
+        first += len(part)
+    recordings = concatenate_datasets(parts)
+    if name == "vctk":
+        rows, rule = split_by_speaker(rows, "VCTK's Parquet copy")
+    else:
+        present = sorted({row.split for row in rows if row.split})
+        rule = f"as the Parquet files are named: {choices(present)}"
+    return Listing(rows, rule), recordings
+
+
+def _load(path: Path) -> Dataset:
+    try:
+        loaded: Dataset | DatasetDict = load_dataset("parquet", data_files=str(path), split="train")
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}). Fetch it again.") from error
+    return loaded
+
+
+def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Row]:
+    """One row an example of one file. The audio column is read for its paths only."""
+    names = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
+    split = next((s for name in reversed(names) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
+    texts, paths = part[hub.text], part.data.column(hub.audio).combine_chunks().field("path").to_pylist()
+    ids = part[hub.ids] if hub.ids else [None] * len(part)
+    speakers = part[hub.speaker] if hub.speaker else [None] * len(part)
+    rows = []
+    for i, (text, audio, own, speaker) in enumerate(zip(texts, paths, ids, speakers, strict=True)):
+        stem = Path(audio).stem if audio else f"{path.stem}-{i}"
+        rows.append(
+            Row(
+                id=str(own) if own is not None else stem,
+                audio=audio or f"{path.name}#{i}",
+                text="" if text is None else str(text),
+                place=f"{path}, row {i}",
+                split=split,
+                speaker=None if speaker is None else str(speaker),
+                index=first + i,
+            )
+        )
+    return rows
+
+
+def recording(recordings: Dataset, index: int) -> bytes:
+    """The encoded recording in one row. Raises DataError where the cell holds none."""
+    cell: dict[str, Any] = recordings[index]["recording"]
+    if not cell or not cell.get("bytes"):
+        raise DataError(
+            f"row {index}: the Parquet file holds no recording, only the path {cell and cell.get('path')!r}"
+        )
+    return bytes(cell["bytes"])
