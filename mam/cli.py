@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,8 @@ measure what that does.
   mam run experiment=lambda_grid     a study: several runs and one table
   mam run --help                     every group and key
   mam run --cfg job [key=value ...]  the configuration that would run
-  mam merge [key=value ...] out=DIR  the merged model as a plain checkpoint; no data
+  mam merge [key=value ...] out=DIR  the merged model as a plain checkpoint,
+                                     without any data
   mam score RUN [normalizer=NAME] [seed=N]
                                      score saved predictions again, without a
                                      model
@@ -35,20 +37,31 @@ measure what that does.
 """
 MULTIRUN = ("--multirun", "-m")
 MERGE_KEYS = ("model", "schedule", "layers", "method", "lam=", "parts=", "bias=", "pairing=", "control=")
+HYDRA_VALUES = ("job", "hydra", "all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 
 
 def main() -> None:
     """Entry point of ``mam`` and ``python -m mam``. Exits with 0 done, 1 failed, 2 misconfigured, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ shows ? for it
     try:
-        sys.exit(_dispatch(sys.argv[1:]))
+        code = _dispatch(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(code)
     except MamError as error:
         print(f"mam: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("mam: stopped. Finished runs are kept; the same command goes on from there.", file=sys.stderr)
+        print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of a pipe went away, as `mam run | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # what the system refuses and no room has said better
+        place = f"{str(error.filename)[:200]}: " if error.filename else ""
+        print(f"mam: {place}{error.strerror or error}. Check that it exists and may be used.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -85,29 +98,39 @@ def _hydra(argv: Sequence[str]) -> int:
     def no_task(config: object) -> None:
         raise AssertionError("Hydra only answers questions here")
 
-    line = os.environ.get("COMP_LINE", "").split(" ", 2)
-    if len(line) == 3 and line[1] == "run":  # Hydra's completion knows programs, not verbs
+    line = os.environ.get("COMP_LINE", "").split(" ", 2)  # Hydra's completion knows programs, not verbs
+    if len(line) == 2:
+        print(" ".join(verb for verb in ("run", "merge", "score") if verb.startswith(line[1])))
+        return 0
+    if len(line) == 3 and line[1] not in ("run", "merge"):
+        return 0
+    if len(line) == 3:
         os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
-    sys.argv = [sys.argv[0], *argv]
-    hydra.main(version_base="1.3", config_path="pkg://mam.conf", config_name="config")(no_task)()
+    from mam.compose import verbatim
+
+    sys.argv = [sys.argv[0], *(verbatim(word) for word in argv)]
+    try:
+        hydra.main(version_base="1.3", config_path="pkg://mam.conf", config_name="config")(no_task)()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return 0
 
 
 def _run(argv: Sequence[str]) -> int:
-    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    words = [word for word in argv if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     flags = [word for word in argv if word.startswith("-")]
-    if any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags):
-        if words:
-            from mam.compose import jobs
-
-            jobs([word for word in words if not word.startswith("hydra")])
-        return _hydra(argv)
-    stray = [word for word in argv if word not in words and word not in MULTIRUN]
+    asks_hydra = any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags)
+    known = {*words, *MULTIRUN, *(flags if asks_hydra else ()), *(HYDRA_VALUES if asks_hydra else ())}
+    stray = [word for word in argv if word not in known]
     if stray:
         raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
 
     from mam.compose import jobs, study_jobs
 
+    if asks_hydra:
+        if words:
+            jobs(words)
+        return _hydra(argv)
     multirun = any(flag in MULTIRUN for flag in flags)
     plan = jobs(words, multirun)
     name = "multirun"
@@ -143,8 +166,8 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
     ended = execute(plan, Workbench(terminal), name)
     shown = [(end.job.varied(plan), end.outcome.result) for end in ended if end.outcome]
     if shown:
-        first = shown[0][1]
-        show_study(terminal, shown, f"{first['model']['name']} on {first['data']['name']}, {first['data']['split']}")
+        fixed = [word for word in plan[0].overrides if all(word in job.overrides for job in plan)]
+        show_study(terminal, shown, fixed)
     skipped = sum(end.outcome is not None and end.outcome.status == "skipped" for end in ended)
     failed = [end for end in ended if end.error]
     terminal.say("")
@@ -156,6 +179,9 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
 
 
 def _merge(argv: Sequence[str]) -> int:
+    if argv and argv[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
     outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
     words = [word for word in argv if not word.startswith("out=")]
     meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
@@ -170,13 +196,14 @@ def _merge(argv: Sequence[str]) -> int:
     config = jobs(words)[0].config
     terminal = _terminal()
     from mam.evaluation.workbench import checked_source_and_target
+    from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
     from mam.merge.plan import plan_merge
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
     with terminal.status("merging"):
-        report = merge_checkpoint(target, source, plan, Path(outs[0]).expanduser())
+        report = merge_checkpoint(target, source, plan, expanded(outs[0]))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
     for note in report.notes:
         terminal.say(note)
@@ -184,6 +211,9 @@ def _merge(argv: Sequence[str]) -> int:
 
 
 def _score(argv: Sequence[str]) -> int:
+    if argv and argv[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
     folders = [word for word in argv if "=" not in word]
     options = dict(word.split("=", 1) for word in argv if "=" in word)
     unknown = [key for key in options if key not in ("normalizer", "seed")]

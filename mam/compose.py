@@ -16,7 +16,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -68,7 +68,7 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
                 found += [problem for problem in error.problems if problem not in found]
         if found:
             raise ConfigError(found)
-        return made
+        return _distinct(made)
 
 
 def study_jobs(study: Job) -> list[Job]:
@@ -83,7 +83,7 @@ def study_jobs(study: Job) -> list[Job]:
     if twice:
         raise ConfigError(twice)
     words = [[f"{key}={_as_word(value)}" for value in values] for key, values in axes.items()]
-    made: dict[str, Job] = {}
+    made: list[Job] = []
     with _hydra() as loader:
         _, found = _parse([word for axis in words for word in axis], loader, multirun=False)
         if found:
@@ -92,8 +92,15 @@ def study_jobs(study: Job) -> list[Job]:
             job = _job((*study.overrides, *combination))
             if job.config.lam == 0 and job.config.control != "none":
                 continue
-            made[job.signature] = job
-    return list(made.values())
+            made.append(job)
+    return _distinct(made)
+
+
+def _distinct(made: Sequence[Job]) -> list[Job]:
+    """Without repetitions of the same run. Raises ConfigError where nothing is to be run."""
+    if not made:
+        raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
+    return list({(job.signature, job.config.outputs): job for job in made}.values())
 
 
 @contextmanager
@@ -106,7 +113,7 @@ def _hydra() -> Iterator[ConfigLoader]:
 def _job(words: Sequence[str]) -> Job:
     """Compose one configuration and check it across fields."""
     try:
-        composed = compose("config", overrides=[_verbatim(word) for word in words], return_hydra_config=True)
+        composed = compose("config", overrides=[verbatim(word) for word in words], return_hydra_config=True)
         plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
         missing = sorted(OmegaConf.missing_keys(plain))
         if missing:
@@ -129,7 +136,11 @@ def _parse(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[
     base = compose("config")
     for word in words:
         try:
-            override = parser.parse_override(_verbatim(word, multirun))
+            word.encode()
+            override = parser.parse_override(verbatim(word, multirun))
+        except UnicodeEncodeError:
+            found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
+            continue
         except HydraException as error:
             found.append(f"{word}: {_first_line(error)}")
             continue
@@ -150,11 +161,18 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith("study.axes.")):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
-    values = _values(override)
+    try:
+        values = _values(override)
+    except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:
+        return f"{line}: no list of values ({_first_line(error)}). Write them with commas"
     if key in groups:
-        unknown = [value for value in values if value is not None and value not in groups[key]]
+        unknown = [value for value in values if value not in groups[key]]
         return f"{key}={unknown[0]}: not known. Choose one of: {choices(groups[key])}" if unknown else None
+    if key == "study.axes":
+        return f"{line}: set one axis at a time, study.axes.KEY=[...]"
     if key.startswith("study.axes."):
+        if not isinstance(values[0], list) or not values[0]:
+            return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
         return _unknown_key(key.removeprefix("study.axes."), groups, base)
     unknown_key = _unknown_key(key, groups, base)
     if unknown_key:
@@ -188,6 +206,8 @@ def _values(override: Override) -> list[Any]:
     """The value, or the values of a sweep, as Python objects."""
     if not override.is_sweep_override():
         return [override.value()]
+    if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
+        raise ValueError("glob and interval sweeps are not supported")
     return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]
 
 
@@ -200,7 +220,7 @@ def _expand(word: str, override: Override) -> Iterator[str]:
         yield f"{override.get_key_element()}={value}"
 
 
-def _verbatim(word: str, multirun: bool = False) -> str:
+def verbatim(word: str, multirun: bool = False) -> str:
     """Quote paths and layer lists, so that blanks, commas and brackets in them are not Hydra's grammar.
 
     In a multirun a comma separates values; there such a value needs quotes of its own.
@@ -220,4 +240,4 @@ def _as_word(value: object) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -204,9 +204,9 @@ def problems(config: Config) -> list[str]:
         if value not in valid:
             found.append(f"{key}={value}: not known. Choose one of: {choices(list(valid))}")
 
-    def at_least(key: str, value: float | None, least: float) -> None:
-        if value is not None and not value >= least:
-            found.append(f"{key}={value}: must be {least} or more")
+    def between(key: str, value: float | None, least: float, most: float) -> None:
+        if value is not None and not least <= value <= most:
+            found.append(f"{key}={value}: must be from {least:,} to {most:,}".replace(",", " "))
 
     if not (math.isfinite(config.lam) and 0 <= config.lam <= 1):
         found.append(f"lam={config.lam}: the share of the source must be a number from 0 to 1")
@@ -223,12 +223,18 @@ def problems(config: Config) -> list[str]:
     one_of("tune.name", config.tune.name, ("none",))
     one_of("device", config.device, DEVICES)
     one_of("dtype", config.dtype, DTYPES)
-    at_least("data.limit", config.data.limit, 1)
-    at_least("threads", config.threads, 1)
-    at_least("seed", config.seed, 0)
-    at_least("evaluate.batch_seconds", config.evaluate.batch_seconds, 1)
-    at_least("evaluate.draws", config.evaluate.draws, 100)
-    at_least("evaluate.memory_gb", config.evaluate.memory_gb, 0)
+    between("data.limit", config.data.limit, 1, 10**9)
+    between("threads", config.threads, 1, 1024)
+    between("seed", config.seed, 0, 2**63)
+    between("evaluate.batch_seconds", config.evaluate.batch_seconds, 1, 10**6)
+    between("evaluate.draws", config.evaluate.draws, 100, 10**6)
+    between("evaluate.memory_gb", config.evaluate.memory_gb, 0, 10**5)
+    if config.schedule.values and config.schedule.name != "list":
+        found.append("schedule.values: has no effect without schedule=list")
+    if (config.schedule.start, config.schedule.end) != (0.0, 1.0) and config.schedule.name != "linear":
+        found.append("schedule.start, schedule.end: have no effect without schedule=linear")
+    if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
+        found.append("data.ids: has no effect with data.split=all")
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")

@@ -23,7 +23,7 @@ def local_path(name: str) -> Path:
     """The path that a configuration means: ``asset:NAME`` is bundled with mam, ``~`` is the home folder."""
     if name.startswith(ASSET_SCHEME):
         return ASSETS / name.removeprefix(ASSET_SCHEME)
-    return Path(name).expanduser()
+    return expanded(name)
 
 
 def inside(root: Path, name: str, place: str) -> Path:
@@ -79,11 +79,11 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object a line; MamError names the line that is broken."""
     rows = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 rows.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise MamError(f"{path}, line {number}: not a JSON object ({error}).") from error
     return rows
 
@@ -124,11 +124,18 @@ def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
             yield
     except Timeout as error:
         raise MamError(f"Waited {seconds:.0f} s for {path}.lock. If no other mam run is alive, delete it.") from error
-    except PermissionError as error:
-        raise MamError(f"Cannot write to the cache folder {path.parent}: set cache_dir=FOLDER or MAM_CACHE.") from error
+    except OSError as error:
+        raise MamError(
+            f"Cannot use the cache folder {path.parent} ({error.strerror}). Set cache_dir=FOLDER or MAM_CACHE."
+        ) from error
 
 
 def cache_folder(configured: str | None) -> Path:
     """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "mam"
-    return Path(configured or os.environ.get("MAM_CACHE") or default).expanduser()
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mam"
+    return expanded(str(configured or os.environ.get("MAM_CACHE") or default))
+
+
+def expanded(name: str) -> Path:
+    """``~`` as the home folder; an unknown user's is left as it is, and will not be found."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises for unknown users

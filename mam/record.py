@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 
 from mam.compose import Job
 from mam.errors import MamError, RecordError
-from mam.files import atomic, read_jsonl, write_json, write_jsonl
+from mam.files import atomic, expanded, read_jsonl, write_json, write_jsonl
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA, LOG = (
     "result.json",
@@ -68,11 +68,14 @@ class RunFolder:
 def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     """Make the folder of one run under ``outputs``, with its log and its configuration.
 
-    What the user can mend (MamError) leaves no folder behind; anything else leaves it with the traceback in its log.
+    What the user can mend (MamError, the system's errors) or stopped leaves no folder behind; anything else leaves it
+    with the traceback in its log.
 
     Raises:
         RecordError: the folder cannot be written.
     """
+    outputs = outputs.absolute()
+    existing = _existing(outputs)
     path = _new_folder(outputs, job.signature)
     handler = logging.FileHandler(path / LOG, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -80,10 +83,10 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     root.addHandler(handler)
     try:
         _write_hydra(path / ".hydra", job)
-        yield RunFolder(path)
-    except MamError:
+        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    except (MamError, OSError, KeyboardInterrupt):
         handler.close()
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path, existing)
         raise
     except BaseException:
         log.exception("the run did not finish")
@@ -95,14 +98,19 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
 
 def run_root(outputs: str) -> Path:
     """Where a single run's folder goes: ``outputs/<date>``."""
-    return Path(outputs).expanduser() / f"{datetime.now():%Y-%m-%d}"
+    return expanded(outputs) / f"{datetime.now():%Y-%m-%d}"
 
 
 def refuse_unwritable(outputs: Path) -> None:
     """Raise RecordError now rather than after the work, where ``outputs`` cannot be written."""
-    existing = next(folder for folder in (outputs, *outputs.absolute().parents) if folder.exists())
+    existing = _existing(outputs.absolute())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise RecordError(f"outputs={outputs}: {existing} cannot be written. Say outputs=FOLDER.")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
@@ -110,7 +118,9 @@ def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
     patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
     for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
         try:
-            if read_result(path.parent)["hash"] == run_hash:
+            if read_result(path.parent)["hash"] == run_hash and all(
+                (path.parent / n).is_file() for n in (PREDICTIONS, BASELINE)
+            ):
                 return path.parent
         except RecordError as error:
             log.warning("%s", error)
@@ -128,7 +138,7 @@ def read_result(folder: Path) -> dict[str, Any]:
         raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
     try:
         result = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RecordError(f"{path}: cannot be read as JSON ({error}). Run it again with force=true.") from error
     validate(result, path)
     return result
@@ -136,10 +146,20 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 def read_predictions(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Merged and baseline predictions of a finished run. Raises RecordError where a file is missing or broken."""
-    try:
-        return read_jsonl(folder / PREDICTIONS), read_jsonl(folder / BASELINE)
-    except OSError as error:
-        raise RecordError(f"{error.filename}: {error.strerror}. Run it again with force=true.") from error
+    sides = []
+    for path in (folder / PREDICTIONS, folder / BASELINE):
+        try:
+            rows = read_jsonl(path)
+        except OSError as error:
+            raise RecordError(f"{path}: {error.strerror}. Run it again with force=true.") from error
+        for number, row in enumerate(rows, 1):
+            wrong = [key for key in ("id", "reference", "prediction") if not isinstance(row.get(key), str)]
+            if wrong:
+                raise RecordError(
+                    f"{path}, line {number}: {' and '.join(wrong)} must be text. Run it again with force=true."
+                )
+        sides.append(rows)
+    return sides[0], sides[1]
 
 
 def validate(result: dict[str, Any], path: Path) -> None:
@@ -149,12 +169,23 @@ def validate(result: dict[str, Any], path: Path) -> None:
     error = jsonschema.exceptions.best_match(_validator().iter_errors(result))
     if error is not None:
         raise RecordError(f"{path}: {error.json_path} is not as the schema says: {error.message}")
+    if any(layer >= len(result["merge"]["lam"]) for layer in result["merge"]["layers"]):
+        raise RecordError(f"{path}: $.merge.layers names a layer that $.merge.lam has no number for.")
 
 
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     schema = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
     return jsonschema.Draft202012Validator(schema)
+
+
+def _remove(path: Path, existing: Path) -> None:
+    """Take a run's folder away, and the folders above it that were made for it and hold nothing else."""
+    shutil.rmtree(path, ignore_errors=True)
+    for folder in path.parents:
+        if folder == existing or any(folder.iterdir()):
+            break
+        folder.rmdir()
 
 
 def _new_folder(outputs: Path, signature: str) -> Path:

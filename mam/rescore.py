@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mam.config import Config, problems
 from mam.errors import ConfigError, RecordError
@@ -35,6 +36,8 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
             f"{folder}: predictions.jsonl has {len(merged)} lines, result.json says {result['data']['n']}."
         )
     config = _config(folder, normalizer, seed)
+    if config.data.clusters == "speaker" and not all(isinstance(row.get("cluster"), str) for row in merged):
+        raise RecordError(f"{folder}: predictions.jsonl names no cluster, which data.clusters=speaker needs.")
     result |= scores(merged, baseline, config)
     result["data"]["normalizer"] = config.data.normalizer
     result["seeds"]["bootstrap"] = config.seed
@@ -56,8 +59,12 @@ def _config(folder: Path, normalizer: str | None, seed: str | None) -> Config:
             if value is not None:
                 OmegaConf.update(composed, key, value)
         config = OmegaConf.to_object(composed)
-    except (OSError, OmegaConfBaseException) as error:
+    except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, YAMLError) as error:
+        raise RecordError(
+            f"{path}: cannot be read ({str(error).splitlines()[0]}). Run it again with force=true."
+        ) from error
     assert isinstance(config, Config)
     found = problems(config)
     if found:

@@ -23,7 +23,7 @@ from mam.data.corpus import AudioStore
 from mam.errors import DataError
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
-from mam.files import sha256_json
+from mam.files import expanded, sha256_json
 from mam.merge.apply import MergeReport
 from mam.merge.plan import MergePlan, plan_merge
 from mam.models.checkpoints import Checkpoint
@@ -54,7 +54,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         MamError: anything the user can mend; no folder is left then.
     """
     config = job.config
-    outputs = Path(config.outputs).expanduser()
+    outputs = expanded(config.outputs)
     refuse_unwritable(outputs)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -130,7 +130,7 @@ def scores(merged: list[dict[str, Any]], baseline: list[dict[str, Any]], config:
     try:
         new, old = (asr.score(rows, config.data.normalizer) for rows in (merged, baseline))
     except ValueError as error:
-        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Say data.normalizer=none?") from error
+        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Choose another.") from error
     clusters = [row["cluster"] for row in merged] if config.data.clusters == "speaker" else None
     difference = asr.compare(new, old, clusters, config.evaluate.draws, config.seed)
     return {
@@ -184,7 +184,9 @@ def _merge(plan: MergePlan, report: MergeReport) -> dict[str, Any]:
 def _timing(
     loading: float, merging: float, merged: Predictions, baseline: Predictions, audio_seconds: float
 ) -> dict[str, float]:
-    timing = {"load": loading, "merge": merging, "evaluate": merged.seconds, "baseline": baseline.seconds}
+    prefix = baseline.prefix + (0.0 if merged is baseline else merged.prefix)
+    timing = {"load": loading, "merge": merging, "prefix": prefix}
+    timing |= {"evaluate": merged.seconds, "baseline": baseline.seconds}
     timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds / merged.seconds}
     return {name: round(seconds, 4) for name, seconds in timing.items()}
 

@@ -44,9 +44,12 @@ class Terminal:
         self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
     def table(self, table: Table) -> None:
-        """A table, after an empty line."""
-        self._out.print()
-        self._out.print(table)
+        """A table, after an empty line; no blanks at the ends of lines."""
+        with self._out.capture() as drawn:
+            self._out.print(table)
+        self.say("")
+        for line in drawn.get().splitlines():
+            self._out.out(line.rstrip(), highlight=False)
 
     @contextmanager
     def status(self, what: str) -> Iterator[None]:
@@ -99,9 +102,16 @@ def quiet_libraries() -> None:
 
 def plain_table(*columns: tuple[str, Any], title: str | None = None) -> Table:
     """A table without vertical lines; ``columns`` are (heading, justification)."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=None if title is None else escape(title),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for heading, justify in columns:
-        table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column(escape(heading), justify=justify, no_wrap=True)
     return table
 
 

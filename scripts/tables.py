@@ -94,7 +94,28 @@ def normalizers() -> str:
     return table(["`none`", *(f"`{name}`" for name in names)], rows)
 
 
-TABLES = {"models": models, "data": data, "targets": targets, "sources": sources, "normalizers": normalizers}
+def keys() -> str:
+    """The keys of conf/config.yaml that have no group, with the comments that stand beside them."""
+    rows, section = [], ""
+    for line in (ROOT / "conf" / "config.yaml").read_text().splitlines():
+        found = re.match(r"(\s*)(\w+):\s*(.*?)\s*(?:#\s*(.*))?$", line)
+        if not found:
+            continue
+        indent, key, value, comment = found.groups()
+        section = section if indent else (f"{key}." if not value and not comment else "")
+        if comment:
+            rows.append([f"`{section if indent else ''}{key}`", f"`{value}`", comment])
+    return table(["key", "default", ""], rows)
+
+
+TABLES = {
+    "keys": keys,
+    "models": models,
+    "data": data,
+    "targets": targets,
+    "sources": sources,
+    "normalizers": normalizers,
+}
 
 
 def rewritten(text: str) -> str:

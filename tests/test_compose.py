@@ -91,10 +91,20 @@ def test_every_problem_is_reported_together():
         ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, test, train"),
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
         ("data.normalizer=english", "Choose one of: basic, hubert_english, none, whisper_english"),
-        ("data.limit=0", "data.limit=0: must be 1 or more"),
-        ("seed=-1", "seed=-1: must be 0 or more"),
-        ("evaluate.draws=5", "evaluate.draws=5: must be 100 or more"),
-        ("evaluate.batch_seconds=nan", "must be 1 or more"),
+        ("data.limit=0", "data.limit=0: must be from 1"),
+        ("seed=-1", "seed=-1: must be from 0"),
+        ("evaluate.draws=5", "evaluate.draws=5: must be from 100 to 1 000 000"),
+        ("evaluate.draws=99999999999999", "must be from 100 to 1 000 000"),
+        ("evaluate.batch_seconds=nan", "must be from 1"),
+        ("evaluate.batch_seconds=inf", "must be from 1"),
+        ("threads=100000", "must be from 1 to 1 024"),
+        ("data=null", "data=None: not known. Choose one of"),
+        ("layers.spec=0-999999", "no layer 999999"),
+        ("schedule.values=[0,0.1,0.1,0.1]", "schedule.values: has no effect without schedule=list"),
+        ("schedule.end=0.5", "have no effect without schedule=linear"),
+        ("study.axes={}", "set one axis at a time"),
+        ("study.axes.lam=[]", "an axis is a list of values"),
+        ("data.root=bad\udcff", "is not UTF-8"),
         ("control=noise", "control=noise: not known. Choose one of: none, shrink"),
         ("train=lmam", "train=lmam: not known. Choose one of: none"),
         ("+extra=1", "+extra=1: mam has no keys to add or delete"),
@@ -134,6 +144,25 @@ def test_multirun_names_the_wrong_value_only():
     assert problems_of("lam=0,2", "layers=all,top2", multirun=True) == [
         "lam=2.0: the share of the source must be a number from 0 to 1"
     ]
+
+
+@pytest.mark.parametrize("word", ["layers=glob(top*)", "lam=glob(*)", "lam=interval(0,1)", "lam=range(0,0)"])
+def test_sweeps_without_a_list_are_refused(word):
+    assert problems_of(word, multirun=True)
+
+
+def test_the_same_run_twice_is_one_run():
+    assert len(jobs(["lam=0.1,0.10,0.1"], multirun=True)) == 1
+
+
+def test_ids_without_effect_are_refused():
+    assert "data.ids: has no effect with data.split=all" in problems_of("data.ids.test=x", "data.split=all")
+
+
+def test_a_study_of_nothing_is_refused():
+    (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0]", "study.axes.control=[shrink]"])
+    with pytest.raises(ConfigError, match="no run is left"):
+        study_jobs(study)
 
 
 def test_signature_follows_what_changes_results():

@@ -179,10 +179,13 @@ def test_baseline_is_computed_once_and_a_broken_cache_is_rebuilt(words):
     before = entry.stat().st_mtime_ns
     once([*words, "lam=0.4"])
     assert entry.stat().st_mtime_ns == before
-    entry.write_text("{ broken")
-    again = once([*words, "force=true"])
-    assert predictions(again, "baseline.jsonl") == predictions(first, "baseline.jsonl")
-    assert json.loads(entry.read_text())["texts"] == predictions(first, "baseline.jsonl")
+    good = json.loads(entry.read_text())
+    lies = {"texts": ["wrong"] * 5}, {"texts": "xy"}, {"seconds": 0}, {"sha256": None}
+    for content in ("{ broken", "[" * 100_000, *(json.dumps(good | lie) for lie in lies)):
+        entry.write_text(content)
+        again = once([*words, "force=true"])
+        assert predictions(again, "baseline.jsonl") == predictions(first, "baseline.jsonl")
+        assert json.loads(entry.read_text())["texts"] == predictions(first, "baseline.jsonl")
 
 
 def test_whisper_runs_with_a_recording_over_thirty_seconds(tmp_path, minilm):
@@ -247,6 +250,32 @@ def test_an_output_folder_that_cannot_be_written(words):
         once([*words, "outputs=file"])
     with pytest.raises(RecordError, match=r"outputs=/proc/x.*Say outputs=FOLDER"):
         once([*words, "outputs=/proc/x"])
+
+
+@pytest.mark.parametrize("cache", ["file", "/proc/x", "x" * 300])
+def test_a_cache_folder_that_cannot_be_used(words, cache):
+    Path("file").touch()
+    with pytest.raises(MamError, match=r"Cannot use the cache folder .*Set cache_dir=FOLDER or MAM_CACHE"):
+        once([*words, f"cache_dir={cache}"])
+    assert os.listdir() == ["file"]
+
+
+def test_each_run_of_a_sweep_goes_to_its_own_outputs(words):
+    ended = execute(jobs([*words, "outputs=one,two"], multirun=True), Workbench(), "multirun")
+    assert [end.outcome.folder.parts[0] for end in ended] == ["one", "two"]
+
+
+def test_stopping_leaves_no_folder(words, monkeypatch):
+    monkeypatch.setattr("mam.tasks.asr.rows", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        once(words)
+    assert os.listdir() == []
+
+
+def test_a_finished_run_without_its_predictions_is_run_again(words):
+    outcome = once(words)
+    (outcome.folder / "predictions.jsonl").unlink()
+    assert once(words).status == "finished"
 
 
 def test_a_full_disk_leaves_no_finished_run(words, monkeypatch):
@@ -356,7 +385,17 @@ def test_rescoring_refuses(words, tmp_path):
             rescore(outcome.folder, *options)
     with pytest.raises(RecordError, match="is not a finished run"):
         rescore(tmp_path, None, None)
+    config = (outcome.folder / ".hydra" / "config.yaml").read_text()
+    for broken in ("a: [", "x: ${x", "\udcff"):
+        (outcome.folder / ".hydra" / "config.yaml").write_text(broken, errors="surrogateescape")
+        with pytest.raises(MamError):
+            rescore(outcome.folder, None, None)
+    (outcome.folder / ".hydra" / "config.yaml").write_text(config)
     lines = (outcome.folder / "baseline.jsonl").read_text().splitlines()
+    for broken in ("[]", '{"id": "a"}', lines[0].replace('"prediction": "', '"prediction": 5, "x": "')):
+        (outcome.folder / "baseline.jsonl").write_text("\n".join([broken, *lines[1:]]))
+        with pytest.raises(MamError, match="line 1"):
+            rescore(outcome.folder, None, None)
     (outcome.folder / "baseline.jsonl").write_text("\n".join(reversed(lines)))
     with pytest.raises(RecordError, match="not about the same examples"):
         rescore(outcome.folder, None, None)
@@ -368,7 +407,7 @@ def test_clusters_are_speakers_where_asked(hubert_group, bert, tmp_path):
     outcome = once(words)
     assert outcome.result["delta"]["clusters"] == 2 and "clusters" in outcome.result["delta"]["test"]
     plain = write_folder(tmp_path / "p", [0.6])
-    with pytest.raises(DataError, match="clip0 names no speaker"):
+    with pytest.raises(DataError, match="clip0 name no speaker"):
         once([*pair_words(hubert_group, bert), *data_words(plain), "data.clusters=speaker"])
 
 
@@ -401,5 +440,6 @@ def test_time_is_told(words):
     start = time.perf_counter()
     timing = once(words).result["timing"]
     assert 0 < timing["evaluate"] <= time.perf_counter() - start
+    assert timing["prefix"] > 0
     assert timing["audio_seconds"] == pytest.approx(4.5)
     assert timing["rtfx"] == pytest.approx(4.5 / timing["evaluate"], rel=0.05)

@@ -11,9 +11,11 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from mam.errors import DataError
+from mam.errors import DataError, choices
 
 Wave = NDArray[np.float32]
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "CAF")  # as libsndfile calls them; a cut file of these is noticed
+OGG_PAGE = 65_307  # bytes, at most
 RATE = 16_000  # Hz; what every speech target of mam hears
 MIN_SECONDS = 0.05  # HuBERT's first frame needs 25 ms; nobody says a word in 50
 _SHORT_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
@@ -35,18 +37,29 @@ def read(source: Path | bytes, rate: int, name: str) -> Wave:
         DataError: missing, not audio, truncated, empty, shorter than 50 ms, silent throughout, or with NaN.
     """
     if isinstance(source, Path):
-        if not source.is_file():
-            raise DataError(f"{name}: there is no such file")
-        size = source.stat().st_size
+        try:
+            if not source.is_file():
+                raise DataError(f"{name}: there is no such file")
+            size = source.stat().st_size
+        except OSError as error:
+            raise DataError(f"{name}: {error.strerror}") from error
     else:
         size = len(source)
     if size == 0:
         raise DataError(f"{name}: the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(str(source) if isinstance(source, Path) else io.BytesIO(source)) as file:
+            if file.format not in FORMATS:
+                raise DataError(
+                    f"{name}: mam cannot tell whether a {file.format} file is whole. Use {choices(FORMATS)}"
+                )
             _refuse_truncated(file.extra_info, name)
+            if file.format == "OGG":
+                _refuse_cut_ogg(source, name)
             declared, native = file.frames, file.samplerate
             samples = file.read(dtype="float32", always_2d=True)  # [frames, channels]
+    except (OSError, TypeError, ValueError) as error:  # no permission; .raw files, which have no header
+        raise DataError(f"{name}: not readable as audio ({error})") from error
     except soundfile.LibsndfileError as error:
         damaged = "damaged or truncated" if "lost sync" in str(error) else "not readable as audio"
         raise DataError(f"{name}: {damaged} ({error.error_string.strip().rstrip('.')})") from error
@@ -67,5 +80,21 @@ def _refuse_truncated(log: str, name: str) -> None:
     match = _SHORT_DATA.search(log)
     if match and int(match[1]) > int(match[2]) and int(match[1]) not in _STREAMED:
         raise DataError(f"{name}: truncated, {match[2]} of {match[1]} bytes of samples are there")
-    if "without an End-Of-Stream flag" in log:
-        raise DataError(f"{name}: truncated, the Ogg stream has no end")
+
+
+def _refuse_cut_ogg(source: Path | bytes, name: str) -> None:
+    """An Ogg stream ends with a page that says so (RFC 3533, section 6) and that is there to its last byte."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            file.seek(max(0, source.stat().st_size - 2 * OGG_PAGE))
+            tail = file.read()
+    else:
+        tail = source[-2 * OGG_PAGE :]
+    start = tail.rfind(b"OggS")
+    header = tail[start : start + 27] if start >= 0 else b""
+    if len(header) == 27:
+        lacing = tail[start + 27 : start + 27 + header[26]]
+        whole = len(lacing) == header[26] and len(tail) >= start + 27 + header[26] + sum(lacing)
+        if whole and header[5] & 4:
+            return
+    raise DataError(f"{name}: truncated, the Ogg stream has no end")

@@ -32,6 +32,9 @@ def list_audiofolder(root: Path) -> Listing:
         DataError: no metadata, missing columns (says what is there), or broken lines (all of them are listed).
     """
     whole = _metadata(root)
+    beside = [name for name in SPLIT_NAMES if _metadata(root / name)]
+    if whole and beside:
+        raise DataError(f"{whole}: stands beside metadata in {choices(beside)}. Keep one kind.")
     folders = [(root, None)] if whole else [(root / name, split) for name, split in SPLIT_NAMES.items()]
     rows: list[Row] = []
     problems: list[str] = []
@@ -53,7 +56,10 @@ def list_audiofolder(root: Path) -> Listing:
 
 
 def _metadata(folder: Path) -> Path | None:
-    return next((folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()), None)
+    found = [folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{folder}: has both metadata.csv and metadata.jsonl. Keep one of them.")
+    return found[0] if found else None
 
 
 def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -62,34 +68,61 @@ def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, A
         for number, line in lines_of(path):
             place = f"{path}, line {number}"
             try:
-                record = json.loads(line)
+                record = json.loads(line, object_pairs_hook=_distinct)
                 if not isinstance(record, dict):
                     raise ValueError(f"a JSON {type(record).__name__}, not an object")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 problems.append(f"{place}: not a JSON object ({error})")
                 continue
             yield place, record
         return
-    reader = csv.reader(f"{line}\n" for _, line in lines_of(path))
-    columns = next(reader, [])
+    reader = csv.reader((f"{line}\n" for _, line in lines_of(path)), strict=True)
+    try:
+        yield from _csv_records(reader, path, problems)
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num}: broken CSV ({error}). Is a quote left open further up?"
+        ) from error
+
+
+def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    columns: list[str] = next(reader, [])
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise DataError(f"{path}: has no column {' and '.join(missing)}; its columns are: {', '.join(columns)}.")
-    try:
-        for fields in reader:
-            place = f"{path}, line {reader.line_num}"
-            if len(fields) != len(columns):
-                problems.append(f"{place}: {len(fields)} fields instead of {len(columns)} ({','.join(columns)})")
-            else:
-                yield place, dict(zip(columns, fields, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: broken CSV ({error}).") from error
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: has two columns {' and '.join(twice)}.")
+    for fields in reader:
+        place = f"{path}, line {reader.line_num}"
+        if len(fields) != len(columns):
+            problems.append(f"{place}: {len(fields)} fields instead of {len(columns)} ({','.join(columns)})")
+        else:
+            yield place, dict(zip(columns, fields, strict=True))
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object in which no key occurs twice. Raises ValueError where one does."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return record
 
 
 def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, problems: list[str]) -> Row | None:
     missing = [name for name in REQUIRED if name not in fields]
     if missing:
         problems.append(f"{place}: no field {' and '.join(missing)}; there are: {', '.join(fields)}")
+        return None
+    odd = [name for name in REQUIRED if not isinstance(fields[name], str)]
+    odd += [name for name in OPTIONAL if not isinstance(fields.get(name), str | int | None)]
+    if odd:
+        problems.append(f"{place}: {' and '.join(odd)} must be text")
+        return None
+    try:
+        "".join(str(value) for value in fields.values()).encode()
+    except UnicodeEncodeError as error:
+        problems.append(f"{place}: has characters that are no Unicode text ({error.reason})")
         return None
     known = {name: str(fields[name]) for name in (*REQUIRED, *OPTIONAL) if fields.get(name) not in (None, "")}
     named = known.get("split", split)

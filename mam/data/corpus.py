@@ -38,7 +38,8 @@ class Corpus:
 
     ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the string columns ``id``, ``audio`` (path
     below ``root``), ``text`` and ``speaker`` (null where unknown), and ``index``, the row of the recording in
-    ``recordings`` where the audio comes from a Parquet copy.
+    ``recordings`` where the audio comes from a Parquet copy. ``problems`` are the metadata's unusable lines (they are
+    among the ``skipped``): `AudioStore.checked` reports them with the unusable recordings, all in one message.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Corpus:
     examples: Dataset
     skipped: tuple[Skipped, ...]
     recordings: Dataset | None = None
+    problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -86,7 +88,10 @@ class Corpus:
             cell = self.recordings[example["index"]]["recording"] or {}
             return hashlib.sha256(cell.get("bytes") or b"").hexdigest()
         path = self.root / example["audio"]
-        return sha256_file(path) if path.is_file() else "missing"
+        try:
+            return sha256_file(path)
+        except OSError:
+            return "unreadable"  # said when the recording is decoded
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Corpus:
         """The corpus without the examples at these positions, each noted with its reason."""
@@ -102,7 +107,7 @@ def open_corpus(config: DataConfig) -> Corpus:
 
     Raises:
         DataError: folder, metadata, split or id list unusable. Every broken line is listed. A transcript that is
-            empty or a recording that is not there stops too, unless ``data.on_bad=skip``: then it is counted.
+            empty or a recording that is not there is left to `AudioStore.checked`.
     """
     recordings = None
     if config.source == "hub":
@@ -120,25 +125,30 @@ def open_corpus(config: DataConfig) -> Corpus:
             bad.append((row, problem))
         else:
             good.append(row)
-    if bad and config.on_bad == "stop":
-        raise DataError(
-            bullets([f"{row.place}: {problem}" for row, problem in bad])
-            + "\nMend the metadata, or leave such examples out with data.on_bad=skip."
-        )
+    silent = [row.id for row in good if row.speaker is None] if config.clusters == "speaker" else []
+    if silent:
+        raise DataError(f"data.clusters=speaker: {choices(silent[:5])} name no speaker. Say data.clusters=utterance.")
+    problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
-        raise DataError(f"data.root={root}: no usable example is left in split {config.split!r} ({len(bad)} skipped).")
+        raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
     skipped = tuple(Skipped(*pair) for pair in listing.left_out) + tuple(
         Skipped(row.id, problem) for row, problem in bad
     )
-    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings)
+    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings, problems)
 
 
 def _problem(row: Row, root: Path) -> str | None:
     if not row.text.strip():
         return f"{row.id}: the transcript is empty"
-    if row.index < 0 and not inside(root, row.audio, row.place).is_file():
-        return f"{row.id}: there is no recording {root / row.audio}"
-    return None
+    if row.index >= 0:
+        return None
+    try:
+        there = inside(root, row.audio, row.id).is_file()
+    except DataError as error:
+        return str(error)
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or a link to itself
+        return f"{row.id}: {row.audio[:80]!r} is not a path of a file ({error})"
+    return None if there else f"{row.id}: there is no recording {root / row.audio}"
 
 
 def _refuse_duplicates(rows: Iterable[Row]) -> None:
@@ -161,9 +171,10 @@ def _select(rows: list[Row], rule: str, config: DataConfig) -> tuple[list[Row], 
         known = {row.id: row for row in rows}
         unknown = [f"{path}: {name!r} is not an id of the data set" for name in wanted if name not in known]
         if unknown:
-            raise DataError(bullets(unknown))
-        if len(set(wanted)) < len(wanted):
-            raise DataError(f"{path}: names {len(wanted) - len(set(wanted))} ids more than once.")
+            raise DataError(f"{bullets(unknown)}\nIts ids are like {rows[0].id!r}, one a line.")
+        twice = sorted({name for name in wanted if wanted.count(name) > 1}) if len(set(wanted)) < len(wanted) else []
+        if twice:
+            raise DataError(f"{path}: names more than once: {choices(twice)}.")
         chosen, rule = [known[name] for name in wanted], f"ids as listed in {path.name}"
     elif config.split == "all":
         chosen, rule = rows, "all examples"
@@ -173,7 +184,8 @@ def _select(rows: list[Row], rule: str, config: DataConfig) -> tuple[list[Row], 
         present = [split for split in SPLITS if any(row.split == split for row in rows)]
         raise DataError(
             f"data.split={config.split}: no example is in it ({rule}; {len(rows)} rows; splits with examples:"
-            f" {choices(present)}). Say data.split=all, or list ids with data.ids.{config.split}=FILE."
+            f" {choices(present)})."
+            + ("" if config.split == "all" else f" Say data.split=all, or list ids with data.ids.{config.split}=FILE.")
         )
     return chosen[: config.limit], rule
 
@@ -208,8 +220,9 @@ class AudioStore:
         """Decode every recording once, in threads; ``step`` is called after each.
 
         Raises:
-            DataError: recordings that cannot be used, all of them listed; with ``on_bad="skip"`` they are left out
-                of the store's corpus and noted there, and only a corpus of which nothing is left is an error.
+            DataError: examples that cannot be used, by metadata or recording, all of them listed; with
+                ``on_bad="skip"`` they are left out of the store's corpus and noted there, and only a corpus of which
+                nothing is left is an error.
         """
         store, bad, kept_bytes = cls(corpus, rate, budget_bytes), [], 0
         samples: dict[int, int] = {}
@@ -233,10 +246,11 @@ class AudioStore:
                     if kept_bytes + wave.nbytes <= budget_bytes:
                         kept_bytes += wave.nbytes
                         waves[i] = wave
-        if bad and (on_bad == "stop" or len(bad) == len(corpus)):
+        problems = [*corpus.problems, *(reason for _, reason in bad)]
+        if problems and (on_bad == "stop" or len(bad) == len(corpus)):
             raise DataError(
-                bullets([reason for _, reason in bad])
-                + ("\nLeave such recordings out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
+                bullets(problems)
+                + ("\nLeave such examples out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
             )
         if bad:
             store.corpus = corpus.without(bad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from mam.data.corpus import AudioStore
@@ -12,7 +13,7 @@ class Prefix:
     """Hidden states at the input of the first merged layer, kept in memory up to a budget.
 
     What does not fit is computed again. Kept or not, the packs are the same and so are the values, bit for bit.
-    ``computed`` counts the packs that went through `SpeechTarget.front`.
+    ``computed`` counts the packs that went through `SpeechTarget.front`, ``seconds`` is the time it all took.
     """
 
     def __init__(self, target: SpeechTarget, audio: AudioStore, budget_bytes: int) -> None:
@@ -20,12 +21,15 @@ class Prefix:
         self._kept: dict[tuple[tuple[int, ...], int], Hidden] = {}
         self._used = 0
         self.computed = 0
+        self.seconds = 0.0
 
     def hidden(self, pack: Sequence[int], first: int) -> Hidden:
         """States of the clips ``pack`` at the input of layer ``first``. The layers below it must be unmerged."""
         key = (tuple(pack), first)
         if key not in self._kept:
+            start = time.perf_counter()
             hidden = self._nearest(key)
+            self.seconds += time.perf_counter() - start
             if self._used + hidden.nbytes > self._budget:
                 return hidden
             self._used += hidden.nbytes

@@ -44,10 +44,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Raw texts in the order of the corpus and the seconds that computing them took."""
+    """Raw texts in the order of the corpus.
+
+    ``seconds`` is what the layers from the first merged one on and decoding took; ``prefix`` what went before, which
+    the first of several runs pays for all.
+    """
 
     texts: list[str]
     seconds: float
+    prefix: float
 
 
 class Workbench:
@@ -125,16 +130,18 @@ class Workbench:
         """Transcribe with the target as it is now; its layers below ``first`` must be unmerged."""
         target, audio = self.pair(config).target, self.audio(config)
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds)
-        start = time.perf_counter()
+        prefix = self.prefix(config)
+        start, earlier = time.perf_counter(), prefix.seconds
         try:
             with self.terminal.progress(label, len(audio.samples)) as advance:
-                texts = predict(target, self.prefix(config), packs, audio.samples, first, advance)
+                texts = predict(target, prefix, packs, audio.samples, first, advance)
         except torch.OutOfMemoryError as error:
             raise MamError(
                 f"evaluate.batch_seconds={config.evaluate.batch_seconds:g}: {target.device} has not enough memory."
                 " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
             ) from error
-        return Predictions(texts, time.perf_counter() - start)
+        spent = prefix.seconds - earlier
+        return Predictions(texts, time.perf_counter() - start - spent, spent)
 
     def baseline(self, config: Config, first: int) -> Predictions:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.
@@ -153,13 +160,14 @@ class Workbench:
         with locked(path):
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
-                if kept["key"] == key and len(kept["texts"]) == len(audio.samples):
-                    return Predictions([str(text) for text in kept["texts"]], float(kept["seconds"]))
-            except (OSError, ValueError, KeyError, TypeError):
+                if kept["sha256"] == sha256_json([key, kept["texts"], kept["seconds"]]):
+                    return Predictions(kept["texts"], kept["seconds"], 0.0)
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 pass  # not there, or damaged: it is made below
             pair.merger.restore()
             made = self.predict(config, first, "baseline")
-            write_json(path, {"key": key, **asdict(made)})
+            content = {"texts": made.texts, "seconds": made.seconds}
+            write_json(path, {"sha256": sha256_json([key, *content.values()]), "key": key, **content})
         return made
 
 

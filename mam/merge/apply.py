@@ -118,7 +118,8 @@ def merged_projection(
     if not plan.bias:
         return new, None, None
     if bias is None:
-        return new, None, None if source_bias is None else _dropped_bias(part)
+        is_dropped = source_bias is not None and bool(substitute(source_bias).any())
+        return new, None, _dropped_bias(part) if is_dropped else None
     # A projection without bias is one whose bias is zero.
     source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
     return new, mix(bias, substitute(source_bias), lam), None
@@ -130,9 +131,10 @@ def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -
     for tensor in (weight, bias):
         if tensor is not None and not torch.isfinite(tensor).all():
             raise MergeError(f"source layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
-    if weight.shape != shape:
+    if weight.shape != shape or (bias is not None and bias.shape != shape[:1]):
+        found = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
         raise MergeError(
-            f"source layer {layer}, {part}: is {tuple(weight.shape)}, the target's is {tuple(shape)}."
+            f"source layer {layer}, {part}: is {found}, the target's is {tuple(shape)}."
             " Widths must agree; choose a source as wide as the target."
         )
     return weight, bias

@@ -7,8 +7,8 @@ import re
 from mam.errors import MergeError
 
 PARTS = ("q", "k", "v")
-_NAMED = re.compile(r"(top|bottom|middle)(\d+)")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_NAMED = re.compile(r"(top|bottom|middle)(\d{1,6})")
+_RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 _FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9"
 
 
@@ -22,6 +22,8 @@ def parse_layers(spec: str, depth: int) -> list[int]:
     if spec == "all":
         return list(range(depth))
     if spec in ("odd", "even"):
+        if spec == "odd" and depth == 1:
+            raise MergeError("layers.spec=odd: the target has one layer, which is layer 0")
         return list(range(spec == "odd", depth, 2))
     if named:
         count = int(named[2])

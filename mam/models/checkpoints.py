@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -56,9 +57,12 @@ class Checkpoint:
         """The content of ``config.json``. Raises CheckpointError where it is missing or not JSON."""
         path = self.folder / "config.json"
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Is this a model folder?") from error
+        if "transformers_weights" in config:  # would load other files than those that are hashed
+            raise CheckpointError(f"{path}: names its weights by transformers_weights. Rename the file to {SINGLE}.")
+        return config
 
     @property
     def model_type(self) -> str:
@@ -73,7 +77,7 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights and of every settings file beside them: all that can change a prediction."""
-        settings = sorted(path for pattern in SETTINGS for path in self.folder.glob(pattern))
+        settings = sorted(path for pattern in SETTINGS for path in self.folder.glob(pattern) if path.is_file())
         return sha256_json([self.sha256, {path.name: sha256_file(path) for path in settings}])
 
     @cached_property
@@ -144,6 +148,8 @@ def locate(name: str, revision: str = "main") -> Checkpoint:
     """
     folder = local_path(name)
     if folder.is_dir():
+        if revision != "main":
+            raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
         return Checkpoint(name, folder, None, _weights(folder, name))
     if not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
@@ -161,10 +167,9 @@ def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
             f"{name}: is not a folder here, and the hub cannot be reached or HF_HUB_OFFLINE is set."
             f" Go online, fetch it elsewhere with `hf download {name}` and copy the cache, or give a folder."
         ) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise CheckpointError(
-            f"{name}: the hub does not give it at revision {revision!r}: {str(error).strip().splitlines()[-1]}"
-        ) from error
+    except Exception as error:  # the hub's client raises many kinds, down to those of its HTTP library
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise CheckpointError(f"{name}: the hub does not give it at revision {revision!r}: {reason}") from error
 
 
 def _weights(folder: Path, name: str) -> tuple[Path, ...]:
@@ -175,7 +180,9 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
         if (folder / index).is_file():
             try:
                 shards = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                if any(Path(shard).name != shard for shard in shards):
+                    raise ValueError("a shard is not a plain file name")
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise CheckpointError(f"{folder / index}: is not an index of shards ({error}).") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:
@@ -199,10 +206,13 @@ def _open(path: Path) -> Any:
 def _unpickle(path: Path) -> dict[str, Tensor]:
     """A pickled state dict, memory-mapped; code in it is refused by torch's ``weights_only``."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        is_zip = zipfile.is_zipfile(path)  # what torch writes since 1.6; older files cannot be mapped
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path}: cannot be read as plain weights ({reason}). mam never runs code from a checkpoint."
+            f"{path}: is damaged or holds more than plain weights ({type(error).__name__})."
+            " mam never runs code from a checkpoint; fetch it as safetensors."
         ) from error
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not weights by name.")
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}

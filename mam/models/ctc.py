@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from mam.data.audio import RATE, Wave
+from mam.errors import CheckpointError
+from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Hidden, SpeechTarget, speech_target
 
 
@@ -25,6 +27,25 @@ class CTCTarget(SpeechTarget):
     """HuBERT and wav2vec 2.0: both front-ends (group norm as in base, layer norm as in large), pre- and post-norm."""
 
     head = "HubertForCTC"  # the transformers class that has the CTC head
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Raises CheckpointError where the tokenizer does not fit the head."""
+        super().__init__(checkpoint)
+        config, tokenizer = self.model.config, self.tokenizer
+        known = set(tokenizer.get_vocab().values())
+        unknown = [i for i in range(config.vocab_size) if i not in known]
+        name = checkpoint.id
+        if unknown:
+            raise CheckpointError(
+                f"{name}: {len(unknown)} of its {config.vocab_size} outputs have no token in vocab.json."
+            )
+        if config.pad_token_id is None or config.pad_token_id != tokenizer.pad_token_id:
+            blanks = f"{config.pad_token_id} in config.json and {tokenizer.pad_token_id} in the tokenizer"
+            raise CheckpointError(f"{name}: the blank is {blanks}; they must agree.")
+        if getattr(tokenizer, "word_delimiter_token", None) is None:
+            raise CheckpointError(
+                f"{checkpoint.id}: {type(tokenizer).__name__} has no word delimiter, as CTC needs one."
+            )
 
     @classmethod
     def architecture(cls) -> type[Any]:  # noqa: D102

@@ -47,8 +47,10 @@ class SpeechTarget(ABC):
         self.model = _load(self.architecture(), checkpoint)
         self.extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
         self.tokenizer = _auto(AutoTokenizer.from_pretrained, checkpoint)
-        if self.extractor.sampling_rate != RATE:
-            raise CheckpointError(f"{checkpoint.id}: hears {self.extractor.sampling_rate} Hz; mam reads {RATE} Hz.")
+        if str(getattr(self.extractor, "sampling_rate", None)) != str(RATE):
+            raise CheckpointError(f"{checkpoint.id}: its feature extractor does not hear {RATE} Hz, which mam reads.")
+        if self.extractor.model_input_names[0] != self.model.main_input_name:
+            raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
@@ -148,7 +150,7 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
         raise
     except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
         raise CheckpointError(
-            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {str(error).strip().splitlines()[0]}"
+            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {_reason(error)}"
         ) from error
     mismatched = [
         f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
@@ -162,14 +164,20 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
             f" {choices(missing[:6])}. Zero-shot results of random weights mean nothing;"
             " take a checkpoint that was fine-tuned for the task."
         )
+    damaged = sorted(name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all())
+    if damaged:
+        raise CheckpointError(f"{checkpoint.id}: NaN or infinite values in {choices(damaged[:6])}. Fetch it again.")
     return model.eval()
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
     try:
         return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # transformers raises many kinds for settings that are not what they should be
         raise CheckpointError(
-            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded:"
-            f" {str(error).strip().splitlines()[0]}"
+            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {_reason(error)}"
         ) from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from mam.scoring.significance import holm
@@ -26,17 +27,18 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     if delta["detectable"] is not None:
         terminal.say(f"smallest detectable difference: {100 * delta['detectable']:.2f} points (80 % power at 5 %)")
     else:
-        terminal.say("no utterance's errors changed, so that no detectable difference can be stated")
+        terminal.say("no utterance's number of errors changed: what could have been seen is unknown")
     terminal.say(
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
-        f"{' with biases' if merge['bias'] else ' without biases'}, {layers_text(merge['layers'], len(merge['lam']))},"
+        f"{' with biases' if merge['bias'] else ' without biases'},"
+        f" {layers_text(_merged_layers(merge), len(merge['lam']))},"
         f" λ {lambda_text(result)}"
     )
     for note in merge["notes"]:
         terminal.say(f"        {note}")
     terminal.say(
         f"data    {data['n']} examples, {data['seconds']:.0f} s of speech;"
-        f" computed in {timing['baseline']:.1f} s (baseline) and {timing['evaluate']:.1f} s (merged)"
+        f" what depends on λ took {timing['evaluate']:.1f} s"
     )
     if data["skipped"]:
         terminal.say(f"        {len(data['skipped'])} unusable examples were skipped; result.json lists them")
@@ -45,11 +47,14 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.say(f"files   {folder}")
 
 
-def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Result]], title: str) -> None:
-    """One row a run. ``results`` pairs what varies between the runs with each result, in the order to show.
+def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Result]], fixed: Sequence[str]) -> None:
+    """One row a run. ``results`` pairs what varies between the runs with each result; ``fixed`` are the shared words.
+
+    Below stand the baselines, once for each data set that occurs, and what the runs have to note, each note once.
 
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
     """
+    title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     columns = [(key, "left") for key in keys] + [("WER", "right"), ("Δ points", "right"), ("95 %", "left")]
     table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"), title=title)
@@ -63,8 +68,17 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
             row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
         else:
             row += ["baseline", "", "", "", ""]
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     terminal.table(table)
+    terminal.say("")
+    for text in dict.fromkeys(f"{percent(r['baseline']['wer'])} on {_data_text(r)}" for _, r in results):
+        terminal.say(f"baseline λ=0: WER {text}")
+    if fixed:
+        terminal.say(f"all with {' '.join(fixed)}")
+    notes = [note for _, result in results for note in result["diagnostics"]]
+    for note in dict.fromkeys(notes):
+        times = notes.count(note)
+        terminal.say(f"note    {note}" + (f" ({times} runs)" if times < len(results) else ""))
 
 
 def layers_text(layers: Sequence[int], depth: int) -> str:
@@ -79,23 +93,32 @@ def layers_text(layers: Sequence[int], depth: int) -> str:
     return f"layers {text} of {depth}"
 
 
+def _merged_layers(merge: Mapping[str, Any]) -> list[int]:
+    """The selected layers whose λ is not 0; all selected ones where every λ is."""
+    return [layer for layer in merge["layers"] if merge["lam"][layer]] or list(merge["layers"])
+
+
 def lambda_text(result: Result) -> str:
     """λ of the merged layers: one number where they agree, else the range."""
-    lams = [result["merge"]["lam"][layer] for layer in result["merge"]["layers"]]
+    lams = [result["merge"]["lam"][layer] for layer in _merged_layers(result["merge"])]
     low, high = min(lams), max(lams)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def _rates_table(result: Result) -> Table:
-    name, data = result["model"]["name"], result["data"]
+    name = result["model"]["name"]
     columns = [(heading, "right") for heading in ("WER", "CER", "subst.", "del.", "ins.", "words")]
-    table = plain_table(("", "left"), *columns, title=f"{name} on {data['name']}, {data['split']}")
+    table = plain_table(("", "left"), *columns, title=f"{name} on {_data_text(result)}")
     control = result["merge"]["control"]
     merged = f"merged λ={lambda_text(result)}" + ("" if control == "none" else f" ({control})")
     for label, rates in (("baseline λ=0", result["baseline"]), (merged, result["metrics"])):
         counts = [str(rates[key]) for key in ("substitutions", "deletions", "insertions", "words")]
         table.add_row(label, percent(rates["wer"]), percent(rates["cer"]), *counts)
     return table
+
+
+def _data_text(result: Result) -> str:
+    return f"{result['data']['name']}, {result['data']['split']} ({result['data']['n']} examples)"
 
 
 def _signed(value: float | None) -> str:

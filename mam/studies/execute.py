@@ -27,9 +27,10 @@ class Ended:
 
 def execute(plan: Sequence[Job], bench: Workbench, name: str) -> list[Ended]:
     """Run every job of ``plan`` under ``outputs/<date>/<time>-<name>/``; finished ones are found, not run again."""
-    parent = run_root(plan[0].config.outputs) / f"{datetime.now():%H-%M-%S}-{name}"
+    started = f"{datetime.now():%H-%M-%S}-{name}"
     ended = []
     for number, job in enumerate(plan, 1):
+        parent = run_root(job.config.outputs) / started
         outcome, error = None, None
         try:
             outcome = run(job, bench, parent)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mam.data.corpus import AudioStore
-from mam.errors import DataError
 from mam.scoring.significance import Difference, paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, Counts, Rates, error_counts, errors, rates
@@ -27,9 +26,6 @@ def rows(audio: AudioStore, texts: Sequence[str], by_speaker: bool) -> list[dict
     """One record an example for ``predictions.jsonl``: raw texts, duration in seconds.
 
     ``by_speaker`` adds the speaker as ``cluster``, the unit that the bootstrap draws.
-
-    Raises:
-        DataError: ``by_speaker``, and an example names no speaker.
     """
     made = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, texts, strict=True):
@@ -41,10 +37,6 @@ def rows(audio: AudioStore, texts: Sequence[str], by_speaker: bool) -> list[dict
             "prediction": text,
         }
         if by_speaker:
-            if example["speaker"] is None:
-                raise DataError(
-                    f"data.clusters=speaker: {example['id']} names no speaker. Say data.clusters=utterance."
-                )
             row["cluster"] = example["speaker"]
         made.append(row)
     return made

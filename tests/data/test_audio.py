@@ -71,6 +71,23 @@ def test_unusable_recordings_are_named(tmp_path, make, message):
         read(path, 16000, path.name)
 
 
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8, 0.95, 0.999])
+@pytest.mark.parametrize("kind", ["VORBIS", "OPUS"])
+def test_ogg_cut_anywhere_is_noticed(tmp_path, kind, share):
+    path = write(tmp_path / "t.ogg", noise(6, 1), format="OGG", subtype=kind)
+    assert len(read(path, 16000, "t")) > 90_000
+    content = path.read_bytes()
+    for cut_content in (content[: int(len(content) * share)], content[:-1]):
+        path.write_bytes(cut_content)
+        with pytest.raises(DataError, match=r"^t: "):
+            read(path, 16000, "t")
+
+
+def test_formats_whose_end_cannot_be_seen_are_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot tell whether a AIFF file is whole. Use CAF, FLAC"):
+        read(write(tmp_path / "a.aiff"), 16000, "a")
+
+
 def test_streamed_wav_without_a_length_is_read(tmp_path):
     """Encoders that write to a pipe leave the size open; such files are whole."""
     path = write(tmp_path / "a.wav", subtype="PCM_16")

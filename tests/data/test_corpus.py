@@ -104,6 +104,9 @@ def test_audiofolder_jsonl_and_quoted_csv(tmp_path):
         ("file_name,transcription\nclip0.wav,a,b\n", r"line 2: 3 fields instead of 2"),
         ("file_name,transcription\nnone.wav,a\n", r"line 2: none: there is no recording .*none.wav"),
         ("file_name,transcription\nclip0.wav,  \n", r"line 2: clip0: the transcript is empty"),
+        ('file_name,transcription\nclip0.wav,"open\nclip1.wav,b\n', "broken CSV .*Is a quote left open"),
+        ("file_name,transcription,transcription\nclip0.wav,a,b\n", "has two columns transcription"),
+        ("file_name,transcription\n" + "x" * 300 + ".wav,a\n", "is not a path of a file"),
         ("file_name,transcription\nclip0.wav,a\nclip0.wav,b\n", r"line 3: the id 'clip0' stands already in .*line 2"),
         ("file_name,transcription\n../x.wav,a\n", "points outside"),
         ("file_name,transcription\n,a\n", "file_name is empty"),
@@ -120,7 +123,16 @@ def test_broken_metadata_is_named(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "line 1: not a JSON object"), ("[1]", "a JSON list"), ('{"a": 1}', "no field file_name")],
+    [
+        ("{", "line 1: not a JSON object"),
+        ("[1]", "a JSON list"),
+        ('{"a": 1}', "no field file_name"),
+        ('{"file_name": "a.wav", "transcription": {"text": "x"}}', "line 1: transcription must be text"),
+        ('{"file_name": "a.wav", "transcription": "x", "speaker": [1]}', "line 1: speaker must be text"),
+        ('{"file_name": "a.wav", "transcription": "x", "transcription": "y"}', "a key occurs twice"),
+        ('{"file_name": "a.wav", "transcription": "\\ud800"}', "characters that are no Unicode text"),
+        ("[" * 100_000, "line 1: not a JSON object"),
+    ],
 )
 def test_broken_jsonl_is_named(tmp_path, content, message):
     (tmp_path / "metadata.jsonl").write_text(content)
@@ -153,7 +165,7 @@ def test_own_id_list(tmp_path):
     with pytest.raises(DataError, match="'clip9' is not an id of the data set"):
         open_corpus(config(root, split="test", ids=IdsConfig(test=str(ids))))
     ids.write_text("clip3\nclip3\n")
-    with pytest.raises(DataError, match="names 1 ids more than once"):
+    with pytest.raises(DataError, match="names more than once: clip3"):
         open_corpus(config(root, split="test", ids=IdsConfig(test=str(ids))))
 
 
@@ -209,6 +221,26 @@ def test_store_lists_every_bad_recording_or_leaves_them_out(tmp_path):
     assert store.corpus.column("id") == ["clip0", "clip2"] and store.samples == [3200, 4800]
     assert [s.id for s in store.corpus.skipped] == ["clip1", "clip3"]
     np.testing.assert_array_equal(store.wave(1), corpus.wave(2, 16000))
+
+
+def test_metadata_and_recordings_are_reported_together(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2, 0.01])
+    with (root / "metadata.csv").open("a") as file:
+        file.write("none.wav,text\nclip0.wav/../../../x.wav,text\n")
+    with pytest.raises(DataError, match=r"(?s)none.wav.*points outside.*clip1.wav: only 0.010 s"):
+        AudioStore.checked(open_corpus(config(root)), 16000, 10**9, "stop")
+    store = AudioStore.checked(open_corpus(config(root)), 16000, 10**9, "skip")
+    assert len(store.corpus) == 1 and len(store.corpus.skipped) == 3
+
+
+def test_two_kinds_of_metadata_are_refused(tmp_path):
+    root = write_folder(tmp_path / "f", [0.2])
+    write_folder(root / "test", [0.2])
+    with pytest.raises(DataError, match="stands beside metadata in test"):
+        open_corpus(config(root))
+    (root / "metadata.jsonl").write_text("{}")
+    with pytest.raises(DataError, match="has both metadata.csv and metadata.jsonl"):
+        open_corpus(config(root))
 
 
 def test_nothing_left_is_an_error_even_when_skipping(tmp_path):

@@ -165,6 +165,13 @@ def test_a_bad_source_tensor_is_named_and_the_target_is_put_back(bad, message):
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("shape", [(1,), (WIDTH + 1,), (WIDTH, 1)])
+def test_a_source_bias_of_another_shape_is_refused(shape):
+    merger = Merger(find_blocks(model()), lambda layer, part: (source(layer, part)[0], torch.ones(shape)))
+    with pytest.raises(MergeError, match="with bias"):
+        merger.apply(plan())
+
+
 def test_pairs_choose_the_source_layer():
     encoder = model()
     lams = (0.0, 1.0, 0.0)

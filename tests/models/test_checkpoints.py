@@ -91,6 +91,30 @@ def test_pickle_with_code_is_refused_and_not_run(tmp_path):
     assert not Path("owned").exists()
 
 
+def test_pickle_of_the_old_kind_is_read_and_other_things_are_not(tmp_path, minilm):
+    folder = make_bert(tmp_path / "old")
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert torch.equal(Source(locate(str(folder))).read(0, "q")[0], expected_projection(minilm, 0, "q")[0])
+    torch.save([1, 2], folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="holds a list, not weights by name"):
+        _ = Source(locate(str(folder))).layers
+
+
+@pytest.mark.parametrize("shard", ["../other.safetensors", "/etc/passwd", 1])
+def test_shards_outside_the_folder_are_refused(tmp_path, shard):
+    index = {"weight_map": {"a": shard}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="is not an index of shards"):
+        locate(str(tmp_path))
+
+
+def test_a_folder_has_no_revision(minilm):
+    with pytest.raises(CheckpointError, match="is a folder, which has no revision 'abc'"):
+        locate(str(minilm), "abc")
+
+
 def test_pickled_target_loads(tmp_path, hubert_group):
     for path in hubert_group.iterdir():
         if path.suffix == ".json":
@@ -134,10 +158,9 @@ def test_missing_folder_is_not_asked_of_the_hub():
 
 
 def test_an_offline_hub_is_said_at_once(monkeypatch):
-    start = time.perf_counter()
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waits to try again"))
     with pytest.raises(CheckpointError, match=r"hub cannot be reached or HF_HUB_OFFLINE is set.*hf download"):
         locate("google-bert/bert-large-uncased")
-    assert time.perf_counter() - start < 5
 
 
 def test_hub_snapshot_is_read_at_its_revision(monkeypatch, tmp_path, minilm):

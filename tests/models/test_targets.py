@@ -174,6 +174,42 @@ def test_tensor_of_a_wrong_shape_is_named(tmp_path):
         load_target(locate(str(folder)))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: edit(f / "vocab.json", lambda v: dict(list(v.items())[:20])), "of its 32 outputs have no token"),
+        (
+            lambda f: edit(f / "config.json", lambda c: c | {"pad_token_id": 3}),
+            "the blank is 3 in config.json and 0 in",
+        ),
+        (lambda f: edit(f / "config.json", lambda c: c | {"transformers_weights": "x"}), "by transformers_weights"),
+        (lambda f: edit(f / "config.json", lambda c: [c]), "cannot be read as JSON|cannot be loaded"),
+        (lambda f: edit(f / "vocab.json", lambda v: list(v)), "tokenizer or feature extractor cannot be loaded"),
+        (lambda f: poison(f, "lm_head.bias"), "NaN or infinite values in lm_head.bias"),
+        (lambda f: edit(f / "processor_config.json", whispers_ears), "feature extractor"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path, change, message):
+    folder = make_hubert(tmp_path / "odd")
+    change(folder)
+    with pytest.raises(CheckpointError, match=message):
+        load_target(locate(str(folder)))
+
+
+def edit(path, change):
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
+def whispers_ears(processor):
+    return processor | {"feature_extractor": {"feature_extractor_type": "WhisperFeatureExtractor"}}
+
+
+def poison(folder, name):
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name][0] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def test_folder_without_tokenizer_is_refused(tmp_path):
     folder = make_hubert(tmp_path / "mute")
     for name in ("processor_config.json", "tokenizer_config.json", "vocab.json"):
