@@ -198,14 +198,15 @@ def _merge(argv: Sequence[str]) -> int:
     from mam.evaluation.workbench import checked_source_and_target
     from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
-    from mam.merge.plan import plan_merge
+    from mam.merge.plan import heads_note, plan_merge
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
     with terminal.status("merging"):
         report = merge_checkpoint(target, source, plan, expanded(outs[0]))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
-    for note in report.notes:
+    shapes = config.model.target_shape, config.model.source_shape
+    for note in (*heads_note(shapes[0].heads, shapes[1].heads, shapes[0].width), *report.notes):
         terminal.say(note)
     return 0
 

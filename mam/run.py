@@ -25,7 +25,7 @@ from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
 from mam.files import expanded, sha256_json
 from mam.merge.apply import MergeReport
-from mam.merge.plan import MergePlan, plan_merge
+from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.record import SCHEMA, find_finished, open_run, read_result, refuse_unwritable, run_root
 from mam.tasks import asr
@@ -109,7 +109,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "source": _identity(source_checkpoint),
             },
             "data": _data(config, audio),
-            "merge": _merge(plan, report),
+            "merge": _merge(plan, report, heads_note(pair.target.heads, pair.source.heads, pair.target.width)),
             "train": None,
             "tune": None,
             **scores(merged_rows, baseline_rows, config),
@@ -165,7 +165,7 @@ def _data(config: Config, audio: AudioStore) -> dict[str, Any]:
     }
 
 
-def _merge(plan: MergePlan, report: MergeReport) -> dict[str, Any]:
+def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...]) -> dict[str, Any]:
     return {
         "method": plan.method,
         "control": plan.control,
@@ -177,7 +177,7 @@ def _merge(plan: MergePlan, report: MergeReport) -> dict[str, Any]:
         "bias": plan.bias,
         "tensors": report.tensors,
         "parameters": report.parameters,
-        "notes": list(report.notes),
+        "notes": [*notes, *report.notes],
     }
 
 

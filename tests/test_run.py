@@ -21,6 +21,7 @@ from conftest import (
     HEADS,
     LAYERS,
     SOURCE_LAYERS,
+    WIDTH,
     data_words,
     make_bert,
     make_hubert,
@@ -29,6 +30,7 @@ from conftest import (
     write_folder,
 )
 from safetensors.torch import load_file, save_file
+from transformers import ViTConfig, ViTModel
 
 from mam.compose import jobs, study_jobs
 from mam.errors import CheckpointError, DataError, MamError, RecordError
@@ -193,9 +195,26 @@ def test_whisper_runs_with_a_recording_over_thirty_seconds(tmp_path, minilm):
     target = make_whisper(tmp_path / "w")
     outcome = once([*pair_words(target, minilm, 2 * HEADS), *data_words(root), "lam=0.3"])
     assert outcome.result["merge"]["notes"] == [
-        "the source's K bias is dropped: the target's K has none (which softmax cancels)"
+        "heads differ: the target has 4 heads of 8, the source 8 heads of 4; the shapes fit all the same",
+        "the source's K bias is dropped: the target's K has none (which softmax cancels)",
     ]
     assert len(predictions(outcome)) == 3
+
+
+def test_a_vision_transformers_folder_is_a_source_like_any_other(hubert_group, clips, tmp_path):
+    """Its tensors have other names on disk than in the loaded model."""
+    config = ViTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=SOURCE_LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=48,
+        image_size=16,
+        patch_size=8,
+    )
+    ViTModel(config).save_pretrained(tmp_path / "vit")
+    outcome = once([*pair_words(hubert_group, tmp_path / "vit"), *data_words(clips), "lam=1"])
+    assert outcome.result["merge"]["tensors"] == 18 and outcome.result["merge"]["notes"] == []
+    assert predictions(outcome) != predictions(outcome, "baseline.jsonl")
 
 
 def test_bad_recordings_stop_or_are_counted(words, clips):

@@ -38,6 +38,14 @@ class MergePlan:
         return not any(self.lams)
 
 
+def heads_note(target_heads: int, source_heads: int, width: int) -> tuple[str, ...]:
+    """A warning where the two have another number of heads: the shapes fit, the heads do not correspond."""
+    if target_heads == source_heads:
+        return ()
+    target, source = (f"{heads} heads of {width // heads}" for heads in (target_heads, source_heads))
+    return (f"heads differ: the target has {target}, the source {source}; the shapes fit all the same",)
+
+
 def plan_merge(config: Config, target_depth: int, source_depth: int) -> MergePlan:
     """Decide from the configuration and the true depths. Raises MergeError where they do not fit."""
     selected = parse_layers(config.layers.spec, target_depth)
