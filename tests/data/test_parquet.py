@@ -79,6 +79,14 @@ def test_vctk_is_split_by_speaker_here_too(hub, folder):
     assert sizes == {"train": 8, "dev": 2, "test": 2}
 
 
+def test_vctk_takes_the_first_microphone(hub, folder):
+    for microphone in ("mic1", "mic2"):
+        (folder / f"p225_001_{microphone}.wav").write_bytes((folder / "clip0.wav").read_bytes())
+    clips = [folder / "p225_001_mic1.wav", folder / "p225_001_mic2.wav"]
+    write_parquet(hub / "data/train-0.parquet", clips, ["p225", "p225"], text=["Please.", "Please."])
+    assert open_corpus(config("vctk", speaker="speaker_id")).column("id") == ["p225_001_mic1"]
+
+
 def test_what_is_missing_is_named(hub, folder, tmp_path):
     with pytest.raises(DataError, match=r"no Parquet file matches data.hub.files=\*\*/\*.parquet"):
         open_corpus(config())
