@@ -33,6 +33,11 @@ from transformers import (
     WhisperTokenizer,
 )
 
+from mam.compose import jobs
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.run import Outcome, run
+
 WIDTH, HEADS, LAYERS, SOURCE_LAYERS = 32, 4, 3, 4
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
 REAL = Path(os.environ.get("MAM_REAL", Path(__file__).parents[2] / "shared" / "real"))
@@ -246,3 +251,19 @@ def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[st
 def data_words(root: Path) -> list[str]:
     """The command-line words that choose a folder of clips as a whole."""
     return ["data=audiofolder", f"data.root={root}", "data.split=all"]
+
+
+@pytest.fixture
+def words(hubert_group: Path, bert: Path, clips: Path) -> list[str]:
+    """The command-line words of a run of the tiny HuBERT <- BERT pair on the clips."""
+    return [*pair_words(hubert_group, bert), *data_words(clips)]
+
+
+def once(words: list[str], bench: Workbench | None = None) -> Outcome:
+    """Run one job."""
+    return run(jobs(words)[0], bench or Workbench())
+
+
+def predictions(outcome: Outcome, name: str = "predictions.jsonl") -> list[str]:
+    """The texts that a run predicted, in order."""
+    return [row["prediction"] for row in read_jsonl(outcome.folder / name)]

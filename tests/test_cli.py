@@ -9,9 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-from conftest import data_words, pair_words
-
 from mam import __version__
 
 
@@ -19,11 +16,6 @@ def mam(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mam", *words], capture_output=True, text=True, env=os.environ | environment, timeout=300
     )
-
-
-@pytest.fixture
-def words(hubert_group, bert, clips):
-    return [*pair_words(hubert_group, bert), *data_words(clips)]
 
 
 def test_help_names_the_verbs():
