@@ -66,6 +66,18 @@ def test_a_run_writes_everything_the_design_promises(words):
     assert list(read_jsonl(folder / "predictions.jsonl")[0]) == ["id", "audio", "duration", "reference", "prediction"]
 
 
+def test_equal_content_under_another_name_is_told_apart(words, clips):
+    """The workbench shares what it made by content; the record still says which data set and split was asked for."""
+    ids = clips / "ids.txt"
+    ids.write_text("\n".join(f"clip{i}" for i in range(5)))
+    bench = Workbench()
+    first = once(words, bench).result["data"]
+    second = once([*words, "data.split=test", f"data.ids.test={ids}", "data.name=other"], bench).result["data"]
+    assert first["sha256"] == second["sha256"]
+    assert [first["name"], first["split"], second["name"], second["split"]] == ["audiofolder", "all", "other", "test"]
+    assert second["rule"] == "ids as listed in ids.txt"
+
+
 def test_the_numbers_follow_from_the_predictions(words):
     """Delta and rates again, by hand from the two jsonl files."""
     outcome = once([*words, "lam=0.6", "data.normalizer=none"])

@@ -19,14 +19,14 @@ from mam import __version__
 from mam.config import Config, DataConfig, ModelConfig, ShapeConfig
 from mam.data.audio import RATE
 from mam.data.corpus import AudioStore, Corpus, open_corpus
-from mam.errors import CheckpointError, MamError, choices
+from mam.errors import CheckpointError, MamError
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.files import cache_folder, locked, sha256_json, write_json
 from mam.merge.apply import Merger
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
-from mam.models.targets import TARGETS, SpeechTarget, load_target
+from mam.models.targets import SpeechTarget, family_of, load_target
 from mam.terminal import Terminal
 
 T = TypeVar("T")
@@ -92,7 +92,9 @@ class Workbench:
                 budget = int(config.evaluate.memory_gb * 1e9)
                 return AudioStore.checked(corpus, RATE, budget, config.data.on_bad, lambda: advance(1, 0.0))
 
-        return self._once("audio", (corpus.sha256, config.data.on_bad, config.evaluate.memory_gb), check)
+        # Name and split too: equal content under another name is another corpus in the record.
+        corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
+        return self._once("audio", (*corpus_key, config.data.on_bad, config.evaluate.memory_gb), check)
 
     def pair(self, config: Config) -> Pair:
         """Target on its device, source opened, both of the shape that the configuration states.
@@ -178,10 +180,7 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
         CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
     """
     target = locate(config.target, config.target_revision)
-    if target.model_type not in TARGETS:
-        raise CheckpointError(
-            f"model.target={target.id}: {target.model_type!r} is no target. Known: {choices(list(TARGETS))}."
-        )
+    family_of(target)
     source = Source(locate(config.source, config.source_revision))
     _check_shape("target", config.target_shape, target.id, Source(target))
     _check_shape("source", config.source_shape, source.checkpoint.id, source)
