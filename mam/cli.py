@@ -67,7 +67,8 @@ def main() -> None:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    if not argv or argv[0] in ("--help", "-h", "help"):
+    asks_help = [word in ("--help", "-h") for word in argv[:2]]
+    if not argv or argv[0] == "help" or asks_help[0] or (argv[0] != "run" and any(asks_help)):
         print(USAGE, end="")
         return 0
     if argv[0] == "--version":
@@ -179,9 +180,6 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
 
 
 def _merge(argv: Sequence[str]) -> int:
-    if argv and argv[0] in ("--help", "-h"):
-        print(USAGE, end="")
-        return 0
     outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
     words = [word for word in argv if not word.startswith("out=")]
     meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
@@ -212,9 +210,6 @@ def _merge(argv: Sequence[str]) -> int:
 
 
 def _score(argv: Sequence[str]) -> int:
-    if argv and argv[0] in ("--help", "-h"):
-        print(USAGE, end="")
-        return 0
     folders = [word for word in argv if "=" not in word]
     options = dict(word.split("=", 1) for word in argv if "=" in word)
     unknown = [key for key in options if key not in ("normalizer", "seed")]

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mam.config import VERBATIM, VOLATILE, Config, problems
-from mam.errors import ConfigError, choices
+from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
 
 
@@ -114,18 +114,23 @@ def _job(words: Sequence[str]) -> Job:
     """Compose one configuration and check it across fields."""
     try:
         composed = compose("config", overrides=[verbatim(word) for word in words], return_hydra_config=True)
-        plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        plain = without_hydra(composed)
         missing = sorted(OmegaConf.missing_keys(plain))
         if missing:
             raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
     assert isinstance(config, Config)
     found = problems(config)
     if found:
         raise ConfigError(found)
     return Job(config, tuple(words), composed)
+
+
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """The run's own keys of a composed configuration."""
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
 def _parse(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
@@ -142,7 +147,7 @@ def _parse(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[
             found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
             continue
         except HydraException as error:
-            found.append(f"{word}: {_first_line(error)}")
+            found.append(f"{word}: {first_line(error)}")
             continue
         problem = _problem(override, groups, base, multirun)
         if problem:
@@ -164,7 +169,7 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
     try:
         values = _values(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:
-        return f"{line}: no list of values ({_first_line(error)}). Write them with commas"
+        return f"{line}: no list of values ({first_line(error)}). Write them with commas"
     if key in groups:
         unknown = [value for value in values if value not in groups[key]]
         return f"{key}={unknown[0]}: not known. Choose one of: {choices(groups[key])}" if unknown else None
@@ -181,7 +186,7 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         try:
             OmegaConf.update(copy.deepcopy(base), key, value)
         except OmegaConfBaseException as error:
-            return f"{key}={value}: {_first_line(error)}"
+            return f"{key}={value}: {first_line(error)}"
     return None
 
 
@@ -237,7 +242,3 @@ def verbatim(word: str, multirun: bool = False) -> str:
 
 def _as_word(value: object) -> str:
     return f"'{value}'" if isinstance(value, str) and not value.isidentifier() else str(value)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

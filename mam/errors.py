@@ -55,6 +55,11 @@ def bullets(lines: Sequence[str], most: int = 20) -> str:
     return "\n".join([f"{len(lines)} problems:", *shown])
 
 
+def first_line(error: Exception) -> str:
+    """What another library's error says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def choices(names: Sequence[str]) -> str:
     """The valid names as one phrase for a message."""
     return ", ".join(sorted(names)) or "(none)"

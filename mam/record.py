@@ -24,7 +24,7 @@ from typing import Any
 import jsonschema
 from omegaconf import OmegaConf
 
-from mam.compose import Job
+from mam.compose import Job, without_hydra
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, read_jsonl, write_json, write_jsonl
 
@@ -206,11 +206,9 @@ def _new_folder(outputs: Path, signature: str) -> Path:
 
 def _write_hydra(folder: Path, job: Job) -> None:
     """``.hydra/`` as Hydra itself writes it."""
-    composed = job.composed
-    plain = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     with atomic(folder / "config.yaml") as file:
-        file.write(OmegaConf.to_yaml(plain))
+        file.write(OmegaConf.to_yaml(without_hydra(job.composed)))
     with atomic(folder / "hydra.yaml") as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.masked_copy(composed, "hydra")))
+        file.write(OmegaConf.to_yaml(OmegaConf.masked_copy(job.composed, "hydra")))
     with atomic(folder / "overrides.yaml") as file:
         file.write(OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))

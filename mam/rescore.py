@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mam.config import Config, problems
-from mam.errors import ConfigError, RecordError
+from mam.errors import ConfigError, RecordError, first_line
 from mam.files import write_json
 from mam.record import read_predictions, read_result
 from mam.run import scores
@@ -60,11 +60,9 @@ def _config(folder: Path, normalizer: str | None, seed: str | None) -> Config:
                 OmegaConf.update(composed, key, value)
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{path}: {first_line(error)}") from error
     except (OSError, ValueError, YAMLError) as error:
-        raise RecordError(
-            f"{path}: cannot be read ({str(error).splitlines()[0]}). Run it again with force=true."
-        ) from error
+        raise RecordError(f"{path}: cannot be read ({first_line(error)}). Run it again with force=true.") from error
     assert isinstance(config, Config)
     found = problems(config)
     if found:

@@ -207,9 +207,8 @@ class AudioStore:
     What does not fit is decoded again when it is asked for; the values are the same either way.
     """
 
-    def __init__(self, corpus: Corpus, rate: int, budget_bytes: int) -> None:
+    def __init__(self, corpus: Corpus, rate: int) -> None:
         self.corpus, self.rate = corpus, rate
-        self._budget = budget_bytes
         self._kept: dict[int, Wave] = {}
         self.samples: list[int] = []
 
@@ -224,7 +223,7 @@ class AudioStore:
                 ``on_bad="skip"`` they are left out of the store's corpus and noted there, and only a corpus of which
                 nothing is left is an error.
         """
-        store, bad, kept_bytes = cls(corpus, rate, budget_bytes), [], 0
+        store, bad, kept_bytes = cls(corpus, rate), [], 0
         samples: dict[int, int] = {}
 
         def decode(i: int) -> Wave | str:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from mam.config import HubConfig
 from mam.data.listing import Listing, Row
 from mam.data.vctk import split_by_speaker
-from mam.errors import DataError, choices
+from mam.errors import DataError, choices, first_line
 
 # What the name of a file, or of a folder above it, begins with -> split: the hub's own convention.
 _BEGINNINGS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}
@@ -81,7 +81,7 @@ def _load(path: Path) -> Dataset:
     try:
         loaded: Dataset | DatasetDict = load_dataset("parquet", data_files=str(path), split="train")
     except (DatasetGenerationError, ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]}). Fetch it again.") from error
+        raise DataError(f"{path}: cannot be read as Parquet ({first_line(error)}). Fetch it again.") from error
     return loaded
 
 

@@ -52,11 +52,12 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
     places = Source(target).places
     to_merge = {
-        f"{places[layer][part].name}.weight": _Projection(places[layer][part].name, layer, source_layer, part)
+        places[layer][part].name: _Projection(places[layer][part].name, layer, source_layer, part)
         for layer, source_layer in plan.pairs.items()
         for part in plan.parts
         if plan.lams[layer]
     }
+    kinds = ("weight", "bias") if plan.bias else ("weight",)
     merged: dict[str, Tensor] = {}  # biases are made with their weights, and may stand in a later file
     tensors = parameters = 0
     notes: dict[str, None] = {}
@@ -66,15 +67,11 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
             names = [name for name, file in target.tensor_files.items() if file == path]
             written = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
             weight_map |= dict.fromkeys(names, written)
-            changed = {name for name in names if name in to_merge} | {
-                f"{p.name}.bias" for p in to_merge.values() if plan.bias and f"{p.name}.bias" in names
-            }
+            changed = {name for name in names if (parts := name.rpartition("."))[0] in to_merge and parts[2] in kinds}
             with _SafetensorsWriter(folder / written, target, names, changed) as writer:
                 for name in names:
                     if name in changed and name not in merged:
-                        projection = to_merge[
-                            name.removesuffix(".bias") + ".weight" if name.endswith(".bias") else name
-                        ]
+                        projection = to_merge[name.rpartition(".")[0]]
                         merged |= _merged(target, source, plan, projection, notes)
                     tensor = merged.pop(name) if name in changed else target.read_as_stored(name)
                     writer.add(tensor)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoTokenizer
 
 from mam.data.audio import RATE, Wave
-from mam.errors import CheckpointError, MamError, choices
+from mam.errors import CheckpointError, choices, first_line
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 
@@ -118,18 +118,23 @@ def speech_target(model_type: str) -> Callable[[type[SpeechTarget]], type[Speech
     return register
 
 
+def family_of(checkpoint: Checkpoint) -> Callable[[Checkpoint], SpeechTarget]:
+    """The class for this checkpoint. Raises CheckpointError where its architecture is not registered."""
+    if checkpoint.model_type not in TARGETS:
+        raise CheckpointError(
+            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known speech target."
+            f" Known: {choices(list(TARGETS))}."
+        )
+    return TARGETS[checkpoint.model_type]
+
+
 def load_target(checkpoint: Checkpoint) -> SpeechTarget:
     """Load a speech target in fp32 on the CPU, in evaluation mode.
 
     Raises:
         CheckpointError: an unknown architecture, weights that do not fit it, or a head that is not in the file.
     """
-    if checkpoint.model_type not in TARGETS:
-        raise CheckpointError(
-            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known speech target."
-            f" Known: {choices(list(TARGETS))}."
-        )
-    return TARGETS[checkpoint.model_type](checkpoint)
+    return family_of(checkpoint)(checkpoint)
 
 
 def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
@@ -146,11 +151,9 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
             ignore_mismatched_sizes=True,  # refused below, by name
             output_loading_info=True,
         )
-    except MamError:
-        raise
     except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
         raise CheckpointError(
-            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {_reason(error)}"
+            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {first_line(error)}"
         ) from error
     mismatched = [
         f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
@@ -170,14 +173,10 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
     return model.eval()
 
 
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
     try:
         return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds for settings that are not what they should be
         raise CheckpointError(
-            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {_reason(error)}"
+            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {first_line(error)}"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +11,6 @@ from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
 from mam.record import run_root
 from mam.run import Outcome, run
-
-log = logging.getLogger("mam")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def execute(plan: Sequence[Job], bench: Workbench, name: str) -> list[Ended]:
         outcome, error = None, None
         try:
             outcome = run(job, bench, parent)
-        except MamError as problem:
+        except (MamError, OSError) as problem:  # the system's refusals are this job's alone
             error = str(problem)
         varied = " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
         bench.terminal.say(f"[{number}/{len(plan)}] {varied}: {_how(outcome)}")
