@@ -197,6 +197,7 @@ def _merge(argv: Sequence[str]) -> int:
     from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
     from mam.merge.plan import heads_note, plan_merge
+    from mam.models.targets import TARGETS
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
@@ -204,7 +205,8 @@ def _merge(argv: Sequence[str]) -> int:
         report = merge_checkpoint(target, source, plan, expanded(outs[0]))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
     shapes = config.model.target_shape, config.model.source_shape
-    for note in (*heads_note(shapes[0].heads, shapes[1].heads, shapes[0].width), *report.notes):
+    caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
+    for note in (*heads_note(shapes[0].heads, shapes[1].heads, shapes[0].width), *caveats, *report.notes):
         terminal.say(note)
     return 0
 

@@ -23,11 +23,12 @@ from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all")
 DATA_SOURCES = ("folder", "hub")
-CLUSTERS = ("utterance", "speaker")
+CLUSTERS = ("utterance", "speaker", "origin")
 ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16")
-TASKS = ("asr",)
+TASKS = ("asr", "events")
+HEADS = ("probe_fixed", "probe_refit", "checkpoint")
 
 
 @dataclass
@@ -41,15 +42,20 @@ class ShapeConfig:
 
 @dataclass
 class ModelConfig:
-    """The pair. ``target`` and ``source`` are hub ids, folders, or ``asset:NAME`` for what mam bundles."""
+    """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
+
+    ``*_sha256``, where given, is what the hash of the weights must be.
+    """
 
     name: str = MISSING
     task: str = "asr"
     target: str = MISSING
     target_revision: str = "main"
+    target_sha256: str | None = None
     target_shape: ShapeConfig = field(default_factory=ShapeConfig)
     source: str = MISSING
     source_revision: str = "main"
+    source_sha256: str | None = None
     source_shape: ShapeConfig = field(default_factory=ShapeConfig)
 
 
@@ -70,16 +76,20 @@ class HubConfig:
     revision: str = "main"
     files: str = "**/*.parquet"
     audio: str = "audio"
-    text: str = "text"
+    text: str | None = "text"
     ids: str | None = None
     speaker: str | None = None
+    label: str | None = None
+    fold: str | None = None
+    origin: str | None = None
 
 
 @dataclass
 class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
-    ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it.
+    ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``fold``, of
+    audio events, is the only fold tested.
     """
 
     name: str = MISSING
@@ -89,6 +99,7 @@ class DataConfig:
     hub: HubConfig = field(default_factory=HubConfig)
     split: str = "test"
     ids: IdsConfig = field(default_factory=IdsConfig)
+    fold: int | None = None
     limit: int | None = None
     on_bad: str = "stop"
     normalizer: str = "hubert_english"
@@ -169,6 +180,7 @@ class Config:
     bias: bool = True
     pairing: str = "index"
     control: str = "none"
+    head: str = "probe_fixed"
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
@@ -219,6 +231,7 @@ def problems(config: Config) -> list[str]:
     one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
     one_of("data.clusters", config.data.clusters, CLUSTERS)
     one_of("model.task", config.model.task, TASKS)
+    one_of("head", config.head, HEADS)
     one_of("train.name", config.train.name, ("none",))
     one_of("tune.name", config.tune.name, ("none",))
     one_of("device", config.device, DEVICES)
@@ -235,6 +248,7 @@ def problems(config: Config) -> list[str]:
         found.append("schedule.start, schedule.end: have no effect without schedule=linear")
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
+    found += _task_problems(config)
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
@@ -245,6 +259,26 @@ def problems(config: Config) -> list[str]:
     except MamError as error:
         found.append(str(error))
     return found + _depth_problems(config)
+
+
+def _task_problems(config: Config) -> list[str]:
+    """What has a meaning in only one of the two tasks."""
+    data, found = config.data, []
+    if config.model.task == "asr":
+        if config.head != "probe_fixed":
+            found.append("head: has no effect on speech recognition")
+        if data.fold is not None:
+            found.append("data.fold: has no effect on speech recognition")
+    elif config.model.task == "events":
+        if data.normalizer != "hubert_english":
+            found.append("data.normalizer: has no effect on audio events")
+        if any((data.ids.train, data.ids.dev, data.ids.test)):
+            found.append("data.ids: has no effect on audio events; name folds or splits in the metadata")
+        if data.split == "train" or (data.split == "all" and config.head != "checkpoint"):
+            found.append(
+                f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
+            )
+    return found
 
 
 def _depth_problems(config: Config) -> list[str]:

@@ -35,8 +35,8 @@ def inside(root: Path, name: str, place: str) -> Path:
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a temporary neighbour of ``path`` for writing UTF-8 text and rename it at the end; an error leaves nothing.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary neighbour of ``path`` that takes its place at the end; an error leaves nothing.
 
     Raises MamError when the file cannot be written (disk full, read-only).
     """
@@ -44,10 +44,10 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
         temporary = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
@@ -60,6 +60,13 @@ def atomic(path: Path) -> Iterator[IO[str]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[str]]:
+    """Open ``path`` for writing UTF-8 text that appears whole or not at all, see `atomic_path`."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 def write_json(path: Path, value: object) -> None:

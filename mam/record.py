@@ -2,14 +2,17 @@
 
 outputs/<date>/<time>-<signature>/
     result.json         schema version 1 (mam/result.schema.json); a folder that has one is a finished run
-    predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text)
+    predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text); of audio events
+                        id, audio, fold, label, prediction, scores_top5
     baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
     lambda.csv          step, layer, part, lam
+    confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     mam.log, .hydra/    what was said, what was configured
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import os
@@ -57,6 +60,11 @@ class RunFolder:
             file.write("step,layer,part,lam\n")
             for layer, lam in enumerate(lams):
                 file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts)
+
+    def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Write ``name.csv``; the first row is the heading."""
+        with atomic(self.path / f"{name}.csv") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Check the result against its schema and write it: from now on the run is finished."""
@@ -144,8 +152,12 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_predictions(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Merged and baseline predictions of a finished run. Raises RecordError where a file is missing or broken."""
+def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Merged and baseline predictions of a finished run, each line with the texts ``required``.
+
+    Raises:
+        RecordError: a file is missing or broken.
+    """
     sides = []
     for path in (folder / PREDICTIONS, folder / BASELINE):
         try:
@@ -153,7 +165,7 @@ def read_predictions(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str,
         except OSError as error:
             raise RecordError(f"{path}: {error.strerror}. Run it again with force=true.") from error
         for number, row in enumerate(rows, 1):
-            wrong = [key for key in ("id", "reference", "prediction") if not isinstance(row.get(key), str)]
+            wrong = [key for key in required if not isinstance(row.get(key), str)]
             if wrong:
                 raise RecordError(
                     f"{path}, line {number}: {' and '.join(wrong)} must be text. Run it again with force=true."

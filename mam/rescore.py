@@ -14,34 +14,41 @@ from mam.errors import ConfigError, RecordError, first_line
 from mam.files import write_json
 from mam.record import read_predictions, read_result
 from mam.run import scores
+from mam.tasks import TASKS
 
 
 def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dict[str, Any], Path]:
     """Score the finished run in ``folder`` again; what is None stays as it was.
 
     Returns:
-        The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``.
+        The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``, of audio
+        events ``score-seed<seed>.json``.
 
     Raises:
         RecordError: not a finished run, or its files do not belong together.
         ConfigError: an unknown normalizer, or a seed that is not a number.
     """
     result = read_result(folder)
-    merged, baseline = read_predictions(folder)
-    keys = ("id", "reference")
-    if [[row.get(key) for key in keys] for row in merged] != [[row.get(key) for key in keys] for row in baseline]:
+    task = TASKS[result["task"]]
+    merged, baseline = read_predictions(folder, task.REQUIRED)
+    keys = [key for key in task.REQUIRED if key != "prediction"]
+    if [[row[key] for key in keys] for row in merged] != [[row[key] for key in keys] for row in baseline]:
         raise RecordError(f"{folder}: predictions.jsonl and baseline.jsonl are not about the same examples.")
     if len(merged) != result["data"]["n"]:
         raise RecordError(
             f"{folder}: predictions.jsonl has {len(merged)} lines, result.json says {result['data']['n']}."
         )
     config = _config(folder, normalizer, seed)
-    if config.data.clusters == "speaker" and not all(isinstance(row.get("cluster"), str) for row in merged):
-        raise RecordError(f"{folder}: predictions.jsonl names no cluster, which data.clusters=speaker needs.")
+    if config.data.clusters != "utterance" and not all(isinstance(row.get("cluster"), str) for row in merged):
+        raise RecordError(
+            f"{folder}: predictions.jsonl names no cluster, which data.clusters={config.data.clusters} needs."
+        )
     result |= scores(merged, baseline, config)
-    result["data"]["normalizer"] = config.data.normalizer
+    is_text = result["task"] == "asr"
+    if is_text:
+        result["data"]["normalizer"] = config.data.normalizer
     result["seeds"]["bootstrap"] = config.seed
-    path = folder / f"score-{config.data.normalizer}-seed{config.seed}.json"
+    path = folder / f"score-{f'{config.data.normalizer}-' if is_text else ''}seed{config.seed}.json"
     if path.exists():
         raise RecordError(
             f"{path}: is there already. The same predictions give the same numbers; delete it to score again."

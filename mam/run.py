@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,6 @@ from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.corpus import AudioStore
-from mam.errors import DataError
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
 from mam.files import expanded, sha256_json
@@ -28,7 +28,8 @@ from mam.merge.apply import MergeReport
 from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.record import SCHEMA, find_finished, open_run, read_result, refuse_unwritable, run_root
-from mam.tasks import asr
+from mam.tasks import TASKS
+from mam.tasks.task import Row
 
 log = logging.getLogger("mam")
 
@@ -60,7 +61,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         torch.set_num_threads(config.threads)
 
     # What is asked for: data and checkpoints by content. The same question is answered once.
-    corpus = bench.corpus(config.data)
+    corpus = bench.corpus(config)
     target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
     run_hash = sha256_json(
         {
@@ -81,6 +82,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     audio = bench.audio(config)
     pair = bench.pair(config)
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
+    notes = heads_note(pair.target.heads, pair.source.heads, pair.target.width)
+    notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
 
     with open_run(job, parent or run_root(config.outputs)) as folder:
         log.info("%s", command_of(job))
@@ -92,9 +95,12 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         merged = baseline if plan.is_identity else bench.predict(config, plan.first, "merged")
         pair.merger.restore()
 
-        by_speaker = config.data.clusters == "speaker"
-        merged_rows, baseline_rows = (asr.rows(audio, side.texts, by_speaker) for side in (merged, baseline))
-        folder.predictions(merged_rows, baseline_rows)
+        task = TASKS[config.model.task]
+        own_classes = pair.target.labels if pair.target.readout == "scores" else None
+        judged = task.judge(config, audio, merged.items, baseline.items, own_classes)
+        folder.predictions(judged.merged, judged.baseline)
+        for name, rows in task.tables(judged.merged, judged.baseline).items():
+            folder.table(name, rows)
         folder.lambdas(plan.lams, plan.parts)
         result = {
             "schema": SCHEMA,
@@ -108,11 +114,12 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "target": _identity(target_checkpoint),
                 "source": _identity(source_checkpoint),
             },
-            "data": _data(config, audio),
-            "merge": _merge(plan, report, heads_note(pair.target.heads, pair.source.heads, pair.target.width)),
+            "data": _data(config, audio, len(judged.merged)),
+            "merge": _merge(plan, report, notes),
+            "head": judged.head,
             "train": None,
             "tune": None,
-            **scores(merged_rows, baseline_rows, config),
+            **scores(judged.merged, judged.baseline, config, judged.notes),
             "timing": _timing(pair.loading, merging, merged, baseline, sum(audio.seconds)),
             "env": environment(config),
             "seeds": {"bootstrap": config.seed},
@@ -121,23 +128,20 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     return Outcome("finished", folder.path, result)
 
 
-def scores(merged: list[dict[str, Any]], baseline: list[dict[str, Any]], config: Config) -> dict[str, Any]:
+def scores(merged: list[Row], baseline: list[Row], config: Config, notes: Sequence[str] = ()) -> dict[str, Any]:
     """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
 
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    try:
-        new, old = (asr.score(rows, config.data.normalizer) for rows in (merged, baseline))
-    except ValueError as error:
-        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Choose another.") from error
-    clusters = [row["cluster"] for row in merged] if config.data.clusters == "speaker" else None
-    difference = asr.compare(new, old, clusters, config.evaluate.draws, config.seed)
+    scored = TASKS[config.model.task].score(config, merged, baseline)
+    difference = scored.difference
+    delta = asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")}
     return {
-        "metrics": new.rates.as_dict(),
-        "baseline": {"kind": "unmerged", **old.rates.as_dict()},
-        "delta": asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")},
-        "diagnostics": diagnose(merged, new, difference, config.data.note),
+        "metrics": scored.metrics,
+        "baseline": {"kind": "unmerged", **scored.baseline},
+        "delta": delta | scored.beside,
+        "diagnostics": diagnose(difference, [*scored.findings, *notes], config.data.note),
     }
 
 
@@ -150,17 +154,17 @@ def _identity(checkpoint: Checkpoint) -> dict[str, str | None]:
     return {"id": checkpoint.id, "revision": checkpoint.revision, "sha256": checkpoint.sha256}
 
 
-def _data(config: Config, audio: AudioStore) -> dict[str, Any]:
+def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
     corpus = audio.corpus
     return {
         "name": corpus.name,
         "split": corpus.split,
         "rule": corpus.rule,
-        "n": len(corpus),
+        "n": tested,
         "seconds": round(sum(audio.samples) / RATE, 3),
         "sha256": corpus.sha256,
         "ids_sha256": corpus.ids_sha256,
-        "normalizer": config.data.normalizer,
+        "normalizer": config.data.normalizer if config.model.task == "asr" else None,
         "skipped": [asdict(skipped) for skipped in corpus.skipped],
     }
 

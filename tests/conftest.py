@@ -24,6 +24,8 @@ from transformers import (
     GenerationConfig,
     HubertConfig,
     HubertForCTC,
+    ViTConfig,
+    ViTModel,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2Processor,
@@ -36,10 +38,12 @@ from transformers import (
 from mam.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
+from mam.models.beats import BeatsModel
 from mam.run import Outcome, run
 
 WIDTH, HEADS, LAYERS, SOURCE_LAYERS = 32, 4, 3, 4
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
+VECTORS = Path(os.environ.get("MAM_VECTORS", Path(__file__).parents[2] / "shared" / "vectors"))
 REAL = Path(os.environ.get("MAM_REAL", Path(__file__).parents[2] / "shared" / "real"))
 
 
@@ -267,3 +271,100 @@ def once(words: list[str], bench: Workbench | None = None) -> Outcome:
 def predictions(outcome: Outcome, name: str = "predictions.jsonl") -> list[str]:
     """The texts that a run predicted, in order."""
     return [row["prediction"] for row in read_jsonl(outcome.folder / name)]
+
+
+BEATS_CFG = {
+    "input_patch_size": 16,
+    "embed_dim": 16,
+    "conv_bias": False,
+    "encoder_layers": LAYERS,
+    "encoder_embed_dim": WIDTH,
+    "encoder_ffn_embed_dim": 48,
+    "encoder_attention_heads": HEADS,
+    "activation_fn": "gelu",
+    "layer_norm_first": False,
+    "deep_norm": True,
+    "conv_pos": 16,
+    "conv_pos_groups": 4,
+    "relative_position_embedding": True,
+    "num_buckets": 32,
+    "max_distance": 80,
+    "gru_rel_pos": True,
+    "finetuned_model": False,
+    "predictor_class": 5,
+}
+
+
+def make_beats(path: Path, labels: list[str] | None = None, **changes: object) -> Path:
+    """A tiny random BEATs in the original format."""
+    torch.manual_seed(6)
+    model = BeatsModel(BEATS_CFG | changes, None if labels is None else dict(enumerate(labels)))
+    widen(model, 7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_beats(tmp_path_factory.mktemp("beats") / "beats.pt")
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(8)
+    config = ViTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=SOURCE_LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=48,
+        image_size=8,
+        patch_size=4,
+    )
+    model = ViTModel(config, add_pooling_layer=False).eval()
+    widen(model, 9)
+    folder = tmp_path_factory.mktemp("vit")
+    model.save_pretrained(folder)
+    return folder
+
+
+CLASSES = ("hum", "buzz", "click")
+
+
+def sound(label: str, seconds: float, seed: int) -> np.ndarray:
+    """A tone, a rough tone or clicks, under noise: classes that pooled features of a random model tell apart."""
+    t = np.arange(int(seconds * 16000)) / 16000
+    pitch = np.random.default_rng(seed).uniform(0.8, 1.2)
+    clean = {
+        "hum": np.sin(2 * np.pi * 220 * pitch * t),
+        "buzz": np.sign(np.sin(2 * np.pi * 900 * pitch * t)),
+        "click": (t * 12 * pitch % 1 < 0.02).astype(float),
+    }[label]
+    return (0.2 * clean + 0.1 * np.random.default_rng(seed + 1).standard_normal(len(t))).astype(np.float32)
+
+
+def write_sounds(root: Path, folds: int = 3, each: int = 2, seconds: float = 0.6) -> Path:
+    """``each`` clips of every class in every fold, two a recording, with metadata."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "metadata.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "label", "fold", "origin"])
+        for number, (fold, label, i) in enumerate(
+            (fold, label, i) for fold in range(1, folds + 1) for label in CLASSES for i in range(each)
+        ):
+            name = f"{fold}-{label}-{i}.wav"
+            soundfile.write(root / name, sound(label, seconds + 0.1 * (number % 3), number), 16000)
+            table.writerow([name, label, fold, f"{fold}-{label}-{i // 2}"])
+    return root
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    return write_sounds(tmp_path / "sounds")
+
+
+@pytest.fixture
+def event_words(beats: Path, vit: Path, sounds: Path) -> list[str]:
+    """The command-line words of a run of the tiny BEATs <- ViT pair on the sounds."""
+    chosen = ["model=demo_beats_vit", "data=audiofolder", f"data.root={sounds}", "data.clusters=origin"]
+    return [*chosen, *pair_words(beats, vit)]

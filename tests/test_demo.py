@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 import sys
+from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import soundfile
@@ -58,7 +61,42 @@ def test_no_test_sentence_trained_the_target():
     assert len(words) == 73
 
 
+SOUND_ASSETS = ("demo_sounds", "demo_beats", "demo_vit")
+
+
+def test_the_sound_demo_is_real_and_neither_perfect_nor_broken():
+    bench = Workbench()
+    words = ["model=demo_beats_vit", "data=demo_sounds"]
+    result = run(jobs([*words, "lam=0.1"])[0], bench).result
+    assert (
+        result["data"]["n"] == 300 and result["delta"]["clusters"] == 150 and len(result["metrics"]["fold_errors"]) == 5
+    )
+    assert 0.10 <= result["baseline"]["error"] <= 0.40
+    assert run(jobs([*words, "lam=1"])[0], bench).result["delta"]["ci95"][0] > 0, "replacing the attention must hurt"
+
+
+def test_sounds_are_what_the_script_makes(tmp_path):
+    """Byte for byte in the samples; clips of an origin share a fold, classes and folds are balanced."""
+    subprocess.run([sys.executable, SCRIPTS / "sounds.py", "--out", tmp_path], check=True)
+    made, bundled = tmp_path / "metadata.csv", ASSETS / "demo_sounds" / "metadata.csv"
+    assert made.read_text() == bundled.read_text()
+    rows = metadata("demo_sounds")
+    for row in rows[::17]:
+        mine, theirs = (soundfile.read(root / row["file_name"])[0] for root in (tmp_path, ASSETS / "demo_sounds"))
+        assert abs(mine - theirs).max() <= 1 / 256, "another machine may round one step otherwise"
+    assert Counter((row["label"], row["fold"]) for row in rows) == dict.fromkeys(product_of(rows), 6)
+    assert len({(row["origin"], row["fold"]) for row in rows}) == len({row["origin"] for row in rows}) == 150
+
+
+def product_of(rows: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return list(product(sorted({row["label"] for row in rows}), sorted({row["fold"] for row in rows})))
+
+
 def test_assets_are_small_and_lossless():
-    assert sum(path.stat().st_size for path in ASSETS.rglob("*") if path.is_file()) <= 10_000_000
+    sizes: Counter[bool] = Counter()
+    for path in ASSETS.rglob("*"):
+        if path.is_file():
+            sizes[path.relative_to(ASSETS).parts[0] in SOUND_ASSETS] += path.stat().st_size
+    assert sizes[False] <= 10_000_000 and sizes[True] <= 6_000_000
     formats = {(i.format, i.samplerate, i.channels) for i in map(soundfile.info, map(str, ASSETS.rglob("*.flac")))}
     assert formats == {("FLAC", 16000, 1)}

@@ -61,3 +61,35 @@ def test_whisper_minilm_on_lj_speech(real):
     assert (result["data"]["n"], result["metrics"]["words"]) == (16, 279)
     assert result["baseline"]["wer"] == pytest.approx(11 / 279) and result["metrics"]["wer"] == pytest.approx(6 / 279)
     assert any("LibriVox" in sentence for sentence in result["diagnostics"])
+
+
+def real_sounds(real, *words: str) -> list[str]:
+    return [
+        "model=whisper_minilm_events",
+        f"model.target={real / 'models' / 'whisper-tiny.en'}",
+        f"model.source={real / 'models' / 'all-MiniLM-L6-v2'}",
+        "data=esc50",
+        f"data.root={real / 'ESC-50-master'}",
+        *words,
+    ]
+
+
+@pytest.mark.real
+def test_whisper_minilm_on_esc50(real):
+    """Features of three clips against plain transformers; all five folds are tested, each on a probe of the others."""
+    bench, words = Workbench(), real_sounds(real, "lam=0")
+    outcome = run(jobs(words)[0], bench)
+    result = outcome.result
+    assert (result["data"]["n"], len(result["metrics"]["fold_errors"])) == (100, 5)
+    assert [fold["test"] for fold in result["head"]["folds"]] == [20] * 5
+    assert 0 < result["baseline"]["error"] < 0.4
+    audio = bench.audio(jobs(words)[0].config)
+    folder = real / "models" / "whisper-tiny.en"
+    encoder = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().model.encoder
+    extractor = AutoProcessor.from_pretrained(folder).feature_extractor
+    items = bench.baseline(jobs(words)[0].config, 0).items
+    for i in (0, 50, 99):
+        features = extractor(audio.wave(i), sampling_rate=16000, return_tensors="pt").input_features
+        with torch.inference_mode():
+            pooled = encoder(features).last_hidden_state[0, :250].mean(0)  # 5 s of 20 ms frames
+        np.testing.assert_allclose(items[i], pooled.numpy(), atol=1e-3)

@@ -1,26 +1,30 @@
-"""A folder with ``metadata.csv`` or ``metadata.jsonl``.
+"""A folder of recordings, with ``metadata.csv`` or ``metadata.jsonl`` or with one folder a class.
 
-Columns ``file_name, transcription`` and, optional, ``id, split, speaker``. Instead of the column ``split`` there may be
-one folder a split, each with its own metadata.
+Columns ``file_name``, ``transcription`` (speech) or ``label`` (sounds) and, optional, ``id, split, speaker, fold,
+origin``. Instead of the column ``split`` there may be one folder a split, each with its own metadata. Without metadata
+the name of a recording's folder is its label, and the folder above that, if any, its split or fold (``fold1``).
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mam.data.listing import SPLITS, Listing, Row, folder_format, lines_of
 from mam.errors import DataError, bullets, choices
 
-REQUIRED = ("file_name", "transcription")
-OPTIONAL = ("id", "split", "speaker")
+CONTENT = ("transcription", "label")  # one of them at least
+OPTIONAL = ("id", "split", "speaker", "fold", "origin")
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".caf")
 SPLIT_NAMES = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
 DOWNLOAD = (
-    "It needs your recordings and a metadata.csv (or metadata.jsonl) with the columns file_name and transcription;"
-    " optional: id, split (train, dev, test), speaker."
+    "It needs your recordings and a metadata.csv (or metadata.jsonl) with the columns file_name and transcription"
+    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Sounds may also lie in one folder"
+    " a class."
 )
 
 
@@ -49,10 +53,32 @@ def list_audiofolder(root: Path) -> Listing:
                 rows.append(row)
     if problems:
         raise DataError(bullets(problems))
+    if not rows and not whole and not beside:
+        rows = _labelled_by_folder(root)
     if not rows:
         raise DataError(f"data.root={root}: no metadata with at least one line. {DOWNLOAD}")
+    if any(row.fold is not None for row in rows):
+        return Listing(rows, "folds as given")
     has_splits = any(row.split for row in rows)
     return Listing(rows, "as the metadata says" if has_splits else "no split: the metadata names none")
+
+
+def _labelled_by_folder(root: Path) -> list[Row]:
+    """``[split or fold/]label/recording``; what lies elsewhere is listed in the error."""
+    rows, problems = [], []
+    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS):
+        place = path.relative_to(root)
+        *above, label = place.parts[:-1] or ("",)
+        fold = re.fullmatch(r"fold[-_ ]?(\d{1,4})", above[0]) if above else None
+        if not label or len(above) > 1 or (above and not fold and above[0] not in SPLIT_NAMES):
+            problems.append(f"{place}: lies in no folder of the form LABEL, SPLIT/LABEL or foldN/LABEL")
+            continue
+        split = SPLIT_NAMES[above[0]] if above and not fold else None
+        name = str(place.with_suffix(""))
+        rows.append(Row(name, str(place), "", str(path), split, label=label, fold=int(fold[1]) if fold else None))
+    if problems:
+        raise DataError(f"{bullets(problems[:20])}\nThere is no metadata.csv or metadata.jsonl either. {DOWNLOAD}")
+    return rows
 
 
 def _metadata(folder: Path) -> Path | None:
@@ -87,7 +113,7 @@ def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, A
 
 def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     columns: list[str] = next(reader, [])
-    missing = [name for name in REQUIRED if name not in columns]
+    missing = _missing(columns)
     if missing:
         raise DataError(f"{path}: has no column {' and '.join(missing)}; its columns are: {', '.join(columns)}.")
     twice = sorted({name for name in columns if columns.count(name) > 1})
@@ -101,6 +127,13 @@ def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple
             yield place, dict(zip(columns, fields, strict=True))
 
 
+def _missing(names: Iterable[str]) -> list[str]:
+    """What a record needs beside ``names``."""
+    given = set(names)
+    content = [] if given & set(CONTENT) else [" or ".join(CONTENT)]
+    return [name for name in ("file_name",) if name not in given] + content
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object in which no key occurs twice. Raises ValueError where one does."""
     record = dict(pairs)
@@ -110,11 +143,11 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, problems: list[str]) -> Row | None:
-    missing = [name for name in REQUIRED if name not in fields]
+    missing = _missing(fields)
     if missing:
         problems.append(f"{place}: no field {' and '.join(missing)}; there are: {', '.join(fields)}")
         return None
-    odd = [name for name in REQUIRED if not isinstance(fields[name], str)]
+    odd = [name for name in ("file_name", *CONTENT) if not isinstance(fields.get(name, ""), str)]
     odd += [name for name in OPTIONAL if not isinstance(fields.get(name), str | int | None)]
     if odd:
         problems.append(f"{place}: {' and '.join(odd)} must be text")
@@ -124,13 +157,18 @@ def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, pro
     except UnicodeEncodeError as error:
         problems.append(f"{place}: has characters that are no Unicode text ({error.reason})")
         return None
-    known = {name: str(fields[name]) for name in (*REQUIRED, *OPTIONAL) if fields.get(name) not in (None, "")}
+    known = {
+        name: str(fields[name]) for name in ("file_name", *CONTENT, *OPTIONAL) if fields.get(name) not in (None, "")
+    }
     named = known.get("split", split)
     if named is not None and named not in SPLIT_NAMES:
         problems.append(f"{place}: split {named!r} is not one of: {choices(SPLITS)}")
         return None
     if "file_name" not in known:
         problems.append(f"{place}: file_name is empty")
+        return None
+    if not known.get("fold", "0").isdecimal():
+        problems.append(f"{place}: fold {known['fold']!r} is not a number")
         return None
     return Row(
         id=known.get("id", str(Path(known["file_name"]).with_suffix(""))),
@@ -139,4 +177,7 @@ def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, pro
         place=place,
         split=SPLIT_NAMES[named] if named else None,
         speaker=known.get("speaker"),
+        label=known.get("label"),
+        fold=int(known["fold"]) if "fold" in known else None,
+        origin=known.get("origin"),
     )

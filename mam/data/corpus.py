@@ -16,12 +16,15 @@ from datasets.arrow_writer import ArrowWriter
 
 from mam.config import DataConfig
 from mam.data.audio import Wave, read
-from mam.data.listing import SPLITS, Row, lines_of, list_folder
+from mam.data.listing import SPLITS, Listing, Row, lines_of, list_folder
 from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
 
-FEATURES = Features({name: Value("string") for name in ("id", "audio", "text", "speaker")} | {"index": Value("int64")})
+FEATURES = Features(
+    {name: Value("string") for name in ("id", "audio", "text", "speaker", "label", "origin", "split")}
+    | {name: Value("int64") for name in ("fold", "index")}
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,12 @@ class Skipped:
 class Corpus:
     """The examples that a run evaluates on.
 
-    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the string columns ``id``, ``audio`` (path
-    below ``root``), ``text`` and ``speaker`` (null where unknown), and ``index``, the row of the recording in
-    ``recordings`` where the audio comes from a Parquet copy. ``problems`` are the metadata's unusable lines (they are
-    among the ``skipped``): `AudioStore.checked` reports them with the unusable recordings, all in one message.
+    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the columns of `mam.data.listing.Row`:
+    ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``, ``split``, ``fold`` (null
+    where unknown) and ``index``, the row of the recording in ``recordings`` where the audio comes from a Parquet copy.
+    Of audio events all splits and folds are here: what is tested on one is fitted on others. ``problems`` are the
+    metadata's unusable lines (they are among the ``skipped``): `AudioStore.checked` reports them with the unusable
+    recordings, all in one message.
     """
 
     name: str
@@ -65,14 +70,11 @@ class Corpus:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of ids, transcripts, speakers and the bytes of every recording. Reads all files once a process.
-
-        Speakers are part of it because they are the clusters of the bootstrap.
-        """
+        """Hash of all metadata but the paths, and of the bytes of every recording. Reads all files once a process."""
         with ThreadPoolExecutor() as pool:
             contents = list(pool.map(self._content_sha256, range(len(self))))
-        columns = (self.column("id"), self.column("text"), self.column("speaker"), contents)
-        return sha256_json([list(columns), [[s.id, s.reason] for s in self.skipped]])
+        columns = [self.column(name) for name in FEATURES if name not in ("audio", "index")]
+        return sha256_json([[*columns, contents], [[s.id, s.reason] for s in self.skipped]])
 
     def wave(self, i: int, rate: int) -> Wave:
         """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises what `mam.data.audio.read` raises."""
@@ -102,8 +104,8 @@ class Corpus:
         return replace(self, examples=self.examples.select(keep), skipped=skipped)
 
 
-def open_corpus(config: DataConfig) -> Corpus:
-    """List the folder, take the split, check the metadata. Audio is not decoded yet.
+def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
+    """List the folder, take the split (of audio events: all of them), check the metadata. Audio is not decoded yet.
 
     Raises:
         DataError: folder, metadata, split or id list unusable. Every broken line is listed. A transcript that is
@@ -117,17 +119,18 @@ def open_corpus(config: DataConfig) -> Corpus:
         root = local_path(str(config.root))
         listing = list_folder(config.format, root)
     _refuse_duplicates(listing.rows)
-    rows, rule = _select(listing.rows, listing.rule, config)
+    rows, rule = _select_sounds(listing, config) if task == "events" else _select(listing, config)
     good, bad = [], []
     for row in rows:
-        problem = _problem(row, root)
+        problem = _problem(row, root, task)
         if problem:
             bad.append((row, problem))
         else:
             good.append(row)
-    silent = [row.id for row in good if row.speaker is None] if config.clusters == "speaker" else []
-    if silent:
-        raise DataError(f"data.clusters=speaker: {choices(silent[:5])} name no speaker. Say data.clusters=utterance.")
+    unit = config.clusters
+    single = [] if unit == "utterance" else [row.id for row in good if getattr(row, unit) is None]
+    if single:
+        raise DataError(f"data.clusters={unit}: {choices(single[:5])} name no {unit}. Say data.clusters=utterance.")
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
@@ -137,9 +140,11 @@ def open_corpus(config: DataConfig) -> Corpus:
     return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings, problems)
 
 
-def _problem(row: Row, root: Path) -> str | None:
-    if not row.text.strip():
+def _problem(row: Row, root: Path, task: str) -> str | None:
+    if task == "asr" and not row.text.strip():
         return f"{row.id}: the transcript is empty"
+    if task == "events" and not (row.label or "").strip():
+        return f"{row.id}: the label is empty"
     if row.index >= 0:
         return None
     try:
@@ -162,8 +167,11 @@ def _refuse_duplicates(rows: Iterable[Row]) -> None:
         raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")
 
 
-def _select(rows: list[Row], rule: str, config: DataConfig) -> tuple[list[Row], str]:
+def _select(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
     """The rows of the split asked for, by the user's id list, the format's rule, or all; then the first ``limit``."""
+    rows, rule = listing.rows, listing.rule
+    if not any(row.text for row in rows) and any(row.label for row in rows):
+        raise DataError(f"data={config.name}: has labels but no transcripts. It is for models of audio events.")
     id_list: str | None = getattr(config.ids, config.split, None)
     if id_list is not None:
         path = local_path(id_list)
@@ -190,6 +198,26 @@ def _select(rows: list[Row], rule: str, config: DataConfig) -> tuple[list[Row], 
     return chosen[: config.limit], rule
 
 
+def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
+    """Every row that has a fold or, where none has, a split; of each of these the first ``limit``."""
+    rows = listing.rows
+    if not any(row.label for row in rows):
+        raise DataError(f"data={config.name}: has no labels. It is for models of speech; take e.g. data=demo_sounds.")
+    by = "fold" if any(row.fold is not None for row in rows) else "split"
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(getattr(row, by), []).append(row)
+    lost = groups.pop(None, [])
+    if lost and not (by == "split" and config.split == "all"):
+        raise DataError(
+            f"data={config.name}: {len(lost)} clips have no {by}, e.g. {lost[0].id!r}. Name folds or splits in the"
+            " metadata, or by folders."
+        )
+    chosen = [row for group in [*groups.values(), lost] for row in group[: config.limit]]
+    kept = {id(row) for row in chosen}
+    return [row for row in rows if id(row) in kept], listing.rule
+
+
 def _memory_mapped(rows: list[Row]) -> Dataset:
     """Rows as an Arrow file that is mapped, not held. The file is unlinked at once: the mapping keeps it alive."""
     with tempfile.TemporaryDirectory(prefix="mam-") as folder:
@@ -214,9 +242,17 @@ class AudioStore:
 
     @classmethod
     def checked(
-        cls, corpus: Corpus, rate: int, budget_bytes: int, on_bad: str, step: Callable[[], None] = lambda: None
+        cls,
+        corpus: Corpus,
+        rate: int,
+        budget_bytes: int,
+        on_bad: str,
+        step: Callable[[], None] = lambda: None,
+        limits: tuple[int, int | None] = (0, None),
     ) -> AudioStore:
         """Decode every recording once, in threads; ``step`` is called after each.
+
+        ``limits`` are the least and the most samples (None: any) of a usable recording.
 
         Raises:
             DataError: examples that cannot be used, by metadata or recording, all of them listed; with
@@ -228,9 +264,17 @@ class AudioStore:
 
         def decode(i: int) -> Wave | str:
             try:
-                return corpus.wave(i, rate)
+                wave = corpus.wave(i, rate)
             except DataError as error:
                 return str(error)
+            least, most = limits
+            if len(wave) < least or (most is not None and len(wave) > most):
+                bounds = (
+                    f"at least {least / rate:.3f} s" if len(wave) < least else f"at most {(most or 0) / rate:.3f} s"
+                )
+                place = corpus.root / corpus.examples[i]["audio"]
+                return f"{place}: {len(wave) / rate:.3f} s long; this target hears {bounds}"
+            return wave
 
         waves: dict[int, Wave] = {}
         with ThreadPoolExecutor() as pool:

@@ -13,7 +13,11 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as its metadata has it. ``place`` is file and line; ``audio`` is relative to the root."""
+    """One example as its metadata has it. ``place`` is file and line; ``audio`` is relative to the root.
+
+    ``text`` is the transcript of speech, ``label`` the class of a sound. ``origin`` is what the recording was cut from:
+    clips of one origin are not independent of each other.
+    """
 
     id: str
     audio: str
@@ -21,6 +25,9 @@ class Row:
     place: str
     split: str | None = None
     speaker: str | None = None
+    label: str | None = None
+    fold: int | None = None
+    origin: str | None = None
     index: int = -1  # row of the recording in a Parquet copy; -1: ``audio`` is a file
 
 

@@ -56,8 +56,8 @@ def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Datase
     first = 0
     for path in files:
         part = _load(path)
-        needed = {"data.hub.text": hub.text, "data.hub.audio": hub.audio}
-        needed |= {f"data.hub.{key}": column for key, column in (("ids", hub.ids), ("speaker", hub.speaker)) if column}
+        columns = {key: getattr(hub, key) for key in ("text", "audio", "ids", "speaker", "label", "fold", "origin")}
+        needed = {f"data.hub.{key}": column for key, column in columns.items() if column}
         missing = [f"{key}={column}" for key, column in needed.items() if column not in part.column_names]
         if missing:
             raise DataError(
@@ -71,6 +71,8 @@ def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Datase
     if name == "vctk":  # the copy has both microphones of 0.92; like the folder, the first is read
         rows = [row for row in rows if not Path(row.audio).stem.endswith("_mic2")]
         rows, rule = split_by_speaker(rows, "VCTK's Parquet copy")
+    elif hub.fold:
+        rule = "folds as given"
     else:
         present = sorted({row.split for row in rows if row.split})
         rule = f"as the Parquet files are named: {choices(present)}"
@@ -87,13 +89,13 @@ def _load(path: Path) -> Dataset:
 
 def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Row]:
     """One row an example of one file. The audio column is read for its paths only."""
-    names = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
-    split = next((s for name in reversed(names) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
-    texts, paths = part[hub.text], part.data.column(hub.audio).combine_chunks().field("path").to_pylist()
-    ids = part[hub.ids] if hub.ids else [None] * len(part)
-    speakers = part[hub.speaker] if hub.speaker else [None] * len(part)
+    above = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
+    split = next((s for name in reversed(above) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
+    paths = part.data.column(hub.audio).combine_chunks().field("path").to_pylist()
+    names = (hub.text, hub.ids, hub.speaker, hub.label, hub.origin, hub.fold)
+    columns = [[None] * len(part) if name is None else list(part[name]) for name in names]
     rows = []
-    for i, (text, audio, own, speaker) in enumerate(zip(texts, paths, ids, speakers, strict=True)):
+    for i, (audio, text, own, speaker, label, origin, fold) in enumerate(zip(paths, *columns, strict=True)):
         stem = Path(audio).stem if audio else f"{path.stem}-{i}"
         rows.append(
             Row(
@@ -103,10 +105,20 @@ def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> 
                 place=f"{path}, row {i}",
                 split=split,
                 speaker=None if speaker is None else str(speaker),
+                label=None if label is None else str(label),
+                origin=None if origin is None else str(origin),
+                fold=_number(fold, f"{path}, row {i}, column {hub.fold}"),
                 index=first + i,
             )
         )
     return rows
+
+
+def _number(cell: object, place: str) -> int | None:
+    try:
+        return None if cell is None else int(str(cell))
+    except ValueError as error:
+        raise DataError(f"{place}: {cell!r} is not a number.") from error
 
 
 def recording(recordings: Dataset, index: int) -> bytes:

@@ -1,20 +1,21 @@
-"""Predictions of a target as it is now, one raw text an example, in the order of the corpus."""
+"""What is read off a target as it is now, one item an example, in the order of the corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
 from mam.data.audio import RATE
 from mam.data.batching import pack
 from mam.evaluation.prefix import Prefix
-from mam.models.targets import SpeechTarget
+from mam.models.targets import Hidden, Target
 
 Advance = Callable[[int, float], None]
 
 
-def packs_of(target: SpeechTarget, samples: Sequence[int], batch_seconds: float) -> list[tuple[int, ...]]:
+def packs_of(target: Target, samples: Sequence[int], batch_seconds: float) -> list[tuple[int, ...]]:
     """Packs by padded seconds; what the target must see alone comes last, one by one."""
     alone = [i for i, n in enumerate(samples) if target.alone(n)]
     together = [i for i, n in enumerate(samples) if not target.alone(n)]
@@ -24,14 +25,14 @@ def packs_of(target: SpeechTarget, samples: Sequence[int], batch_seconds: float)
 
 @torch.inference_mode()
 def predict(
-    target: SpeechTarget,
+    target: Target,
     prefix: Prefix,
     packs: Sequence[Sequence[int]],
     samples: Sequence[int],
     first: int,
     advance: Advance = lambda clips, seconds: None,
-) -> list[str]:
-    """Transcribe every clip of ``packs``.
+) -> list[Any]:
+    """What the target's readout gives for every clip: a raw text, or a vector of features or scores (fp32).
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
@@ -41,9 +42,15 @@ def predict(
         first: the first layer whose weights depend on λ.
         advance: told after each pack how many clips and seconds were done, for a progress bar.
     """
-    texts: dict[int, str] = {}
+    items: dict[int, Any] = {}
     for members in packs:
         hidden = target.advance(prefix.hidden(members, first), first, target.depth)
-        texts |= dict(zip(members, target.transcribe(hidden), strict=True))
+        items |= dict(zip(members, _read(target, hidden), strict=True))
         advance(len(members), sum(samples[i] for i in members) / RATE)
-    return [texts[i] for i in range(len(texts))]
+    return [items[i] for i in range(len(items))]
+
+
+def _read(target: Target, hidden: Hidden) -> Sequence[Any]:
+    if target.readout == "text":
+        return target.transcribe(hidden)
+    return list((target.pooled(hidden) if target.readout == "features" else target.scores(hidden)).cpu().numpy())

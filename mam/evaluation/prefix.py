@@ -6,17 +6,17 @@ import time
 from collections.abc import Sequence
 
 from mam.data.corpus import AudioStore
-from mam.models.targets import Hidden, SpeechTarget
+from mam.models.targets import Hidden, Target
 
 
 class Prefix:
     """Hidden states at the input of the first merged layer, kept in memory up to a budget.
 
     What does not fit is computed again. Kept or not, the packs are the same and so are the values, bit for bit.
-    ``computed`` counts the packs that went through `SpeechTarget.front`, ``seconds`` is the time it all took.
+    ``computed`` counts the packs that went through `Target.front`, ``seconds`` is the time it all took.
     """
 
-    def __init__(self, target: SpeechTarget, audio: AudioStore, budget_bytes: int) -> None:
+    def __init__(self, target: Target, audio: AudioStore, budget_bytes: int) -> None:
         self._target, self._audio, self._budget = target, audio, budget_bytes
         self._kept: dict[tuple[tuple[int, ...], int], Hidden] = {}
         self._used = 0

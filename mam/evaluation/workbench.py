@@ -5,18 +5,20 @@ One of each kind is kept, the last: a sweep over λ finds everything ready, a st
 
 from __future__ import annotations
 
+import base64
 import json
 import platform
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import transformers
 
 from mam import __version__
-from mam.config import Config, DataConfig, ModelConfig, ShapeConfig
+from mam.config import Config, ModelConfig, ShapeConfig
 from mam.data.audio import RATE
 from mam.data.corpus import AudioStore, Corpus, open_corpus
 from mam.errors import CheckpointError, MamError
@@ -26,7 +28,8 @@ from mam.files import cache_folder, locked, sha256_json, write_json
 from mam.merge.apply import Merger
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
-from mam.models.targets import SpeechTarget, family_of, load_target
+from mam.models.targets import Target, family_of, load_target
+from mam.tasks import TASKS
 from mam.terminal import Terminal
 
 T = TypeVar("T")
@@ -36,7 +39,7 @@ T = TypeVar("T")
 class Pair:
     """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
 
-    target: SpeechTarget
+    target: Target
     source: Source
     merger: Merger
     loading: float
@@ -44,13 +47,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Raw texts in the order of the corpus.
+    """What was read off a target, in the order of the corpus: raw texts, or vectors of features or scores (fp32).
 
     ``seconds`` is what the layers from the first merged one on and decoding took; ``prefix`` what went before, which
     the first of several runs pays for all.
     """
 
-    texts: list[str]
+    items: list[Any]
     seconds: float
     prefix: float
 
@@ -71,30 +74,34 @@ class Workbench:
             self._made[kind] = (key, make())
         return self._made[kind][1]  # type: ignore[return-value]
 
-    def corpus(self, config: DataConfig) -> Corpus:
+    def corpus(self, config: Config) -> Corpus:
         """The examples of the configured split, by metadata. Raises DataError."""
-        return self._once("corpus", sha256_json(asdict(config)), lambda: open_corpus(config))
+        key = sha256_json([asdict(config.data), config.model.task])
+        return self._once("corpus", key, lambda: open_corpus(config.data, config.model.task))
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
         """Target and source, located and present. Raises CheckpointError."""
 
         def find() -> tuple[Checkpoint, Checkpoint]:
-            return locate(config.target, config.target_revision), locate(config.source, config.source_revision)
+            target = locate(config.target, config.target_revision, config.target_sha256)
+            return target, locate(config.source, config.source_revision, config.source_sha256)
 
         return self._once("checkpoints", sha256_json(asdict(config)), find)
 
     def audio(self, config: Config) -> AudioStore:
         """Every recording decoded and checked. Raises DataError."""
-        corpus = self.corpus(config.data)
+        corpus, (checkpoint, _) = self.corpus(config), self.checkpoints(config.model)
+        readout = TASKS[config.model.task].readout(config)
+        limits = family_of(checkpoint, readout).limits(checkpoint, readout)
 
         def check() -> AudioStore:
             with self.terminal.progress("reading audio", len(corpus)) as advance:
                 budget = int(config.evaluate.memory_gb * 1e9)
-                return AudioStore.checked(corpus, RATE, budget, config.data.on_bad, lambda: advance(1, 0.0))
+                return AudioStore.checked(corpus, RATE, budget, config.data.on_bad, lambda: advance(1, 0.0), limits)
 
         # Name and split too: equal content under another name is another corpus in the record.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
-        return self._once("audio", (*corpus_key, config.data.on_bad, config.evaluate.memory_gb), check)
+        return self._once("audio", (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits), check)
 
     def pair(self, config: Config) -> Pair:
         """Target on its device, source opened, both of the shape that the configuration states.
@@ -104,20 +111,20 @@ class Workbench:
         """
         target_checkpoint, source_checkpoint = self.checkpoints(config.model)
         device = device_of(config)
-        dtype = getattr(torch, config.dtype)
+        dtype, readout = getattr(torch, config.dtype), TASKS[config.model.task].readout(config)
 
         def load() -> Pair:
             start = time.perf_counter()
             with self.terminal.status("loading models"):
                 source = Source(source_checkpoint)
                 _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
-                target = load_target(target_checkpoint)
+                target = load_target(target_checkpoint, readout)
                 _check_shape("target", config.model.target_shape, target_checkpoint.id, target)
                 merger = Merger(target.blocks, source.read)
                 target.to(device, dtype)
             return Pair(target, source, merger, time.perf_counter() - start)
 
-        key = (target_checkpoint.fingerprint, source_checkpoint.fingerprint, str(device), config.dtype)
+        key = (target_checkpoint.fingerprint, source_checkpoint.fingerprint, str(device), config.dtype, readout)
         shape = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
         return self._once("pair", (key, shape), load)
 
@@ -129,21 +136,21 @@ class Workbench:
         return self._once("prefix", made_from, lambda: Prefix(pair.target, audio, budget))
 
     def predict(self, config: Config, first: int, label: str) -> Predictions:
-        """Transcribe with the target as it is now; its layers below ``first`` must be unmerged."""
+        """Read off the target as it is now; its layers below ``first`` must be unmerged."""
         target, audio = self.pair(config).target, self.audio(config)
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds)
         prefix = self.prefix(config)
         start, earlier = time.perf_counter(), prefix.seconds
         try:
             with self.terminal.progress(label, len(audio.samples)) as advance:
-                texts = predict(target, prefix, packs, audio.samples, first, advance)
+                items = predict(target, prefix, packs, audio.samples, first, advance)
         except torch.OutOfMemoryError as error:
             raise MamError(
                 f"evaluate.batch_seconds={config.evaluate.batch_seconds:g}: {target.device} has not enough memory."
                 " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
             ) from error
         spent = prefix.seconds - earlier
-        return Predictions(texts, time.perf_counter() - start - spent, spent)
+        return Predictions(items, time.perf_counter() - start - spent, spent)
 
     def baseline(self, config: Config, first: int) -> Predictions:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.
@@ -155,6 +162,7 @@ class Workbench:
         key = {
             "target": pair.target.checkpoint.fingerprint,
             "data": audio.corpus.sha256,
+            "readout": pair.target.readout,
             "batch_seconds": config.evaluate.batch_seconds,
             "environment": environment(config),
         }
@@ -162,15 +170,30 @@ class Workbench:
         with locked(path):
             try:
                 kept = json.loads(path.read_text(encoding="utf-8"))
-                if kept["sha256"] == sha256_json([key, kept["texts"], kept["seconds"]]):
-                    return Predictions(kept["texts"], kept["seconds"], 0.0)
+                if kept["sha256"] == sha256_json([key, kept["items"], kept["seconds"]]):
+                    return Predictions(_unpacked(kept["items"]), kept["seconds"], 0.0)
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 pass  # not there, or damaged: it is made below
             pair.merger.restore()
             made = self.predict(config, first, "baseline")
-            content = {"texts": made.texts, "seconds": made.seconds}
+            content = {"items": _packed(made.items), "seconds": made.seconds}
             write_json(path, {"sha256": sha256_json([key, *content.values()]), "key": key, **content})
         return made
+
+
+def _packed(items: list[Any]) -> Any:
+    """Items as JSON: texts as they are, vectors as the base64 of their fp32 matrix ``[n, d]``, bit for bit."""
+    if isinstance(items[0], str):
+        return items
+    matrix = np.stack(items).astype("<f4")
+    return {"shape": list(matrix.shape), "fp32": base64.b64encode(matrix.tobytes()).decode()}
+
+
+def _unpacked(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    values = np.frombuffer(base64.b64decode(content["fp32"]), dtype="<f4")
+    return list(values.reshape(content["shape"]))
 
 
 def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
@@ -179,9 +202,9 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
     Raises:
         CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
     """
-    target = locate(config.target, config.target_revision)
-    family_of(target)
-    source = Source(locate(config.source, config.source_revision))
+    target = locate(config.target, config.target_revision, config.target_sha256)
+    family_of(target, "text" if config.task == "asr" else "features")
+    source = Source(locate(config.source, config.source_revision, config.source_sha256))
     _check_shape("target", config.target_shape, target.id, Source(target))
     _check_shape("source", config.source_shape, source.checkpoint.id, source)
     return target, source
@@ -211,9 +234,9 @@ def environment(config: Config) -> dict[str, str | int]:
     }
 
 
-def _check_shape(side: str, stated: ShapeConfig, name: str, found: SpeechTarget | Source) -> None:
+def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:
     actual = {
-        "layers": found.depth if isinstance(found, SpeechTarget) else found.layers,
+        "layers": found.depth if isinstance(found, Target) else found.layers,
         "width": found.width,
         "heads": found.heads,
     }

@@ -20,7 +20,8 @@ from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
 from mam.merge.apply import MergeReport, checked_source, merged_projection
 from mam.merge.plan import MergePlan
-from mam.models.checkpoints import DTYPES, INDEX, SETTINGS, SINGLE, Checkpoint
+from mam.models.beats_file import read_original, write_original
+from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
 from mam.models.sources import Source
 
 RECORD = "mam_merge.json"
@@ -40,8 +41,9 @@ class _Projection:
 def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: Path) -> MergeReport:
     """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
 
-    The files keep the target's names and shards, as safetensors. Merged tensors are stored in fp32, so that nothing is
-    rounded after the merge; all others keep their dtype and their bytes. Memory: a few times the largest tensor.
+    The files keep the target's names and shards, as safetensors; BEATs stays in its original format. Merged tensors are
+    stored in fp32, so that nothing is rounded after the merge; all others keep their dtype and their bytes. Memory: a
+    few times the largest tensor (of BEATs: the whole file).
     ``out/mam_merge.json`` says what was merged with what.
 
     Raises:
@@ -65,10 +67,12 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
         weight_map: dict[str, str] = {}
         for path in target.weights:
             names = [name for name, file in target.tensor_files.items() if file == path]
-            written = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
+            safetensors = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
+            written = path.name if target.is_beats else safetensors
             weight_map |= dict.fromkeys(names, written)
             changed = {name for name in names if (parts := name.rpartition("."))[0] in to_merge and parts[2] in kinds}
-            with _SafetensorsWriter(folder / written, target, names, changed) as writer:
+            open_writer = _BeatsWriter if target.is_beats else _SafetensorsWriter
+            with open_writer(folder / written, target, names, changed) as writer:
                 for name in names:
                     if name in changed and name not in merged:
                         projection = to_merge[name.rpartition(".")[0]]
@@ -77,10 +81,11 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
                     writer.add(tensor)
                     tensors += name in changed
                     parameters += tensor.numel() if name in changed else 0
-        for setting in sorted(path for pattern in SETTINGS for path in target.folder.glob(pattern)):
+        beside = [] if target.is_beats else [path for pattern in SETTINGS for path in target.folder.glob(pattern)]
+        for setting in sorted(beside):
             if not setting.name.endswith(".index.json"):
                 shutil.copyfile(setting, folder / setting.name)
-        if len(target.weights) > 1 or target.weights[0].name not in (SINGLE, "pytorch_model.bin"):
+        if not target.is_beats and target.weights[0].name not in (SINGLE, PICKLE):
             size = sum((folder / name).stat().st_size for name in set(weight_map.values()))
             write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
         report = MergeReport(tensors, parameters, tuple(notes))
@@ -149,6 +154,26 @@ class _SafetensorsWriter:
     def add(self, tensor: Tensor) -> None:
         """The next tensor, in the order of the names; dtype and shape as announced."""
         self._file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+
+
+class _BeatsWriter:
+    """Collects the tensors of a BEATs file and writes them with its ``cfg``, in the original format."""
+
+    def __init__(self, path: Path, checkpoint: Checkpoint, names: list[str], in_fp32: set[str]) -> None:
+        self._path, self._names, self._tensors = path, names, list[Tensor]()
+        self._saved = read_original(checkpoint.weights[0])
+
+    def __enter__(self) -> _BeatsWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            weights = dict(zip(self._names, self._tensors, strict=True))
+            write_original(self._path, self._saved | {"model": weights})
+
+    def add(self, tensor: Tensor) -> None:
+        """The next tensor, in the order of the names."""
+        self._tensors.append(tensor)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,8 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, choices
 from mam.files import local_path, sha256_file, sha256_json, sha256_of
+from mam.models.beats_file import DOWNLOAD, read_original
+from mam.models.pickles import unpickle
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -40,7 +41,10 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with ``config.json`` and weights. ``id`` is as configured; ``revision`` the hub's commit or None."""
+    """A folder with ``config.json`` and weights, or a BEATs file, which has both.
+
+    ``id`` is as configured; ``revision`` the hub's commit or None.
+    """
 
     id: str
     folder: Path
@@ -52,9 +56,16 @@ class Checkpoint:
         """Whether the weights are safetensors (else pickles, read with ``weights_only=True``)."""
         return self.weights[0].suffix == ".safetensors"
 
+    @property
+    def is_beats(self) -> bool:
+        """Whether it is one file in BEATs' original format."""
+        return self.weights[0].suffix == ".pt"
+
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The content of ``config.json``. Raises CheckpointError where it is missing or not JSON."""
+        """The content of ``config.json`` or BEATs' ``cfg``. Raises CheckpointError where it is missing or unusable."""
+        if self.is_beats:
+            return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
         path = self.folder / "config.json"
         try:
             config = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -77,6 +88,8 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the weights and of every settings file beside them: all that can change a prediction."""
+        if self.is_beats:
+            return self.sha256
         settings = sorted(path for pattern in SETTINGS for path in self.folder.glob(pattern) if path.is_file())
         return sha256_json([self.sha256, {path.name: sha256_file(path) for path in settings}])
 
@@ -125,7 +138,7 @@ class Checkpoint:
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:
         """The content of every pickle, memory-mapped: what is not read costs no memory."""
-        return {path: _unpickle(path) for path in self.weights}
+        return {path: read_original(path)["model"] if self.is_beats else _unpickle(path) for path in self.weights}
 
     def _names(self, path: Path) -> list[str]:
         if not self.is_safetensors:
@@ -138,15 +151,32 @@ class Checkpoint:
         return [other for other in self.tensor_files if other.split(".")[-2:] == part][:5]
 
 
-def locate(name: str, revision: str = "main") -> Checkpoint:
-    """Find a checkpoint: ``asset:NAME``, a folder, or a hub id at ``revision`` (downloaded once, then from the cache).
+def locate(name: str, revision: str = "main", sha256: str | None = None) -> Checkpoint:
+    """Find a checkpoint: ``asset:NAME``, a folder, a BEATs file, or a hub id at ``revision`` (downloaded once).
 
     safetensors are preferred; pickles are taken where there is nothing else.
 
+    Args:
+        name: what the configuration says.
+        revision: of a hub id.
+        sha256: what the weights' hash must be, as `Checkpoint.sha256` computes it; None takes any.
+
     Raises:
-        CheckpointError: no such folder, no weights in it, a missing shard, or a hub that cannot be reached.
+        CheckpointError: no such folder or file, no weights in it, a missing shard, another hash, or a hub that cannot
+            be reached.
     """
+    found = _find(name, revision)
+    if sha256 is not None and found.sha256 != sha256.lower():
+        raise CheckpointError(f"{name}: the SHA-256 of its weights is {found.sha256}, not {sha256}. Fetch it again.")
+    return found
+
+
+def _find(name: str, revision: str) -> Checkpoint:
     folder = local_path(name)
+    if folder.suffix == ".pt":
+        if not folder.is_file():
+            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
+        return Checkpoint(name, folder.parent, None, (folder,))
     if folder.is_dir():
         if revision != "main":
             raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
@@ -204,15 +234,5 @@ def _open(path: Path) -> Any:
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
-    """A pickled state dict, memory-mapped; code in it is refused by torch's ``weights_only``."""
-    try:
-        is_zip = zipfile.is_zipfile(path)  # what torch writes since 1.6; older files cannot be mapped
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
-        raise CheckpointError(
-            f"{path}: is damaged or holds more than plain weights ({type(error).__name__})."
-            " mam never runs code from a checkpoint; fetch it as safetensors."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not weights by name.")
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    """A pickled state dict, memory-mapped."""
+    return {name: tensor for name, tensor in unpickle(path).items() if isinstance(tensor, Tensor)}

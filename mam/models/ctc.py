@@ -1,4 +1,4 @@
-"""CTC recognisers as targets: HuBERT, wav2vec 2.0 and their kin.
+"""HuBERT, wav2vec 2.0 and their kin as targets: CTC recognisers, and encoders of sounds.
 
 They share a plan: waveform -> convolutions -> projection -> positions -> layers -> head. `CTCTarget` follows it; a
 family overrides the step in which it differs. Shapes: ``b`` clips, ``t`` frames, ``d`` width.
@@ -9,32 +9,42 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from mam.data.audio import RATE, Wave
 from mam.errors import CheckpointError
 from mam.models.checkpoints import Checkpoint
-from mam.models.targets import Hidden, SpeechTarget, speech_target
+from mam.models.hub import HubTarget
+from mam.models.targets import Hidden, Readout, target
 
 
-class CTCTarget(SpeechTarget):
+class CTCTarget(HubTarget):
     """HuBERT and wav2vec 2.0: both front-ends (group norm as in base, layer norm as in large), pre- and post-norm."""
 
-    head = "HubertForCTC"  # the transformers class that has the CTC head
+    stem = "Hubert"
+    readouts = ("text", "features", "scores")
+    suffixes: ClassVar[dict[Readout, str]] = {
+        "text": "ForCTC",
+        "features": "Model",
+        "scores": "ForSequenceClassification",
+    }
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         """Raises CheckpointError where the tokenizer does not fit the head."""
-        super().__init__(checkpoint)
+        super().__init__(checkpoint, readout)
+        if readout == "text":
+            self._refuse_misfit_vocabulary()
+
+    def _refuse_misfit_vocabulary(self) -> None:
         config, tokenizer = self.model.config, self.tokenizer
         known = set(tokenizer.get_vocab().values())
         unknown = [i for i in range(config.vocab_size) if i not in known]
-        name = checkpoint.id
+        name = self.checkpoint.id
         if unknown:
             raise CheckpointError(
                 f"{name}: {len(unknown)} of its {config.vocab_size} outputs have no token in vocab.json."
@@ -43,19 +53,7 @@ class CTCTarget(SpeechTarget):
             blanks = f"{config.pad_token_id} in config.json and {tokenizer.pad_token_id} in the tokenizer"
             raise CheckpointError(f"{name}: the blank is {blanks}; they must agree.")
         if getattr(tokenizer, "word_delimiter_token", None) is None:
-            raise CheckpointError(
-                f"{checkpoint.id}: {type(tokenizer).__name__} has no word delimiter, as CTC needs one."
-            )
-
-    @classmethod
-    def architecture(cls) -> type[Any]:  # noqa: D102
-        found: type[Any] = getattr(transformers, cls.head)
-        return found
-
-    @property
-    def backbone(self) -> Any:
-        """The model without its head."""
-        return self.model.base_model
+            raise CheckpointError(f"{name}: {type(tokenizer).__name__} has no word delimiter, as CTC needs one.")
 
     @property
     def encoder(self) -> Any:  # noqa: D102
@@ -75,8 +73,8 @@ class CTCTarget(SpeechTarget):
         features, lengths = self.features(waves)
         projected = self.backbone.feature_projection(features)
         states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
-        real = _real_frames(lengths, states.shape[1])
-        return Hidden(self.add_positions(states * real[..., None], lengths), lengths)  # padding is silence
+        states = states * Hidden(states, lengths).real[..., None]  # padding is silence
+        return Hidden(self.add_positions(states, lengths), lengths)
 
     def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
         """Convolutional features ``[b, t, c]`` and the true number of frames ``[b]``.
@@ -102,10 +100,8 @@ class CTCTarget(SpeechTarget):
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
         if start == stop:
             return hidden
-        states, real = hidden.states, None
-        if int(hidden.lengths.min()) < states.shape[1]:
-            real = _real_frames(hidden.lengths, states.shape[1])
-        return Hidden(self.run_layers(states, real, start, stop), hidden.lengths)
+        real = hidden.real if hidden.is_padded else None
+        return Hidden(self.run_layers(hidden.states, real, start, stop), hidden.lengths)
 
     def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:
         """``real`` is True where a frame is not padding ``[b, t]``, None where all are real."""
@@ -122,15 +118,21 @@ class CTCTarget(SpeechTarget):
         assert mask is None or isinstance(mask, Tensor)  # flex attention's own kind is never asked for
         return mask
 
-    def logits(self, hidden: Hidden) -> list[Tensor]:
-        """One ``[t, vocabulary]`` a clip, without padding, from the last layer's output."""
+    def last(self, hidden: Hidden) -> Hidden:
+        """The norm of pre-norm models, and the adapter where there is one."""
         states = self._normed(hidden.states) if self.is_pre_norm else hidden.states
-        lengths = hidden.lengths.tolist()
         adapter = getattr(self.backbone, "adapter", None)
         if adapter is None:
-            return [row[:n] for row, n in zip(self.model.lm_head(states), lengths, strict=True)]
+            return Hidden(states, hidden.lengths)
         # An adapter subsamples with convolutions, which would see the padding: clip by clip.
-        return [self.model.lm_head(adapter(row[None, :n]))[0] for row, n in zip(states, lengths, strict=True)]
+        clips = [adapter(row[None, :n])[0] for row, n in zip(states, hidden.lengths.tolist(), strict=True)]
+        lengths = torch.tensor([len(clip) for clip in clips], device=states.device)
+        return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths)
+
+    def logits(self, hidden: Hidden) -> list[Tensor]:
+        """One ``[t, vocabulary]`` a clip, without padding, from the last layer's output."""
+        last = self.last(hidden)
+        return [row[:n] for row, n in zip(self.model.lm_head(last.states), last.lengths.tolist(), strict=True)]
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
         return [self._text(logits.argmax(-1).tolist()) for logits in self.logits(hidden)]
@@ -159,23 +161,23 @@ class CTCTarget(SpeechTarget):
         return samples
 
 
-@speech_target("hubert")
+@target("hubert")
 class Hubert(CTCTarget):
     """HuBERT."""
 
 
-@speech_target("wav2vec2")
+@target("wav2vec2")
 class Wav2Vec2(CTCTarget):
     """wav2vec 2.0."""
 
-    head = "Wav2Vec2ForCTC"
+    stem = "Wav2Vec2"
 
 
-@speech_target("data2vec-audio")
+@target("data2vec-audio")
 class Data2VecAudio(CTCTarget):
     """Data2Vec-audio: five positional convolutions, between which padding would become audible: clip by clip."""
 
-    head = "Data2VecAudioForCTC"
+    stem = "Data2VecAudio"
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
         clips = [row[:n] for row, n in zip(states, lengths.tolist(), strict=True)]
@@ -183,11 +185,11 @@ class Data2VecAudio(CTCTarget):
         return self._normed(nn.utils.rnn.pad_sequence(placed, batch_first=True))
 
 
-@speech_target("wavlm")
+@target("wavlm")
 class WavLM(CTCTarget):
     """WavLM: a relative position bias, made by layer 0 and gated in every layer by the hidden states (not by Q)."""
 
-    head = "WavLMForCTC"
+    stem = "WavLM"
 
     def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
         frames = states.shape[1]
@@ -201,11 +203,11 @@ class WavLM(CTCTarget):
         return states
 
 
-@speech_target("wav2vec2-conformer")
+@target("wav2vec2-conformer")
 class Wav2Vec2Conformer(CTCTarget):
     """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last."""
 
-    head = "Wav2Vec2ConformerForCTC"
+    stem = "Wav2Vec2Conformer"
     is_pre_norm = True
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
@@ -241,11 +243,11 @@ class Wav2Vec2Conformer(CTCTarget):
                 hook.remove()
 
 
-@speech_target("wav2vec2-bert")
+@target("wav2vec2-bert")
 class Wav2Vec2Bert(Wav2Vec2Conformer):
     """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
 
-    head = "Wav2Vec2BertForCTC"
+    stem = "Wav2Vec2Bert"
     is_pre_norm = False
 
     def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:  # noqa: D102
@@ -262,12 +264,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
             )
         return states
 
-    def logits(self, hidden: Hidden) -> list[Tensor]:  # noqa: D102
+    def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
         between = self.backbone.intermediate_ffn
         states = hidden.states if between is None else hidden.states + 0.5 * between(hidden.states)
-        return super().logits(Hidden(states, hidden.lengths))
-
-
-def _real_frames(lengths: Tensor, longest: int) -> Tensor:
-    """``[b, t]``, True where a frame is not padding."""
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
+        return super().last(Hidden(states, hidden.lengths))

@@ -36,6 +36,7 @@ SOURCES: dict[str, Family] = {  # by model_type in config.json
     **dict.fromkeys(("wav2vec2-conformer", "wav2vec2-bert"), Family("speech")),
     "whisper": Family("speech", heads="encoder_attention_heads", stack=r"\bencoder\.layers\.N\.self_attn$"),
     "audio-spectrogram-transformer": Family("audio"),
+    "beats": Family("audio", heads="encoder_attention_heads"),
 }
 
 Projection = tuple[Tensor, Tensor | None]  # weight [d, d], bias [d] or None; fp32

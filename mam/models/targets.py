@@ -1,7 +1,8 @@
-"""Targets: speech models taken apart where the merge needs it, before the first merged layer and after.
+"""Targets: speech and audio models taken apart where the merge needs it, before the first merged layer and after.
 
-Shapes: ``b`` clips of a pack, ``t`` frames, ``d`` width. Everything before layer 0 is `front`, the layers are
-`advance`, what follows is `transcribe`; together they compute what the model's own forward pass computes.
+Shapes: ``b`` clips of a pack, ``t`` frames (or patches), ``d`` width. Everything before layer 0 is `front`, the layers
+are `advance`, what follows is a readout: `transcribe`, `pooled` or `scores`. Together they compute what the model's own
+forward pass computes.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoFeatureExtractor, AutoTokenizer
 
-from mam.data.audio import RATE, Wave
-from mam.errors import CheckpointError, choices, first_line
+from mam.data.audio import Wave
+from mam.errors import CheckpointError, choices
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
+
+# What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
+Readout = Literal["text", "features", "scores"]
 
 
 @dataclass(frozen=True)
@@ -38,26 +41,37 @@ class Hidden:
         """Memory of the states."""
         return self.states.numel() * self.states.element_size()
 
+    @property
+    def real(self) -> Tensor:
+        """``[b, t]``, True where a frame is not padding."""
+        frames = torch.arange(self.states.shape[1], device=self.states.device)
+        return frames < self.lengths.to(frames.device)[:, None]
 
-class SpeechTarget(ABC):
-    """A speech recogniser on a device. ``blocks`` are its encoder's Q, K and V, still in fp32."""
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of ``values`` ``[b, t, c]`` over real frames, fp32 ``[b, c]``."""
+        real = self.real[..., None]
+        return values.float().masked_fill(~real, 0).sum(1) / real.sum(1)
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.checkpoint = checkpoint
-        self.model = _load(self.architecture(), checkpoint)
-        self.extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
-        self.tokenizer = _auto(AutoTokenizer.from_pretrained, checkpoint)
-        if str(getattr(self.extractor, "sampling_rate", None)) != str(RATE):
-            raise CheckpointError(f"{checkpoint.id}: its feature extractor does not hear {RATE} Hz, which mam reads.")
-        if self.extractor.model_input_names[0] != self.model.main_input_name:
-            raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
+    @property
+    def is_padded(self) -> bool:
+        """Whether any clip is shorter than its pack."""
+        return int(self.lengths.min()) < self.states.shape[1]
+
+
+class Target(ABC):
+    """A speech or audio Transformer on a device. ``blocks`` are its encoder's Q, K and V, still in fp32."""
+
+    readouts: tuple[Readout, ...] = ("features", "scores")
+
+    def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
+        self.checkpoint, self.readout = checkpoint, readout
+        self.model: Any = self.load()
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
-    @classmethod
     @abstractmethod
-    def architecture(cls) -> type[Any]:
-        """The transformers class that has the task's head."""
+    def load(self) -> Any:
+        """The model with the head that ``self.readout`` needs: fp32, on the CPU, in evaluation mode."""
 
     @property
     @abstractmethod
@@ -78,8 +92,36 @@ class SpeechTarget(ABC):
         """Run layers ``start`` to ``stop - 1``."""
 
     @abstractmethod
+    def last(self, hidden: Hidden) -> Hidden:
+        """The encoder's output: what is left of it after its last layer, such as a norm."""
+
     def transcribe(self, hidden: Hidden) -> list[str]:
-        """From the last layer's output to one raw text a clip."""
+        """From the last layer's output to one raw text a clip; of targets that read ``text``."""
+        raise TypeError(f"{type(self).__name__} does not transcribe")
+
+    def pooled(self, hidden: Hidden) -> Tensor:
+        """The encoder's output averaged over real frames, fp32 ``[b, d]``."""
+        last = self.last(hidden)
+        return last.mean(last.states)
+
+    @abstractmethod
+    def scores(self, hidden: Hidden) -> Tensor:
+        """Scores of the checkpoint's own classes, fp32 ``[b, classes]``, in the order of `labels`."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> list[str]:
+        """Names of the checkpoint's own classes. Raises CheckpointError where it names none."""
+
+    @classmethod
+    def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
+        """The least and the most samples that a clip may have; None: any length."""
+        return 0, None
+
+    @classmethod
+    def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
+        """What else a merge of ``parts`` moves in such a model, one sentence each."""
+        return ()
 
     @property
     def depth(self) -> int:
@@ -105,78 +147,35 @@ class SpeechTarget(ABC):
         self.device, self.dtype = device, dtype
 
 
-TARGETS: dict[str, Callable[[Checkpoint], SpeechTarget]] = {}  # by model_type in config.json
+TARGETS: dict[str, type[Target]] = {}  # by model_type in config.json
 
 
-def speech_target(model_type: str) -> Callable[[type[SpeechTarget]], type[SpeechTarget]]:
+def target(model_type: str) -> Callable[[type[Target]], type[Target]]:
     """Register a class as the target for checkpoints of this ``model_type``."""
 
-    def register(family: type[SpeechTarget]) -> type[SpeechTarget]:
+    def register(family: type[Target]) -> type[Target]:
         TARGETS[model_type] = family
         return family
 
     return register
 
 
-def family_of(checkpoint: Checkpoint) -> Callable[[Checkpoint], SpeechTarget]:
-    """The class for this checkpoint. Raises CheckpointError where its architecture is not registered."""
-    if checkpoint.model_type not in TARGETS:
+def family_of(checkpoint: Checkpoint, readout: Readout) -> type[Target]:
+    """The class for this checkpoint. Raises CheckpointError where there is none that has ``readout``."""
+    known = [model_type for model_type, family in TARGETS.items() if readout in family.readouts]
+    if checkpoint.model_type not in known:
+        what = {"text": "speech recogniser", "features": "target", "scores": "classifier"}[readout]
         raise CheckpointError(
-            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known speech target."
-            f" Known: {choices(list(TARGETS))}."
+            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known {what}."
+            f" Known: {choices(known)}."
         )
     return TARGETS[checkpoint.model_type]
 
 
-def load_target(checkpoint: Checkpoint) -> SpeechTarget:
-    """Load a speech target in fp32 on the CPU, in evaluation mode.
+def load_target(checkpoint: Checkpoint, readout: Readout = "text") -> Target:
+    """Load a target in fp32 on the CPU, in evaluation mode.
 
     Raises:
         CheckpointError: an unknown architecture, weights that do not fit it, or a head that is not in the file.
     """
-    return family_of(checkpoint)(checkpoint)
-
-
-def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
-    """The model with every weight from the file, in fp32 whatever the file's dtype."""
-    _ = checkpoint.tensor_files  # a truncated file is named here
-    try:
-        model, info = architecture.from_pretrained(
-            checkpoint.folder,
-            dtype=torch.float32,
-            attn_implementation="sdpa" if architecture._supports_sdpa else None,
-            use_safetensors=checkpoint.is_safetensors,
-            local_files_only=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # refused below, by name
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
-        raise CheckpointError(
-            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {first_line(error)}"
-        ) from error
-    mismatched = [
-        f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
-    ]
-    if mismatched:
-        raise CheckpointError(f"{checkpoint.id}: shapes do not fit its config.json: {'; '.join(sorted(mismatched))}.")
-    missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))  # training only
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.id}: lacks {len(missing)} weights that {architecture.__name__} needs:"
-            f" {choices(missing[:6])}. Zero-shot results of random weights mean nothing;"
-            " take a checkpoint that was fine-tuned for the task."
-        )
-    damaged = sorted(name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all())
-    if damaged:
-        raise CheckpointError(f"{checkpoint.id}: NaN or infinite values in {choices(damaged[:6])}. Fetch it again.")
-    return model.eval()
-
-
-def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
-    try:
-        return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds for settings that are not what they should be
-        raise CheckpointError(
-            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {first_line(error)}"
-        ) from error
+    return family_of(checkpoint, readout)(checkpoint, readout)

@@ -1,31 +1,43 @@
-"""Whisper as a target."""
+"""Whisper as a target: a recogniser of speech, and an encoder of sounds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from mam.data.audio import RATE, Wave
 from mam.errors import CheckpointError
-from mam.models.targets import Hidden, SpeechTarget, speech_target
+from mam.models.checkpoints import Checkpoint
+from mam.models.hub import HubTarget
+from mam.models.targets import Hidden, Readout, target
+
+SAMPLES = 480_000  # Whisper hears 30 s at a time
 
 
-@speech_target("whisper")
-class WhisperSpeech(SpeechTarget):
+@target("whisper")
+class Whisper(HubTarget):
     """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
 
-    @classmethod
-    def architecture(cls) -> type[Any]:  # noqa: D102
-        return WhisperForConditionalGeneration
+    stem = "Whisper"
+    readouts = ("text", "features", "scores")
+    suffixes: ClassVar[dict[Readout, str]] = {
+        "text": "ForConditionalGeneration",
+        "features": "Model",
+        "scores": "ForAudioClassification",
+    }
 
     @property
-    def encoder(self) -> nn.Module:  # noqa: D102
-        return self.model.model.encoder  # type: ignore[no-any-return]
+    def encoder(self) -> Any:  # noqa: D102
+        return self.model.encoder if self.readout == "scores" else self.backbone.encoder
+
+    @classmethod
+    def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
+        """Without decoding there is nothing that moves along a long recording: 30 s at most."""
+        return 0, None if readout == "text" else SAMPLES
 
     @property
     def heads(self) -> int:  # noqa: D102
@@ -49,19 +61,22 @@ class WhisperSpeech(SpeechTarget):
             features = long.input_features.to(self.device, self.dtype)
             return Hidden(features, torch.tensor([features.shape[-1]]), whole=True)
         features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_features
-        encoder = self.model.model.encoder
-        states = nn.functional.gelu(encoder.conv1(features.to(self.device, self.dtype)))
-        states = nn.functional.gelu(encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
-        states = states + encoder.embed_positions.weight
-        return Hidden(states, torch.full((len(waves),), states.shape[1]))
+        states = nn.functional.gelu(self.encoder.conv1(features.to(self.device, self.dtype)))
+        states = nn.functional.gelu(self.encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
+        states = states + self.encoder.embed_positions.weight
+        hop = 2 * self.extractor.hop_length  # the second convolution halves
+        return Hidden(states, torch.tensor([-(-len(wave) // hop) for wave in waves]).clamp_max(states.shape[1]))
 
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
         if hidden.whole:
             return hidden
         states = hidden.states
-        for layer in self.model.model.encoder.layers[start:stop]:
+        for layer in self.encoder.layers[start:stop]:
             states = layer(states, None)
         return Hidden(states, hidden.lengths)
+
+    def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
+        return Hidden(self.encoder.layer_norm(hidden.states), hidden.lengths)
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
         greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1}
@@ -76,8 +91,7 @@ class WhisperSpeech(SpeechTarget):
             mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
             ids = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
         else:
-            states = self.model.model.encoder.layer_norm(hidden.states)
-            outputs = BaseModelOutput(last_hidden_state=states)
+            outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
             # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
             # for which there is no input. One window, one call.
             ids = self.model.generate(encoder_outputs=outputs, force_unique_generate_call=True, **greedy)

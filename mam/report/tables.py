@@ -21,23 +21,29 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.table(_rates_table(result))
     terminal.say("")
     terminal.say(
-        f"Δ WER {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])}, p {p_text(delta['p_value'])};"
-        f" relative {_signed(delta['relative'])}"
+        f"Δ {_metric(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
+        f" p {p_text(delta['p_value'])}; relative {_signed(delta['relative'])}"
     )
     if delta["detectable"] is not None:
         terminal.say(f"smallest detectable difference: {100 * delta['detectable']:.2f} points (80 % power at 5 %)")
     else:
-        terminal.say("no utterance's number of errors changed: what could have been seen is unknown")
+        terminal.say("no example's number of errors changed: what could have been seen is unknown")
+    if "mcnemar" in delta:
+        terminal.say(
+            f"McNemar's exact test, which takes clips for independent: p {p_text(delta['mcnemar']['p_value'])}"
+        )
     terminal.say(
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
         f" {layers_text(_merged_layers(merge), len(merge['lam']))},"
         f" λ {lambda_text(result)}"
     )
+    if result.get("head"):
+        terminal.say(f"head    {result['head']['name']}")
     for note in merge["notes"]:
         terminal.say(f"        {note}")
     terminal.say(
-        f"data    {data['n']} examples, {data['seconds']:.0f} s of speech;"
+        f"data    {data['n']} examples, {data['seconds']:.0f} s of {'speech' if result['task'] == 'asr' else 'audio'};"
         f" what depends on λ took {timing['evaluate']:.1f} s"
     )
     if data["skipped"]:
@@ -56,13 +62,14 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     """
     title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
-    columns = [(key, "left") for key in keys] + [("WER", "right"), ("Δ points", "right"), ("95 %", "left")]
+    metric, heading = _metric(results[0][1])
+    columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
     table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"), title=title)
     tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
     for i, (varied, result) in enumerate(results):
         delta = result["delta"]
-        row = [varied.get(key, "") for key in keys] + [percent(result["metrics"]["wer"])]
+        row = [varied.get(key, "") for key in keys] + [percent(result["metrics"][metric])]
         if i in adjusted:
             row += [points(delta["absolute"]), interval(delta["ci95"]), p_text(delta["p_value"]), p_text(adjusted[i])]
             row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
@@ -71,8 +78,8 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
         table.add_row(*map(escape, row))
     terminal.table(table)
     terminal.say("")
-    for text in dict.fromkeys(f"{percent(r['baseline']['wer'])} on {_data_text(r)}" for _, r in results):
-        terminal.say(f"baseline λ=0: WER {text}")
+    for text in dict.fromkeys(f"{percent(r['baseline'][metric])} on {_data_text(r)}" for _, r in results):
+        terminal.say(f"baseline λ=0: {heading} {text}")
     if fixed:
         terminal.say(f"all with {' '.join(fixed)}")
     notes = [note for _, result in results for note in result["diagnostics"]]
@@ -106,19 +113,37 @@ def lambda_text(result: Result) -> str:
 
 
 def _rates_table(result: Result) -> Table:
-    name = result["model"]["name"]
-    columns = [(heading, "right") for heading in ("WER", "CER", "subst.", "del.", "ins.", "words")]
-    table = plain_table(("", "left"), *columns, title=f"{name} on {_data_text(result)}")
+    asr = ("WER", "CER", "subst.", "del.", "ins.", "words")
+    headings = asr if result["task"] == "asr" else ("error", "errors", "clips", "fold mean ± sd")
+    columns = [(heading, "right") for heading in headings]
+    table = plain_table(("", "left"), *columns, title=f"{result['model']['name']} on {_data_text(result)}")
     control = result["merge"]["control"]
     merged = f"merged λ={lambda_text(result)}" + ("" if control == "none" else f" ({control})")
+    row = _asr_row if result["task"] == "asr" else _events_row
     for label, rates in (("baseline λ=0", result["baseline"]), (merged, result["metrics"])):
-        counts = [str(rates[key]) for key in ("substitutions", "deletions", "insertions", "words")]
-        table.add_row(label, percent(rates["wer"]), percent(rates["cer"]), *counts)
+        table.add_row(label, *row(rates))
     return table
 
 
+def _asr_row(rates: Result) -> list[str]:
+    counts = [str(rates[key]) for key in ("substitutions", "deletions", "insertions", "words")]
+    return [percent(rates["wer"]), percent(rates["cer"]), *counts]
+
+
+def _events_row(rates: Result) -> list[str]:
+    spread = "" if rates["fold_sd"] is None else f" ± {hundredfold(rates['fold_sd'])}"
+    return [percent(rates["error"]), str(rates["errors"]), str(rates["clips"]), percent(rates["fold_mean"]) + spread]
+
+
+def _metric(result: Result) -> tuple[str, str]:
+    """The metric that is compared, and what it is called on the screen."""
+    return ("wer", "WER") if result["task"] == "asr" else ("error", "error")
+
+
 def _data_text(result: Result) -> str:
-    return f"{result['data']['name']}, {result['data']['split']} ({result['data']['n']} examples)"
+    folds = [one["fold"] for one in (result.get("head") or {}).get("folds", [])]
+    where = f"{len(folds)} folds" if len(folds) > 1 else folds[0] if folds else result["data"]["split"]
+    return f"{result['data']['name']}, {where} ({result['data']['n']} examples)"
 
 
 def _signed(value: float | None) -> str:

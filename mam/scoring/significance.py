@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import NormalDist
 
 import numpy as np
@@ -87,6 +89,19 @@ def paired_bootstrap(
         test=f"paired bootstrap over {unit}, {draws} draws, seed {seed}",
         clusters=len(table),
     )
+
+
+def exact_mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> float:
+    """Two-sided p of McNemar's exact test on paired mistakes (0 or 1, ``[n]``); 1 where no clip changed sides.
+
+    McNemar 1947 in the binomial form: of the clips that only one side has wrong, half should be the merged model's.
+    Clips count as independent, which those cut from one recording are not.
+    """
+    only_merged = int(np.count_nonzero(merged > baseline))
+    only_baseline = int(np.count_nonzero(merged < baseline))
+    n, fewer = only_merged + only_baseline, min(only_merged, only_baseline)
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

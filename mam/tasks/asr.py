@@ -3,30 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from mam.config import Config
 from mam.data.corpus import AudioStore
-from mam.scoring.significance import Difference, paired_bootstrap
+from mam.errors import DataError
+from mam.models.targets import Readout
+from mam.scoring.significance import paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, Counts, Rates, error_counts, errors, rates
+from mam.tasks.task import Judged, Row, Scores
 
-RATE = "wer"  # the metric that is compared
-
-
-@dataclass(frozen=True)
-class Score:
-    """Corpus rates, and the counts per utterance that they are made of (``[n, 4]``, see `mam.scoring.wer`)."""
-
-    rates: Rates
-    words: Counts
+METRIC = "wer"
+REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
 
 
-def rows(audio: AudioStore, texts: Sequence[str], by_speaker: bool) -> list[dict[str, Any]]:
-    """One record an example for ``predictions.jsonl``: raw texts, duration in seconds.
+def readout(config: Config) -> Readout:
+    """Transcripts."""
+    return "text"
 
-    ``by_speaker`` adds the speaker as ``cluster``, the unit that the bootstrap draws.
+
+def judge(
+    config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
+) -> Judged:
+    """Raw texts and durations in seconds; the cluster that the bootstrap draws, where it draws clusters."""
+    return Judged(_rows(config, audio, merged), _rows(config, audio, baseline))
+
+
+def score(config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
+    """Normalise both sides, count, and compare WER, paired by utterance.
+
+    Raises:
+        DataError: no reference has a word left after normalisation.
     """
+    try:
+        (new, new_words), (old, old_words) = (_counted(rows, config.data.normalizer) for rows in (merged, baseline))
+    except ValueError as error:
+        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Choose another.") from error
+    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in merged]
+    difference = paired_bootstrap(
+        errors(new_words),
+        errors(old_words),
+        new_words[:, LENGTH],
+        clusters,
+        config.evaluate.draws,
+        config.seed,
+    )
+    return Scores(new.as_dict(), old.as_dict(), difference, _findings(merged, new_words))
+
+
+def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
+    """None: the predictions say it all."""
+    return {}
+
+
+def _rows(config: Config, audio: AudioStore, texts: Sequence[str]) -> list[Row]:
     made = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, texts, strict=True):
         row = {
@@ -36,23 +69,31 @@ def rows(audio: AudioStore, texts: Sequence[str], by_speaker: bool) -> list[dict
             "reference": example["text"],
             "prediction": text,
         }
-        if by_speaker:
-            row["cluster"] = example["speaker"]
+        if config.data.clusters != "utterance":
+            row["cluster"] = example[config.data.clusters]
         made.append(row)
     return made
 
 
-def score(predictions: Sequence[dict[str, Any]], normalizer: str) -> Score:
-    """Normalise both sides and count. Raises ValueError where no reference word is left."""
+def _counted(predictions: Sequence[Row], normalizer: str) -> tuple[Rates, Counts]:
+    """Corpus rates, and the counts per utterance that they are made of (``[n, 4]``, see `mam.scoring.wer`)."""
     normalise = NORMALIZERS[normalizer]
     references = [normalise(row["reference"]) for row in predictions]
     hypotheses = [normalise(row["prediction"]) for row in predictions]
     words = error_counts(references, hypotheses, "word")
-    return Score(rates(words, error_counts(references, hypotheses, "character")), words)
+    return rates(words, error_counts(references, hypotheses, "character")), words
 
 
-def compare(merged: Score, baseline: Score, clusters: Sequence[str] | None, draws: int, seed: int) -> Difference:
-    """Merged minus baseline in WER, paired by utterance, resampled by ``clusters`` where given."""
-    return paired_bootstrap(
-        errors(merged.words), errors(baseline.words), merged.words[:, LENGTH], clusters, draws, seed
-    )
+def _findings(predictions: Sequence[Row], words: Counts) -> list[str]:
+    found = []
+    empty = sum(not row["prediction"].strip() for row in predictions)
+    if empty == len(predictions):
+        found.append("collapsed: every prediction is empty")
+    elif empty:
+        found.append(f"{empty} of {len(predictions)} predictions are empty")
+    unspoken = int(np.count_nonzero(words[:, LENGTH] == 0))
+    if unspoken:
+        found.append(
+            f"{unspoken} references have no word after normalisation; what was heard there counts as insertions"
+        )
+    return found

@@ -99,7 +99,7 @@ def test_audiofolder_jsonl_and_quoted_csv(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file_name,text\na.wav,x\n", "has no column transcription; its columns are: file_name, text"),
+        ("file_name,text\na.wav,x\n", "has no column transcription or label; its columns are: file_name, text"),
         ("file_name,transcription\nclip0.wav\n", r"line 2: 1 fields instead of 2"),
         ("file_name,transcription\nclip0.wav,a,b\n", r"line 2: 3 fields instead of 2"),
         ("file_name,transcription\nnone.wav,a\n", r"line 2: none: there is no recording .*none.wav"),

@@ -22,6 +22,7 @@ from mam.files import read_jsonl
 from mam.merge.apply import Merger
 from mam.merge.checkpoint import merge_checkpoint
 from mam.merge.plan import plan_merge
+from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -157,6 +158,7 @@ from safetensors.torch import save_file
 from mam.compose import jobs
 from mam.merge.checkpoint import merge_checkpoint
 from mam.merge.plan import plan_merge
+from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 
@@ -200,3 +202,17 @@ print(size, peak[0] * 1024)
     shown = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     size, peak = map(int, shown.stdout.split())
     assert size > 3e9 and peak < 1e9
+
+
+def test_beats_stays_in_its_original_format(beats, vit, tmp_path):
+    merge_plan = plan("lam=0.3", "parts=kv")
+    report = merge_checkpoint(locate(str(beats)), Source(locate(str(vit))), merge_plan, tmp_path / "out")
+    loaded = load_target(locate(str(beats)), "features")
+    Merger(loaded.blocks, Source(locate(str(vit))).read).apply(merge_plan)
+    expected = loaded.model.state_dict()
+    written = BeatsModel.from_checkpoint(tmp_path / "out" / "beats.pt")
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in written.state_dict().items())
+    before, after = (torch.load(p, weights_only=True) for p in (beats, tmp_path / "out" / "beats.pt"))
+    assert after["cfg"] == before["cfg"] and list(after["model"]) == list(before["model"])
+    assert sum(not torch.equal(before["model"][n], after["model"][n]) for n in before["model"]) == report.tensors == 12
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["beats.pt", "mam_merge.json"]

@@ -115,4 +115,4 @@ def test_starting_above_the_first_layer_changes_nothing(family):
 
 def test_every_registered_ctc_family_is_tested():
     tested = {getattr(transformers, f"{kind}Config").model_type for kind, _ in FAMILIES.values()}
-    assert tested | {"hubert", "whisper"} == set(TARGETS)
+    assert tested | {"hubert", "whisper"} == {name for name, family in TARGETS.items() if "text" in family.readouts}

@@ -126,7 +126,7 @@ def test_a_model_with_its_head_is_read_below_its_prefix(hubert_layer):
 
 def test_every_registered_source_is_tested():
     tested = {getattr(transformers, f"{name.removesuffix('Model')}Config").model_type for name in FAMILIES}
-    assert tested | {"whisper"} == set(SOURCES)
+    assert tested | {"whisper", "beats"} == set(SOURCES)
 
 
 def test_a_fused_tensor_of_a_wrong_size_is_named(tmp_path):

@@ -161,7 +161,7 @@ def test_unknown_architecture_names_the_known_ones(tmp_path):
     folder = make_hubert(tmp_path / "odd")
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"model_type": "sew"}))
-    with pytest.raises(CheckpointError, match="'sew' is not a known speech target. Known: data2vec-audio, hubert,"):
+    with pytest.raises(CheckpointError, match="'sew' is not a known speech recogniser. Known: data2vec-audio, hubert,"):
         load_target(locate(str(folder)))
 
 

@@ -1,0 +1,84 @@
+"""ESC-50 in its official folder: ``meta/esc50.csv`` and ``audio/*.wav``; five folds, clips cut from Freesound uploads.
+
+Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
+"""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+
+from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.errors import DataError, bullets, choices
+
+FOLDS = (1, 2, 3, 4, 5)
+COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
+TABLE = Path(__file__).parent / "esc50_audioset.csv"
+DOWNLOAD = (
+    "ESC-50 is ESC-50-master.zip (600 MB, 2,000 clips, CC BY-NC) from https://github.com/karolpiczak/ESC-50. Unpack it"
+    " and say data.root=FOLDER/ESC-50-master, or put it under $MAM_DATA (default ./data)."
+)
+
+
+@folder_format("esc50", DOWNLOAD)
+def list_esc50(root: Path) -> Listing:
+    """Rows in the order of the table, ``label`` the category, ``origin`` the upload that a clip was cut from.
+
+    Raises:
+        DataError: no table, other columns, broken lines, an unknown class (all of them are listed), or a fold of which
+            no clip is there.
+    """
+    path = root / "meta" / "esc50.csv"
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file, so {root} is not ESC-50. {DOWNLOAD}")
+    rows, problems = [], []
+    for number, fields in enumerate(csv.reader(line for _, line in lines_of(path)), 1):
+        if number == 1:
+            if tuple(fields) != COLUMNS:
+                raise DataError(f"{path}: its columns are {choices(fields)}; ESC-50's are {choices(COLUMNS)}.")
+            continue
+        problem = _problem(fields)
+        if problem:
+            problems.append(f"{path}, line {number}: {problem}")
+            continue
+        name, fold, _, category, _, origin, _ = fields
+        rows.append(
+            Row(
+                id=name.removesuffix(".wav"),
+                audio=f"audio/{name}",
+                text="",
+                place=f"{path}, line {number}",
+                label=category,
+                fold=int(fold),
+                origin=origin,
+            )
+        )
+    if problems:
+        raise DataError(bullets(problems))
+    missing = [str(fold) for fold in FOLDS if not any(row.fold == fold for row in rows)]
+    if missing:
+        raise DataError(f"{path}: no clip of fold {', '.join(missing)} is listed. ESC-50 has five; is the table whole?")
+    return Listing(rows, "the five predefined folds")
+
+
+@cache
+def audioset_names() -> dict[str, tuple[str, ...]]:
+    """For each class of ESC-50 the AudioSet labels that mean it, as ids and display names; () where there is none.
+
+    The pairing is ours; ids and names are AudioSet's.
+    """
+    names: dict[str, list[str]] = {}
+    for fields in csv.DictReader(line for _, line in lines_of(TABLE)):
+        names.setdefault(fields["class"], []).extend(name for name in (fields["mid"], fields["name"]) if name)
+    return {label: tuple(found) for label, found in names.items()}
+
+
+def _problem(fields: list[str]) -> str | None:
+    if len(fields) != len(COLUMNS):
+        return f"{len(fields)} fields instead of {len(COLUMNS)} ({','.join(COLUMNS)})"
+    if fields[1] not in map(str, FOLDS):
+        return f"fold {fields[1]!r} is not one of 1 to 5"
+    if fields[3] not in audioset_names():
+        return f"{fields[3]!r} is not a class of ESC-50"
+    return None if fields[5] else "src_file is empty"

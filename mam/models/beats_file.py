@@ -1,0 +1,67 @@
+"""The original file format of BEATs: a pickle with ``cfg``, ``model`` and, of fine-tuned models, ``label_dict``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mam.errors import CheckpointError, choices
+from mam.files import atomic_path
+from mam.models.pickles import unpickle
+
+DOWNLOAD = (
+    "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats; the"
+    " links of that page are dead. Give a copy that you trust with model.target=FILE.pt, and its hash with"
+    " model.target_sha256=."
+)
+
+
+def read_original(path: Path) -> dict[str, Any]:
+    """``{"cfg", "model"}`` and perhaps ``"label_dict"`` of a BEATs checkpoint.
+
+    Raises:
+        CheckpointError: no such file, damaged, more than plain data in it, or not BEATs.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file. {DOWNLOAD}")
+    saved = unpickle(path)
+    for part in ("cfg", "model"):
+        if not isinstance(saved.get(part), dict):
+            raise CheckpointError(
+                f"{path}: is not a BEATs checkpoint, it has no {part!r}; it holds: {choices([str(k) for k in saved])}."
+            )
+    if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in saved["model"].items()):
+        raise CheckpointError(f"{path}: is not a BEATs checkpoint, 'model' holds more than tensors by name.")
+    labels = saved.get("label_dict")
+    if labels is not None and not (
+        isinstance(labels, dict) and all(isinstance(i, int) and isinstance(name, str) for i, name in labels.items())
+    ):
+        raise CheckpointError(f"{path}: its label_dict does not map class numbers to labels.")
+    return saved
+
+
+def write_original(path: Path, saved: Mapping[str, Any]) -> None:
+    """Write what `read_original` reads, whole or not at all; keys whose value is None are left out."""
+    with atomic_path(path) as temporary:
+        torch.save({key: value for key, value in saved.items() if value is not None}, temporary)
+
+
+def refuse_misfit(path: Path, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where ``weights`` are not those of a model with the state ``expected``."""
+    problems = [f"lacks {name}" for name in expected if name not in weights]
+    problems += [f"has {name}, which its cfg has no place for" for name in weights if name not in expected]
+    for name in expected.keys() & weights.keys():
+        if expected[name].shape != weights[name].shape:
+            problems.append(f"{name} is {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}")
+        elif not weights[name].is_floating_point() or not torch.isfinite(weights[name]).all():
+            problems.append(f"{name} has values that are no finite numbers")
+    tables = [weights[name] for name in sorted(weights) if "relative_attention_bias" in name]
+    if not problems and any(not torch.equal(tables[0], table) for table in tables):
+        problems.append("its layers have tables of relative positions that differ; BEATs shares one")
+    if problems:
+        more = f" (and {len(problems) - 6} more)" if len(problems) > 6 else ""
+        raise CheckpointError(f"{path}: is not a whole BEATs checkpoint: {'; '.join(sorted(problems)[:6])}{more}.")

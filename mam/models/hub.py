@@ -1,0 +1,108 @@
+"""Targets that transformers can load: the class with the right head, its feature extractor, its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoFeatureExtractor, AutoTokenizer
+
+from mam.data.audio import RATE
+from mam.errors import CheckpointError, choices, first_line
+from mam.models.checkpoints import Checkpoint
+from mam.models.targets import Hidden, Readout, Target
+
+
+class HubTarget(Target):
+    """A target whose classes in transformers are called ``stem`` and, by readout, one of ``suffixes``."""
+
+    stem = ""
+    suffixes: ClassVar[dict[Readout, str]] = {"features": "Model", "scores": "ForAudioClassification"}
+
+    def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
+        super().__init__(checkpoint, readout)
+        self.extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
+        if str(getattr(self.extractor, "sampling_rate", None)) != str(RATE):
+            raise CheckpointError(f"{checkpoint.id}: its feature extractor does not hear {RATE} Hz, which mam reads.")
+        if self.extractor.model_input_names[0] != self.model.main_input_name:
+            raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
+        if readout == "text":
+            self.tokenizer = _auto(AutoTokenizer.from_pretrained, checkpoint)
+        if readout == "scores" and getattr(self.model.config, "use_weighted_layer_sum", False):
+            raise CheckpointError(
+                f"{checkpoint.id}: its head sums all layers (use_weighted_layer_sum), mam's does not."
+            )
+
+    @classmethod
+    def architecture(cls, readout: Readout) -> type[Any]:
+        """The transformers class for this readout."""
+        found: type[Any] = getattr(transformers, cls.stem + cls.suffixes[readout])
+        return found
+
+    def load(self) -> Any:  # noqa: D102
+        return _load(self.architecture(self.readout), self.checkpoint)
+
+    @property
+    def backbone(self) -> Any:
+        """The model without its head."""
+        return self.model.base_model
+
+    @property
+    def labels(self) -> list[str]:  # noqa: D102
+        names = self.model.config.id2label
+        return [str(names[i]) for i in range(len(names))]
+
+    def scores(self, hidden: Hidden) -> Tensor:
+        """Softmax over classes of the mean over real frames of the projected states."""
+        last = self.last(hidden)
+        mean = last.mean(self.model.projector(last.states))
+        scores: Tensor = self.model.classifier(mean.to(self.dtype)).float().softmax(-1)
+        return scores
+
+
+def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
+    """The model with every weight from the file, in fp32 whatever the file's dtype."""
+    _ = checkpoint.tensor_files  # a truncated file is named here
+    try:
+        model, info = architecture.from_pretrained(
+            checkpoint.folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if architecture._supports_sdpa else None,
+            use_safetensors=checkpoint.is_safetensors,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
+        raise CheckpointError(
+            f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {first_line(error)}"
+        ) from error
+    mismatched = [
+        f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
+    ]
+    if mismatched:
+        raise CheckpointError(f"{checkpoint.id}: shapes do not fit its config.json: {'; '.join(sorted(mismatched))}.")
+    missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))  # training only
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.id}: lacks {len(missing)} weights that {architecture.__name__} needs:"
+            f" {choices(missing[:6])}. Zero-shot results of random weights mean nothing;"
+            " take a checkpoint that was fine-tuned for the task."
+        )
+    damaged = sorted(name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all())
+    if damaged:
+        raise CheckpointError(f"{checkpoint.id}: NaN or infinite values in {choices(damaged[:6])}. Fetch it again.")
+    return model.eval()
+
+
+def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
+    try:
+        return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds for settings that are not what they should be
+        raise CheckpointError(
+            f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {first_line(error)}"
+        ) from error

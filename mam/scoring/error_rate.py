@@ -1,0 +1,57 @@
+"""Classification error: pooled, by fold, by class; and who is taken for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Pooled error (a fraction); errors of the folds in their order, their mean and sample standard deviation.
+
+    ``fold_sd`` is None below two folds.
+    """
+
+    error: float
+    errors: int
+    clips: int
+    fold_errors: tuple[float, ...]
+    fold_mean: float
+    fold_sd: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `result.json` has it."""
+        return asdict(self) | {"fold_errors": list(self.fold_errors)}
+
+
+def mistakes(labels: Sequence[str], predictions: Sequence[str]) -> NDArray[np.int64]:
+    """1 where a prediction is wrong, ``[n]``. Raises ValueError where there is none or the lengths differ."""
+    if not labels or len(labels) != len(predictions):
+        raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions")
+    return np.array([label != guess for label, guess in zip(labels, predictions, strict=True)], dtype=np.int64)
+
+
+def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRates:
+    """Rates of ``wrong`` ``[n]`` (0 or 1), by the fold of each clip in the order of their first clips."""
+    by_fold: dict[Hashable, list[int]] = {}
+    for fold, one in zip(folds, wrong, strict=True):
+        by_fold.setdefault(fold, []).append(int(one))
+    means = tuple(fmean(members) for members in by_fold.values())
+    sd = stdev(means) if len(means) > 1 else None
+    return ErrorRates(float(wrong.mean()), int(wrong.sum()), len(wrong), means, fmean(means), sd)
+
+
+def confusion(labels: Sequence[str], predictions: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """All classes that occur, sorted, and counts ``[class, predicted class]``."""
+    classes = sorted({*labels, *predictions})
+    position = {name: i for i, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    for label, guess in zip(labels, predictions, strict=True):
+        counts[position[label], position[guess]] += 1
+    return classes, counts

@@ -1,0 +1,227 @@
+"""Audio events: a prediction is a class, its score the classification error.
+
+Three protocols say where the classes come from (``head=``): a linear probe fitted on the unmerged target's features
+and left as it is (`probe_fixed`: what merging alone does), a probe fitted again on the merged target's features
+(`probe_refit`), or the checkpoint's own head (`checkpoint`). A probe never sees the clips that it is tested on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mam.config import Config
+from mam.data.corpus import AudioStore
+from mam.data.esc50 import audioset_names
+from mam.errors import DataError, choices
+from mam.models.heads import Features, fit_probe
+from mam.models.targets import Readout
+from mam.scoring.error_rate import confusion, error_rates, mistakes
+from mam.scoring.significance import exact_mcnemar, paired_bootstrap
+from mam.tasks.task import Judged, Row, Scores
+
+METRIC = "error"
+REQUIRED: tuple[str, ...] = ("id", "label", "prediction")
+COLLAPSED = 0.9  # share of the clips in one class
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is tested, and on what the probe for it is fitted: positions in the corpus. ``name`` is the fold tested."""
+
+    name: str
+    train: list[int]
+    test: list[int]
+
+
+def readout(config: Config) -> Readout:
+    """Scores of the checkpoint's own classes, or features for a probe."""
+    return "scores" if config.head == "checkpoint" else "features"
+
+
+def judge(
+    config: Config, audio: AudioStore, merged: Sequence[Any], baseline: Sequence[Any], labels: list[str] | None
+) -> Judged:
+    """Classes and their five best scores, trial by trial.
+
+    Raises:
+        DataError: a fold or split without clips, classes that training does not have, or none that the checkpoint has.
+    """
+    new, old = np.stack(merged), np.stack(baseline)
+    if labels is not None:
+        return _by_own_head(config, audio, new, old, labels)
+    truth = audio.corpus.column("label")
+    fitted_on = old if config.head == "probe_fixed" else new
+    rows: tuple[list[Row], list[Row]] = ([], [])
+    folds, unfinished = [], 0
+    for trial in trials(config, audio):
+        train_labels = [truth[i] for i in trial.train]
+        unknown = sorted({truth[i] for i in trial.test} - set(train_labels))
+        if unknown:
+            raise DataError(
+                f"{trial.name}: tests classes that its {len(trial.train)} training clips do not have:"
+                f" {choices(unknown)}. Raise data.limit, or leave such clips out."
+            )
+        groups = _groups(audio, trial.train)
+        probes = [fit_probe(features[trial.train], train_labels, groups) for features in (fitted_on, old)]
+        for side, probe, features in zip(rows, probes, (new, old), strict=True):
+            side += _rows(config, audio, trial, probe.scores(features[trial.test]), probe.classes)
+        unfinished += not all(probe.is_converged for probe in probes)
+        folds.append({"fold": trial.name, "train": len(trial.train), "test": len(trial.test), "C": probes[0].strength})
+    notes = [f"{unfinished} probes were not fitted to the end; their errors may be too high"] if unfinished else []
+    return Judged(*rows, {"name": config.head, "folds": folds}, notes)
+
+
+def trials(config: Config, audio: AudioStore) -> list[Trial]:
+    """Which clips are tested with a probe of which others.
+
+    With folds, ``data.split=test`` tests each fold f on a probe of all others. ``dev`` is for choosing λ for fold f: it
+    tests the next fold on a probe of the ones that are left, so that neither sees f. Without folds the split itself is
+    tested on a probe of ``train``.
+    """
+    data, folds = config.data, audio.corpus.column("fold")
+    if folds[0] is None:
+        return [_split_trial(config, audio)]
+    present = sorted(set(folds))
+    there = choices([str(fold) for fold in present])
+    if len(present) < (3 if data.split == "dev" else 2):
+        raise DataError(f"data={data.name}: has clips in fold {there} only; a probe is fitted on other folds.")
+    if data.fold not in (None, *present):
+        raise DataError(f"data.fold={data.fold}: no clip is in it. There is: {there}.")
+    made = []
+    for fold, following in zip(present, [*present[1:], present[0]], strict=True):
+        if data.fold in (None, fold):
+            tested = following if data.split == "dev" else fold
+            name = f"fold {fold}" + (f", dev fold {tested}" if data.split == "dev" else "")
+            train = [i for i, other in enumerate(folds) if other not in (fold, tested)]
+            made.append(Trial(name, train, [i for i, other in enumerate(folds) if other == tested]))
+    return made
+
+
+def _split_trial(config: Config, audio: AudioStore) -> Trial:
+    data, splits = config.data, audio.corpus.column("split")
+    if data.fold is not None:
+        raise DataError(f"data.fold={data.fold}: data={data.name} has no folds.")
+    train, test = ([i for i, other in enumerate(splits) if other == split] for split in ("train", data.split))
+    for split, positions in (("train", train), (data.split, test)):
+        if not positions:
+            present = choices(sorted({str(other) for other in splits}))
+            raise DataError(f"data={data.name}: no clip is in split {split!r}. There is: {present}.")
+    return Trial(data.split, train, test)
+
+
+def score(config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
+    """Error of both sides, compared in a paired bootstrap over clusters, with McNemar's exact test beside it."""
+    labels, folds = [row["label"] for row in merged], [row["fold"] for row in merged]
+    new, old = (mistakes(labels, [row["prediction"] for row in rows]) for rows in (merged, baseline))
+    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in merged]
+    difference = paired_bootstrap(new, old, np.ones_like(new), clusters, config.evaluate.draws, config.seed)
+    mcnemar = {
+        "p_value": exact_mcnemar(new, old),
+        "only_merged_wrong": int(np.count_nonzero(new > old)),
+        "only_baseline_wrong": int(np.count_nonzero(new < old)),
+        "note": "exact; takes clips for independent, which those of one cluster are not",
+    }
+    guess, times = Counter(row["prediction"] for row in merged).most_common(1)[0]
+    is_collapsed = times > COLLAPSED * len(merged) and Counter(labels)[guess] < COLLAPSED * len(merged)
+    findings = [f"collapsed: {times} of {len(merged)} clips are called {guess!r}"] if is_collapsed else []
+    rates = [error_rates(side, folds).as_dict() for side in (new, old)]
+    return Scores(rates[0], rates[1], difference, findings, {"mcnemar": mcnemar})
+
+
+def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
+    """``confusion`` and ``confusion-baseline`` (rows: the truth), ``classes``: both errors of each class."""
+    labels = [row["label"] for row in merged]
+    sides = {"confusion": merged, "confusion-baseline": baseline}
+    made: dict[str, list[list[Any]]] = {}
+    for name, rows in sides.items():
+        classes, counts = confusion(labels, [row["prediction"] for row in rows])
+        made[name] = [
+            ["label", *classes],
+            *([label, *row] for label, row in zip(classes, counts.tolist(), strict=True)),
+        ]
+    by_class: list[list[Any]] = [["label", "clips", "errors", "errors_baseline", "error", "error_baseline"]]
+    for label in sorted(set(labels)):
+        wrong = [sum(r["prediction"] != label for r in rows if r["label"] == label) for rows in sides.values()]
+        n = labels.count(label)
+        by_class.append([label, n, *wrong, *(round(count / n, 6) for count in wrong)])
+    return made | {"classes": by_class}
+
+
+def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features, labels: list[str]) -> Judged:
+    data, (truth, folds, splits) = config.data, (audio.corpus.column(name) for name in ("label", "fold", "split"))
+    places = own_classes(labels, sorted(set(truth)))
+    classes = [name for name, found in places.items() if found]
+    lost = [name for name, found in places.items() if not found]
+    if folds[0] is not None:
+        asked = [i for i, fold in enumerate(folds) if data.fold in (None, fold)]
+    else:
+        asked = [i for i, split in enumerate(splits) if data.split in ("all", split)]
+    tested = [i for i in asked if truth[i] in classes]
+    if not tested:
+        raise DataError(f"data={config.data.name}: no clip of the classes that the checkpoint knows is left to test.")
+    trial = Trial(config.data.split, [], tested)
+    sides = []
+    for scores in (new, old):
+        # A class that several labels mean is as probable as the best of them.
+        own = np.stack([scores[tested][:, places[name]].max(1) for name in classes], axis=1)
+        sides.append(_rows(config, audio, trial, own, classes))
+    notes = []
+    if lost:
+        notes.append(f"the checkpoint has no class for {choices(lost)}: {len(asked) - len(tested)} clips are left out")
+    return Judged(sides[0], sides[1], {"name": config.head, "folds": [], "without_class": lost}, notes)
+
+
+def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list[int]]:
+    """For each class of the data the checkpoint's labels that mean it: of the same name, or by the AudioSet table.
+
+    Raises:
+        DataError: no class is among the labels.
+    """
+    positions = {label: i for i, label in enumerate(labels)}
+    table = audioset_names()
+    places = {
+        name: [positions[name]] if name in positions else [positions[n] for n in table.get(name, ()) if n in positions]
+        for name in classes
+    }
+    if not any(places.values()):
+        raise DataError(
+            f"head=checkpoint: none of the classes {choices(list(classes)[:5])} is among the checkpoint's"
+            f" {len(labels)} ({choices(list(labels)[:5])}, ...). Say head=probe_fixed."
+        )
+    return places
+
+
+def _rows(
+    config: Config, audio: AudioStore, trial: Trial, scores: np.ndarray[Any, Any], classes: list[str]
+) -> list[Row]:
+    made = []
+    for position, row_scores in zip(trial.test, scores, strict=True):
+        example = audio.corpus.examples[position]
+        best = np.argsort(-row_scores, kind="stable")[:5]
+        row = {
+            "id": example["id"],
+            "audio": example["audio"],
+            "fold": trial.name if example["fold"] is None else example["fold"],
+            "label": example["label"],
+            "prediction": classes[best[0]],
+            "scores_top5": {classes[i]: round(float(row_scores[i]), 6) for i in best},
+        }
+        if config.data.clusters != "utterance":
+            row["cluster"] = example[config.data.clusters]
+        made.append(row)
+    return made
+
+
+def _groups(audio: AudioStore, positions: Sequence[int]) -> list[Any]:
+    """What must stay together inside training: the folds, else what clips were cut from, else each for itself."""
+    for column in ("fold", "origin"):
+        values = audio.corpus.column(column)
+        groups = [values[i] for i in positions]
+        if None not in groups and len(set(groups)) > 1:
+            return groups
+    return list(positions)

@@ -1,0 +1,71 @@
+"""What a task has to say for itself; everything else is the same for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mam.config import Config
+from mam.data.corpus import AudioStore
+from mam.models.targets import Readout
+from mam.scoring.significance import Difference
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions of both sides, one row an example in the same order.
+
+    ``head`` is what `result.json` records of how classes were told apart, None where nothing was fitted; ``notes`` are
+    sentences for the diagnostics.
+    """
+
+    merged: list[Row]
+    baseline: list[Row]
+    head: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics of both sides as `result.json` has them, their difference, sentences on what is odd in the predictions.
+
+    ``beside`` are further entries of ``delta``.
+    """
+
+    metrics: dict[str, Any]
+    baseline: dict[str, Any]
+    difference: Difference
+    findings: list[str]
+    beside: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """A module of `mam.tasks`."""
+
+    METRIC: str  # the metric that is compared
+    REQUIRED: tuple[str, ...]  # what every line of the predictions has, all text
+
+    def readout(self, config: Config) -> Readout:
+        """What is read off the target."""
+
+    def judge(
+        self,
+        config: Config,
+        audio: AudioStore,
+        merged: Sequence[Any],
+        baseline: Sequence[Any],
+        labels: list[str] | None,
+    ) -> Judged:
+        """Predictions from what was read off the merged and the unmerged target, one item an example of the corpus.
+
+        ``labels`` are the target's own classes, where its scores were read.
+        """
+
+    def score(self, config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
+        """Metrics and difference from predictions alone."""
+
+    def tables(self, merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
+        """Tables for the run folder: file name without ending -> rows, the first of them the heading."""
