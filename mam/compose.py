@@ -21,7 +21,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mam.config import VERBATIM, VOLATILE, Config, problems
+from mam.checks import problems
+from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
 

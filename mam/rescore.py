@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from mam.config import Config, problems
+from mam.checks import problems
+from mam.config import Config
 from mam.errors import ConfigError, RecordError, first_line
 from mam.files import write_json
 from mam.record import read_predictions, read_result

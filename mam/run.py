@@ -20,7 +20,7 @@ from mam import __version__
 from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
-from mam.data.corpus import AudioStore
+from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
 from mam.files import expanded, sha256_json

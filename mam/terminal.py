@@ -100,16 +100,9 @@ def quiet_libraries() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def plain_table(*columns: tuple[str, Any], title: str | None = None) -> Table:
+def plain_table(*columns: tuple[str, Any]) -> Table:
     """A table without vertical lines; ``columns`` are (heading, justification)."""
-    table = Table(
-        title=None if title is None else escape(title),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading, justify in columns:
         table.add_column(escape(heading), justify=justify, no_wrap=True)
     return table

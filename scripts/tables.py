@@ -73,8 +73,15 @@ def data() -> str:
 
 def targets() -> str:
     """Every architecture that can be a target."""
-    rows = [[f"`{name}`", (family.__doc__ or "").strip().splitlines()[0]] for name, family in sorted(TARGETS.items())]
-    return table(["`model_type`", "target"], rows)
+    rows = [
+        [
+            f"`{name}`",
+            "speech, sounds" if "text" in family.readouts else "sounds",
+            (family.__doc__ or "").splitlines()[0],
+        ]
+        for name, family in sorted(TARGETS.items())
+    ]
+    return table(["`model_type`", "for", "target"], rows)
 
 
 def sources() -> str:

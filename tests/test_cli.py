@@ -29,7 +29,7 @@ def test_help_names_the_verbs():
 def test_hydras_own_questions_are_answered():
     shown = mam("run", "--help")
     assert shown.returncode == 0
-    assert "model: demo_hubert_bert, hubert_bert, hubert_vit," in shown.stdout and "lam: 0.05" in shown.stdout
+    assert "model: ast_vit, beats_bert, beats_vit, demo_beats_vit," in shown.stdout and "lam: 0.05" in shown.stdout
     job = mam("run", "--cfg", "job", "lam=0.3", "model=hubert_bert").stdout
     assert "lam: 0.3" in job and "target: facebook/hubert-large-ls960-ft" in job
     assert "model/demo_hubert_bert" in mam("run", "--info", "defaults").stdout
@@ -44,7 +44,7 @@ def test_hydras_own_questions_are_answered():
 
 def test_shell_completion():
     assert "complete -o nospace" in mam("--shell-completion", "install=bash").stdout
-    assert mam("-sc", "query=bash", COMP_LINE="mam run model=whisper_m").stdout.split() == ["model=whisper_minilm"]
+    assert mam("-sc", "query=bash", COMP_LINE="mam run model=whisper_d").stdout.split() == ["model=whisper_dinov2"]
     assert "lam=" in mam("-sc", "query=bash", COMP_LINE="mam run la").stdout.split()
     assert mam("-sc", "query=bash", COMP_LINE="mam r").stdout.split() == ["run"]
     assert mam("-sc", "query=bash", COMP_LINE="mam score o").stdout == ""

@@ -62,7 +62,7 @@ def test_every_problem_is_reported_together():
     assert len(found) == 8
     for expected in (
         "lamm: there is no such key. Did you mean: lam?",
-        "model=foo: not known. Choose one of: demo_hubert_bert, hubert_bert, hubert_vit,",
+        "model=foo: not known. Choose one of: ast_vit, beats_bert, beats_vit, demo_beats_vit,",
         "lam=1.5: the share of the source must be a number from 0 to 1",
         "layers=zzz: not known. Choose one of: all, bottom1",
         "data.limit=x: Value 'x'",

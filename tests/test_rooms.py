@@ -17,6 +17,7 @@ ORDER = [
     "merge.methods",
     "merge.controls",
     "config",
+    "checks",
     "compose",
     "terminal",
     "data",

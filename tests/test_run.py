@@ -104,9 +104,9 @@ def test_lambda_zero_after_another_lambda_is_the_baseline_too(words):
     bench, config = Workbench(), jobs([*words, "lam=0.5"])[0].config
     base, merger = bench.baseline(config, 0), bench.pair(config).merger
     merger.apply(plan_merge(config, LAYERS, SOURCE_LAYERS))
-    assert bench.predict(config, 0, "merged").texts != base.texts
+    assert bench.predict(config, 0, "merged").items != base.items
     merger.apply(plan_merge(replace(config, lam=0.0), LAYERS, SOURCE_LAYERS))
-    assert bench.predict(config, 0, "restored").texts == base.texts
+    assert bench.predict(config, 0, "restored").items == base.items
 
 
 def test_lambda_one_equals_a_target_built_with_the_sources_attention(words, hubert_group, bert, clips, tmp_path):

@@ -36,12 +36,12 @@ def test_baseline_is_computed_once_and_a_broken_cache_is_rebuilt(words):
     once([*words, "lam=0.4"])
     assert entry.stat().st_mtime_ns == before
     good = json.loads(entry.read_text())
-    lies = {"texts": ["wrong"] * 5}, {"texts": "xy"}, {"seconds": 0}, {"sha256": None}
+    lies = {"items": ["wrong"] * 5}, {"items": "xy"}, {"seconds": 0}, {"sha256": None}
     for content in ("{ broken", "[" * 100_000, *(json.dumps(good | lie) for lie in lies)):
         entry.write_text(content)
         again = once([*words, "force=true"])
         assert predictions(again, "baseline.jsonl") == predictions(first, "baseline.jsonl")
-        assert json.loads(entry.read_text())["texts"] == predictions(first, "baseline.jsonl")
+        assert json.loads(entry.read_text())["items"] == predictions(first, "baseline.jsonl")
 
 
 def test_bad_recordings_stop_or_are_counted(words, clips):
@@ -107,7 +107,7 @@ def test_a_cache_folder_that_cannot_be_used(words, cache):
 
 
 def test_stopping_leaves_no_folder(words, monkeypatch):
-    monkeypatch.setattr("mam.tasks.asr.rows", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("mam.tasks.asr.judge", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         once(words)
     assert os.listdir() == []
@@ -147,9 +147,8 @@ def test_a_killed_run_is_not_finished_and_the_next_one_is(words, tmp_path):
     code = (
         "import sys, time; import mam.run\n"
         "from mam.compose import jobs; from mam.evaluation.workbench import Workbench\n"
-        "rows = mam.run.asr.rows\n"
         "def slow(*a):\n print('computed', flush=True); time.sleep(60)\n"
-        "mam.run.asr.rows = slow\n"
+        "mam.tasks.asr.judge = slow\n"
         "mam.run.run(jobs(sys.argv[1:])[0], Workbench())"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from mam.data.corpus import AudioStore
+from mam.data.store import AudioStore
 from mam.models.targets import Hidden, Target
 
 

@@ -20,7 +20,8 @@ import transformers
 from mam import __version__
 from mam.config import Config, ModelConfig, ShapeConfig
 from mam.data.audio import RATE
-from mam.data.corpus import AudioStore, Corpus, open_corpus
+from mam.data.corpus import Corpus, open_corpus
+from mam.data.store import AudioStore
 from mam.errors import CheckpointError, MamError
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix

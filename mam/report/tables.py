@@ -18,6 +18,7 @@ Result = Mapping[str, Any]
 def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     """Everything a reader needs of one run: both rates, the difference with its interval, what was merged, where."""
     data, delta, merge, timing = result["data"], result["delta"], result["merge"], result["timing"]
+    terminal.say(f"{result['model']['name']} on {_data_text(result)}")
     terminal.table(_rates_table(result))
     terminal.say("")
     terminal.say(
@@ -60,11 +61,11 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
 
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
     """
-    title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
+    terminal.say(" and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results)))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = _metric(results[0][1])
     columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
-    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"), title=title)
+    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"))
     tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
     for i, (varied, result) in enumerate(results):
@@ -116,7 +117,7 @@ def _rates_table(result: Result) -> Table:
     asr = ("WER", "CER", "subst.", "del.", "ins.", "words")
     headings = asr if result["task"] == "asr" else ("error", "errors", "clips", "fold mean ± sd")
     columns = [(heading, "right") for heading in headings]
-    table = plain_table(("", "left"), *columns, title=f"{result['model']['name']} on {_data_text(result)}")
+    table = plain_table(("", "left"), *columns)
     control = result["merge"]["control"]
     merged = f"merged λ={lambda_text(result)}" + ("" if control == "none" else f" ({control})")
     row = _asr_row if result["task"] == "asr" else _events_row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mam.config import Config
-from mam.data.corpus import AudioStore
+from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
 from mam.scoring.significance import paired_bootstrap

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from mam.config import Config
-from mam.data.corpus import AudioStore
 from mam.data.esc50 import audioset_names
+from mam.data.store import AudioStore
 from mam.errors import DataError, choices
 from mam.models.heads import Features, fit_probe
 from mam.models.targets import Readout

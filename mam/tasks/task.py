@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mam.config import Config
-from mam.data.corpus import AudioStore
+from mam.data.store import AudioStore
 from mam.models.targets import Readout
 from mam.scoring.significance import Difference
 

@@ -9,7 +9,8 @@ import soundfile
 from conftest import noise, write_folder
 
 from mam.config import DataConfig, IdsConfig
-from mam.data.corpus import AudioStore, open_corpus
+from mam.data.corpus import open_corpus
+from mam.data.store import AudioStore
 from mam.errors import DataError
 
 

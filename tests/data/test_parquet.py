@@ -11,7 +11,8 @@ from huggingface_hub import constants
 
 from mam.compose import jobs
 from mam.config import DataConfig, HubConfig
-from mam.data.corpus import AudioStore, open_corpus
+from mam.data.corpus import open_corpus
+from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.run import run

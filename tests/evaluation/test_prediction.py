@@ -5,7 +5,8 @@ import torch
 from conftest import LAYERS, write_folder
 
 from mam.config import DataConfig
-from mam.data.corpus import AudioStore, open_corpus
+from mam.data.corpus import open_corpus
+from mam.data.store import AudioStore
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.models.checkpoints import locate

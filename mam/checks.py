@@ -1,0 +1,127 @@
+"""Everything about a configuration that can be wrong without a model and without data, reported together.
+
+Importing this module does not import torch: a wrong configuration is answered in a fraction of a second. The names
+that a field may take are the keys of the registries of `mam.merge` and `mam.scoring`, which are pure Python too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mam.config import Config
+from mam.errors import MamError, choices
+from mam.merge.controls import CONTROLS
+from mam.merge.methods import METHODS
+from mam.merge.pairing import PAIRINGS
+from mam.merge.schedules import SCHEDULES
+from mam.merge.selection import parse_layers, parse_parts
+from mam.scoring.text import NORMALIZERS
+
+DATA_SPLITS = ("train", "dev", "test", "all")
+DATA_SOURCES = ("folder", "hub")
+CLUSTERS = ("utterance", "speaker", "origin")
+ON_BAD = ("stop", "skip")
+DEVICES = ("auto", "cpu", "cuda")
+DTYPES = ("float32", "bfloat16", "float16")
+TASKS = ("asr", "events")
+HEADS = ("probe_fixed", "probe_refit", "checkpoint")
+
+
+def problems(config: Config) -> list[str]:
+    """Everything that is wrong with a configuration, one sentence each; empty where it is right."""
+    found: list[str] = []
+
+    def one_of(key: str, value: str, valid: Any) -> None:
+        if value not in valid:
+            found.append(f"{key}={value}: not known. Choose one of: {choices(list(valid))}")
+
+    def between(key: str, value: float | None, least: float, most: float) -> None:
+        if value is not None and not least <= value <= most:
+            found.append(f"{key}={value}: must be from {least:,} to {most:,}".replace(",", " "))
+
+    if not (math.isfinite(config.lam) and 0 <= config.lam <= 1):
+        found.append(f"lam={config.lam}: the share of the source must be a number from 0 to 1")
+    one_of("pairing", config.pairing, PAIRINGS)
+    one_of("control", config.control, CONTROLS)
+    one_of("method.name", config.method.name, METHODS)
+    one_of("schedule.name", config.schedule.name, SCHEDULES)
+    one_of("data.split", config.data.split, DATA_SPLITS)
+    one_of("data.on_bad", config.data.on_bad, ON_BAD)
+    one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
+    one_of("data.clusters", config.data.clusters, CLUSTERS)
+    one_of("model.task", config.model.task, TASKS)
+    one_of("head", config.head, HEADS)
+    one_of("train.name", config.train.name, ("none",))
+    one_of("tune.name", config.tune.name, ("none",))
+    one_of("device", config.device, DEVICES)
+    one_of("dtype", config.dtype, DTYPES)
+    between("data.limit", config.data.limit, 1, 10**9)
+    between("threads", config.threads, 1, 1024)
+    between("seed", config.seed, 0, 2**63)
+    between("evaluate.batch_seconds", config.evaluate.batch_seconds, 1, 10**6)
+    between("evaluate.draws", config.evaluate.draws, 100, 10**6)
+    between("evaluate.memory_gb", config.evaluate.memory_gb, 0, 10**5)
+    if config.schedule.values and config.schedule.name != "list":
+        found.append("schedule.values: has no effect without schedule=list")
+    if (config.schedule.start, config.schedule.end) != (0.0, 1.0) and config.schedule.name != "linear":
+        found.append("schedule.start, schedule.end: have no effect without schedule=linear")
+    if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
+        found.append("data.ids: has no effect with data.split=all")
+    found += _task_problems(config)
+    one_of("data.source", config.data.source, DATA_SOURCES)
+    if config.data.source == "hub" and config.data.hub.id is None:
+        found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
+    if config.data.source == "folder" and config.data.root is None:
+        found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
+    try:
+        parse_parts(config.parts)
+    except MamError as error:
+        found.append(str(error))
+    return found + _depth_problems(config)
+
+
+def _task_problems(config: Config) -> list[str]:
+    """What has a meaning in only one of the two tasks."""
+    data, found = config.data, []
+    if config.model.task == "asr":
+        if config.head != "probe_fixed":
+            found.append("head: has no effect on speech recognition")
+        if data.fold is not None:
+            found.append("data.fold: has no effect on speech recognition")
+    elif config.model.task == "events":
+        if data.normalizer != "hubert_english":
+            found.append("data.normalizer: has no effect on audio events")
+        if any((data.ids.train, data.ids.dev, data.ids.test)):
+            found.append("data.ids: has no effect on audio events; name folds or splits in the metadata")
+        if data.split == "train" or (data.split == "all" and config.head != "checkpoint"):
+            found.append(
+                f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
+            )
+    return found
+
+
+def _depth_problems(config: Config) -> list[str]:
+    """Layers, schedule and pairing against the depths and widths that the model's configuration states."""
+    found: list[str] = []
+    target, source = config.model.target_shape, config.model.source_shape
+    try:
+        selected = parse_layers(config.layers.spec, target.layers)
+    except MamError as error:
+        return [str(error)]
+    if config.schedule.name in SCHEDULES:
+        try:
+            SCHEDULES[config.schedule.name](config.lam, target.layers, config.schedule)
+        except MamError as error:
+            found.append(str(error))
+    if config.pairing in PAIRINGS:
+        try:
+            PAIRINGS[config.pairing](selected, target.layers, source.layers)
+        except MamError as error:
+            found.append(str(error))
+    if target.width != source.width:
+        found.append(
+            f"model: the target is {target.width} wide and the source {source.width}."
+            " Widths must agree; choose another source, or mend model.*_shape if they do."
+        )
+    return found

@@ -1,0 +1,94 @@
+"""The audio of a corpus: decoded once, checked as a whole, kept up to a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from mam.data.audio import Wave
+from mam.data.corpus import Corpus
+from mam.errors import DataError, bullets
+
+
+class AudioStore:
+    """Decoded audio of one corpus at one rate: checked as a whole first, then kept in memory up to a budget.
+
+    What does not fit is decoded again when it is asked for; the values are the same either way.
+    """
+
+    def __init__(self, corpus: Corpus, rate: int) -> None:
+        self.corpus, self.rate = corpus, rate
+        self._kept: dict[int, Wave] = {}
+        self.samples: list[int] = []
+
+    @classmethod
+    def checked(
+        cls,
+        corpus: Corpus,
+        rate: int,
+        budget_bytes: int,
+        on_bad: str,
+        step: Callable[[], None] = lambda: None,
+        limits: tuple[int, int | None] = (0, None),
+    ) -> AudioStore:
+        """Decode every recording once, in threads; ``step`` is called after each.
+
+        ``limits`` are the least and the most samples (None: any) of a usable recording.
+
+        Raises:
+            DataError: examples that cannot be used, by metadata or recording, all of them listed; with
+                ``on_bad="skip"`` they are left out of the store's corpus and noted there, and only a corpus of which
+                nothing is left is an error.
+        """
+        store, bad, kept_bytes = cls(corpus, rate), [], 0
+        samples: dict[int, int] = {}
+
+        def decode(i: int) -> Wave | str:
+            try:
+                wave = corpus.wave(i, rate)
+            except DataError as error:
+                return str(error)
+            least, most = limits
+            if len(wave) < least or (most is not None and len(wave) > most):
+                bounds = (
+                    f"at least {least / rate:.3f} s" if len(wave) < least else f"at most {(most or 0) / rate:.3f} s"
+                )
+                place = corpus.root / corpus.examples[i]["audio"]
+                return f"{place}: {len(wave) / rate:.3f} s long; this target hears {bounds}"
+            return wave
+
+        waves: dict[int, Wave] = {}
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(corpus), 256):  # bounds what waits in memory
+                block = range(start, min(start + 256, len(corpus)))
+                for i, wave in zip(block, pool.map(decode, block), strict=True):
+                    step()
+                    if isinstance(wave, str):
+                        bad.append((i, wave))
+                        continue
+                    samples[i] = len(wave)
+                    if kept_bytes + wave.nbytes <= budget_bytes:
+                        kept_bytes += wave.nbytes
+                        waves[i] = wave
+        problems = [*corpus.problems, *(reason for _, reason in bad)]
+        if problems and (on_bad == "stop" or len(bad) == len(corpus)):
+            raise DataError(
+                bullets(problems)
+                + ("\nLeave such examples out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
+            )
+        if bad:
+            store.corpus = corpus.without(bad)
+        positions = sorted(samples)  # old position of each example that stays
+        store.samples = [samples[i] for i in positions]
+        store._kept = {new: waves[old] for new, old in enumerate(positions) if old in waves}
+        return store
+
+    def wave(self, i: int) -> Wave:
+        """Example ``i`` of ``self.corpus``, float32 ``[samples]``."""
+        kept = self._kept.get(i)
+        return self.corpus.wave(i, self.rate) if kept is None else kept
+
+    @property
+    def seconds(self) -> list[float]:
+        """Length of every example."""
+        return [n / self.rate for n in self.samples]
