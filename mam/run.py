@@ -85,6 +85,10 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     notes = heads_note(pair.target.heads, pair.source.heads, pair.target.width)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
 
+    task = TASKS[config.model.task]
+    own_classes = pair.target.labels if pair.target.readout == "scores" else None
+    task.check(config, audio, own_classes)
+
     with open_run(job, parent or run_root(config.outputs)) as folder:
         log.info("%s", command_of(job))
         baseline = bench.baseline(config, plan.first)
@@ -95,8 +99,6 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         merged = baseline if plan.is_identity else bench.predict(config, plan.first, "merged")
         pair.merger.restore()
 
-        task = TASKS[config.model.task]
-        own_classes = pair.target.labels if pair.target.readout == "scores" else None
         judged = task.judge(config, audio, merged.items, baseline.items, own_classes)
         folder.predictions(judged.merged, judged.baseline)
         for name, rows in task.tables(judged.merged, judged.baseline).items():

@@ -43,11 +43,12 @@ class Terminal:
         """A message on standard error."""
         self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
-    def table(self, table: Table) -> None:
-        """A table, after an empty line; no blanks at the ends of lines."""
+    def table(self, title: str, table: Table) -> None:
+        """A table below its title, after an empty line; no blanks at the ends of lines."""
         with self._out.capture() as drawn:
             self._out.print(table)
         self.say("")
+        self.say(title)
         for line in drawn.get().splitlines():
             self._out.out(line.rstrip(), highlight=False)
 

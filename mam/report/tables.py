@@ -18,8 +18,7 @@ Result = Mapping[str, Any]
 def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     """Everything a reader needs of one run: both rates, the difference with its interval, what was merged, where."""
     data, delta, merge, timing = result["data"], result["delta"], result["merge"], result["timing"]
-    terminal.say(f"{result['model']['name']} on {_data_text(result)}")
-    terminal.table(_rates_table(result))
+    terminal.table(f"{result['model']['name']} on {_data_text(result)}", _rates_table(result))
     terminal.say("")
     terminal.say(
         f"Δ {_metric(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
@@ -61,7 +60,7 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
 
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
     """
-    terminal.say(" and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results)))
+    title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = _metric(results[0][1])
     columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
@@ -77,7 +76,7 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
         else:
             row += ["baseline", "", "", "", ""]
         table.add_row(*map(escape, row))
-    terminal.table(table)
+    terminal.table(title, table)
     terminal.say("")
     for text in dict.fromkeys(f"{percent(r['baseline'][metric])} on {_data_text(r)}" for _, r in results):
         terminal.say(f"baseline λ=0: {heading} {text}")

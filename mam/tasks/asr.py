@@ -25,6 +25,10 @@ def readout(config: Config) -> Readout:
     return "text"
 
 
+def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
+    """Any corpus with transcripts serves, and all of one have them."""
+
+
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
 ) -> Judged:

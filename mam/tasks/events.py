@@ -43,14 +43,29 @@ def readout(config: Config) -> Readout:
     return "scores" if config.head == "checkpoint" else "features"
 
 
-def judge(
-    config: Config, audio: AudioStore, merged: Sequence[Any], baseline: Sequence[Any], labels: list[str] | None
-) -> Judged:
-    """Classes and their five best scores, trial by trial.
+def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
+    """Whether every clip can be tested.
 
     Raises:
         DataError: a fold or split without clips, classes that training does not have, or none that the checkpoint has.
     """
+    if labels is not None:
+        own_classes(labels, sorted(set(audio.corpus.column("label"))))
+        return
+    truth = audio.corpus.column("label")
+    for trial in trials(config, audio):
+        unknown = sorted({truth[i] for i in trial.test} - {truth[i] for i in trial.train})
+        if unknown:
+            raise DataError(
+                f"{trial.name}: tests classes that its {len(trial.train)} training clips do not have:"
+                f" {choices(unknown)}. Raise data.limit, or leave such clips out."
+            )
+
+
+def judge(
+    config: Config, audio: AudioStore, merged: Sequence[Any], baseline: Sequence[Any], labels: list[str] | None
+) -> Judged:
+    """Classes and their five best scores, trial by trial; raises what `check` raises."""
     new, old = np.stack(merged), np.stack(baseline)
     if labels is not None:
         return _by_own_head(config, audio, new, old, labels)
@@ -60,12 +75,6 @@ def judge(
     folds, unfinished = [], 0
     for trial in trials(config, audio):
         train_labels = [truth[i] for i in trial.train]
-        unknown = sorted({truth[i] for i in trial.test} - set(train_labels))
-        if unknown:
-            raise DataError(
-                f"{trial.name}: tests classes that its {len(trial.train)} training clips do not have:"
-                f" {choices(unknown)}. Raise data.limit, or leave such clips out."
-            )
         groups = _groups(audio, trial.train)
         probes = [fit_probe(features[trial.train], train_labels, groups) for features in (fitted_on, old)]
         for side, probe, features in zip(rows, probes, (new, old), strict=True):

@@ -51,6 +51,9 @@ class Task(Protocol):
     def readout(self, config: Config) -> Readout:
         """What is read off the target."""
 
+    def check(self, config: Config, audio: AudioStore, labels: list[str] | None) -> None:
+        """Raise DataError now rather than after the work, where the data do not serve; ``labels`` as in `judge`."""
+
     def judge(
         self,
         config: Config,
