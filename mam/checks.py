@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mam.config import Config
+from mam.config import Config, ScheduleConfig
 from mam.errors import MamError, choices
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.pairing import PAIRINGS
 from mam.merge.schedules import SCHEDULES
-from mam.merge.selection import parse_layers, parse_parts
+from mam.merge.selection import parse_heads, parse_layers, parse_parts
 from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all")
@@ -43,7 +43,9 @@ def problems(config: Config) -> list[str]:
     if not (math.isfinite(config.lam) and 0 <= config.lam <= 1):
         found.append(f"lam={config.lam}: the share of the source must be a number from 0 to 1")
     one_of("pairing", config.pairing, PAIRINGS)
-    one_of("control", config.control, CONTROLS)
+    if config.control not in CONTROLS:
+        known = "; ".join(f"{name} ({control.summary.rstrip('.')})" for name, control in CONTROLS.items())
+        found.append(f"control={config.control}: not known. Choose one of: {known}")
     one_of("method.name", config.method.name, METHODS)
     one_of("schedule.name", config.schedule.name, SCHEDULES)
     one_of("data.split", config.data.split, DATA_SPLITS)
@@ -56,16 +58,14 @@ def problems(config: Config) -> list[str]:
     one_of("tune.name", config.tune.name, ("none",))
     one_of("device", config.device, DEVICES)
     one_of("dtype", config.dtype, DTYPES)
+    between("control_draws", config.control_draws, 5, 1000)
     between("data.limit", config.data.limit, 1, 10**9)
     between("threads", config.threads, 1, 1024)
     between("seed", config.seed, 0, 2**63)
     between("evaluate.batch_seconds", config.evaluate.batch_seconds, 1, 10**6)
     between("evaluate.draws", config.evaluate.draws, 100, 10**6)
     between("evaluate.memory_gb", config.evaluate.memory_gb, 0, 10**5)
-    if config.schedule.values and config.schedule.name != "list":
-        found.append("schedule.values: has no effect without schedule=list")
-    if (config.schedule.start, config.schedule.end) != (0.0, 1.0) and config.schedule.name != "linear":
-        found.append("schedule.start, schedule.end: have no effect without schedule=linear")
+    found += _schedule_problems(config.schedule)
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
     found += _task_problems(config)
@@ -75,10 +75,34 @@ def problems(config: Config) -> list[str]:
     if config.data.source == "folder" and config.data.root is None:
         found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
     try:
-        parse_parts(config.parts)
+        parts = parse_parts(config.parts)
+        parse_heads(config.heads, config.model.target_shape.heads)
+        if config.control in CONTROLS and not set(parts) & set(CONTROLS[config.control].parts):
+            kept = CONTROLS[config.control].parts
+            found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
     except MamError as error:
         found.append(str(error))
     return found + _depth_problems(config)
+
+
+OPTIONS = {  # of schedules: which of them read it
+    "start": ("linear",),
+    "end": ("linear",),
+    "values": ("list",),
+    "alpha": ("power", "lines"),
+    "beta": ("power", "lines"),
+    "center": ("gaussian",),
+    "width": ("gaussian",),
+}
+
+
+def _schedule_problems(schedule: ScheduleConfig) -> list[str]:
+    defaults = ScheduleConfig()
+    return [
+        f"schedule.{name}: has no effect without schedule={' or '.join(readers)}"
+        for name, readers in OPTIONS.items()
+        if schedule.name not in readers and getattr(schedule, name) != getattr(defaults, name)
+    ]
 
 
 def _task_problems(config: Config) -> list[str]:
@@ -119,6 +143,10 @@ def _depth_problems(config: Config) -> list[str]:
             PAIRINGS[config.pairing](selected, target.layers, source.layers)
         except MamError as error:
             found.append(str(error))
+    if config.control == "shuffle_layers" and source.layers < 2:
+        found.append("control=shuffle_layers: the source has one layer, there is none to exchange it with")
+    if config.control == "self" and target.layers < 2:
+        found.append("control=self: the target has one layer, there is no other to take")
     if target.width != source.width:
         found.append(
             f"model: the target is {target.width} wide and the source {source.width}."

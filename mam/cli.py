@@ -26,6 +26,9 @@ measure what that does.
   mam run experiment=lambda_grid     a study: several runs and one table
   mam run --help                     every group and key
   mam run --cfg job [key=value ...]  the configuration that would run
+  mam inspect [key=value ...] [--json]
+                                     what a merge would do: both attentions,
+                                     pairs, λ, scales, warnings; no data
   mam merge [key=value ...] out=DIR  the merged model as a plain checkpoint,
                                      without any data
   mam score RUN [normalizer=NAME] [seed=N]
@@ -36,7 +39,19 @@ measure what that does.
   mam --version
 """
 MULTIRUN = ("--multirun", "-m")
-MERGE_KEYS = ("model", "schedule", "layers", "method", "lam=", "parts=", "bias=", "pairing=", "control=")
+MERGE_KEYS = (
+    "model",
+    "schedule",
+    "layers",
+    "method",
+    "seed=",
+    "lam=",
+    "parts=",
+    "bias=",
+    "heads=",
+    "pairing=",
+    "control=",
+)
 HYDRA_VALUES = ("job", "hydra", "all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 
@@ -78,7 +93,12 @@ def _dispatch(argv: Sequence[str]) -> int:
         return 0
     if argv[0] in ("--shell-completion", "-sc"):
         return _hydra(argv)
-    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {"run": _run, "merge": _merge, "score": _score}
+    verbs: Mapping[str, Callable[[Sequence[str]], int]] = {
+        "run": _run,
+        "inspect": _inspect,
+        "merge": _merge,
+        "score": _score,
+    }
     if argv[0] not in verbs:
         raise ConfigError(
             f"{argv[0]}: not a verb of mam. Choose one of: {choices(list(verbs))}. `mam --help` explains."
@@ -101,9 +121,9 @@ def _hydra(argv: Sequence[str]) -> int:
 
     line = os.environ.get("COMP_LINE", "").split(" ", 2)  # Hydra's completion knows programs, not verbs
     if len(line) == 2:
-        print(" ".join(verb for verb in ("run", "merge", "score") if verb.startswith(line[1])))
+        print(" ".join(verb for verb in ("run", "inspect", "merge", "score") if verb.startswith(line[1])))
         return 0
-    if len(line) == 3 and line[1] not in ("run", "merge"):
+    if len(line) == 3 and line[1] not in ("run", "inspect", "merge"):
         return 0
     if len(line) == 3:
         os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
@@ -161,14 +181,22 @@ def _run_one(job: Job) -> int:
 def _run_many(plan: Sequence[Job], name: str) -> int:
     terminal = _terminal()
     from mam.evaluation.workbench import Workbench
-    from mam.report.tables import show_study
-    from mam.studies.execute import execute
+    from mam.report.study import record_study
+    from mam.report.tables import show_evidence, show_study
+    from mam.studies.evidence import against_controls
+    from mam.studies.execute import execute, study_folder
 
-    ended = execute(plan, Workbench(terminal), name)
+    folder = study_folder(plan, name)
+    ended = execute(plan, Workbench(terminal), folder)
     shown = [(end.job.varied(plan), end.outcome.result) for end in ended if end.outcome]
     if shown:
         fixed = [word for word in plan[0].overrides if all(word in job.overrides for job in plan)]
         show_study(terminal, shown, fixed)
+        comparisons = against_controls(ended)
+        if comparisons:
+            show_evidence(terminal, comparisons, shown[0][1]["data"]["n"])
+        record_study(folder, name, ended, comparisons)
+        terminal.say(f"files   {folder}")
     skipped = sum(end.outcome is not None and end.outcome.status == "skipped" for end in ended)
     failed = [end for end in ended if end.error]
     terminal.say("")
@@ -179,11 +207,42 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
     return 1 if failed else 0
 
 
+def _inspect(argv: Sequence[str]) -> int:
+    words = [word for word in argv if word != "--json"]
+    found = _without_meaning("inspect", words)
+    if found:
+        raise ConfigError(found)
+
+    import json
+
+    from mam.compose import jobs
+
+    config = jobs(words)[0].config
+    terminal = _terminal()
+    from mam.evaluation.workbench import checked_source_and_target
+    from mam.inspection import inspect
+    from mam.report.inspection import show_inspection
+
+    target, source = checked_source_and_target(config.model)
+    with terminal.status("reading both attentions"):
+        inspected = inspect(config, target, source)
+    if "--json" in argv:
+        terminal.say(json.dumps(inspected.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        show_inspection(terminal, inspected)
+    return 0
+
+
+def _without_meaning(verb: str, words: Sequence[str]) -> list[str]:
+    """What is said to a verb that only merges."""
+    meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
+    return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
+
+
 def _merge(argv: Sequence[str]) -> int:
     outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
     words = [word for word in argv if not word.startswith("out=")]
-    meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
-    found = [f"{word}: has no meaning for mam merge, which reads no data" for word in meaningless]
+    found = _without_meaning("merge", words)
     if len(outs) != 1 or not outs[0]:
         found.append("out: say once where the merged checkpoint goes, out=DIR")
     if found:

@@ -26,6 +26,8 @@ from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
 
+BESIDE = ("none", "shrink")  # the controls of a sweep that names none
+
 
 @dataclass(frozen=True)
 class Job:
@@ -55,12 +57,17 @@ class Job:
 def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
     """Compose and check. One job, or with ``multirun`` one for each combination of the values given with commas.
 
+    A sweep has `shrink` beside every merge, unless its words say which controls it wants; a control at λ=0 is the
+    baseline again and left out.
+
     Raises:
         ConfigError: lists every word that is wrong and every check that fails.
     """
     with _hydra() as loader:
         right, found = _parse(words, loader, multirun)
         expanded = [list(_expand(word, override)) for word, override in right]
+        if multirun and not any(word.startswith("control=") for word in words):
+            expanded.append([f"control={name}" for name in BESIDE])
         made: list[Job] = []
         for combination in itertools.product(*expanded):
             try:
@@ -69,7 +76,12 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
                 found += [problem for problem in error.problems if problem not in found]
         if found:
             raise ConfigError(found)
-        return _distinct(made)
+        return _distinct([job for job in made if not (multirun and _is_empty(job))])
+
+
+def _is_empty(job: Job) -> bool:
+    """Whether it is a control that nothing is merged from."""
+    return job.config.lam == 0 and job.config.control != "none"
 
 
 def study_jobs(study: Job) -> list[Job]:
@@ -78,12 +90,18 @@ def study_jobs(study: Job) -> list[Job]:
     Raises:
         ConfigError: an axis is not a key of the configuration, or is set on the command line too.
     """
-    axes = study.config.study.axes
+    depth = study.config.model.target_shape.layers
+    axes = {
+        key: _layer_sets(values, depth) if key == "layers.spec" else values
+        for key, values in study.config.study.axes.items()
+    }
     said = {word.split("=")[0] for word in study.overrides}
     twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
     if twice:
         raise ConfigError(twice)
-    words = [[f"{key}={_as_word(value)}" for value in values] for key, values in axes.items()]
+    words = [
+        [f"{key}={value if key in VERBATIM else _as_word(value)}" for value in values] for key, values in axes.items()
+    ]
     made: list[Job] = []
     with _hydra() as loader:
         _, found = _parse([word for axis in words for word in axis], loader, multirun=False)
@@ -91,10 +109,19 @@ def study_jobs(study: Job) -> list[Job]:
             raise ConfigError([f"study.axes: {problem}" for problem in found])
         for combination in itertools.product(*words):
             job = _job((*study.overrides, *combination))
-            if job.config.lam == 0 and job.config.control != "none":
-                continue
-            made.append(job)
+            if not _is_empty(job):
+                made.append(job)
     return _distinct(made)
+
+
+def _layer_sets(values: Sequence[Any], depth: int) -> list[Any]:
+    """``each``, ``tops`` and ``bottoms`` spelled out for a target of so many layers."""
+    sets = {
+        "each": [str(layer) for layer in range(depth)],
+        "tops": [*(f"top{n}" for n in range(1, depth)), "all"],
+        "bottoms": [f"bottom{n}" for n in range(1, depth)],
+    }
+    return [spec for value in values for spec in sets.get(value, [value])]
 
 
 def _distinct(made: Sequence[Job]) -> list[Job]:

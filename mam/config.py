@@ -87,12 +87,16 @@ class DataConfig:
 
 @dataclass
 class ScheduleConfig:
-    """λ over depth: λ_l = lam · s_l, s by ``name``; ``start``, ``end`` for linear, ``values`` for list."""
+    """λ over depth, see `mam.merge.schedules`: ``start``, ``end`` for linear, ``values`` for list, the rest by name."""
 
     name: str = "constant"
     start: float = 0.0
     end: float = 1.0
     values: list[float] = field(default_factory=list)
+    alpha: float = 1.0
+    beta: float = 1.0
+    center: float = 0.0
+    width: float = 1.0
 
 
 @dataclass
@@ -134,7 +138,10 @@ class EvaluateConfig:
 
 @dataclass
 class StudyConfig:
-    """Several runs that end in one table: every combination of ``axes`` (a key of the configuration to its values)."""
+    """Several runs that end in one table: every combination of ``axes`` (a key of the configuration to its values).
+
+    On the axis ``layers.spec`` ``each``, ``tops`` and ``bottoms`` stand for each layer alone, top1 to all, bottom1 on.
+    """
 
     name: str = "none"
     axes: dict[str, list[Any]] = field(default_factory=dict)
@@ -157,7 +164,9 @@ class Config:
     parts: str = "qkv"
     bias: bool = True
     pairing: str = "index"
+    heads: str = "all"
     control: str = "none"
+    control_draws: int = 5
     head: str = "probe_fixed"
     seed: int = 0
     device: str = "auto"
@@ -179,6 +188,7 @@ VERBATIM = (
     "data.ids.",
     "data.hub.files",
     "layers.spec",
+    "heads",
     "outputs",
     "cache_dir",
 )

@@ -137,6 +137,15 @@ def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
         ) from error
 
 
+def free_memory() -> int | None:
+    """Bytes that a process can still have without swapping, None where the system does not say (not Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
 def cache_folder(configured: str | None) -> Path:
     """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mam"

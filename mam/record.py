@@ -4,8 +4,10 @@ outputs/<date>/<time>-<signature>/
     result.json         schema version 1 (mam/result.schema.json); a folder that has one is a finished run
     predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text); of audio events
                         id, audio, fold, label, prediction, scores_top5
+    predictions-N.jsonl the same of further draws of a random control
     baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
     lambda.csv          step, layer, part, lam
+    attention.csv       entropy and scale of the attention's logits, by layer, merged and unmerged
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     mam.log, .hydra/    what was said, what was configured
 """
@@ -49,9 +51,10 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def predictions(self, merged: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> None:
-        """Write both sides, one line an example."""
-        write_jsonl(self.path / PREDICTIONS, merged)
+    def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
+        """Write both sides, one line an example; further draws of a random control to files of their own."""
+        for draw, rows in enumerate(merged):
+            write_jsonl(self.path / _of_draw(draw), rows)
         write_jsonl(self.path / BASELINE, baseline)
 
     def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
@@ -152,14 +155,15 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result
 
 
-def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Merged and baseline predictions of a finished run, each line with the texts ``required``.
+def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Predictions of each draw and of the baseline of a finished run, each line with the texts ``required``.
 
     Raises:
         RecordError: a file is missing or broken.
     """
     sides = []
-    for path in (folder / PREDICTIONS, folder / BASELINE):
+    names = [_of_draw(draw) for draw in range(int(read_result(folder)["merge"].get("draws", 1)))]
+    for path in (folder / name for name in (*names, BASELINE)):
         try:
             rows = read_jsonl(path)
         except OSError as error:
@@ -171,7 +175,11 @@ def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[dict[s
                     f"{path}, line {number}: {' and '.join(wrong)} must be text. Run it again with force=true."
                 )
         sides.append(rows)
-    return sides[0], sides[1]
+    return sides[:-1], sides[-1]
+
+
+def _of_draw(draw: int) -> str:
+    return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"
 
 
 def validate(result: dict[str, Any], path: Path) -> None:

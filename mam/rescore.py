@@ -33,14 +33,15 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
     task = TASKS[result["task"]]
     merged, baseline = read_predictions(folder, task.REQUIRED)
     keys = [key for key in task.REQUIRED if key != "prediction"]
-    if [[row[key] for key in keys] for row in merged] != [[row[key] for key in keys] for row in baseline]:
+    examples = [[row[key] for key in keys] for row in baseline]
+    if any([[row[key] for key in keys] for row in draw] != examples for draw in merged):
         raise RecordError(f"{folder}: predictions.jsonl and baseline.jsonl are not about the same examples.")
-    if len(merged) != result["data"]["n"]:
+    if len(baseline) != result["data"]["n"]:
         raise RecordError(
-            f"{folder}: predictions.jsonl has {len(merged)} lines, result.json says {result['data']['n']}."
+            f"{folder}: predictions.jsonl has {len(baseline)} lines, result.json says {result['data']['n']}."
         )
     config = _config(folder, normalizer, seed)
-    if config.data.clusters != "utterance" and not all(isinstance(row.get("cluster"), str) for row in merged):
+    if config.data.clusters != "utterance" and not all(isinstance(row.get("cluster"), str) for row in baseline):
         raise RecordError(
             f"{folder}: predictions.jsonl names no cluster, which data.clusters={config.data.clusters} needs."
         )

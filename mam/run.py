@@ -25,6 +25,7 @@ from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
 from mam.files import expanded, sha256_json
 from mam.merge.apply import MergeReport
+from mam.merge.controls import CONTROLS
 from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.record import SCHEMA, find_finished, open_run, read_result, refuse_unwritable, run_root
@@ -89,20 +90,34 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     own_classes = pair.target.labels if pair.target.readout == "scores" else None
     task.check(config, audio, own_classes)
 
+    if config.schedule.name != "constant" and parent is None:
+        bench.terminal.say("λ by layer: " + " ".join(f"{layer}:{plan.lams[layer]:.4g}" for layer in plan.layers))
+
     with open_run(job, parent or run_root(config.outputs)) as folder:
         log.info("%s", command_of(job))
         baseline = bench.baseline(config, plan.first)
 
-        start = time.perf_counter()
+        merged, merging = [baseline], 0.0
         report = pair.merger.apply(plan)
-        merging = time.perf_counter() - start
-        merged = baseline if plan.is_identity else bench.predict(config, plan.first, "merged")
+        if not plan.is_identity:
+            draws = config.control_draws if CONTROLS[config.control].is_random else 1
+            merged = []
+            for draw in range(draws):
+                start = time.perf_counter()
+                pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers, draw))
+                merging += time.perf_counter() - start
+                label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
+                merged.append(bench.predict(config, plan.first, label))
+        attention = bench.attention(config, plan.layers)
         pair.merger.restore()
 
-        judged = task.judge(config, audio, merged.items, baseline.items, own_classes)
-        folder.predictions(judged.merged, judged.baseline)
-        for name, rows in task.tables(judged.merged, judged.baseline).items():
+        judged = [task.judge(config, audio, side.items, baseline.items, own_classes) for side in merged]
+        predictions = [one.merged for one in judged]
+        folder.predictions(predictions, judged[0].baseline)
+        pooled = [row for rows in predictions for row in rows]
+        for name, rows in task.tables(pooled, judged[0].baseline).items():
             folder.table(name, rows)
+        folder.table("attention", attention.table)
         folder.lambdas(plan.lams, plan.parts)
         result = {
             "schema": SCHEMA,
@@ -116,22 +131,26 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "target": _identity(target_checkpoint),
                 "source": _identity(source_checkpoint),
             },
-            "data": _data(config, audio, len(judged.merged)),
-            "merge": _merge(plan, report, notes),
-            "head": judged.head,
+            "data": _data(config, audio, len(judged[0].baseline)),
+            "merge": _merge(plan, report, notes, len(merged)),
+            "head": judged[0].head,
             "train": None,
             "tune": None,
-            **scores(judged.merged, judged.baseline, config, judged.notes),
+            **scores(predictions, judged[0].baseline, config, [*judged[0].notes, *attention.findings(plan.lams)]),
             "timing": _timing(pair.loading, merging, merged, baseline, sum(audio.seconds)),
             "env": environment(config),
-            "seeds": {"bootstrap": config.seed},
+            "seeds": {"bootstrap": config.seed, "control": config.seed},
         }
         folder.finish(result)
     return Outcome("finished", folder.path, result)
 
 
-def scores(merged: list[Row], baseline: list[Row], config: Config, notes: Sequence[str] = ()) -> dict[str, Any]:
+def scores(
+    merged: Sequence[Sequence[Row]], baseline: Sequence[Row], config: Config, notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
+
+    ``merged`` has the predictions of each draw of a random control, else of the one merge.
 
     Raises:
         DataError: no reference has a word left after normalisation.
@@ -171,16 +190,18 @@ def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
     }
 
 
-def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...]) -> dict[str, Any]:
+def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: int) -> dict[str, Any]:
     return {
         "method": plan.method,
         "control": plan.control,
+        "draws": draws,
         "lam": list(plan.lams),
         "layers": plan.layers,
         "parts": "".join(plan.parts),
         "pairing": plan.pairing,
         "pairs": {str(layer): source for layer, source in plan.pairs.items()},
         "bias": plan.bias,
+        "heads": None if plan.heads is None else list(plan.heads),
         "tensors": report.tensors,
         "parameters": report.parameters,
         "notes": [*notes, *report.notes],
@@ -188,12 +209,13 @@ def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...]) -> dict
 
 
 def _timing(
-    loading: float, merging: float, merged: Predictions, baseline: Predictions, audio_seconds: float
+    loading: float, merging: float, merged: Sequence[Predictions], baseline: Predictions, audio_seconds: float
 ) -> dict[str, float]:
-    prefix = baseline.prefix + (0.0 if merged is baseline else merged.prefix)
+    prefix = baseline.prefix + sum(side.prefix for side in merged if side is not baseline)
+    evaluating = sum(side.seconds for side in merged)
     timing = {"load": loading, "merge": merging, "prefix": prefix}
-    timing |= {"evaluate": merged.seconds, "baseline": baseline.seconds}
-    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds / merged.seconds}
+    timing |= {"evaluate": evaluating, "baseline": baseline.seconds}
+    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds * len(merged) / evaluating}
     return {name: round(seconds, 4) for name, seconds in timing.items()}
 
 

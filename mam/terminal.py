@@ -97,7 +97,7 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.utils.logging.enable_propagation()
     datasets.disable_progress_bars()
-    for chatty in ("httpx", "httpx2", "filelock", "fsspec"):
+    for chatty in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

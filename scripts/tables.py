@@ -16,12 +16,14 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import mam.data  # noqa: F401  # fill the registry of formats
+from mam.merge.controls import CONTROLS
+from mam.merge.schedules import SCHEDULES
 from mam.models.sources import SOURCES
 from mam.models.targets import TARGETS
 from mam.scoring.text import NORMALIZERS
 
 ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "README.md", ROOT / "docs" / "normalizers.md")
+FILES = (ROOT / "README.md", ROOT / "docs" / "normalizers.md", ROOT / "docs" / "method.md")
 SENTENCES = (
     "It's twenty-one, Mr. O'Neil!",
     "Müller paid $1,234.56.",
@@ -115,7 +117,22 @@ def keys() -> str:
     return table(["key", "default", ""], rows)
 
 
+def controls() -> str:
+    """Every ``control=``."""
+    return table(["`control=`", ""], [[f"`{name}`", control.summary] for name, control in CONTROLS.items()])
+
+
+def schedules() -> str:
+    """Every ``schedule=``, by the first line of its docstring."""
+    return table(
+        ["`schedule=`", ""],
+        [[f"`{name}`", (function.__doc__ or "").splitlines()[0]] for name, function in SCHEDULES.items()],
+    )
+
+
 TABLES = {
+    "controls": controls,
+    "schedules": schedules,
     "keys": keys,
     "models": models,
     "data": data,

@@ -56,7 +56,7 @@ def test_wrong_words_are_answered_at_once_with_exit_code_two():
     assert "--fast: neither key=value nor a flag" in answer.stderr and "stray: neither" in answer.stderr
     answer = mam("run", "lamm=1", "lam=1.5", "model=foo")
     assert answer.returncode == 2 and answer.stderr.startswith("mam: 3 problems:\n  - lamm: there is no such key")
-    assert mam("walk").returncode == 2 and "Choose one of: merge, run, score" in mam("walk").stderr
+    assert mam("walk").returncode == 2 and "Choose one of: inspect, merge, run, score" in mam("walk").stderr
 
 
 def test_a_run_in_a_pipe_is_plain_and_fits_eighty_columns(words):
@@ -96,22 +96,26 @@ def test_bad_data_is_one_message_and_exit_code_one(words):
 
 def test_multirun_makes_runs_then_skips_them(words):
     first = mam("run", "--multirun", *words, "lam=0,0.3,0.6")
-    assert first.returncode == 0 and first.stdout.endswith("3 runs: 3 finished now, 0 skipped, 0 failed\n")
-    assert len(list(Path("outputs").rglob("result.json"))) == 3
+    assert first.returncode == 0 and first.stdout.endswith("5 runs: 5 finished now, 0 skipped, 0 failed\n")
+    assert len(list(Path("outputs").rglob("result.json"))) == 5
     rows = [line for line in first.stdout.splitlines() if re.match(r"0(\.\d)? ", line)]
-    assert len(rows) == 3 and "baseline" in rows[0]
-    assert max(len(line) for line in first.stdout.splitlines() if not line.startswith(("all with", "note"))) <= 80
+    assert len(rows) == 5 + 2 and "baseline" in rows[0], "five runs, and the source against shrink at two λ"
+    assert "no evidence that the source's content matters at n = 5" in first.stdout
+    assert (
+        max(len(line) for line in first.stdout.splitlines() if not line.startswith(("all with", "note", "no evi")))
+        <= 80
+    )
     assert first.stdout.count("baseline λ=0: WER") == 1
     assert all(line == line.rstrip() for line in first.stdout.splitlines())
     again = mam("run", "-m", *words, "lam=0,0.3,0.6")
-    assert again.stdout.endswith("3 runs: 0 finished now, 3 skipped, 0 failed\n")
-    assert len(list(Path("outputs").rglob("result.json"))) == 3
+    assert again.stdout.endswith("5 runs: 0 finished now, 5 skipped, 0 failed\n")
+    assert len(list(Path("outputs").rglob("result.json"))) == 5
 
 
 def test_multirun_with_a_failure_says_which_and_exits_with_one(words, clips, tmp_path):
     answer = mam("run", "--multirun", *words, f"data.root={clips},{tmp_path / 'gone'}")
     assert answer.returncode == 1
-    assert "2 runs: 1 finished now, 0 skipped, 1 failed" in answer.stdout
+    assert "4 runs: 2 finished now, 0 skipped, 2 failed" in answer.stdout
     assert f"{tmp_path / 'gone'}: there is no such folder" in answer.stderr.replace("\n", " ")
 
 

@@ -67,7 +67,7 @@ def test_every_problem_is_reported_together():
         "layers=zzz: not known. Choose one of: all, bottom1",
         "data.limit=x: Value 'x'",
         "pairing=q: not known. Choose one of: index, proportional, top",
-        "parts=xyz: write the projections to merge as one string of q, k and v",
+        "parts=xyz: write the projections to merge as one string of q, k, v and o",
         "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
     ):
         assert expected in text
@@ -101,11 +101,14 @@ def test_every_problem_is_reported_together():
         ("data=null", "data=None: not known. Choose one of"),
         ("layers.spec=0-999999", "no layer 999999"),
         ("schedule.values=[0,0.1,0.1,0.1]", "schedule.values: has no effect without schedule=list"),
-        ("schedule.end=0.5", "have no effect without schedule=linear"),
+        ("schedule.end=0.5", "has no effect without schedule=linear"),
         ("study.axes={}", "set one axis at a time"),
         ("study.axes.lam=[]", "an axis is a list of values"),
         ("data.root=bad\udcff", "is not UTF-8"),
-        ("control=noise", "control=noise: not known. Choose one of: none, shrink"),
+        (
+            "control=noise",
+            "control=noise: not known. Choose one of: none (The source itself: no control); shrink (Zeros",
+        ),
         ("train=lmam", "train=lmam: not known. Choose one of: none"),
         ("+extra=1", "+extra=1: mam has no keys to add or delete"),
         ("~lam", "~lam: mam has no keys to add or delete"),
@@ -128,15 +131,15 @@ def test_paths_and_lists_need_no_hydra_quoting():
 
 
 def test_multirun_combines_values():
-    made = jobs(["lam=0,0.1", "layers=all,top2"], multirun=True)
+    made = jobs(["lam=0,0.1", "layers=all,top2", "control=none"], multirun=True)
     assert [(j.config.lam, j.config.layers.spec) for j in made] == [
         (0, "all"),
         (0, "top2"),
         (0.1, "all"),
         (0.1, "top2"),
     ]
-    assert made[3].overrides == ("lam=0.1", "layers=top2")
-    made = jobs(["layers.spec='0-1,3',all"], multirun=True)
+    assert made[3].overrides == ("lam=0.1", "layers=top2", "control=none")
+    made = jobs(["layers.spec='0-1,3',all", "control=none"], multirun=True)
     assert [j.config.layers.spec for j in made] == ["0-1,3", "all"]
 
 
@@ -152,7 +155,7 @@ def test_sweeps_without_a_list_are_refused(word):
 
 
 def test_the_same_run_twice_is_one_run():
-    assert len(jobs(["lam=0.1,0.10,0.1"], multirun=True)) == 1
+    assert len(jobs(["lam=0.1,0.10,0.1", "control=none"], multirun=True)) == 1
 
 
 def test_ids_without_effect_are_refused():

@@ -25,6 +25,7 @@ ORDER = [
     "merge",
     "tasks",
     "evaluation",
+    "inspection",
     "record",
     "run",
     "rescore",

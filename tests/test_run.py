@@ -35,7 +35,7 @@ from mam.merge.plan import plan_merge
 from mam.record import read_result
 from mam.scoring.significance import paired_bootstrap
 from mam.scoring.wer import error_counts, errors
-from mam.studies.execute import execute
+from mam.studies.execute import execute, study_folder
 
 
 def test_a_run_writes_everything_the_design_promises(words):
@@ -44,6 +44,7 @@ def test_a_run_writes_everything_the_design_promises(words):
     assert folder.parent.parent == Path("outputs") and folder.name.endswith(outcome.result["signature"])
     assert sorted(os.listdir(folder)) == [
         ".hydra",
+        "attention.csv",
         "baseline.jsonl",
         "lambda.csv",
         "mam.log",
@@ -195,19 +196,20 @@ def test_a_vision_transformers_folder_is_a_source_like_any_other(hubert_group, c
 
 
 def test_each_run_of_a_sweep_goes_to_its_own_outputs(words):
-    ended = execute(jobs([*words, "outputs=one,two"], multirun=True), Workbench(), "multirun")
+    plan = jobs([*words, "outputs=one,two", "control=none"], multirun=True)
+    ended = execute(plan, Workbench(), study_folder(plan, "multirun"))
     assert [end.outcome.folder.parts[0] for end in ended] == ["one", "two"]
 
 
 def test_a_study_runs_on_one_workbench(words):
     (study,) = jobs([*words, "experiment=lambda_grid", "study.axes.lam=[0,0.2,0.7]"])
     bench = Workbench()
-    ended = execute(study_jobs(study), bench, "grid")
+    ended = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in ended] == ["finished"] * 5
     assert len({end.outcome.folder.parent for end in ended}) == 1
     prefix = bench._made["prefix"][1]
     assert prefix.computed == 1  # one pack, five runs and a baseline
-    again = execute(study_jobs(study), bench, "grid")
+    again = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in again] == ["skipped"] * 5
 
 

@@ -64,7 +64,7 @@ def test_bad_recordings_stop_or_are_counted(words, clips):
         ),
         (["model.source_shape.layers=5"], CheckpointError, "model.source=.*has layers 4, not 5"),
         (["data.root=/none"], DataError, "there is no such folder"),
-        (["data.normalizer=hubert_english", "data.limit=1"], DataError, "no reference word is left"),
+        (["data.normalizer=hubert_english", "data.limit=1"], DataError, "no reference has a word left"),
         (["device=cuda"], MamError, "torch sees no GPU"),
         (["dtype=float16", "device=cpu"], MamError, "not usable on a CPU"),
     ],
@@ -178,7 +178,7 @@ def test_jobs_at_the_same_time_share_one_baseline(words):
 
 
 def test_one_failed_job_does_not_stop_the_others(words, monkeypatch):
-    plan = jobs([*words, "lam=0.1,0.2,0.3"], multirun=True)
+    plan = jobs([*words, "lam=0.1,0.2,0.3", "control=none"], multirun=True)
     bench, apply = Workbench(), None
     apply = bench.pair(plan[0].config).merger.apply
 
@@ -188,7 +188,7 @@ def test_one_failed_job_does_not_stop_the_others(words, monkeypatch):
         return apply(merge_plan)
 
     monkeypatch.setattr(bench.pair(plan[0].config).merger, "apply", failing)
-    ended = execute(plan, bench, "multirun")
+    ended = execute(plan, bench, Path("multirun"))
     assert [end.error for end in ended] == [None, "no luck", None]
     assert len(list(Path("outputs").rglob("result.json"))) == 2
 

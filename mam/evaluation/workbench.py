@@ -23,9 +23,10 @@ from mam.data.audio import RATE
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore
 from mam.errors import CheckpointError, MamError
+from mam.evaluation.attention import Attention, Change, measure
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
-from mam.files import cache_folder, locked, sha256_json, write_json
+from mam.files import cache_folder, free_memory, locked, sha256_json, write_json
 from mam.merge.apply import Merger
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
@@ -116,6 +117,7 @@ class Workbench:
 
         def load() -> Pair:
             start = time.perf_counter()
+            _refuse_too_large(target_checkpoint)
             with self.terminal.status("loading models"):
                 source = Source(source_checkpoint)
                 _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
@@ -152,6 +154,18 @@ class Workbench:
             ) from error
         spent = prefix.seconds - earlier
         return Predictions(items, time.perf_counter() - start - spent, spent)
+
+    def attention(self, config: Config, layers: list[int]) -> Change:
+        """What the merge that is in the target now does to its attention; the unmerged side is measured once."""
+        pair, audio = self.pair(config), self.audio(config)
+        after = measure(pair.target, audio)
+
+        def unmerged() -> Attention:
+            pair.merger.restore()
+            return measure(pair.target, audio)
+
+        made_from = (self._made["pair"][0], self._made["audio"][0])
+        return Change(self._once("attention", made_from, unmerged), after, layers)
 
     def baseline(self, config: Config, first: int) -> Predictions:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.
@@ -233,6 +247,17 @@ def environment(config: Config) -> dict[str, str | int]:
         "dtype": config.dtype,
         "threads": torch.get_num_threads(),
     }
+
+
+def _refuse_too_large(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where a model would not fit into the memory that is free now."""
+    needed = checkpoint.parameters * torch.float32.itemsize
+    free = free_memory()
+    if free is not None and needed > free:
+        raise CheckpointError(
+            f"model.target={checkpoint.id}: needs {needed / 1e9:.1f} GB in fp32, {free / 1e9:.1f} GB are free here."
+            " Take a smaller one or a larger machine."
+        )
 
 
 def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:

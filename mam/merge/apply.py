@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merge.controls import CONTROLS
+from mam.merge.controls import CONTROLS, Place
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan
 from mam.models.attention import AttentionBlock
@@ -29,7 +29,7 @@ class MergeReport:
 class Merger:
     """Merges one source into one target, again and again at other λ, without drift.
 
-    Keeps a copy of the target's Q, K and V as they were when it was made (fp32, on the CPU); source tensors are read
+    Keeps a copy of the target's Q, K, V and O as they were when it was made (fp32, on the CPU); source tensors are read
     when they are first needed and kept.
     """
 
@@ -38,10 +38,10 @@ class Merger:
         self._blocks = blocks
         self._read = read_source
         self._source: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
-        self._pristine = {
+        self._pristine: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {
             (block.layer, part): (_copy(linear.weight), None if linear.bias is None else _copy(linear.bias))
             for block in blocks
-            for part in "qkv"
+            for part in block.parts
             for linear in [block.projection(part)]
         }
         self._changed: set[tuple[int, str]] = set()
@@ -54,6 +54,8 @@ class Merger:
             MergeError: a source tensor of another shape, or one with NaN or infinity. The model is then the target.
         """
         self.restore()
+        for part in plan.parts:
+            self._blocks[0].projection(part)  # raises where it is not there
         notes: dict[str, None] = {}
         tensors = parameters = 0
         try:
@@ -84,9 +86,11 @@ class Merger:
     ) -> list[Tensor]:
         linear = self._blocks[layer].projection(part)
         weight, bias = self._pristine[layer, part]
-        if (source_layer, part) not in self._source:
-            self._source[source_layer, part] = checked_source(self._read, source_layer, part, weight.shape)
-        new, new_bias, note = merged_projection(plan, layer, part, weight, bias, self._source[source_layer, part])
+        kept = self._pristine if CONTROLS[plan.control].layers == "own" else self._source
+        if (source_layer, part) not in kept:
+            kept[source_layer, part] = checked_source(self._read, source_layer, part, weight.shape)
+        given = kept[source_layer, part]
+        new, new_bias, note = merged_projection(plan, layer, part, weight, bias, given)
         linear.weight.copy_(new)
         if new_bias is not None:
             linear.bias.copy_(new_bias)
@@ -96,14 +100,19 @@ class Merger:
 
 
 def merged_projection(
-    plan: MergePlan, layer: int, part: str, weight: Tensor, bias: Tensor | None, source: tuple[Tensor, Tensor | None]
+    plan: MergePlan,
+    layer: int,
+    part: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    source: tuple[Tensor, Tensor | None],
 ) -> tuple[Tensor, Tensor | None, str | None]:
     """One projection merged as ``plan`` says for ``layer``; its λ is not 0. All tensors fp32.
 
     Args:
         plan: what is to be merged.
         layer: the target's layer.
-        part: ``"q"``, ``"k"`` or ``"v"``.
+        part: ``"q"``, ``"k"``, ``"v"`` or ``"o"``.
         weight: the target's, ``[d, d]``.
         bias: the target's, ``[d]``, None where it has none.
         source: weight and bias of the source.
@@ -111,18 +120,40 @@ def merged_projection(
     Returns:
         The new weight; the new bias, None where none is merged; a note on what was dropped.
     """
-    lam, substitute = plan.lams[layer], CONTROLS[plan.control]
+    lam, place = plan.lams[layer], Place(plan.seed, plan.draw, layer, part)
     mix = METHODS[plan.method] if lam < 1 else _source_alone
     source_weight, source_bias = source
-    new = mix(weight, substitute(source_weight), lam)
+
+    def merged(own: Tensor, given: Tensor) -> Tensor:
+        new = mix(own, CONTROLS[plan.control].substitute(given, own, place), lam)
+        if not torch.isfinite(new).all():
+            raise MergeError(f"layer {layer}, {part}: control={plan.control} made NaN or infinite values of it.")
+        return new
+
+    new = _of_heads(plan, part, weight, merged(weight, source_weight))
     if not plan.bias:
         return new, None, None
     if bias is None:
-        is_dropped = source_bias is not None and bool(substitute(source_bias).any())
+        is_dropped = source_bias is not None and bool(merged(torch.zeros_like(source_bias), source_bias).any())
         return new, None, _dropped_bias(part) if is_dropped else None
     # A projection without bias is one whose bias is zero.
     source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
-    return new, mix(bias, substitute(source_bias), lam), None
+    return new, _of_heads(plan, part, bias, merged(bias, source_bias)), None
+
+
+def _of_heads(plan: MergePlan, part: str, own: Tensor, merged: Tensor) -> Tensor:
+    """``merged`` where it belongs to one of the plan's heads, else ``own``.
+
+    A head is a block of rows of Q, K and V and of their biases, and of columns of O; O's bias is of no head.
+    """
+    if plan.heads is None:
+        return merged
+    chosen = torch.zeros(len(own), dtype=torch.bool)
+    for head in plan.heads:
+        chosen[head * plan.head_width : (head + 1) * plan.head_width] = True
+    if part == "o":
+        return own if own.ndim == 1 else torch.where(chosen[None, :], merged, own)
+    return torch.where(chosen if own.ndim == 1 else chosen[:, None], merged, own)
 
 
 def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
 from mam.merge.apply import MergeReport, checked_source, merged_projection
+from mam.merge.controls import CONTROLS
 from mam.merge.plan import MergePlan
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
@@ -99,7 +100,8 @@ def _merged(
     """Weight and, where it is merged too, bias of one projection, by name, fp32."""
     names = [f"{projection.name}.weight", f"{projection.name}.bias"]
     own = target.read([name for name in names if name in target.tensor_files])
-    given = checked_source(source.read, projection.source_layer, projection.part, own[names[0]].shape)
+    read = Source(target).read if CONTROLS[plan.control].layers == "own" else source.read
+    given = checked_source(read, projection.source_layer, projection.part, own[names[0]].shape)
     weight, bias, note = merged_projection(
         plan, projection.layer, projection.part, own[names[0]], own.get(names[1]), given
     )

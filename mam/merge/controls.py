@@ -1,30 +1,175 @@
-"""Merges whose source carries no knowledge. What they gain as well, the source's content cannot have caused."""
+"""Merges whose source carries no knowledge. What they gain as well, the source's content cannot have caused.
+
+A control puts another tensor S in the place of the source's W_s, so that every method mixes it in the usual way. W_t is
+the target's tensor; weights are ``[out, in]``, biases ``[out]``, all fp32.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-Control = Callable[["Tensor"], "Tensor"]
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor belongs, and which draw of a random control this is: together they fix its random numbers."""
+
+    seed: int
+    draw: int
+    layer: int = -1
+    part: str = ""
+
+    def generator(self, what: str) -> torch.Generator:
+        """Random numbers that depend on the place and on ``what`` alone, in whatever order tensors are merged."""
+        import torch
+
+        name = f"{self.seed}/{self.draw}/{self.layer}/{self.part}/{what}"
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=False) >> 1
+        return torch.Generator().manual_seed(number)
+
+
+Substitute = Callable[["Tensor", "Tensor", Place], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Control:
+    """How a control makes S from (W_s, W_t, place).
+
+    ``parts`` are the projections that it merges, the others stay the target's; ``layers`` says which tensor W_s is: the
+    ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the target (``own``). A random control is
+    drawn several times.
+    """
+
+    substitute: Substitute
+    parts: str = "qkvo"
+    layers: str = "paired"
+    is_random: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.substitute.__doc__ or "").strip().splitlines()[0]
+
+
 CONTROLS: dict[str, Control] = {}
 
 
-def control(function: Control) -> Control:
-    """Register ``function``: a source tensor -> the tensor that takes its place. fp32, shape kept."""
-    CONTROLS[function.__name__] = function
-    return function
+def control(parts: str = "qkvo", layers: str = "paired", is_random: bool = False) -> Callable[[Substitute], Substitute]:
+    """Register a function (source tensor, target tensor, place) -> S under its own name; see `Control`."""
+
+    def register(function: Substitute) -> Substitute:
+        CONTROLS[function.__name__.removesuffix("_")] = Control(function, parts, layers, is_random)
+        return function
+
+    return register
 
 
-@control
-def none(source: Tensor) -> Tensor:
+@control()
+def none(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """The source itself: no control."""
     return source
 
 
-@control
-def shrink(source: Tensor) -> Tensor:
+@control()
+def shrink(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Zeros: W = (1-λ) W_t. Softer attention (logits scale by (1-λ)²) and smaller values, without any source."""
     return source.new_zeros(source.shape)
+
+
+@control(parts="qk")
+def shrink_qk(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """Zeros for Q and K only: softer attention alone."""
+    return source.new_zeros(source.shape)
+
+
+@control(parts="v")
+def shrink_v(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """Zeros for V only: a smaller output of attention alone."""
+    return source.new_zeros(source.shape)
+
+
+@control()
+def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks."""
+    return target + source
+
+
+@control(is_random=True)
+def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """Normal numbers with the mean and standard deviation of the source's tensor."""
+    import torch
+
+    drawn = torch.randn(source.shape, generator=place.generator(f"iid{source.ndim}"), dtype=source.dtype)
+    made: Tensor = drawn * source.std(correction=0) + source.mean()
+    return made
+
+
+@control(is_random=True)
+def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept."""
+    import torch
+
+    if source.ndim == 1:
+        drawn = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
+        turned: Tensor = (drawn * (source.double().norm() / drawn.norm())).to(source.dtype)
+        return turned
+    singular = torch.linalg.svdvals(source.double())
+    u, v = (haar(n, place, side) for n, side in zip(source.shape, ("u", "v"), strict=True))
+    rank = len(singular)
+    made: Tensor = ((u[:, :rank] * singular) @ v[:, :rank].T).to(source.dtype)
+    return made
+
+
+@control(is_random=True)
+def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
+    if source.ndim == 1:
+        return source
+    if place.part == "o":  # its input are the heads' values; its output basis is what Q, K and V read
+        return (haar(source.shape[0], Place(place.seed, place.draw), "shared").T @ source.double()).to(source.dtype)
+    return (source.double() @ haar(source.shape[1], Place(place.seed, place.draw), "shared")).to(source.dtype)
+
+
+@control(layers="shuffled", is_random=True)
+def shuffle_layers(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """Another layer of the source: no layer gets the one that it is paired with."""
+    return source
+
+
+@control(layers="own")
+def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """The next layer of the target itself (of the last, the first): another trained attention, of no other modality."""
+    return source
+
+
+@lru_cache(maxsize=8)
+def haar(n: int, place: Place, what: str) -> Tensor:
+    """A Haar-random orthogonal matrix ``[n, n]``, fp64.
+
+    Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the AMS 54, 2007: QR of a
+    Gaussian matrix, columns signed by the diagonal of R.
+    """
+    import torch
+
+    with torch.inference_mode(False):
+        q, r = torch.linalg.qr(torch.randn(n, n, generator=place.generator(what), dtype=torch.float64))
+        made: Tensor = q * r.diagonal().sign()
+        return made
+
+
+def shuffled(depth: int, seed: int, draw: int) -> list[int]:
+    """A random permutation of so many layers (at least 2) that leaves none in its place."""
+    import torch
+
+    generator = Place(seed, draw).generator("layers")
+    while True:
+        order: list[int] = torch.randperm(depth, generator=generator).tolist()
+        if all(layer != other for layer, other in enumerate(order)):
+            return order

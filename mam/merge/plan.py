@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mam.config import Config
+from mam.merge.controls import CONTROLS, shuffled
 from mam.merge.pairing import PAIRINGS
 from mam.merge.schedules import SCHEDULES
-from mam.merge.selection import parse_layers, parse_parts
+from mam.merge.selection import parse_heads, parse_layers, parse_parts
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """``lams`` has one λ a target layer, 0 where unselected; ``pairs`` maps each selected layer to its source layer."""
+    """``lams`` has one λ a target layer, 0 where unselected; ``pairs`` maps each selected layer to its source layer.
+
+    ``heads`` are the heads merged, None where all are, each ``head_width`` wide; ``draw`` counts the draws of a random
+    control from 0.
+    """
 
     method: str
     control: str
@@ -21,6 +26,10 @@ class MergePlan:
     parts: tuple[str, ...]
     pairing: str
     bias: bool
+    heads: tuple[int, ...] | None = None
+    head_width: int = 0
+    seed: int = 0
+    draw: int = 0
 
     @property
     def layers(self) -> list[int]:
@@ -46,16 +55,31 @@ def heads_note(target_heads: int, source_heads: int, width: int) -> tuple[str, .
     return (f"heads differ: the target has {target}, the source {source}; the shapes fit all the same",)
 
 
-def plan_merge(config: Config, target_depth: int, source_depth: int) -> MergePlan:
-    """Decide from the configuration and the true depths. Raises MergeError where they do not fit."""
+def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int = 0) -> MergePlan:
+    """Decide from the configuration and the true depths; ``draw`` counts the draws of a random control.
+
+    Raises:
+        MergeError: layers, schedule and depths do not fit.
+    """
     selected = parse_layers(config.layers.spec, target_depth)
     lams = SCHEDULES[config.schedule.name](config.lam, target_depth, config.schedule)
+    control = CONTROLS[config.control]
+    pairs = PAIRINGS[config.pairing](selected, target_depth, source_depth)
+    if control.layers == "own":
+        pairs = {layer: (layer + 1) % target_depth for layer in selected}
+    elif control.layers == "shuffled":
+        order = shuffled(source_depth, config.seed, draw)
+        pairs = {layer: order[partner] for layer, partner in pairs.items()}
     return MergePlan(
         method=config.method.name,
         control=config.control,
         lams=tuple(lam if layer in selected else 0.0 for layer, lam in enumerate(lams)),
-        pairs=PAIRINGS[config.pairing](selected, target_depth, source_depth),
-        parts=parse_parts(config.parts),
+        pairs=pairs,
+        parts=tuple(part for part in parse_parts(config.parts) if part in control.parts),
         pairing=config.pairing,
         bias=config.bias,
+        heads=parse_heads(config.heads, config.model.target_shape.heads),
+        head_width=config.model.target_shape.width // config.model.target_shape.heads,
+        seed=config.seed,
+        draw=draw,
     )

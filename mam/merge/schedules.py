@@ -1,7 +1,8 @@
-"""How λ depends on depth: λ_l = lam · s_l, with s_l in [0, 1] given by the schedule."""
+"""How λ depends on depth: λ_l of every target layer l of L from lam."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,10 @@ class Options(Protocol):
     start: float
     end: float
     values: list[float]
+    alpha: float
+    beta: float
+    center: float
+    width: float
 
 
 Schedule = Callable[[float, int, Options], list[float]]
@@ -51,6 +56,47 @@ def linear(lam: float, depth: int, options: Options) -> list[float]:
     return [lam * (options.start + (options.end - options.start) * layer / (depth - 1)) for layer in range(depth)]
 
 
+@schedule("power")
+def power(lam: float, depth: int, options: Options) -> list[float]:
+    """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0 the source fades towards the output.
+
+    Raises:
+        MergeError: an exponent that is not above 0.
+    """
+    exponents = _line(options, depth)
+    if min(exponents) <= 0:
+        raise MergeError(f"schedule=power: exponents alpha + beta·l/(L-1) must be above 0, there is {min(exponents):g}")
+    return [lam**exponent for exponent in exponents]
+
+
+@schedule("lines")
+def lines(lam: float, depth: int, options: Options) -> list[float]:
+    """λ_l = lam · (alpha + beta · l / (L - 1)); ``schedule=lines`` sets lam to 1.
+
+    Raises:
+        MergeError: a λ outside [0, 1].
+    """
+    lams = [lam * value for value in _line(options, depth)]
+    wrong = [f"{value:g} in layer {layer}" for layer, value in enumerate(lams) if not 0 <= value <= 1]
+    if wrong:
+        raise MergeError(f"schedule=lines: λ must be from 0 to 1; alpha and beta make it {', '.join(wrong[:4])}")
+    return lams
+
+
+@schedule("gaussian")
+def gaussian(lam: float, depth: int, options: Options) -> list[float]:
+    """λ_l = lam · exp(-(l - center)² / (2 width²)), in layers.
+
+    Raises:
+        MergeError: a width that is not above 0, or a center outside the target.
+    """
+    if not options.width > 0:
+        raise MergeError(f"schedule.width={options.width}: must be above 0, in layers")
+    if not 0 <= options.center <= depth - 1:
+        raise MergeError(f"schedule.center={options.center}: must be a layer of the target, 0 to {depth - 1}")
+    return [lam * math.exp(-((layer - options.center) ** 2) / (2 * options.width**2)) for layer in range(depth)]
+
+
 @schedule("list")
 def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam · values[l]; ``schedule=list`` sets lam to 1, so that the values are the λ themselves.
@@ -67,3 +113,7 @@ def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     if wrong:
         raise MergeError(f"schedule.values: {', '.join(map(str, wrong))} outside 0 to 1")
     return [lam * value for value in options.values]
+
+
+def _line(options: Options, depth: int) -> list[float]:
+    return [options.alpha + options.beta * layer / max(1, depth - 1) for layer in range(depth)]

@@ -6,9 +6,10 @@ import re
 
 from mam.errors import MergeError
 
-PARTS = ("q", "k", "v")
+PARTS = ("q", "k", "v", "o")
 _NAMED = re.compile(r"(top|bottom|middle)(\d{1,6})")
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
+_HEADS = re.compile(r"all|\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
 _FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9"
 
 
@@ -49,8 +50,26 @@ def parse_parts(parts: str) -> tuple[str, ...]:
     """``"qkv"`` -> ``("q", "k", "v")``, in this order whatever the order given.
 
     Raises:
-        MergeError: empty, a letter twice, or another letter than q, k, v.
+        MergeError: empty, a letter twice, or another letter than q, k, v, o.
     """
     if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
-        raise MergeError(f"parts={parts}: write the projections to merge as one string of q, k and v, each once")
+        raise MergeError(f"parts={parts}: write the projections to merge as one string of q, k, v and o, each once")
     return tuple(part for part in PARTS if part in parts)
+
+
+def parse_heads(spec: str, heads: int) -> tuple[int, ...] | None:
+    """Numbers of attention heads, ascending from 0; ``all`` is None: whole tensors.
+
+    Raises:
+        MergeError: not numbers and ranges such as 0-3,5, or a head that the target does not have.
+    """
+    if spec == "all":
+        return None
+    if not _HEADS.fullmatch(spec):
+        raise MergeError(f"heads={spec}: write all, or numbers and ranges such as 0-3,5")
+    try:
+        return tuple(parse_layers(spec, heads))
+    except MergeError as error:
+        raise MergeError(
+            str(error).replace("layers.spec", "heads").replace("layers", "heads").replace("layer", "head")
+        ) from error

@@ -22,21 +22,37 @@ SPELLINGS = (
     ("q", "k", "v"),
 )
 FUSED = ("Wqkv",)
+# What the projection of their output is called beside them; BERT and ViT's files have it in a block of its own.
+OUTPUTS = ("out_proj", "o_proj", "out_lin", "linear_out", "o", "Wo")
+OUTPUT_BLOCK = "output.dense"
 _ON_DISK = re.compile(r"(?P<stack>.+)\.(?P<layer>\d+)\.(?P<block>.+)\.(?P<name>\w+)\.weight")
 
 
 @dataclass(frozen=True)
 class AttentionBlock:
-    """The three projections of one layer, as modules of the model itself: writing to them changes the model."""
+    """The projections of one layer, as modules of the model itself: writing to them changes the model.
+
+    ``o`` is that of the output, None where there is none beside the three; ``owner`` the module that has them.
+    """
 
     layer: int
+    owner: nn.Module
     q: nn.Linear
     k: nn.Linear
     v: nn.Linear
+    o: nn.Linear | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The projections that are there."""
+        return ("q", "k", "v") if self.o is None else ("q", "k", "v", "o")
 
     def projection(self, part: str) -> nn.Linear:
-        """``part`` is ``"q"``, ``"k"`` or ``"v"``."""
-        return {"q": self.q, "k": self.k, "v": self.v}[part]
+        """``part`` is ``"q"``, ``"k"``, ``"v"`` or ``"o"``. Raises MergeError where there is no ``"o"``."""
+        found = {"q": self.q, "k": self.k, "v": self.v, "o": self.o}[part]
+        if found is None:
+            raise MergeError("parts: o is not there; the target has no projection of its attention's output.")
+        return found
 
     @property
     def width(self) -> int:
@@ -66,7 +82,7 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
         )
     blocks = next(iter(stacks.values()))
     for block in blocks:
-        for part in "qkv":
+        for part in block.parts:
             linear_shape = tuple(block.projection(part).weight.shape)
             if linear_shape != (block.width, block.width):
                 raise MergeError(
@@ -75,14 +91,16 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
     return blocks
 
 
-def _triples(layer: nn.Module) -> list[tuple[nn.Linear, nn.Linear, nn.Linear]]:
+def _triples(layer: nn.Module) -> list[tuple[nn.Module, nn.Linear, nn.Linear, nn.Linear, nn.Linear | None]]:
     found = []
     for module in layer.modules():
         for spelling in SPELLINGS:
             children = [getattr(module, name, None) for name in spelling]
             q, k, v = children
             if isinstance(q, nn.Linear) and isinstance(k, nn.Linear) and isinstance(v, nn.Linear):
-                found.append((q, k, v))
+                outputs = [getattr(module, name, None) for name in OUTPUTS]
+                o = next((output for output in outputs if isinstance(output, nn.Linear)), None)
+                found.append((module, q, k, v, o))
     return found
 
 
@@ -98,7 +116,7 @@ class OnDisk:
 
 
 def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | None = None) -> list[dict[str, OnDisk]]:
-    """For each layer: part -> where it is in the file.
+    """For each layer: part -> where it is in the file; ``"o"`` only where it is there.
 
     Args:
         tensor_names: all names in the checkpoint.
@@ -111,7 +129,8 @@ def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | 
     """
     part_of = {name: part for spelling in SPELLINGS for name, part in zip(spelling, "qkv", strict=True)}
     stacks: dict[str, dict[int, dict[str, OnDisk]]] = {}
-    for name in tensor_names:
+    present = set(tensor_names)
+    for name in sorted(present):
         match = _ON_DISK.fullmatch(name)
         if not match or (match["name"] not in part_of and match["name"] not in FUSED):
             continue
@@ -132,4 +151,9 @@ def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | 
         if lacking:
             place = name.replace(".N.", f".{number}.")
             raise MergeError(f"{checkpoint_id}: {place} lacks {', '.join(lacking)}. Is the file complete?")
+        block = name.replace(".N.", f".{number}.")
+        outputs = [*(f"{block}.{output}" for output in OUTPUTS), f"{block.rpartition('.')[0]}.{OUTPUT_BLOCK}"]
+        for output in outputs:
+            if f"{output}.weight" in present:
+                layers[number].setdefault("o", OnDisk(output))
     return [layers[number] for number in range(len(layers))]

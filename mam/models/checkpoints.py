@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,11 @@ class Checkpoint:
         if tensor.dtype not in DTYPES:
             raise CheckpointError(f"{self.id}: {name} is {tensor.dtype}, which safetensors cannot hold here.")
         return list(tensor.shape), DTYPES[tensor.dtype]
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many numbers the weights hold; only headers are read."""
+        return sum(math.prod(self.describe(name)[0]) for name in self.tensor_files)
 
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:

@@ -90,8 +90,12 @@ class Source:
         """Weight and bias of one projection, fp32. A fused tensor is cut in three.
 
         Raises:
-            MergeError: the weight is not square, or fused and not three times as high as wide.
+            MergeError: no such projection; the weight is not square, or fused and not three times as high as wide.
         """
+        if part not in self.places[layer]:
+            raise MergeError(
+                f"parts: o is not there; {self.checkpoint.id} names no projection of its attention's output."
+            )
         place = self.places[layer][part]
         names = [f"{place.name}.weight", f"{place.name}.bias"]
         tensors = self.checkpoint.read([name for name in names if name in self.checkpoint.tensor_files])

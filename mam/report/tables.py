@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mam.scoring.significance import holm
+from mam.studies.evidence import Comparison, conclusion
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 
 Result = Mapping[str, Any]
@@ -21,7 +22,7 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.table(f"{result['model']['name']} on {_data_text(result)}", _rates_table(result))
     terminal.say("")
     terminal.say(
-        f"Δ {_metric(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
+        f"Δ {metric_of(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
         f" p {p_text(delta['p_value'])}; relative {_signed(delta['relative'])}"
     )
     if delta["detectable"] is not None:
@@ -62,9 +63,9 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     """
     title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
-    metric, heading = _metric(results[0][1])
+    metric, heading = metric_of(results[0][1])
     columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
-    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("detect.", "right"))
+    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("det.", "right"))
     tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
     for i, (varied, result) in enumerate(results):
@@ -86,6 +87,21 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     for note in dict.fromkeys(notes):
         times = notes.count(note)
         terminal.say(f"note    {note}" + (f" ({times} runs)" if times < len(results) else ""))
+
+
+def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
+    """The real source minus each control, and in one sentence what follows."""
+    keys = list(dict.fromkeys(key for one in comparisons for key in one.where))
+    columns = [(key, "left") for key in (*keys, "control")] + [("Δ points", "right"), ("95 %", "left")]
+    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("det.", "right"))
+    for one in comparisons:
+        delta = one.difference
+        row = [one.where.get(key, "") for key in keys] + [one.control, points(delta.absolute), interval(delta.ci95)]
+        row += [p_text(delta.p_value), p_text(one.p_holm)]
+        table.add_row(*map(escape, row), "–" if delta.detectable is None else hundredfold(delta.detectable))
+    terminal.table("source minus control, paired by example", table)
+    terminal.say("")
+    terminal.say(conclusion(comparisons, n))
 
 
 def layers_text(layers: Sequence[int], depth: int) -> str:
@@ -135,7 +151,7 @@ def _events_row(rates: Result) -> list[str]:
     return [percent(rates["error"]), str(rates["errors"]), str(rates["clips"]), percent(rates["fold_mean"]) + spread]
 
 
-def _metric(result: Result) -> tuple[str, str]:
+def metric_of(result: Result) -> tuple[str, str]:
     """The metric that is compared, and what it is called on the screen."""
     return ("wer", "WER") if result["task"] == "asr" else ("error", "error")
 

@@ -50,9 +50,12 @@ def paired_bootstrap(
     is the 2.5 and 97.5 percentile; p is two-sided by the sign of the resampled difference,
     ``min(1, 2 * (1 + min(#{d <= 0}, #{d >= 0})) / (draws + 1))``.
 
+    A side may be several draws of a random model: its rate is their mean, and in each resample as many draws are drawn
+    with replacement, so that the variance between draws enters the interval.
+
     Args:
-        merged: errors per utterance of the merged model, ``[n]``.
-        baseline: errors per utterance of the baseline on the same utterances, ``[n]``.
+        merged: errors per utterance of the merged model, ``[n]``, or of each draw of it, ``[m, n]``.
+        baseline: errors per utterance of the baseline on the same utterances, ``[n]`` or ``[m, n]``.
         lengths: reference words per utterance (1 each for a classification error), ``[n]``.
         clusters: one label an utterance, or None: every utterance for itself.
         draws: number of resamples.
@@ -61,19 +64,25 @@ def paired_bootstrap(
     Raises:
         ValueError: the arrays differ in length or hold no reference word.
     """
-    if not len(merged) == len(baseline) == len(lengths) or (clusters is not None and len(clusters) != len(merged)):
+    sides = [np.atleast_2d(side) for side in (merged, baseline)]
+    n = len(lengths)
+    if any(side.shape[1] != n for side in sides) or (clusters is not None and len(clusters) != n):
         raise ValueError("merged, baseline, lengths and clusters must be of one length")
     if lengths.sum() <= 0:
         raise ValueError("no reference words: a rate is not defined")
-    table = np.stack([merged, baseline, lengths], axis=1)  # [n, 3]
+    table = np.concatenate([*sides, lengths[None]]).T  # [n, draws of both sides + 1]
     if clusters is not None:
         labels = {label: i for i, label in enumerate(dict.fromkeys(clusters))}
-        grouped = np.zeros((len(labels), 3), dtype=np.int64)
+        grouped = np.zeros((len(labels), table.shape[1]), dtype=np.int64)
         np.add.at(grouped, [labels[label] for label in clusters], table)
         table = grouped
-    sums = _resampled_sums(table, draws, seed)  # [draws, 3]
-    difference = (sums[:, 0] - sums[:, 1]) / np.maximum(sums[:, 2], 1)
-    new, old, words = (int(x) for x in table.sum(axis=0))
+    columns = len(sides[0])
+    sums = _resampled_sums(table, draws, seed)  # [draws, columns of the table]
+    rng = np.random.default_rng([seed, 1])
+    resampled = [_mean_of_draws(part, rng) for part in (sums[:, :columns], sums[:, columns:-1])]
+    difference = (resampled[0] - resampled[1]) / np.maximum(sums[:, -1], 1)
+    totals = table.sum(axis=0)
+    new, old, words = float(totals[:columns].mean()), float(totals[columns:-1].mean()), int(totals[-1])
     unit = "utterances" if clusters is None else "clusters"
     enough = len(table) >= 2
     standard_error = float(difference.std(ddof=1))
@@ -83,10 +92,10 @@ def paired_bootstrap(
         absolute=(new - old) / words,
         relative=(new - old) / old if old else None,
         ci95=_interval(difference) if enough else None,
-        relative_ci95=_relative_interval(sums) if enough and old else None,
+        relative_ci95=_relative_interval(*resampled) if enough and old else None,
         p_value=min(1.0, 2 * (1 + one_sided) / (draws + 1)),
         detectable=power * standard_error if enough and standard_error > 0 else None,
-        test=f"paired bootstrap over {unit}, {draws} draws, seed {seed}",
+        test=f"paired bootstrap over {unit}{_and_draws(sides)}, {draws} draws, seed {seed}",
         clusters=len(table),
     )
 
@@ -131,10 +140,23 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _relative_interval(sums: NDArray[np.int64]) -> tuple[float | None, float | None]:
+def _relative_interval(new: NDArray[np.float64], old: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """Percentiles of merged/baseline - 1; a draw without baseline errors is +infinity, or 0 if neither has any."""
-    new, old = sums[:, 0].astype(float), sums[:, 1].astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(old > 0, new / old - 1, np.where(new > 0, np.inf, 0.0))
     low, high = np.quantile(change, [0.025, 0.975], method="inverted_cdf")
     return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
+
+
+def _mean_of_draws(sums: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Sums of each draw of a model ``[resamples, m]`` -> the mean of ``m`` of them drawn with replacement."""
+    if sums.shape[1] == 1:
+        return sums[:, 0].astype(np.float64)
+    chosen = rng.integers(sums.shape[1], size=sums.shape)
+    mean: NDArray[np.float64] = np.take_along_axis(sums, chosen, axis=1).mean(axis=1)
+    return mean
+
+
+def _and_draws(sides: Sequence[NDArray[np.int64]]) -> str:
+    most = max(len(side) for side in sides)
+    return f" and {most} draws of the control" if most > 1 else ""

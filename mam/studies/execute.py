@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from mam.compose import Job
 from mam.errors import MamError
@@ -22,12 +23,16 @@ class Ended:
     error: str | None
 
 
-def execute(plan: Sequence[Job], bench: Workbench, name: str) -> list[Ended]:
-    """Run every job of ``plan`` under ``outputs/<date>/<time>-<name>/``; finished ones are found, not run again."""
-    started = f"{datetime.now():%H-%M-%S}-{name}"
+def study_folder(plan: Sequence[Job], name: str) -> Path:
+    """Where a plan that starts now goes: ``outputs/<date>/<time>-<name>/`` of its first job."""
+    return run_root(plan[0].config.outputs) / f"{datetime.now():%H-%M-%S}-{name}"
+
+
+def execute(plan: Sequence[Job], bench: Workbench, folder: Path) -> list[Ended]:
+    """Run every job of ``plan`` in ``folder`` (or its like under its own ``outputs``); finished ones are found."""
     ended = []
     for number, job in enumerate(plan, 1):
-        parent = run_root(job.config.outputs) / started
+        parent = run_root(job.config.outputs) / folder.name
         outcome, error = None, None
         try:
             outcome = run(job, bench, parent)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mam.config import Config
 from mam.data.store import AudioStore
@@ -13,10 +14,11 @@ from mam.errors import DataError
 from mam.models.targets import Readout
 from mam.scoring.significance import paired_bootstrap
 from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, Counts, Rates, error_counts, errors, rates
-from mam.tasks.task import Judged, Row, Scores
+from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
+from mam.tasks.task import Counted, Judged, Row, Scores
 
 METRIC = "wer"
+REPEATED, RUNAWAY = 4, 3  # words; times the words of the reference
 REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
 
 
@@ -36,26 +38,30 @@ def judge(
     return Judged(_rows(config, audio, merged), _rows(config, audio, baseline))
 
 
-def score(config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
-    """Normalise both sides, count, and compare WER, paired by utterance.
+def counted(config: Config, rows: Sequence[Row]) -> Counted:
+    """Word errors of every utterance.
 
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    try:
-        (new, new_words), (old, old_words) = (_counted(rows, config.data.normalizer) for rows in (merged, baseline))
-    except ValueError as error:
-        raise DataError(f"data.normalizer={config.data.normalizer}: {error}. Choose another.") from error
-    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in merged]
+    words = _word_counts(config, rows)
+    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in rows]
+    return Counted(errors(words), words[:, LENGTH], clusters)
+
+
+def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
+    """Normalise both sides, count, and compare WER, paired by utterance; raises what `counted` raises."""
+    new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
     difference = paired_bootstrap(
-        errors(new_words),
-        errors(old_words),
-        new_words[:, LENGTH],
-        clusters,
+        np.stack([draw.errors for draw in new]),
+        old.errors,
+        old.lengths,
+        old.clusters,
         config.evaluate.draws,
         config.seed,
     )
-    return Scores(new.as_dict(), old.as_dict(), difference, _findings(merged, new_words))
+    pooled = [row for rows in merged for row in rows]
+    return Scores(_rates(config, pooled), _rates(config, baseline), difference, _findings(pooled, old.lengths))
 
 
 def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
@@ -79,23 +85,45 @@ def _rows(config: Config, audio: AudioStore, texts: Sequence[str]) -> list[Row]:
     return made
 
 
-def _counted(predictions: Sequence[Row], normalizer: str) -> tuple[Rates, Counts]:
-    """Corpus rates, and the counts per utterance that they are made of (``[n, 4]``, see `mam.scoring.wer`)."""
-    normalise = NORMALIZERS[normalizer]
-    references = [normalise(row["reference"]) for row in predictions]
-    hypotheses = [normalise(row["prediction"]) for row in predictions]
-    words = error_counts(references, hypotheses, "word")
-    return rates(words, error_counts(references, hypotheses, "character")), words
+def _word_counts(config: Config, rows: Sequence[Row]) -> Counts:
+    """Counts per utterance, ``[n, 4]``, see `mam.scoring.wer`."""
+    words = error_counts(*_normalised(config, rows), "word")
+    if not words[:, LENGTH].any():
+        raise DataError(
+            f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
+            " Choose another."
+        )
+    return words
 
 
-def _findings(predictions: Sequence[Row], words: Counts) -> list[str]:
+def _rates(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
+    references, hypotheses = _normalised(config, rows)
+    return rates(_word_counts(config, rows), error_counts(references, hypotheses, "character")).as_dict()
+
+
+def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    normalise = NORMALIZERS[config.data.normalizer]
+    return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
+
+
+def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[str]:
     found = []
     empty = sum(not row["prediction"].strip() for row in predictions)
     if empty == len(predictions):
         found.append("collapsed: every prediction is empty")
     elif empty:
         found.append(f"{empty} of {len(predictions)} predictions are empty")
-    unspoken = int(np.count_nonzero(words[:, LENGTH] == 0))
+    said = [row["prediction"].split() for row in predictions]
+    repeated = sum(len(words) >= REPEATED and len(set(words)) == 1 for words in said)
+    if repeated:
+        found.append(f"{repeated} of {len(predictions)} predictions are one word again and again")
+    runaway = sum(
+        len(words) > RUNAWAY * max(1, len(row["reference"].split()))
+        for words, row in zip(said, predictions, strict=True)
+    )
+    if runaway:
+        found.append(f"{runaway} of {len(predictions)} predictions are over {RUNAWAY} times as long as their reference")
+    unspoken = int(np.count_nonzero(lengths == 0))
     if unspoken:
         found.append(
             f"{unspoken} references have no word after normalisation; what was heard there counts as insertions"

@@ -22,7 +22,7 @@ from mam.models.heads import Features, fit_probe
 from mam.models.targets import Readout
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.significance import exact_mcnemar, paired_bootstrap
-from mam.tasks.task import Judged, Row, Scores
+from mam.tasks.task import Counted, Judged, Row, Scores
 
 METRIC = "error"
 REQUIRED: tuple[str, ...] = ("id", "label", "prediction")
@@ -123,41 +123,57 @@ def _split_trial(config: Config, audio: AudioStore) -> Trial:
     return Trial(data.split, train, test)
 
 
-def score(config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
-    """Error of both sides, compared in a paired bootstrap over clusters, with McNemar's exact test beside it."""
-    labels, folds = [row["label"] for row in merged], [row["fold"] for row in merged]
-    new, old = (mistakes(labels, [row["prediction"] for row in rows]) for rows in (merged, baseline))
-    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in merged]
-    difference = paired_bootstrap(new, old, np.ones_like(new), clusters, config.evaluate.draws, config.seed)
+def counted(config: Config, rows: Sequence[Row]) -> Counted:
+    """One mistake or none for every clip."""
+    wrong = mistakes([row["label"] for row in rows], [row["prediction"] for row in rows])
+    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in rows]
+    return Counted(wrong, np.ones_like(wrong), clusters)
+
+
+def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
+    """Error of both sides, compared in a paired bootstrap over clusters.
+
+    McNemar's exact test stands beside it where there is one merge, not several draws.
+    """
+    old, pooled = counted(config, baseline), [row for rows in merged for row in rows]
+    new = np.stack([counted(config, rows).errors for rows in merged])  # [draws, n]
+    difference = paired_bootstrap(new, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
     mcnemar = {
-        "p_value": exact_mcnemar(new, old),
-        "only_merged_wrong": int(np.count_nonzero(new > old)),
-        "only_baseline_wrong": int(np.count_nonzero(new < old)),
+        "p_value": exact_mcnemar(new[0], old.errors),
+        "only_merged_wrong": int(np.count_nonzero(new[0] > old.errors)),
+        "only_baseline_wrong": int(np.count_nonzero(new[0] < old.errors)),
         "note": "exact; takes clips for independent, which those of one cluster are not",
     }
-    guess, times = Counter(row["prediction"] for row in merged).most_common(1)[0]
-    is_collapsed = times > COLLAPSED * len(merged) and Counter(labels)[guess] < COLLAPSED * len(merged)
-    findings = [f"collapsed: {times} of {len(merged)} clips are called {guess!r}"] if is_collapsed else []
-    rates = [error_rates(side, folds).as_dict() for side in (new, old)]
-    return Scores(rates[0], rates[1], difference, findings, {"mcnemar": mcnemar})
+    labels = Counter(row["label"] for row in pooled)
+    guess, times = Counter(row["prediction"] for row in pooled).most_common(1)[0]
+    is_collapsed = times > COLLAPSED * len(pooled) and labels[guess] < COLLAPSED * len(pooled)
+    findings = [f"collapsed: {times} of {len(pooled)} clips are called {guess!r}"] if is_collapsed else []
+    folds = [row["fold"] for row in pooled]
+    rates = error_rates(new.reshape(-1), folds), error_rates(old.errors, folds[: len(baseline)])
+    beside = {"mcnemar": mcnemar} if len(merged) == 1 else {}
+    return Scores(rates[0].as_dict(), rates[1].as_dict(), difference, findings, beside)
 
 
 def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
-    """``confusion`` and ``confusion-baseline`` (rows: the truth), ``classes``: both errors of each class."""
-    labels = [row["label"] for row in merged]
+    """``confusion`` and ``confusion-baseline`` (rows: the truth), ``classes``: both errors of each class.
+
+    ``merged`` may hold several draws of each clip; ``classes`` then has their mean.
+    """
+    labels, draws = [row["label"] for row in baseline], len(merged) // len(baseline)
     sides = {"confusion": merged, "confusion-baseline": baseline}
     made: dict[str, list[list[Any]]] = {}
     for name, rows in sides.items():
-        classes, counts = confusion(labels, [row["prediction"] for row in rows])
+        classes, counts = confusion([row["label"] for row in rows], [row["prediction"] for row in rows])
         made[name] = [
             ["label", *classes],
             *([label, *row] for label, row in zip(classes, counts.tolist(), strict=True)),
         ]
     by_class: list[list[Any]] = [["label", "clips", "errors", "errors_baseline", "error", "error_baseline"]]
     for label in sorted(set(labels)):
-        wrong = [sum(r["prediction"] != label for r in rows if r["label"] == label) for rows in sides.values()]
+        new, old = (sum(r["prediction"] != label for r in rows if r["label"] == label) for rows in sides.values())
         n = labels.count(label)
-        by_class.append([label, n, *wrong, *(round(count / n, 6) for count in wrong)])
+        mean = new // draws if new % draws == 0 else new / draws
+        by_class.append([label, n, mean, old, round(mean / n, 6), round(old / n, 6)])
     return made | {"classes": by_class}
 
 

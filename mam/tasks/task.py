@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mam.config import Config
 from mam.data.store import AudioStore
 from mam.models.targets import Readout
@@ -42,6 +45,15 @@ class Scores:
     beside: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Counted:
+    """Errors and reference lengths of each example ``[n]``, and what the bootstrap draws, None: examples."""
+
+    errors: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    clusters: list[str] | None
+
+
 class Task(Protocol):
     """A module of `mam.tasks`."""
 
@@ -67,8 +79,14 @@ class Task(Protocol):
         ``labels`` are the target's own classes, where its scores were read.
         """
 
-    def score(self, config: Config, merged: Sequence[Row], baseline: Sequence[Row]) -> Scores:
-        """Metrics and difference from predictions alone."""
+    def counted(self, config: Config, rows: Sequence[Row]) -> Counted:
+        """Errors of each example, for a paired comparison. Raises DataError where there is nothing to count."""
+
+    def score(self, config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
+        """Metrics and difference from predictions alone.
+
+        ``merged`` are the predictions of each draw of a random control, else of the one merge; metrics pool the draws.
+        """
 
     def tables(self, merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
         """Tables for the run folder: file name without ending -> rows, the first of them the heading."""

@@ -13,7 +13,7 @@ def config(*words):
 
 def diagnosed(references, baseline, merged, note=""):
     old, new = ([row(r, p) for r, p in zip(references, side, strict=True)] for side in (baseline, merged))
-    scored = asr.score(config("data.normalizer=none"), new, old)
+    scored = asr.score(config("data.normalizer=none"), [new], old)
     return diagnose(scored.difference, scored.findings, note)
 
 

@@ -1,5 +1,8 @@
 """Selection, pairing, schedules: what is merged with what, and how much."""
 
+import math
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,9 +53,9 @@ def test_selection_refuses(spec, message):
 
 
 def test_parts():
-    assert parse_parts("vq") == ("q", "v") and parse_parts("qkv") == ("q", "k", "v")
-    for wrong in ("", "x", "qq", "qkvo"):
-        with pytest.raises(MergeError, match="one string of q, k and v"):
+    assert parse_parts("ovq") == ("q", "v", "o") and parse_parts("qkv") == ("q", "k", "v")
+    for wrong in ("", "x", "qq", "qkvoo"):
+        with pytest.raises(MergeError, match="one string of q, k, v and o"):
             parse_parts(wrong)
 
 
@@ -101,3 +104,29 @@ def test_schedules_by_hand():
 def test_schedules_refuse(name, options, message):
     with pytest.raises(MergeError, match=message):
         SCHEDULES[name](1.0, 3, ScheduleConfig(**options))
+
+
+def options(**fields) -> ScheduleConfig:
+    return ScheduleConfig(**fields)
+
+
+def test_more_schedules_by_hand():
+    assert SCHEDULES["power"](0.1, 3, options(alpha=1, beta=1)) == pytest.approx([0.1, 0.1**1.5, 0.01])
+    assert SCHEDULES["lines"](0.5, 3, options(alpha=0.2, beta=0.4)) == pytest.approx([0.1, 0.2, 0.3])
+    made = SCHEDULES["gaussian"](0.2, 4, options(center=1, width=2))
+    assert made == pytest.approx([0.2 * math.exp(-1 / 8), 0.2, 0.2 * math.exp(-1 / 8), 0.2 * math.exp(-0.5)])
+    assert SCHEDULES["power"](0.0, 3, options()) == [0, 0, 0] and SCHEDULES["lines"](1, 1, options(alpha=0.3)) == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("power", {"alpha": 0.5, "beta": -1}, "must be above 0, there is -0.5"),
+        ("lines", {"alpha": 0.5, "beta": 1}, "alpha and beta make it 1.5 in layer 2"),
+        ("gaussian", {"width": 0}, "schedule.width=0: must be above 0"),
+        ("gaussian", {"center": 3}, "schedule.center=3: must be a layer of the target, 0 to 2"),
+    ],
+)
+def test_schedules_refuse_what_makes_no_sense(name, fields, message):
+    with pytest.raises(MergeError, match=re.escape(message)):
+        SCHEDULES[name](1.0, 3, options(**fields))

@@ -51,6 +51,8 @@ FAMILIES = {
     "Wav2Vec2BertModel": (SHAPE, "encoder.layers", "self_attn", ("linear_q", "linear_k", "linear_v")),
     "ASTModel": (AST, "layers", "attention", PROJ),
 }
+# the projection of the attention's output: the first module of a layer that is called so
+OUTPUTS = ("attn.out_proj", "attention.out_proj", "o_proj", "attention.output.dense", "attn.o", "out_lin", "linear_out")
 OLD_NAMES = ("ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel", "ASTModel")
 
 
@@ -71,9 +73,11 @@ def family(request, tmp_path_factory):
         if names is None:
             weights = block.Wqkv.weight.detach().chunk(3)
             expected.append({part: (weight, None) for part, weight in zip("qkv", weights, strict=True)})
+            expected[-1]["o"] = (block.Wo.weight.detach(), None)
         else:
             linears = [getattr(block, name) for name in names]
-            expected.append({p: (x.weight.detach(), x.bias) for p, x in zip("qkv", linears, strict=True)})
+            linears.append(next(module for name, module in layer.named_modules() if name.endswith(OUTPUTS)))
+            expected.append({p: (x.weight.detach(), x.bias) for p, x in zip("qkvo", linears, strict=True)})
     return request.param, folder, expected
 
 
@@ -82,7 +86,7 @@ def test_read_from_the_file_as_loaded_by_transformers(family):
     source = Source(locate(str(folder)))
     assert (source.layers, source.width, source.heads) == (LAYERS, WIDTH, HEADS)
     for layer in range(LAYERS):
-        for part in "qkv":
+        for part in "qkvo":
             weight, bias = source.read(layer, part)
             assert torch.equal(weight, expected[layer][part][0]) and weight.dtype == torch.float32
             assert (bias is None) == (expected[layer][part][1] is None)
@@ -98,12 +102,12 @@ def test_merged_logits_equal_plain_transformers(family, hubert_group, lam):
     with torch.no_grad():
         for layer, parts in zip(plain.hubert.encoder.layers, expected, strict=True):
             for part, (weight, bias) in parts.items():
-                linear = getattr(layer.attention, f"{part}_proj")
+                linear = getattr(layer.attention, "out_proj" if part == "o" else f"{part}_proj")
                 linear.weight.copy_((1 - lam) * linear.weight + lam * weight)
                 linear.bias.copy_((1 - lam) * linear.bias + (0 if bias is None else lam * bias))
     target = load_target(locate(str(hubert_group)))
     every = {i: i for i in range(LAYERS)}
-    plan = MergePlan("linear", "none", (lam,) * LAYERS, every, ("q", "k", "v"), "index", True)
+    plan = MergePlan("linear", "none", (lam,) * LAYERS, every, ("q", "k", "v", "o"), "index", True)
     Merger(target.blocks, Source(locate(str(folder))).read).apply(plan)
     inputs = AutoProcessor.from_pretrained(hubert_group)(wave, sampling_rate=16000, return_tensors="pt")
     with torch.inference_mode():

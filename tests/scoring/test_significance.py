@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from mam.scoring.significance import holm, paired_bootstrap
 
@@ -113,3 +114,31 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_equals_statsmodels(p_values):
+    np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
+
+
+def test_draws_of_a_random_model_are_averaged_and_widen_the_interval():
+    """Point estimate by hand; the variance of the mean of m draws, resampled with replacement, enters."""
+    merged, baseline, lengths = arrays(200, seed=3)
+    same = paired_bootstrap(np.stack([merged] * 4), baseline, lengths)
+    one = paired_bootstrap(merged, baseline, lengths)
+    assert (same.absolute, same.ci95, same.p_value) == (one.absolute, one.ci95, one.p_value)
+    shifts = np.array([-1, 0, 0, 1])
+    spread = np.stack([merged + shift for shift in shifts])
+    made = paired_bootstrap(spread, baseline, lengths)
+    assert made.absolute == pytest.approx(one.absolute)
+    errors_in = [(interval[1] - interval[0]) / 2 / 1.96 for interval in (one.ci95, made.ci95)]
+    per_word = len(lengths) / lengths.sum()
+    between = shifts.std() / 4**0.5 * per_word
+    assert errors_in[1] == pytest.approx((errors_in[0] ** 2 + between**2) ** 0.5, rel=0.06)
+    assert "and 4 draws of the control" in made.test and "draws of the control" not in one.test
+
+
+def test_draws_on_both_sides():
+    merged, baseline, lengths = arrays(50)
+    made = paired_bootstrap(np.stack([merged, baseline]), np.stack([baseline, merged]), lengths)
+    assert made.absolute == pytest.approx(0) and made.ci95[0] < 0 < made.ci95[1]

@@ -215,10 +215,10 @@ def test_collapse_is_said():
     config = jobs(["model=demo_beats_vit", "data=demo_sounds", "data.clusters=utterance"])[0].config
     rows = [{"label": CLASSES[i % 3], "fold": i % 2, "prediction": "hum"} for i in range(60)]
     right = [row | {"prediction": row["label"]} for row in rows]
-    scored = events.score(config, rows, right)
+    scored = events.score(config, [rows], right)
     assert scored.findings == ["collapsed: 60 of 60 clips are called 'hum'"]
     assert scored.metrics["error"] == pytest.approx(2 / 3) and scored.baseline["error"] == 0
-    assert events.score(config, right, rows).findings == []
+    assert events.score(config, [right], rows).findings == []
 
 
 BAD = {

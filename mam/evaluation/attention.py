@@ -1,0 +1,105 @@
+"""What a merge does to the attention itself, on a small fixed batch: how spread it is, how large its logits are.
+
+Measured on the content of the logits, q·k/√d_h; positions and masks are left out. Shapes: ``t`` frames, ``h`` heads,
+``d_h`` width of a head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mam.data.store import AudioStore
+from mam.models.targets import Target
+
+CLIPS = 3  # the shortest of the corpus, each alone
+UNIFORM = 0.999  # entropy over that of uniform attention, from which on it looks at nothing in particular
+EXTREME = 0.9  # λ
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Of every layer: mean entropy of the attention over log t (1 is uniform), standard deviation of its logits."""
+
+    entropy: list[float]
+    scale: list[float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """Attention of the unmerged and of the merged target; ``layers`` are those that the plan selects."""
+
+    before: Attention
+    after: Attention
+    layers: list[int]
+
+    @property
+    def table(self) -> list[list[Any]]:
+        """Rows for `attention.csv`, the heading first."""
+        heading = ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after"]
+        columns = (self.before.entropy, self.after.entropy, self.before.scale, self.after.scale)
+        return [
+            heading,
+            *([i, *(round(value, 6) for value in row)] for i, row in enumerate(zip(*columns, strict=True))),
+        ]
+
+    def findings(self, lams: Sequence[float]) -> list[str]:
+        """Sentences where a λ leaves little of the target, or where attention became uniform."""
+        found = []
+        extreme = [layer for layer in self.layers if lams[layer] >= EXTREME]
+        if extreme:
+            found.append(f"λ is {EXTREME} or more in layers {_listed(extreme)}: little is left of their own attention")
+        flat = [layer for layer in self.layers if self.after.entropy[layer] >= UNIFORM > self.before.entropy[layer]]
+        if flat:
+            found.append(f"attention of layers {_listed(flat)} became uniform: it looks at nothing in particular")
+        return found
+
+
+@torch.inference_mode()
+def measure(target: Target, audio: AudioStore) -> Attention:
+    """Run the shortest clips through the target as it is now and look at each layer's queries and keys."""
+    shortest = sorted(range(len(audio.samples)), key=lambda i: (audio.samples[i], i))[:CLIPS]
+    seen: dict[int, Tensor] = {}  # what each layer's attention is given, [1, t, d]
+
+    def watch(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Any]], None]:
+        def note(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+            seen[layer] = inputs[0] if inputs else named["hidden_states"]
+
+        return note
+
+    hooks = [block.owner.register_forward_pre_hook(watch(block.layer), with_kwargs=True) for block in target.blocks]
+    measured = []
+    try:
+        for i in shortest:
+            hidden = target.front([audio.wave(i)])
+            if hidden.whole:
+                continue
+            target.advance(hidden, 0, target.depth)
+            measured.append(
+                [_one(block.q(seen[n]), block.k(seen[n]), target.heads) for n, block in enumerate(target.blocks)]
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not measured:
+        return Attention([math.nan] * target.depth, [math.nan] * target.depth)
+    means = torch.tensor(measured, dtype=torch.float64).mean(0)  # [layers, 2]
+    return Attention(means[:, 0].tolist(), means[:, 1].tolist())
+
+
+def _one(q: Tensor, k: Tensor, heads: int) -> tuple[float, float]:
+    """Entropy over log t and scale of the logits, from queries and keys ``[1, t, d]`` of one clip."""
+    q, k = (side[0].float().view(side.shape[1], heads, -1).transpose(0, 1) for side in (q, k))  # [h, t, d_h]
+    logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [h, t, t]
+    weights = logits.softmax(-1)
+    entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1).mean()
+    return float(entropy) / math.log(max(2, logits.shape[-1])), float(logits.std(correction=0))
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers))

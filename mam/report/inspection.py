@@ -1,0 +1,68 @@
+"""`mam inspect` on a screen: tables of at most 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from mam.inspection import Inspection, Projection
+from mam.terminal import Terminal, plain_table
+
+
+def show_inspection(terminal: Terminal, found: Inspection) -> None:
+    """Both sides, every projection that will change, what is dropped, what to beware of, what it costs."""
+    sides = plain_table(("", "left"), ("target", "left"), ("source", "left"))
+    for label, name in (
+        ("checkpoint", "id"),
+        ("type", "model_type"),
+        ("modality", "modality"),
+        ("layers", "layers"),
+        ("width", "width"),
+        ("heads", "heads"),
+        ("head width", "head_width"),
+        ("biases of", "biases"),
+        ("parameters", "parameters"),
+    ):
+        values = (getattr(side, name) for side in (found.target, found.source))
+        sides.add_row(label, *(_shortened(f"{value:,}" if isinstance(value, int) else value) for value in values))
+    terminal.table("attention of both models", sides)
+    if found.projections:
+        terminal.table(
+            "what will change (cos: of both weights; ×: spread of the source's over the target's)",
+            _layers(found.projections),
+        )
+    share = 100 * found.parameters / found.target.parameters
+    terminal.say("")
+    terminal.say(f"changes {found.tensors} tensors, {found.parameters:,} parameters: {share:.1f} % of the target")
+    for note in found.notes:
+        terminal.say(f"note    {note}")
+    for warning in found.warnings:
+        terminal.say(f"warning {warning}")
+    pieces = {"target": "target", "pristine": "its attention again", "source": "the source's"}
+    each = ", ".join(f"{words} {_size(found.memory[name])}" for name, words in pieces.items())
+    terminal.say(f"memory  {_size(found.memory['together'])} in fp32: {each}")
+    terminal.say(f"time    {found.seconds['read_and_merge']:.1f} s to read and merge both, here")
+
+
+def _layers(projections: Sequence[Projection]) -> Table:
+    parts = list(dict.fromkeys(one.part for one in projections))
+    columns = [("layer", "right"), ("source", "right"), ("λ", "right")]
+    columns += [(f"cos {part}", "right") for part in parts] + [(f"× {part}", "right") for part in parts]
+    table = plain_table(*columns)
+    by_layer: dict[int, list[Projection]] = {}
+    for one in projections:
+        by_layer.setdefault(one.layer, []).append(one)
+    for layer, found in by_layer.items():
+        cosines, scales = [f"{one.cosine:+.3f}" for one in found], [f"{one.scale:.2f}" for one in found]
+        table.add_row(str(layer), str(found[0].source_layer), f"{found[0].lam:.4g}", *cosines, *scales)
+    return table
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _shortened(text: str, width: int = 32) -> str:
+    """The end of a long name, which tells more than its beginning."""
+    return text if len(text) <= width else f"…{text[1 - width :]}"

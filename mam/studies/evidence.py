@@ -1,0 +1,109 @@
+"""Does the source's content matter? The real source against each control, on the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mam.record import read_predictions
+from mam.scoring.significance import Difference, holm, paired_bootstrap
+from mam.studies.execute import Ended
+from mam.tasks import TASKS
+from mam.tasks.task import Counted
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The real source minus a control, both merged in the same way; ``where`` is what else varies in the study.
+
+    ``p_holm`` is adjusted over all comparisons of the study.
+    """
+
+    where: dict[str, str]
+    control: str
+    difference: Difference
+    p_holm: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference passes the correction for the number of comparisons."""
+        return self.p_holm < LEVEL
+
+
+def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
+    """Every control of a study against the real source merged in the same way, in the order of the runs.
+
+    The draws of a random control are averaged, and their variance enters the interval (`paired_bootstrap`).
+
+    Raises:
+        RecordError: predictions of a finished run are missing or broken.
+    """
+    plan = [end.job for end in ended]
+    done = [end for end in ended if end.outcome and end.job.config.lam > 0]
+    counted: dict[tuple[tuple[str, str], ...], tuple[Ended, list[Counted]]] = {}
+    for end in done:
+        if end.job.config.control == "none":
+            counted[_where(end, plan)] = end, _counted(end)
+    found: list[tuple[dict[str, str], str, Difference]] = []
+    for end in done:
+        where, config = _where(end, plan), end.job.config
+        if config.control == "none" or where not in counted:
+            continue
+        (real,), control = counted[where][1], _counted(end)
+        difference = paired_bootstrap(
+            real.errors,
+            np.stack([draw.errors for draw in control]),
+            real.lengths,
+            real.clusters,
+            config.evaluate.draws,
+            config.seed,
+        )
+        found.append((dict(where), config.control, difference))
+    adjusted = holm([difference.p_value for _, _, difference in found])
+    return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
+
+
+def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
+    """One sentence on what follows; ``n`` examples were compared."""
+    passed = [one for one in comparisons if one.is_significant]
+    if not passed:
+        seen = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
+        limit = "; no prediction's errors differ, so that nothing can be said of what could have been seen"
+        if seen:
+            low, high = f"{100 * min(seen):.2f}", f"{100 * max(seen):.2f}"
+            span = low if low == high else f"{low} to {high}"
+            limit = f"; differences below {span} points could not have been seen"
+        return f"no evidence that the source's content matters at n = {n}{limit}"
+    better = [one for one in passed if one.difference.absolute < 0]
+    worse = [one for one in passed if one.difference.absolute > 0]
+    pieces = [
+        f"{word} than {', '.join(_name(one) for one in some)}"
+        for word, some in (("better", better), ("worse", worse))
+        if some
+    ]
+    rest = len(comparisons) - len(passed)
+    return (
+        f"the source's content matters at n = {n}: it does {' and '.join(pieces)}"
+        f" ({rest} of {len(comparisons)} comparisons show no difference)"
+    )
+
+
+def _name(one: Comparison) -> str:
+    where = " ".join(f"{key}={value}" for key, value in one.where.items())
+    return f"{one.control} at {where}" if where else one.control
+
+
+def _where(end: Ended, plan: Sequence[object]) -> tuple[tuple[str, str], ...]:
+    varied = end.job.varied(plan)  # type: ignore[arg-type]
+    return tuple((key, value) for key, value in varied.items() if key not in ("control", "control_draws"))
+
+
+def _counted(end: Ended) -> list[Counted]:
+    assert end.outcome is not None
+    task = TASKS[end.job.config.model.task]
+    draws, _ = read_predictions(end.outcome.folder, task.REQUIRED)
+    return [task.counted(end.job.config, rows) for rows in draws]

@@ -1,0 +1,254 @@
+"""Laws of the controls, and that none of them is another in disguise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mam.compose import jobs
+from mam.errors import ConfigError, MergeError
+from mam.evaluation.workbench import Workbench
+from mam.merge.apply import Merger, merged_projection
+from mam.merge.controls import CONTROLS, Place, haar, shuffled
+from mam.merge.methods import METHODS
+from mam.merge.plan import MergePlan, plan_merge
+from mam.models.attention import find_blocks
+
+WIDTH, DEPTH = 8, 3
+PLACE = Place(0, 0, 1, "q")
+ALL = sorted(CONTROLS)
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(1)
+    encoder = nn.Module()
+    encoder.layers = nn.ModuleList(Layer() for _ in range(DEPTH))
+    return encoder
+
+
+def source(layer: int, part: str):
+    generator = torch.Generator().manual_seed(100 * layer + ord(part))
+    return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
+
+
+def plan(
+    control: str, lam: float = 0.3, method: str = "linear", parts: str = "qkvo", draw: int = 0, **fields
+) -> MergePlan:
+    config = jobs(
+        [f"control={control}", f"lam={lam}", f"method={method}", f"parts={parts}"]
+        + [f"model.{side}_shape.{key}" for side in ("target", "source") for key in ("layers=3", "width=8", "heads=4")]
+        + [f"{key}={value}" for key, value in fields.items()]
+    )[0].config
+    return plan_merge(config, DEPTH, DEPTH, draw)
+
+
+def merged(merge_plan: MergePlan) -> dict[str, torch.Tensor]:
+    encoder = model()
+    Merger(find_blocks(encoder), source).apply(merge_plan)
+    return {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("control", ALL)
+def test_lambda_zero_is_the_identity(control, method):
+    assert equal(merged(plan(control, 0.0, method)), model().state_dict())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_lambda_one_is_the_source(method):
+    state = merged(plan("none", 1.0, method))
+    for layer in range(DEPTH):
+        for part, name in zip("qkvo", ("q_proj", "k_proj", "v_proj", "out_proj"), strict=True):
+            weight, bias = source(layer, part)
+            assert torch.equal(state[f"layers.{layer}.{name}.weight"], weight)
+            assert torch.equal(state[f"layers.{layer}.{name}.bias"], bias)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(ALL), st.floats(0.01, 0.99))
+def test_merging_is_linear_in_lambda(control, lam):
+    ends = [merged(plan(control, end)) for end in (0.0, 1.0)]
+    between = merged(plan(control, lam))
+    for name, tensor in between.items():
+        torch.testing.assert_close(tensor, (1 - lam) * ends[0][name] + lam * ends[1][name], rtol=1e-4, atol=1e-5)
+
+
+def test_formulas_by_hand():
+    own, given = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0, 0.0], [-1.0, 8.0]])
+
+    def mixed(control: str) -> list:
+        return METHODS["linear"](own, CONTROLS[control].substitute(given, own, PLACE), 0.25).tolist()
+
+    assert mixed("shrink") == mixed("shrink_qk") == mixed("shrink_v") == [[0.75, 1.5], [2.25, 3.0]]
+    assert mixed("add") == [[2.25, 2.0], [2.75, 6.0]]  # W_t + W_s / 4
+    assert mixed("none") == mixed("self") == mixed("shuffle_layers") == [[2.0, 1.5], [2.0, 5.0]]
+
+
+def test_shrinking_in_two_steps_is_shrinking():
+    qk, v, whole = (merged(plan(control, 0.2, parts="qkv")) for control in ("shrink_qk", "shrink_v", "shrink"))
+    for name, tensor in whole.items():
+        step = v if "v_proj" in name else qk
+        assert torch.equal(step[name], tensor)
+        untouched = qk if "v_proj" in name else v
+        assert torch.equal(untouched[name], model().state_dict()[name])
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31), st.integers(0, 9), st.integers(2, 12), st.integers(2, 12))
+def test_random_spectrum_keeps_singular_values(seed, draw, rows, columns):
+    given_source = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    made = CONTROLS["random_spectrum"].substitute(given_source, given_source, Place(seed, draw, 0, "k"))
+    singular = [torch.linalg.svdvals(tensor.double()) for tensor in (made, given_source)]
+    torch.testing.assert_close(*singular, rtol=1e-4, atol=1e-5)
+    assert (made - given_source).abs().max() > 1e-3
+    bias = given_source[:, 0]
+    turned = CONTROLS["random_spectrum"].substitute(bias, bias, Place(seed, draw, 0, "k"))
+    torch.testing.assert_close(turned.norm(), bias.norm())
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**31))
+def test_rotate_keeps_the_sources_own_qk_structure(seed):
+    """W_qᵀW_k becomes RᵀW_qᵀW_kR: another basis, the same spectrum; what heads compute of it stays, W_qW_kᵀ."""
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(6, 6, generator=generator) for _ in range(3))
+    rotated = [
+        CONTROLS["rotate"].substitute(tensor, tensor, Place(seed, 0, layer, part))
+        for tensor, layer, part in ((q, 0, "q"), (k, 0, "k"), (v, 2, "v"))
+    ]
+    before, after = q.double().T @ k.double(), rotated[0].double().T @ rotated[1].double()
+    values = [torch.linalg.eigvals(product) for product in (before, after)]
+    order = [np.sort_complex(np.round(found.numpy(), 3)) for found in values]
+    np.testing.assert_allclose(np.sort(np.abs(order[0])), np.sort(np.abs(order[1])), atol=0.01, rtol=1e-3)
+    torch.testing.assert_close(rotated[0] @ rotated[2].T, q @ v.T, rtol=1e-3, atol=1e-4)  # one R for all layers
+    assert (rotated[0] - q).abs().max() > 0.01
+
+
+def test_haar_is_orthogonal_and_has_no_preferred_direction():
+    made = torch.stack([haar(4, Place(0, draw), "test") for draw in range(400)])
+    torch.testing.assert_close(made @ made.transpose(1, 2), torch.eye(4, dtype=torch.float64).expand(400, 4, 4))
+    assert made.mean(0).abs().max() < 0.1  # a QR without the signs would have a mean of -0.4 on its diagonal
+    torch.testing.assert_close(made.square().mean(0), torch.full((4, 4), 0.25, dtype=torch.float64), atol=0.06, rtol=0)
+
+
+def test_random_iid_has_the_sources_moments():
+    given_source = 3 + 2 * torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
+    made = CONTROLS["random_iid"].substitute(given_source, given_source, PLACE)
+    assert made.mean() == pytest.approx(float(given_source.mean()), abs=0.05)
+    assert made.std() == pytest.approx(float(given_source.std()), rel=0.02)
+    assert torch.corrcoef(torch.stack([made.flatten(), given_source.flatten()]))[0, 1].abs() < 0.02
+
+
+@pytest.mark.parametrize("control", [name for name in ALL if CONTROLS[name].is_random])
+def test_draws_differ_and_come_again(control):
+    states = [merged(plan(control, draw=draw)) for draw in (0, 1, 2)]
+    if control != "shuffle_layers":  # three layers have two derangements
+        assert not any(equal(states[i], states[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+    assert equal(states[1], merged(plan(control, draw=1)))
+    assert not equal(states[0], merged(plan(control, seed=8))) or control == "shuffle_layers"
+
+
+@given(st.integers(2, 40), st.integers(0, 10**6), st.integers(0, 20))
+def test_shuffled_is_a_derangement(depth, seed, draw):
+    order = shuffled(depth, seed, draw)
+    assert sorted(order) == list(range(depth)) and all(layer != other for layer, other in enumerate(order))
+
+
+def test_self_takes_the_next_layer_of_the_target():
+    before, state = model().state_dict(), merged(plan("self", 0.4))
+    for layer in range(DEPTH):
+        own, other = (before[f"layers.{n}.k_proj.weight"] for n in (layer, (layer + 1) % DEPTH))
+        torch.testing.assert_close(state[f"layers.{layer}.k_proj.weight"], 0.6 * own + 0.4 * other)
+
+
+def test_no_control_is_another_in_disguise():
+    """On the demo pair: each differs from the source and from every other in at least one merged tensor."""
+    bench, states = Workbench(), {}
+    for control in ALL:
+        config = jobs([f"control={control}", "lam=0.1"])[0].config
+        pair = bench.pair(config)
+        pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+        states[control] = {
+            (block.layer, part): block.projection(part).weight.detach().clone()
+            for block in pair.target.blocks
+            for part in "qkv"
+        }
+    for i, one in enumerate(ALL):
+        for other in ALL[i + 1 :]:
+            distance = max((states[one][key] - states[other][key]).abs().max() for key in states[one])
+            assert distance > 1e-3, (one, other)
+
+
+def test_heads_are_blocks_of_rows_and_of_os_columns():
+    state, before, whole = merged(plan("none", heads="'0,2-3'")), model().state_dict(), merged(plan("none"))
+    rows = torch.tensor([True, True, False, False, True, True, True, True])  # four heads of two
+    for name in before:
+        own, changed, all_heads = before[name], state[name], whole[name]
+        if "out_proj.weight" in name:
+            assert torch.equal(changed[:, rows], all_heads[:, rows]) and torch.equal(changed[:, ~rows], own[:, ~rows])
+        elif "out_proj.bias" in name:
+            assert torch.equal(changed, own)
+        else:
+            assert torch.equal(changed[rows], all_heads[rows]) and torch.equal(changed[~rows], own[~rows])
+
+
+def test_a_tensor_that_would_become_nan_is_named(monkeypatch):
+    control = CONTROLS["shrink"]
+    broken = type(control)(lambda s, t, p: s * float("nan"), control.parts, control.layers)
+    monkeypatch.setitem(CONTROLS, "shrink", broken)
+    encoder = model()
+    with pytest.raises(MergeError, match="layer 0, q: control=shrink made NaN or infinite values of it"):
+        Merger(find_blocks(encoder), source).apply(plan("shrink"))
+    assert equal(dict(encoder.state_dict()), model().state_dict())
+
+
+def test_a_target_without_output_projection():
+    encoder = model()
+    for layer in encoder.layers:
+        del layer.out_proj
+    with pytest.raises(MergeError, match="o is not there"):
+        Merger(find_blocks(encoder), source).apply(plan("none"))
+    Merger(find_blocks(encoder), source).apply(plan("none", parts="qkv"))
+
+
+def test_merged_projection_drops_what_has_no_place():
+    weight, bias = source(0, "k")
+    for control, note in (("none", "softmax cancels"), ("shrink", None), ("random_iid", "softmax cancels")):
+        _, new_bias, said = merged_projection(plan(control), 0, "k", weight, None, (weight, bias))
+        assert new_bias is None and (note is None) == (said is None) and (note or "") in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["control=noise"],
+            r"control=noise: not known. Choose one of: none \(The source itself.*random_spectrum \(U Σ Vᵀ",
+        ),
+        (["control=shrink_qk", "parts=v"], "parts=v: leaves nothing for control=shrink_qk, which merges qk only"),
+        (["control=shrink_v", "parts=qk"], "leaves nothing for control=shrink_v, which merges v only"),
+        (["control=self", "model.target_shape.layers=1"], "control=self: the target has one layer"),
+        (["control=shuffle_layers", "model.source_shape.layers=1", "layers.spec=0"], "the source has one layer"),
+        (["control_draws=4"], "control_draws=4: must be from 5"),
+        (["heads=4"], "heads=4: there is no head 4; the target has heads 0 to 3"),
+        (["heads=x"], "heads=x: write all, or numbers and ranges such as 0-3,5"),
+        (["parts=qx"], "one string of q, k, v and o"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs(words)

@@ -1,0 +1,113 @@
+"""The source against its controls: paired, with every draw, corrected, and put into one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import predictions
+
+from mam.compose import jobs, study_jobs
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.report.study import record_study
+from mam.scoring.significance import Difference, holm, paired_bootstrap
+from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import LENGTH, error_counts, errors
+from mam.studies.evidence import Comparison, against_controls, conclusion
+from mam.studies.execute import execute, study_folder
+
+
+@pytest.fixture
+def ended(words):
+    axes = ["study.name=x", "+study.axes.lam=[0.0,0.3,0.6]", "+study.axes.control=[none,shrink,random_iid]"]
+    plan = study_jobs(jobs([*words, *axes, "evaluate.draws=500"])[0])
+    return execute(plan, Workbench(), study_folder(plan, "x"))
+
+
+def counts(folder: Path, name: str):
+    rows = read_jsonl(folder / name)
+    normalise = NORMALIZERS["hubert_english"]
+    words = [[normalise(row[key]) for row in rows] for key in ("reference", "prediction")]
+    return error_counts(*words, "word")
+
+
+def test_comparisons_are_the_paired_bootstrap_of_saved_predictions(ended):
+    found = against_controls(ended)
+    assert [(one.where["lam"], one.control) for one in found] == [
+        ("0.3", "shrink"),
+        ("0.3", "random_iid"),
+        ("0.6", "shrink"),
+        ("0.6", "random_iid"),
+    ]
+    folders = {(e.job.config.lam, e.job.config.control): e.outcome.folder for e in ended}
+    real = counts(folders[0.6, "none"], "predictions.jsonl")
+    names = ["predictions.jsonl", *(f"predictions-{i}.jsonl" for i in range(1, 5))]
+    drawn = np.stack([errors(counts(folders[0.6, "random_iid"], name)) for name in names])
+    expected = paired_bootstrap(errors(real), drawn, real[:, LENGTH], None, 500, 0)
+    assert found[-1].difference == expected
+    assert expected.absolute == pytest.approx((errors(real).sum() - drawn.sum(1).mean()) / real[:, LENGTH].sum())
+    assert [one.p_holm for one in found] == holm([one.difference.p_value for one in found])
+
+
+def test_draws_of_a_random_control_are_kept_and_pooled(ended):
+    (outcome,) = [
+        e.outcome for e in ended if e.job.config.control == "random_iid" and e.job.config.lam == 0.6 and e.outcome
+    ]
+    assert outcome.result["merge"]["draws"] == 5
+    texts = [
+        predictions(outcome, "predictions.jsonl"),
+        *(predictions(outcome, f"predictions-{i}.jsonl") for i in range(1, 5)),
+    ]
+    assert len({tuple(draw) for draw in texts}) > 1, "draws must differ"
+    assert outcome.result["metrics"]["words"] == 5 * outcome.result["baseline"]["words"]
+    assert "and 5 draws of the control" in outcome.result["delta"]["test"]
+
+
+def difference(absolute: float, p: float, detectable: float | None) -> Difference:
+    return Difference(absolute, None, (0.0, 0.0), None, p, detectable, "", 90)
+
+
+def test_one_sentence_says_what_follows():
+    quiet = [Comparison({"lam": "0.1"}, "shrink", difference(-0.01, 0.3, d), 0.6) for d in (0.006, 0.02)]
+    assert conclusion(quiet, 208) == (
+        "no evidence that the source's content matters at n = 208; differences below 0.60 to 2.00 points could not have"
+        " been seen"
+    )
+    assert conclusion(quiet[:1], 208).endswith("differences below 0.60 points could not have been seen")
+    silent = [Comparison({}, "shrink", difference(0.0, 1.0, None), 1.0)]
+    assert "nothing can be said of what could have been seen" in conclusion(silent, 5)
+    loud = [
+        Comparison({"lam": "0.1"}, "shrink", difference(-0.05, 0.001, 0.02), 0.003),
+        Comparison({"lam": "0.2"}, "add", difference(0.05, 0.001, 0.02), 0.004),
+        quiet[0],
+    ]
+    assert conclusion(loud, 208) == (
+        "the source's content matters at n = 208: it does better than shrink at lam=0.1 and worse than add at lam=0.2"
+        " (1 of 3 comparisons show no difference)"
+    )
+
+
+def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):
+    found = against_controls(ended)
+    record_study(tmp_path, "x", ended, found)
+    kept = json.loads((tmp_path / "study.json").read_text())
+    assert len(kept["runs"]) == 7 and kept["name"] == "x" and len(kept["comparisons"]) == 4
+    assert kept["conclusion"] == conclusion(found, 5)
+    assert all(Path(run["folder"], "result.json").is_file() for run in kept["runs"])
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_layer_axes_are_spelled_out():
+    plan = study_jobs(jobs(["experiment=ablation_layers", "study.axes.control=[none]"])[0])
+    specs = [job.config.layers.spec for job in plan]
+    assert specs == ["0", "1", "2", "3", "top1", "top2", "top3", "all", "bottom1", "bottom2", "bottom3"]
+
+
+def test_a_sweep_has_shrink_beside_it():
+    made = [(job.config.lam, job.config.control) for job in jobs(["lam=0,0.1"], multirun=True)]
+    assert made == [(0.0, "none"), (0.1, "none"), (0.1, "shrink")]
+    assert [job.config.control for job in jobs(["lam=0.1,0.2", "control=none"], multirun=True)] == ["none", "none"]
+    assert [job.config.control for job in jobs(["lam=0.1"])] == ["none"]
