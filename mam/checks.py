@@ -7,6 +7,7 @@ that a field may take are the keys of the registries of `mam.merge` and `mam.sco
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from mam.config import Config, ScheduleConfig
@@ -36,18 +37,23 @@ def problems(config: Config) -> list[str]:
         if value not in valid:
             found.append(f"{key}={value}: not known. Choose one of: {choices(list(valid))}")
 
+    def registered(key: str, value: str, registry: Mapping[str, Any]) -> None:
+        if value not in registry:
+            known = "".join(
+                f"\n      {name:<{max(map(len, registry))}}  {_in_one_line(entry)}" for name, entry in registry.items()
+            )
+            found.append(f"{key}={value}: not known. Choose one of:{known}")
+
     def between(key: str, value: float | None, least: float, most: float) -> None:
         if value is not None and not least <= value <= most:
             found.append(f"{key}={value}: must be from {least:,} to {most:,}".replace(",", " "))
 
     if not (math.isfinite(config.lam) and 0 <= config.lam <= 1):
         found.append(f"lam={config.lam}: the share of the source must be a number from 0 to 1")
-    one_of("pairing", config.pairing, PAIRINGS)
-    if config.control not in CONTROLS:
-        known = "; ".join(f"{name} ({control.summary.rstrip('.')})" for name, control in CONTROLS.items())
-        found.append(f"control={config.control}: not known. Choose one of: {known}")
-    one_of("method.name", config.method.name, METHODS)
-    one_of("schedule.name", config.schedule.name, SCHEDULES)
+    registered("pairing", config.pairing, PAIRINGS)
+    registered("control", config.control, CONTROLS)
+    registered("method.name", config.method.name, METHODS)
+    registered("schedule.name", config.schedule.name, SCHEDULES)
     one_of("data.split", config.data.split, DATA_SPLITS)
     one_of("data.on_bad", config.data.on_bad, ON_BAD)
     one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
@@ -83,6 +89,12 @@ def problems(config: Config) -> list[str]:
     except MamError as error:
         found.append(str(error))
     return found + _depth_problems(config)
+
+
+def _in_one_line(entry: Any) -> str:
+    """What a registered function or control is: the first line of its docstring, but for what it raises."""
+    line = getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
+    return str(line).split(" Raises ")[0].rstrip(".")
 
 
 OPTIONS = {  # of schedules: which of them read it

@@ -66,7 +66,7 @@ def test_every_problem_is_reported_together():
         "lam=1.5: the share of the source must be a number from 0 to 1",
         "layers=zzz: not known. Choose one of: all, bottom1",
         "data.limit=x: Value 'x'",
-        "pairing=q: not known. Choose one of: index, proportional, top",
+        "pairing=q: not known. Choose one of:\n      index         Layer i takes layer i, counted from the input\n",
         "parts=xyz: write the projections to merge as one string of q, k, v and o",
         "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
     ):
@@ -107,7 +107,7 @@ def test_every_problem_is_reported_together():
         ("data.root=bad\udcff", "is not UTF-8"),
         (
             "control=noise",
-            "control=noise: not known. Choose one of: none (The source itself: no control); shrink (Zeros",
+            "control=noise: not known. Choose one of:\n      none             The source itself: no control\n",
         ),
         ("train=lmam", "train=lmam: not known. Choose one of: none"),
         ("+extra=1", "+extra=1: mam has no keys to add or delete"),

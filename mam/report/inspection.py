@@ -29,7 +29,7 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     terminal.table("attention of both models", sides)
     if found.projections:
         terminal.table(
-            "what will change (cos: of both weights; ×: spread of the source's over the target's)",
+            "what will change (cos: of the two weights; ×: source spread over target's)",
             _layers(found.projections),
         )
     share = 100 * found.parameters / found.target.parameters
@@ -39,15 +39,15 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         terminal.say(f"note    {note}")
     for warning in found.warnings:
         terminal.say(f"warning {warning}")
-    pieces = {"target": "target", "pristine": "its attention again", "source": "the source's"}
+    pieces = {"target": "target", "pristine": "its QKV", "source": "source's"}
     each = ", ".join(f"{words} {_size(found.memory[name])}" for name, words in pieces.items())
-    terminal.say(f"memory  {_size(found.memory['together'])} in fp32: {each}")
+    terminal.say(f"memory  {_size(found.memory['together'])} (fp32): {each}")
     terminal.say(f"time    {found.seconds['read_and_merge']:.1f} s to read and merge both, here")
 
 
 def _layers(projections: Sequence[Projection]) -> Table:
     parts = list(dict.fromkeys(one.part for one in projections))
-    columns = [("layer", "right"), ("source", "right"), ("λ", "right")]
+    columns = [("layer", "right"), ("from", "right"), ("λ", "right")]
     columns += [(f"cos {part}", "right") for part in parts] + [(f"× {part}", "right") for part in parts]
     table = plain_table(*columns)
     by_layer: dict[int, list[Projection]] = {}
@@ -63,6 +63,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _shortened(text: str, width: int = 32) -> str:
+def _shortened(text: str, width: int = 30) -> str:
     """The end of a long name, which tells more than its beginning."""
     return text if len(text) <= width else f"…{text[1 - width :]}"
