@@ -237,7 +237,7 @@ def test_merged_projection_drops_what_has_no_place():
     [
         (
             ["control=noise"],
-            r"control=noise: not known. Choose one of: none \(The source itself.*random_spectrum \(U Σ Vᵀ",
+            r"control=noise: not known. Choose one of:\n      none +The source itself(.|\n)*random_spectrum +U Σ Vᵀ",
         ),
         (["control=shrink_qk", "parts=v"], "parts=v: leaves nothing for control=shrink_qk, which merges qk only"),
         (["control=shrink_v", "parts=qk"], "leaves nothing for control=shrink_v, which merges v only"),
