@@ -7,10 +7,11 @@ that a field may take are the keys of the registries of `mam.merge` and `mam.sco
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from mam.config import Config, ScheduleConfig
+from mam.config import Config, LamConfig, ScheduleConfig, TrainConfig
 from mam.errors import MamError, choices
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
@@ -26,6 +27,12 @@ ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("float32", "bfloat16", "float16")
 TASKS = ("asr", "events")
+TRAININGS = ("none", "finetune", "lmam")
+TRAINABLE = ("all", "attention", "lambda", "head")
+PER = ("global", "layer", "part", "head")
+CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")
+LEARNING_RATES = ("constant", "linear", "cosine")
+TRACKERS = ("tensorboard", "wandb", "mlflow")
 HEADS = ("probe_fixed", "probe_refit", "checkpoint")
 
 
@@ -60,7 +67,7 @@ def problems(config: Config) -> list[str]:
     one_of("data.clusters", config.data.clusters, CLUSTERS)
     one_of("model.task", config.model.task, TASKS)
     one_of("head", config.head, HEADS)
-    one_of("train.name", config.train.name, ("none",))
+    one_of("train.name", config.train.name, TRAININGS)
     one_of("tune.name", config.tune.name, ("none",))
     one_of("device", config.device, DEVICES)
     one_of("dtype", config.dtype, DTYPES)
@@ -75,6 +82,7 @@ def problems(config: Config) -> list[str]:
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
     found += _task_problems(config)
+    found += _training_problems(config)
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
@@ -134,6 +142,62 @@ def _task_problems(config: Config) -> list[str]:
             found.append(
                 f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
             )
+    return found
+
+
+def _training_problems(config: Config) -> list[str]:
+    """Settings of the training, and what goes together with one."""
+    train, found = config.train, []
+    if train.name == "none":
+        changed = [key for key, value in asdict(train).items() if value != asdict(TrainConfig())[key]]
+        return [f"train.{key}: has no effect without train=finetune or train=lmam" for key in changed]
+
+    def one_of(key: str, value: str, valid: Sequence[str]) -> None:
+        if value not in valid:
+            found.append(f"train.{key}={value}: not known. Choose one of: {choices(valid)}")
+
+    def between(key: str, value: float | None, least: float, most: float) -> None:
+        if value is not None and not least <= value <= most:
+            found.append(f"train.{key}={value}: must be from {least:g} to {most:g}")
+
+    one_of("schedule", train.schedule, LEARNING_RATES)
+    one_of("trainable", train.trainable, TRAINABLE)
+    one_of("precision", train.precision, DTYPES)
+    one_of("lam.per", train.lam.per, PER)
+    one_of("lam.constraint", train.lam.constraint, CONSTRAINTS)
+    for tracker in train.report_to:
+        one_of("report_to", tracker, TRACKERS)
+    for key in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "limit", "dev_limit"):
+        between(key, getattr(train, key), 1, 10**9)
+    for key in ("warmup", "label_smoothing", "time_mask"):
+        between(key, getattr(train, key), 0, 1)
+    for key in ("learning_rate", "head_learning_rate"):
+        between(key, getattr(train, key), 0, 10)
+    between("weight_decay", train.weight_decay, 0, 10)
+    between("clip", train.clip, 0, 10**6)
+    between("layer_decay", train.layer_decay, 0.01, 1)
+    between("patience", train.patience, 0, 10**9)
+    between("lam.learning_rate", train.lam.learning_rate, 0, 10)
+    between("lam.warmup_steps", train.lam.warmup_steps, 0, 10**9)
+    between("lam.pull", train.lam.pull, 0, 10**9)
+    if config.data.split != "test":
+        found.append(f"data.split={config.data.split}: a training learns on train, chooses on dev and reports on test")
+    if config.dtype != "float32":
+        found.append(f"dtype={config.dtype}: weights are trained in fp32. Say train.precision={config.dtype} instead")
+    if config.head == "checkpoint":
+        found.append("head=checkpoint: a training makes a head of its own. Leave it out")
+    if train.name == "finetune":
+        found += [
+            f"train.lam.{key}: has no effect without train=lmam"
+            for key, value in asdict(train.lam).items()
+            if value != asdict(LamConfig())[key]
+        ]
+        if train.trainable == "lambda":
+            found.append("train.trainable=lambda: without train=lmam there is no λ to train")
+    elif config.control == "add":
+        found.append("control=add: adds the target's weight, which is itself trained with train=lmam. Choose another")
+    if config.model.task == "asr" and train.head_learning_rate is not None:
+        found.append("train.head_learning_rate: has no effect on speech recognition, which has no new head")
     return found
 
 

@@ -41,7 +41,13 @@ class Job:
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain values, without what does not change results."""
         plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.config))  # type: ignore[assignment]
-        return {key: value for key, value in plain.items() if key not in VOLATILE}
+        for key in VOLATILE:
+            *above, last = key.split(".")
+            node = plain
+            for name in above:
+                node = node[name]
+            node.pop(last)
+        return plain
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
         """The words of this job that not all jobs of ``plan`` share, as key -> value."""

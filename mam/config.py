@@ -114,10 +114,58 @@ class MethodConfig:
 
 
 @dataclass
+class LamConfig:
+    """λ as a parameter (``train=lmam``), started where ``lam`` and the schedule put it.
+
+    ``per`` says what shares one λ, ``constraint`` where it may go; λ rests for ``warmup_steps``, has a learning rate of
+    its own and no weight decay; ``pull`` weighs Σ(λ - initial λ)² in the loss.
+    """
+
+    per: str = "layer"
+    constraint: str = "clamp"
+    learning_rate: float = 0.01
+    warmup_steps: int = 0
+    pull: float = 0.0
+
+
+@dataclass
 class TrainConfig:
-    """Fine-tuning; only ``none`` (zero-shot) so far."""
+    """Fine-tuning: ``none`` (zero-shot), ``finetune`` (with λ fixed: FT at λ=0, else MAM-FT) or ``lmam`` (λ learnt).
+
+    ``steps`` are updates of ``batch_size`` x ``accumulate`` clips of all processes together. ``warmup`` is a share of
+    the steps, ``layer_decay`` what the learning rate is multiplied by from a layer to the one below, ``time_mask`` the
+    largest share of a clip's frames that is blanked. Every ``evaluate_every`` steps the model is evaluated on dev and
+    saved; ``patience`` evaluations without improvement end the training (0: never). ``resume`` is auto, no, or the
+    folder of an unfinished training. ``limit`` takes the first clips of train, ``dev_limit`` of dev.
+    """
 
     name: str = "none"
+    steps: int = 200
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-4
+    head_learning_rate: float | None = None
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: float = 0.1
+    clip: float = 1.0
+    layer_decay: float = 1.0
+    label_smoothing: float = 0.0
+    time_mask: float = 0.0
+    trainable: str = "all"
+    freeze_front: bool = True
+    gradient_checkpointing: bool = False
+    precision: str = "float32"
+    group_by_length: bool = True
+    log_every: int = 10
+    evaluate_every: int = 50
+    patience: int = 0
+    limit: int | None = None
+    dev_limit: int | None = None
+    resume: str = "auto"
+    save_model: bool = True
+    report_to: list[str] = field(default_factory=list)
+    lam: LamConfig = field(default_factory=LamConfig)
 
 
 @dataclass
@@ -141,10 +189,12 @@ class StudyConfig:
     """Several runs that end in one table: every combination of ``axes`` (a key of the configuration to its values).
 
     On the axis ``layers.spec`` ``each``, ``tops`` and ``bottoms`` stand for each layer alone, top1 to all, bottom1 on.
+    ``arms`` are named lists of words, each of which is combined with every point of the axes.
     """
 
     name: str = "none"
     axes: dict[str, list[Any]] = field(default_factory=dict)
+    arms: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -178,7 +228,7 @@ class Config:
 
 
 # What decides where things lie and whether they are done again, not what comes out.
-VOLATILE = ("outputs", "cache_dir", "force", "study")
+VOLATILE = ("outputs", "cache_dir", "force", "study", "train.resume", "train.report_to")
 
 # Strings that hold paths or layer lists; the command line takes them as they are, without Hydra's own quoting.
 VERBATIM = (
@@ -191,6 +241,7 @@ VERBATIM = (
     "heads",
     "outputs",
     "cache_dir",
+    "train.resume",
 )
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -5,6 +5,7 @@ MamError            exit code 1
 ├── DataError       a data set, a metadata line, a recording
 ├── CheckpointError a model's folder, hub id or weights
 ├── MergeError      blocks, layers or shapes that do not fit together
+├── TrainingError   a training that cannot start, go on or be resumed
 └── RecordError     a run folder that cannot be written or read
 """
 
@@ -39,6 +40,10 @@ class CheckpointError(MamError):
 
 class MergeError(MamError):
     """The target and the source do not fit together as asked."""
+
+
+class TrainingError(MamError):
+    """A training cannot start, go on, or be resumed."""
 
 
 class RecordError(MamError):

@@ -6,7 +6,9 @@ outputs/<date>/<time>-<signature>/
                         id, audio, fold, label, prediction, scores_top5
     predictions-N.jsonl the same of further draws of a random control
     baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
-    lambda.csv          step, layer, part, lam
+    lambda.csv          step, layer, part, lam (and fold, where several were trained)
+    metrics.jsonl       of a training: loss, learning rate, metrics of dev at each log
+    model/              of a training: the plain checkpoint, λ folded in
     attention.csv       entropy and scale of the attention's logits, by layer, merged and unmerged
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     mam.log, .hydra/    what was said, what was configured
@@ -29,6 +31,7 @@ from typing import Any
 import jsonschema
 from omegaconf import OmegaConf
 
+from mam import processes
 from mam.compose import Job, without_hydra
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, read_jsonl, write_json, write_jsonl
@@ -57,6 +60,10 @@ class RunFolder:
             write_jsonl(self.path / _of_draw(draw), rows)
         write_jsonl(self.path / BASELINE, baseline)
 
+    def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write ``name.jsonl``, one line a row."""
+        write_jsonl(self.path / f"{name}.jsonl", rows)
+
     def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
         """Write λ of every layer and part."""
         with atomic(self.path / LAMBDA) as file:
@@ -75,9 +82,28 @@ class RunFolder:
         write_json(self.path / RESULT, result)
 
 
+class Elsewhere(RunFolder):
+    """The run folder of a process that is not the one that writes: nothing is written."""
+
+    def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:  # noqa: D102
+        return
+
+    def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:  # noqa: D102
+        return
+
+    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:  # noqa: D102
+        return
+
+    def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:  # noqa: D102
+        return
+
+    def finish(self, result: dict[str, Any]) -> None:  # noqa: D102
+        return
+
+
 @contextmanager
 def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
-    """Make the folder of one run under ``outputs``, with its log and its configuration.
+    """Make the folder of one run under ``outputs``, with its log and its configuration; only the main process does.
 
     What the user can mend (MamError, the system's errors) or stopped leaves no folder behind; anything else leaves it
     with the traceback in its log.
@@ -86,6 +112,9 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
         RecordError: the folder cannot be written.
     """
     outputs = outputs.absolute()
+    if not processes.is_main():
+        yield Elsewhere(outputs)
+        return
     existing = _existing(outputs)
     path = _new_folder(outputs, job.signature)
     handler = logging.FileHandler(path / LOG, encoding="utf-8")
@@ -136,6 +165,21 @@ def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
         except RecordError as error:
             log.warning("%s", error)
     return None
+
+
+def find_ft(outputs: Path, key: str) -> Path | None:
+    """The newest finished regular fine-tuning with this ``ft_key`` under ``outputs``, or None."""
+    found = []
+    for path in sorted((p for depth in ("*/*", "*/*/*") for p in outputs.glob(f"{depth}/{RESULT}")), reverse=True):
+        try:
+            result = read_result(path.parent)
+        except RecordError as error:
+            log.warning("%s", error)
+            continue
+        train = result["train"]
+        if train and train["name"] == "finetune" and train["ft_key"] == key and not any(result["merge"]["lam"]):
+            found.append(path.parent)
+    return found[0] if found else None
 
 
 def read_result(folder: Path) -> dict[str, Any]:

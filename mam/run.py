@@ -1,7 +1,8 @@
 """One experiment from top to bottom: start reading here.
 
 A pair of models, a data set, λ. The unmerged target is evaluated first (the baseline), then its attention is merged
-with the source's and it is evaluated again on the same examples; the difference comes with its interval.
+with the source's (and, by ``train=``, fine-tuned) and it is evaluated again on the same examples; the difference comes
+with its interval.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any, Literal
 
 import torch
 
-from mam import __version__
+from mam import __version__, processes
 from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
+from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
 from mam.files import expanded, sha256_json
 from mam.merge.apply import MergeReport
@@ -61,21 +63,26 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
 
+    processes.join()
+
     # What is asked for: data and checkpoints by content. The same question is answered once.
-    corpus = bench.corpus(config)
-    target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
-    run_hash = sha256_json(
-        {
-            "config": job.resolved,
-            "data": corpus.sha256,
-            "target": target_checkpoint.fingerprint,
-            "source": source_checkpoint.fingerprint,
-            "mam": __version__,
-            "device": device_of(config).type,
-            "dtype": config.dtype,
-        }
-    )
-    finished = None if config.force else find_finished(outputs, job.signature, run_hash)
+    corpus, is_trained = bench.corpus(config), config.train.name != "none"
+    checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
+    question = {
+        "config": job.resolved,
+        "data": corpus.sha256,
+        "target": target_checkpoint.fingerprint,
+        "source": source_checkpoint.fingerprint,
+        "mam": __version__,
+        "device": device_of(config).type,
+        "dtype": config.dtype,
+    }
+    if is_trained:
+        from mam.training.fine_tune import fine_tune, taught  # accelerate needs seconds to import
+
+        question["taught"] = taught(config, bench)
+    run_hash = sha256_json(question)
+    finished = processes.from_main(None if config.force else find_finished(outputs, job.signature, run_hash))
     if finished:
         return Outcome("skipped", finished, read_result(finished))
 
@@ -97,28 +104,18 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         log.info("%s", command_of(job))
         baseline = bench.baseline(config, plan.first)
 
-        merged, merging = [baseline], 0.0
+        if is_trained:
+            made = fine_tune(config, bench, checkpoints, plan, question, folder, baseline)
+        else:
+            made = _zero_shot(config, bench, plan, baseline)
+            folder.lambdas(plan.lams, plan.parts)
         report = pair.merger.apply(plan)
-        if not plan.is_identity:
-            draws = config.control_draws if CONTROLS[config.control].is_random else 1
-            merged = []
-            for draw in range(draws):
-                start = time.perf_counter()
-                pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers, draw))
-                merging += time.perf_counter() - start
-                label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
-                merged.append(bench.predict(config, plan.first, label))
-        attention = bench.attention(config, plan.layers)
         pair.merger.restore()
 
-        judged = [task.judge(config, audio, side.items, baseline.items, own_classes) for side in merged]
-        predictions = [one.merged for one in judged]
-        folder.predictions(predictions, judged[0].baseline)
-        pooled = [row for rows in predictions for row in rows]
-        for name, rows in task.tables(pooled, judged[0].baseline).items():
+        folder.predictions(made.sides, made.baseline)
+        for name, rows in task.tables([row for side in made.sides for row in side], made.baseline).items():
             folder.table(name, rows)
-        folder.table("attention", attention.table)
-        folder.lambdas(plan.lams, plan.parts)
+        folder.table("attention", made.attention.table)
         result = {
             "schema": SCHEMA,
             "signature": job.signature,
@@ -131,13 +128,13 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "target": _identity(target_checkpoint),
                 "source": _identity(source_checkpoint),
             },
-            "data": _data(config, audio, len(judged[0].baseline)),
-            "merge": _merge(plan, report, notes, len(merged)),
-            "head": judged[0].head,
-            "train": None,
+            "data": _data(config, audio, len(made.baseline)),
+            "merge": _merge(plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
+            "head": made.head,
+            "train": made.train,
             "tune": None,
-            **scores(predictions, judged[0].baseline, config, [*judged[0].notes, *attention.findings(plan.lams)]),
-            "timing": _timing(pair.loading, merging, merged, baseline, sum(audio.seconds)),
+            **scores(made.sides, made.baseline, config, made.notes, made.kind),
+            "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config),
             "seeds": {"bootstrap": config.seed, "control": config.seed},
         }
@@ -145,12 +142,46 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     return Outcome("finished", folder.path, result)
 
 
+def _zero_shot(config: Config, bench: Workbench, plan: MergePlan, baseline: Predictions) -> Measured:
+    """Merge and predict, once or once a draw of a random control. At λ=0 the baseline is the answer."""
+    pair, audio, task = bench.pair(config), bench.audio(config), TASKS[config.model.task]
+    merged, merging = [baseline], 0.0
+    if not plan.is_identity:
+        draws = config.control_draws if CONTROLS[config.control].is_random else 1
+        merged = []
+        for draw in range(draws):
+            start = time.perf_counter()
+            pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers, draw))
+            merging += time.perf_counter() - start
+            label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
+            merged.append(bench.predict(config, plan.first, label))
+    attention = bench.attention(config, plan.layers)
+    labels = pair.target.labels if pair.target.readout == "scores" else None
+    judged = [task.judge(config, audio, side.items, baseline.items, labels) for side in merged]
+    return Measured(
+        sides=[one.merged for one in judged],
+        baseline=judged[0].baseline,
+        attention=attention,
+        lams=plan.lams,
+        notes=[*judged[0].notes, *attention.findings(plan.lams)],
+        head=judged[0].head,
+        merging=merging,
+        evaluating=sum(side.seconds for side in merged),
+        prefix=sum(side.prefix for side in merged if side is not baseline),
+    )
+
+
 def scores(
-    merged: Sequence[Sequence[Row]], baseline: Sequence[Row], config: Config, notes: Sequence[str] = ()
+    merged: Sequence[Sequence[Row]],
+    baseline: Sequence[Row],
+    config: Config,
+    notes: Sequence[str] = (),
+    kind: str = "unmerged",
 ) -> dict[str, Any]:
     """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
 
-    ``merged`` has the predictions of each draw of a random control, else of the one merge.
+    ``merged`` has the predictions of each draw of a random control, else of the one merge; ``kind`` says what the
+    baseline is, the ``unmerged`` target or regular fine-tuning (``ft``).
 
     Raises:
         DataError: no reference has a word left after normalisation.
@@ -160,7 +191,7 @@ def scores(
     delta = asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")}
     return {
         "metrics": scored.metrics,
-        "baseline": {"kind": "unmerged", **scored.baseline},
+        "baseline": {"kind": kind, **scored.baseline},
         "delta": delta | scored.beside,
         "diagnostics": diagnose(difference, [*scored.findings, *notes], config.data.note),
     }
@@ -208,14 +239,10 @@ def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: 
     }
 
 
-def _timing(
-    loading: float, merging: float, merged: Sequence[Predictions], baseline: Predictions, audio_seconds: float
-) -> dict[str, float]:
-    prefix = baseline.prefix + sum(side.prefix for side in merged if side is not baseline)
-    evaluating = sum(side.seconds for side in merged)
-    timing = {"load": loading, "merge": merging, "prefix": prefix}
-    timing |= {"evaluate": evaluating, "baseline": baseline.seconds}
-    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds * len(merged) / evaluating}
+def _timing(loading: float, made: Measured, baseline: Predictions, audio_seconds: float) -> dict[str, float]:
+    timing = {"load": loading, "merge": made.merging, "prefix": baseline.prefix + made.prefix}
+    timing |= {"evaluate": made.evaluating, "baseline": baseline.seconds}
+    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds * len(made.sides) / made.evaluating}
     return {name: round(seconds, 4) for name, seconds in timing.items()}
 
 

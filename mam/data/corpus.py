@@ -95,6 +95,10 @@ class Corpus:
         except OSError:
             return "unreadable"  # said when the recording is decoded
 
+    def only(self, positions: Sequence[int]) -> Corpus:
+        """The corpus of the examples at these positions, in this order."""
+        return replace(self, examples=self.examples.select(positions))
+
     def without(self, bad: Sequence[tuple[int, str]]) -> Corpus:
         """The corpus without the examples at these positions, each noted with its reason."""
         positions = {i for i, _ in bad}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from mam.data.audio import Wave
@@ -82,6 +82,13 @@ class AudioStore:
         store.samples = [samples[i] for i in positions]
         store._kept = {new: waves[old] for new, old in enumerate(positions) if old in waves}
         return store
+
+    def subset(self, positions: Sequence[int]) -> AudioStore:
+        """The clips at these positions, in this order; what is kept is shared."""
+        made = AudioStore(self.corpus.only(positions), self.rate)
+        made.samples = [self.samples[i] for i in positions]
+        made._kept = {new: self._kept[old] for new, old in enumerate(positions) if old in self._kept}
+        return made
 
     def wave(self, i: int) -> Wave:
         """Example ``i`` of ``self.corpus``, float32 ``[samples]``."""

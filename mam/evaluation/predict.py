@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from mam import processes
 from mam.data.audio import RATE
 from mam.data.batching import pack
 from mam.evaluation.prefix import Prefix
 from mam.models.targets import Hidden, Target
 
 Advance = Callable[[int, float], None]
+Read = Callable[[Sequence[int], Hidden], Sequence[Any]]
 
 
 def packs_of(target: Target, samples: Sequence[int], batch_seconds: float) -> list[tuple[int, ...]]:
@@ -31,8 +33,11 @@ def predict(
     samples: Sequence[int],
     first: int,
     advance: Advance = lambda clips, seconds: None,
+    read: Read | None = None,
 ) -> list[Any]:
     """What the target's readout gives for every clip: a raw text, or a vector of features or scores (fp32).
+
+    Several processes share the packs, and each gets all items.
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
@@ -41,12 +46,15 @@ def predict(
         samples: length of every example.
         first: the first layer whose weights depend on λ.
         advance: told after each pack how many clips and seconds were done, for a progress bar.
+        read: (clips, last layer's output) -> one item a clip, in place of the target's readout.
     """
     items: dict[int, Any] = {}
-    for members in packs:
+    for members in packs[processes.rank() :: processes.count()]:
         hidden = target.advance(prefix.hidden(members, first), first, target.depth)
-        items |= dict(zip(members, _read(target, hidden), strict=True))
+        items |= dict(zip(members, read(members, hidden) if read else _read(target, hidden), strict=True))
         advance(len(members), sum(samples[i] for i in members) / RATE)
+    for others in processes.gathered(items):
+        items |= others
     return [items[i] for i in range(len(items))]
 
 

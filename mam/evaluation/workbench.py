@@ -1,6 +1,7 @@
 """What several runs share: the loaded pair, the decoded audio, the prefix, the baseline. Each is made once.
 
-One of each kind is kept, the last: a sweep over λ finds everything ready, a study over models frees what it leaves.
+One of each kind is kept, the last (of data: the last of each split): a sweep over λ finds everything ready, a study
+over models frees what it leaves.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import json
 import platform
 import time
 from collections.abc import Callable, Hashable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import transformers
 
-from mam import __version__
+from mam import __version__, processes
 from mam.config import Config, ModelConfig, ShapeConfig
 from mam.data.audio import RATE
 from mam.data.corpus import Corpus, open_corpus
@@ -70,16 +73,18 @@ class Workbench:
     def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         if kind not in self._made or self._made[kind][0] != key:
             # Free the old one before the new one is made, and the states that were computed with it.
+            made, _, split = kind.partition(" ")
+            made_with_it = {"pair": "prefix", "audio": f"prefix {split}"}.get(made)
+            for other in [name for name in self._made if made_with_it and name.startswith(made_with_it)]:
+                self._made.pop(other)
             self._made.pop(kind, None)
-            if kind in ("pair", "audio"):
-                self._made.pop("prefix", None)
             self._made[kind] = (key, make())
         return self._made[kind][1]  # type: ignore[return-value]
 
     def corpus(self, config: Config) -> Corpus:
         """The examples of the configured split, by metadata. Raises DataError."""
         key = sha256_json([asdict(config.data), config.model.task])
-        return self._once("corpus", key, lambda: open_corpus(config.data, config.model.task))
+        return self._once(f"corpus {config.data.split}", key, lambda: open_corpus(config.data, config.model.task))
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
         """Target and source, located and present. Raises CheckpointError."""
@@ -103,7 +108,8 @@ class Workbench:
 
         # Name and split too: equal content under another name is another corpus in the record.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
-        return self._once("audio", (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits), check)
+        made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
+        return self._once(f"audio {config.data.split}", made_from, check)
 
     def pair(self, config: Config) -> Pair:
         """Target on its device, source opened, both of the shape that the configuration states.
@@ -135,8 +141,13 @@ class Workbench:
         """The states before the first merged layer, for this pair and this audio."""
         pair, audio = self.pair(config), self.audio(config)
         budget = int(config.evaluate.memory_gb * 1e9)
-        made_from = (self._made["pair"][0], self._made["audio"][0])
-        return self._once("prefix", made_from, lambda: Prefix(pair.target, audio, budget))
+        return self._once(
+            f"prefix {config.data.split}", self._inputs(config), lambda: Prefix(pair.target, audio, budget)
+        )
+
+    def _inputs(self, config: Config) -> Hashable:
+        """What the pair and the audio that are ready were made from."""
+        return self._made["pair"][0], self._made[f"audio {config.data.split}"][0]
 
     def predict(self, config: Config, first: int, label: str) -> Predictions:
         """Read off the target as it is now; its layers below ``first`` must be unmerged."""
@@ -155,23 +166,22 @@ class Workbench:
         spent = prefix.seconds - earlier
         return Predictions(items, time.perf_counter() - start - spent, spent)
 
-    def attention(self, config: Config, layers: list[int]) -> Change:
-        """What the merge that is in the target now does to its attention; the unmerged side is measured once."""
+    def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> Change:
+        """What the merge that is in the target now, or training, does to attention; the other side is measured once."""
         pair, audio = self.pair(config), self.audio(config)
-        after = measure(pair.target, audio)
+        after = measure(trained or pair.target, audio)
 
         def unmerged() -> Attention:
             pair.merger.restore()
             return measure(pair.target, audio)
 
-        made_from = (self._made["pair"][0], self._made["audio"][0])
-        return Change(self._once("attention", made_from, unmerged), after, layers)
+        return Change(self._once("attention", self._inputs(config), unmerged), after, layers)
 
     def baseline(self, config: Config, first: int) -> Predictions:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.
 
         Jobs that share a cache folder take turns: one computes, the others read. A cache entry that cannot be read is
-        computed again.
+        computed again. The processes of one job compute together.
         """
         pair, audio = self.pair(config), self.audio(config)
         key = {
@@ -182,17 +192,15 @@ class Workbench:
             "environment": environment(config),
         }
         path = cache_folder(config.cache_dir) / "baselines" / f"{sha256_json(key)}.json"
-        with locked(path):
-            try:
-                kept = json.loads(path.read_text(encoding="utf-8"))
-                if kept["sha256"] == sha256_json([key, kept["items"], kept["seconds"]]):
-                    return Predictions(_unpacked(kept["items"]), kept["seconds"], 0.0)
-            except (OSError, ValueError, KeyError, TypeError, RecursionError):
-                pass  # not there, or damaged: it is made below
+        with locked(path) if processes.is_main() else nullcontext():
+            kept = processes.from_main(_kept_baseline(path, key) if processes.is_main() else None)
+            if kept is not None:
+                return Predictions(_unpacked(kept["items"]), kept["seconds"], 0.0)
             pair.merger.restore()
             made = self.predict(config, first, "baseline")
             content = {"items": _packed(made.items), "seconds": made.seconds}
-            write_json(path, {"sha256": sha256_json([key, *content.values()]), "key": key, **content})
+            if processes.is_main():
+                write_json(path, {"sha256": sha256_json([key, *content.values()]), "key": key, **content})
         return made
 
 
@@ -225,6 +233,16 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
     return target, source
 
 
+def _kept_baseline(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """A baseline in the cache, None where it is not there or damaged."""
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_whole = kept["sha256"] == sha256_json([key, kept["items"], kept["seconds"]])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return kept if is_whole else None
+
+
 def device_of(config: Config) -> torch.device:
     """The device asked for. Raises MamError where it is not there or does not know the dtype."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
@@ -232,7 +250,7 @@ def device_of(config: Config) -> torch.device:
         raise MamError("device=cuda: torch sees no GPU here. Say device=cpu, or install a CUDA build of torch.")
     if name == "cpu" and config.dtype == "float16":
         raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
-    return torch.device(name)
+    return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
 
 
 def environment(config: Config) -> dict[str, str | int]:

@@ -81,15 +81,38 @@ class Merger:
                 linear.bias.copy_(bias)
         self._changed.clear()
 
+    @torch.no_grad()
+    def sources(self, plan: MergePlan) -> dict[tuple[int, str], tuple[Tensor, Tensor | None]]:
+        """What takes the source's place at each (target layer, part): weight, and bias where the source has one.
+
+        Raises:
+            MergeError: as `apply`.
+        """
+        made = {}
+        for layer, source_layer in plan.pairs.items():
+            for part in plan.parts:
+                weight, bias = self._pristine[layer, part]
+                given, given_bias = self._given(plan, source_layer, part, weight.shape)
+                place, substitute = Place(plan.seed, plan.draw, layer, part), CONTROLS[plan.control].substitute
+                own_bias = None if given_bias is None else torch.zeros_like(given_bias) if bias is None else bias
+                made[layer, part] = (
+                    substitute(given, weight, place),
+                    None if given_bias is None or own_bias is None else substitute(given_bias, own_bias, place),
+                )
+        return made
+
+    def _given(self, plan: MergePlan, source_layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+        kept = self._pristine if CONTROLS[plan.control].layers == "own" else self._source
+        if (source_layer, part) not in kept:
+            kept[source_layer, part] = checked_source(self._read, source_layer, part, shape)
+        return kept[source_layer, part]
+
     def _merge_projection(
         self, plan: MergePlan, layer: int, source_layer: int, part: str, notes: dict[str, None]
     ) -> list[Tensor]:
         linear = self._blocks[layer].projection(part)
         weight, bias = self._pristine[layer, part]
-        kept = self._pristine if CONTROLS[plan.control].layers == "own" else self._source
-        if (source_layer, part) not in kept:
-            kept[source_layer, part] = checked_source(self._read, source_layer, part, weight.shape)
-        given = kept[source_layer, part]
+        given = self._given(plan, source_layer, part, weight.shape)
         new, new_bias, note = merged_projection(plan, layer, part, weight, bias, given)
         linear.weight.copy_(new)
         if new_bias is not None:

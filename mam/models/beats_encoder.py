@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mam.errors import choices
-from mam.models.fbank import BINS, HOP, WINDOW, frames_of
+from mam.models.fbank import BINS, HOP, WINDOW
 
 DEEPEST = 1000  # layers; a cfg that says more is damaged
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": nn.functional.gelu, "relu": nn.functional.relu}
@@ -82,9 +82,9 @@ class BeatsConfig:
         """The shortest waveform that makes one patch, at 16 kHz."""
         return WINDOW + (self.input_patch_size - 1) * HOP
 
-    def patches(self, samples: int) -> int:
-        """Patches that a waveform of so many samples makes."""
-        return frames_of(samples) // self.input_patch_size * (BINS // self.input_patch_size)
+    def patches(self, frames: Tensor) -> Tensor:
+        """Patches that so many frames of the filterbank make."""
+        return frames // self.input_patch_size * (BINS // self.input_patch_size)
 
 
 class Encoder(nn.Module):

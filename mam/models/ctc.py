@@ -7,7 +7,7 @@ family overrides the step in which it differs. Shapes: ``b`` clips, ``t`` frames
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -68,16 +68,17 @@ class CTCTarget(HubTarget):
         """Whether the encoder's norm stands after its last layer instead of before its first."""
         return bool(getattr(self.model.config, "do_stable_layer_norm", False))
 
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Normalised waveform -> convolutions -> projection -> positions."""
-        features, lengths = self.features(waves)
-        projected = self.backbone.feature_projection(features)
+    def embed(self, heard: Hidden) -> Hidden:
+        """Projection -> SpecAugment, while training and where the model's configuration asks for it -> positions."""
+        projected = self.backbone.feature_projection(heard.states)
         states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
-        states = states * Hidden(states, lengths).real[..., None]  # padding is silence
-        return Hidden(self.add_positions(states, lengths), lengths)
+        if self.model.training:
+            states = self.backbone._mask_hidden_states(states, attention_mask=heard.real.long())
+        states = states * heard.real[..., None]  # padding is silence
+        return Hidden(self.encoder.dropout(self.add_positions(states, heard.lengths)), heard.lengths)
 
-    def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
-        """Convolutional features ``[b, t, c]`` and the true number of frames ``[b]``.
+    def listen(self, waves: Sequence[Wave]) -> Hidden:
+        """Normalised waveform -> convolutional features ``[b, t, c]``.
 
         Padding would enter the statistics of group norm; such front-ends run clip by clip at the true length.
         """
@@ -90,7 +91,7 @@ class CTCTarget(HubTarget):
             features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
         else:
             features = convolve(nn.utils.rnn.pad_sequence(clips, batch_first=True)).transpose(1, 2)
-        return features, torch.tensor(lengths, device=self.device)
+        return Hidden(features, torch.tensor(lengths, device=self.device))
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Positional convolution, and the norm if it stands before the layers. ``[b, t, d]``."""
@@ -133,6 +134,31 @@ class CTCTarget(HubTarget):
         """One ``[t, vocabulary]`` a clip, without padding, from the last layer's output."""
         last = self.last(hidden)
         return [row[:n] for row, n in zip(self.model.lm_head(last.states), last.lengths.tolist(), strict=True)]
+
+    def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
+        """Letters of the normalised text in the vocabulary's case; a blank is the word delimiter."""
+        known = self.tokenizer.get_vocab() | {" ": self.tokenizer.word_delimiter_token_id}
+        words = " ".join(normalise(text).split())
+        letters = min((words.upper(), words.lower()), key=lambda case: sum(letter not in known for letter in case))
+        return [known[letter] for letter in letters if letter in known], [one for one in letters if one not in known]
+
+    def room(self, samples: int) -> int | None:
+        """One frame a token, and a blank between equal ones. None where an adapter shortens the states."""
+        return None if getattr(self.backbone, "adapter", None) else self._frames(samples)
+
+    def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102
+        last = self.last(hidden)
+        scores = self.model.lm_head(self.model.dropout(last.states)).float().log_softmax(-1)
+        flat = torch.tensor([token for one in tokens for token in one], device=scores.device)
+        counts = torch.tensor([len(one) for one in tokens], device=scores.device)
+        blank, lengths = self.model.config.pad_token_id, last.lengths.to(scores.device)
+        summed = nn.functional.ctc_loss(scores.transpose(0, 1), flat, lengths, counts, blank, reduction="none")
+        return summed / counts
+
+    @property
+    def frontend(self) -> list[nn.Module]:
+        """The convolutions."""
+        return [self.backbone.feature_extractor]
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
         return [self._text(logits.argmax(-1).tolist()) for logits in self.logits(hidden)]
@@ -250,11 +276,20 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     stem = "Wav2Vec2Bert"
     is_pre_norm = False
 
-    def features(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
         made = [self.extractor(wave, sampling_rate=RATE, return_tensors="pt") for wave in waves]
         lengths = [int(one.attention_mask.sum()) for one in made]
         clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
-        return nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device)
+        return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device))
+
+    @property
+    def frontend(self) -> list[nn.Module]:
+        """None: log-mel features have no weights."""
+        return []
+
+    def room(self, samples: int) -> int | None:
+        """Not known before its feature extractor has run."""
+        return None
 
     def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
         mask, positions = self.attention_mask(states, real), self.positions(states)

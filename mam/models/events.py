@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from mam.errors import CheckpointError
 from mam.models.beats import BeatsModel
 from mam.models.beats_encoder import BeatsConfig
 from mam.models.checkpoints import Checkpoint
+from mam.models.fbank import frames_of
 from mam.models.hub import HubTarget
 from mam.models.targets import Hidden, Readout, Target, target
 
@@ -53,11 +56,16 @@ class Beats(Target):
             return ()
         return ("merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",)
 
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Filterbank (batched) -> patches -> norm -> projection -> positions. Padding makes no patch."""
+    def listen(self, waves: Sequence[Wave]) -> Hidden:
+        """Filterbank, batched: ``[b, f, 128]``."""
         samples = nn.utils.rnn.pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
-        embedded = self.model.embed(self.model.fbank(samples.to(self.device)))  # [b, t, d]
-        lengths = torch.tensor([self.model.config.patches(len(wave)) for wave in waves], device=self.device)
+        lengths = torch.tensor([frames_of(len(wave)) for wave in waves], device=self.device)
+        return Hidden(self.model.fbank(samples.to(self.device)), lengths)
+
+    def embed(self, heard: Hidden) -> Hidden:
+        """Patches -> norm -> projection -> positions. Padding makes no patch."""
+        embedded = self.model.dropout_input(self.model.embed(heard.states))  # [b, t, d]
+        lengths = self.model.config.patches(heard.lengths)
         hidden = Hidden(embedded, lengths)
         return Hidden(self.model.encoder.place(embedded, self._padding(hidden)), lengths)
 
@@ -80,6 +88,17 @@ class Beats(Target):
         if sorted(found) != list(range(self.model.config.predictor_class)):
             raise CheckpointError(f"{self.checkpoint.id}: has no label_dict that names each of its classes.")
         return [found[i] for i in range(len(found))]
+
+    def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
+        """``beats.pt`` in the original format; the mean of a linear head's outputs is its output on the mean."""
+        model = self.model
+        if head is not None:
+            cfg = self.model.cfg | {"finetuned_model": True, "predictor_class": len(classes), "predictor_dropout": 0.0}
+            model = BeatsModel(cfg, dict(enumerate(classes)))
+            weights = {name: tensor for name, tensor in self.model.state_dict().items() if "predictor" not in name}
+            model.load_state_dict(weights | {f"predictor.{name}": tensor for name, tensor in head.state_dict().items()})
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save_checkpoint(folder / "beats.pt")
 
     @staticmethod
     def _padding(hidden: Hidden) -> Tensor | None:
@@ -109,11 +128,15 @@ class AudioSpectrogramTransformer(HubTarget):
     def padded(self, samples: int) -> int:  # noqa: D102
         return int(self.extractor.max_length) * RATE // 100
 
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Filterbank -> patches, with two tokens before them + positions."""
+    def listen(self, waves: Sequence[Wave]) -> Hidden:
+        """Filterbank of 10.24 s: ``[b, f, mels]``."""
         features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_values
-        states = self.backbone.embeddings(features.to(self.device, self.dtype))
-        return Hidden(states, torch.full((len(waves),), states.shape[1]))
+        return Hidden(features.to(self.device, self.dtype), torch.full((len(waves),), features.shape[1]))
+
+    def embed(self, heard: Hidden) -> Hidden:
+        """Patches, with two tokens before them + positions."""
+        states = self.backbone.embeddings(heard.states)
+        return Hidden(states, torch.full((len(states),), states.shape[1]))
 
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
         states = hidden.states
@@ -128,6 +151,14 @@ class AudioSpectrogramTransformer(HubTarget):
         """The mean of its two tokens, as its own head reads it (Gong et al. 2021, with DeiT's distillation token)."""
         tokens = self.last(hidden).states[:, :2]
         return tokens.float().mean(1)
+
+    def new_head(self, classes: int) -> nn.Module:
+        """Normalises before it projects, as its own does."""
+        norm = nn.LayerNorm(self.width, eps=self.model.config.layer_norm_eps)
+        return nn.Sequential(OrderedDict(layernorm=norm, dense=nn.Linear(self.width, classes)))
+
+    def share_head(self, model: Any, head: nn.Module) -> None:  # noqa: D102
+        model.classifier.load_state_dict(head.state_dict())
 
     def scores(self, hidden: Hidden) -> Tensor:
         """Class probabilities, each for itself (sigmoid): AudioSet's clips have several labels."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoFeatureExtractor, AutoTokenizer
 
 from mam.data.audio import RATE
@@ -54,6 +56,33 @@ class HubTarget(Target):
     def labels(self) -> list[str]:  # noqa: D102
         names = self.model.config.id2label
         return [str(names[i]) for i in range(len(names))]
+
+    def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:  # noqa: D102
+        model = self.model if head is None else self.with_head(head, classes)
+        model.save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
+        if self.readout == "text":
+            self.tokenizer.save_pretrained(folder)
+
+    def with_head(self, head: nn.Module, classes: Sequence[str]) -> Any:
+        """The classifier of transformers whose scores are the softmax of ``head`` on pooled features."""
+        config = copy.deepcopy(self.model.config)
+        config.id2label = dict(enumerate(classes))
+        config.label2id = {name: i for i, name in enumerate(classes)}
+        config.classifier_proj_size, config.use_weighted_layer_sum = self.width, False
+        model = self.architecture("scores")(config)
+        self.share(model, head)
+        return model
+
+    def share(self, model: Any, head: nn.Module) -> None:
+        """Give the classifier ``model`` this target's encoder and ``head``; its projector becomes the identity."""
+        model.base_model.load_state_dict(self.backbone.state_dict())
+        self.share_head(model, head)
+
+    def share_head(self, model: Any, head: nn.Module) -> None:
+        """Give ``model`` the head."""
+        model.projector.load_state_dict({"weight": torch.eye(self.width), "bias": torch.zeros(self.width)})
+        model.classifier.load_state_dict(head.state_dict())
 
     def scores(self, hidden: Hidden) -> Tensor:
         """Softmax over classes of the mean over real frames of the projected states."""

@@ -1,8 +1,9 @@
 """Targets: speech and audio models taken apart where the merge needs it, before the first merged layer and after.
 
-Shapes: ``b`` clips of a pack, ``t`` frames (or patches), ``d`` width. Everything before layer 0 is `front`, the layers
-are `advance`, what follows is a readout: `transcribe`, `pooled` or `scores`. Together they compute what the model's own
-forward pass computes.
+Shapes: ``b`` clips of a pack, ``t`` frames (or patches), ``d`` width. Everything before layer 0 is `front` (`listen`,
+then `embed`), the layers are `advance`, what follows is a readout: `transcribe`, `pooled` or `scores`. Together they
+compute what the model's own forward pass computes, in training (`losses`, dropout, SpecAugment) as in evaluation; only
+layer drop is left out, under which data-parallel training fails.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -84,8 +86,24 @@ class Target(ABC):
         """Attention heads of a layer."""
 
     @abstractmethod
+    def listen(self, waves: Sequence[Wave]) -> Hidden:
+        """The front-end: what fine-tuning leaves alone by default, such as a filterbank. ``states`` ``[b, t, c]``.
+
+        ``waves``: float32 at 16 kHz, of any lengths.
+        """
+
+    @abstractmethod
+    def embed(self, heard: Hidden) -> Hidden:
+        """From the front-end to the input of layer 0: projection, positions; SpecAugment while training."""
+
     def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Everything before layer 0. ``waves``: float32 at 16 kHz, of any lengths."""
+        """Everything before layer 0."""
+        return self.embed(self.listen(waves))
+
+    @property
+    def frontend(self) -> list[nn.Module]:
+        """The modules that fine-tuning freezes by default."""
+        return []
 
     @abstractmethod
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:
@@ -98,6 +116,32 @@ class Target(ABC):
     def transcribe(self, hidden: Hidden) -> list[str]:
         """From the last layer's output to one raw text a clip; of targets that read ``text``."""
         raise TypeError(f"{type(self).__name__} does not transcribe")
+
+    def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
+        """Tokens of a transcript, for training, and the characters that the vocabulary lacks."""
+        raise TypeError(f"{type(self).__name__} does not transcribe")
+
+    def room(self, samples: int) -> int | None:
+        """The most tokens, repeats counted twice, that a clip of so many samples can be taught; None: any number."""
+        return None
+
+    def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
+        """One loss a clip, ``[b]``: negative log-likelihood of its transcript, a token, from the last layer's output.
+
+        ``smoothing`` is of the labels; CTC has none.
+        """
+        raise TypeError(f"{type(self).__name__} does not transcribe")
+
+    def new_head(self, classes: int) -> nn.Module:
+        """An untrained classifier of pooled features, ``[b, d]`` -> logits ``[b, classes]``, that `save` can save."""
+        return nn.Linear(self.width, classes)
+
+    @abstractmethod
+    def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
+        """Write a plain checkpoint: what transformers' ``from_pretrained`` (of BEATs: the original code) reads.
+
+        A ``head`` from `new_head` that was trained for ``classes`` becomes the checkpoint's own.
+        """
 
     def pooled(self, hidden: Hidden) -> Tensor:
         """The encoder's output averaged over real frames, fp32 ``[b, d]``."""

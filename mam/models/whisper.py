@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from mam.data.audio import RATE, Wave
@@ -49,8 +49,13 @@ class Whisper(HubTarget):
     def padded(self, samples: int) -> int:  # noqa: D102
         return max(samples, int(self.extractor.n_samples))
 
-    def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Log-mel of 30 s (padded with silence, as Whisper was trained) -> two convolutions + positions.
+    @property
+    def frontend(self) -> list[nn.Module]:
+        """The convolutions."""
+        return [self.encoder.conv1, self.encoder.conv2]
+
+    def listen(self, waves: Sequence[Wave]) -> Hidden:
+        """Log-mel of 30 s ``[b, t, mels]``, padded with silence, as Whisper was trained.
 
         A recording beyond 30 s stays log-mel at its whole length and goes through `transcribe` as it is.
         """
@@ -61,11 +66,22 @@ class Whisper(HubTarget):
             features = long.input_features.to(self.device, self.dtype)
             return Hidden(features, torch.tensor([features.shape[-1]]), whole=True)
         features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_features
-        states = nn.functional.gelu(self.encoder.conv1(features.to(self.device, self.dtype)))
+        lengths = torch.tensor([-(-len(wave) // self.extractor.hop_length) for wave in waves])
+        return Hidden(features.to(self.device, self.dtype).transpose(1, 2), lengths)
+
+    def embed(self, heard: Hidden) -> Hidden:
+        """SpecAugment, while training, by the model's configuration -> two convolutions + positions."""
+        if heard.whole:
+            return heard
+        features = heard.states.transpose(1, 2)
+        if self.model.training and self.readout != "scores":
+            features = self.backbone._mask_input_features(features)
+        states = nn.functional.gelu(self.encoder.conv1(features))
         states = nn.functional.gelu(self.encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
         states = states + self.encoder.embed_positions.weight
-        hop = 2 * self.extractor.hop_length  # the second convolution halves
-        return Hidden(states, torch.tensor([-(-len(wave) // hop) for wave in waves]).clamp_max(states.shape[1]))
+        states = nn.functional.dropout(states, self.encoder.dropout, self.model.training)
+        lengths = (heard.lengths + 1) // 2  # the second convolution halves
+        return Hidden(states, lengths.clamp_max(states.shape[1]))
 
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
         if hidden.whole:
@@ -77,6 +93,29 @@ class Whisper(HubTarget):
 
     def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
         return Hidden(self.encoder.layer_norm(hidden.states), hidden.lengths)
+
+    def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
+        """The text as written, between the tokens that Whisper puts around it; its vocabulary has every character."""
+        ids: list[int] = self.tokenizer(text.strip()).input_ids
+        return ids[ids[0] == self.model.config.decoder_start_token_id :], []
+
+    def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
+        """Cross-entropy of the next token, the decoder reading the true ones before it."""
+        rows = [torch.tensor(one, device=self.device) for one in tokens]
+        truth = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)  # [b, n]
+        start = torch.full_like(truth[:, :1], self.model.config.decoder_start_token_id)
+        before = torch.cat([start, truth[:, :-1]], 1)
+        before = before.masked_fill(before == -100, self.model.config.pad_token_id)
+        encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
+        scores = self.model(encoder_outputs=encoded, decoder_input_ids=before, use_cache=False).logits  # [b, n, v]
+        loss = nn.functional.cross_entropy(
+            scores.float().transpose(1, 2), truth, reduction="none", label_smoothing=smoothing
+        )
+        return loss.sum(1) / (truth != -100).sum(1)
+
+    def share(self, model: Any, head: nn.Module) -> None:  # noqa: D102
+        model.encoder.load_state_dict(self.encoder.state_dict())
+        self.share_head(model, head)
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
         greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1}

@@ -35,7 +35,7 @@ def judge(
     config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
 ) -> Judged:
     """Raw texts and durations in seconds; the cluster that the bootstrap draws, where it draws clusters."""
-    return Judged(_rows(config, audio, merged), _rows(config, audio, baseline))
+    return Judged(lines(config, audio, merged), lines(config, audio, baseline))
 
 
 def counted(config: Config, rows: Sequence[Row]) -> Counted:
@@ -69,9 +69,10 @@ def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[lis
     return {}
 
 
-def _rows(config: Config, audio: AudioStore, texts: Sequence[str]) -> list[Row]:
+def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequence[str] = ()) -> list[Row]:
+    """A line for every clip of ``audio``: ``items`` are the texts."""
     made = []
-    for example, seconds, text in zip(audio.corpus.examples, audio.seconds, texts, strict=True):
+    for example, seconds, text in zip(audio.corpus.examples, audio.seconds, items, strict=True):
         row = {
             "id": example["id"],
             "audio": example["audio"],

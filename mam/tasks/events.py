@@ -78,7 +78,7 @@ def judge(
         groups = _groups(audio, trial.train)
         probes = [fit_probe(features[trial.train], train_labels, groups) for features in (fitted_on, old)]
         for side, probe, features in zip(rows, probes, (new, old), strict=True):
-            side += _rows(config, audio, trial, probe.scores(features[trial.test]), probe.classes)
+            side += lines(config, audio.subset(trial.test), list(probe.scores(features[trial.test])), probe.classes)
         unfinished += not all(probe.is_converged for probe in probes)
         folds.append({"fold": trial.name, "train": len(trial.train), "test": len(trial.test), "C": probes[0].strength})
     notes = [f"{unfinished} probes were not fitted to the end; their errors may be too high"] if unfinished else []
@@ -189,12 +189,11 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
     tested = [i for i in asked if truth[i] in classes]
     if not tested:
         raise DataError(f"data={config.data.name}: no clip of the classes that the checkpoint knows is left to test.")
-    trial = Trial(config.data.split, [], tested)
     sides = []
     for scores in (new, old):
         # A class that several labels mean is as probable as the best of them.
         own = np.stack([scores[tested][:, places[name]].max(1) for name in classes], axis=1)
-        sides.append(_rows(config, audio, trial, own, classes))
+        sides.append(lines(config, audio.subset(tested), list(own), classes))
     notes = []
     if lost:
         notes.append(f"the checkpoint has no class for {choices(lost)}: {len(asked) - len(tested)} clips are left out")
@@ -221,17 +220,15 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
     return places
 
 
-def _rows(
-    config: Config, audio: AudioStore, trial: Trial, scores: np.ndarray[Any, Any], classes: list[str]
-) -> list[Row]:
+def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[Row]:
+    """A line for every clip of ``audio``: ``items`` are the scores of ``classes``."""
     made = []
-    for position, row_scores in zip(trial.test, scores, strict=True):
-        example = audio.corpus.examples[position]
+    for example, row_scores in zip(audio.corpus.examples, items, strict=True):
         best = np.argsort(-row_scores, kind="stable")[:5]
         row = {
             "id": example["id"],
             "audio": example["audio"],
-            "fold": trial.name if example["fold"] is None else example["fold"],
+            "fold": config.data.split if example["fold"] is None else example["fold"],
             "label": example["label"],
             "prediction": classes[best[0]],
             "scores_top5": {classes[i]: round(float(row_scores[i]), 6) for i in best},

@@ -79,6 +79,9 @@ class Task(Protocol):
         ``labels`` are the target's own classes, where its scores were read.
         """
 
+    def lines(self, config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[Row]:
+        """Predictions from texts, or from the scores of ``classes``, one item a clip of ``audio``."""
+
     def counted(self, config: Config, rows: Sequence[Row]) -> Counted:
         """Errors of each example, for a paired comparison. Raises DataError where there is nothing to count."""
 

@@ -1,0 +1,151 @@
+"""An unfinished training on disk: where it lies, which of its checkpoints are whole, whether it may be resumed.
+
+outputs/unfinished/<hash>/
+    question.json         what is trained: configuration, data, checkpoints; a resumed training must ask the same
+    <fold>/checkpoint-N/  as transformers writes them, and seal.json, written last: the SHA-256 of every file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mam import processes
+from mam.errors import TrainingError, bullets
+from mam.files import expanded, sha256_json, write_json
+
+UNFINISHED, QUESTION, SEAL, STATE = "unfinished", "question.json", "seal.json", "trainer_state.json"
+KEPT = 2  # newest checkpoints, and the best
+
+log = logging.getLogger("mam")
+
+
+@contextmanager
+def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Iterator[Path]:
+    """The folder of this training, new or found, held by this run alone; it is removed when the block ends well.
+
+    Args:
+        outputs: where run folders go.
+        question: what is trained, in JSON's types.
+        resume: ``auto``; ``no`` to begin anew; or the folder of an unfinished training.
+
+    Raises:
+        TrainingError: another process trains here, or the folder that ``resume`` names asks another question.
+    """
+    folder = outputs / UNFINISHED / sha256_json(question)[:16] if resume in ("auto", "no") else expanded(resume)
+    if not processes.is_main():
+        processes.wait()
+        yield folder
+        return
+    if resume not in ("auto", "no"):
+        _refuse_another(folder, question)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise TrainingError(f"{folder}: another process is training this now. Wait for it, or stop it.") from error
+    try:
+        if resume == "no":
+            shutil.rmtree(folder)
+        write_json(folder / QUESTION, question)
+        processes.wait()
+        yield folder
+        shutil.rmtree(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
+
+
+def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
+    try:
+        asked = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"train.resume={folder}: is not an unfinished training (no {QUESTION} there).") from error
+    then, now = _flat(asked), _flat(question)
+    changed = [
+        f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
+    if changed:
+        raise TrainingError(
+            f"train.resume={folder}: was begun with another configuration. {bullets(changed)}"
+            "\nSay what was said then, or train.resume=no to begin anew."
+        )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
+    if isinstance(tree, Mapping) and tree:
+        return {key: value for name, below in tree.items() for key, value in _flat(below, f"{prefix}{name}.").items()}
+    return {prefix.removesuffix("."): json.dumps(tree, ensure_ascii=False)}
+
+
+def seal(checkpoint: Path) -> None:
+    """Declare a checkpoint whole, and drop all but the newest ones and the best."""
+    write_json(checkpoint / SEAL, _hashes(checkpoint))
+    best = _best(checkpoint)
+    for old in _by_step(checkpoint.parent)[:-KEPT]:
+        if old.name != best:
+            shutil.rmtree(old)
+
+
+def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole and whose best one is there, None without any. Broken ones go, by name."""
+    for checkpoint in reversed(_by_step(folder)):
+        problem = _problem(checkpoint)
+        if problem is None:
+            return checkpoint
+        say(f"{checkpoint}: {problem}; it is passed over")
+        log.warning("%s: %s; it is passed over", checkpoint, problem)
+        shutil.rmtree(checkpoint)
+    return None
+
+
+def _problem(checkpoint: Path) -> str | None:
+    own = _damage(checkpoint)
+    best = None if own else _best(checkpoint)
+    if own or best in (None, checkpoint.name):
+        return own
+    damage = _damage(checkpoint.parent / str(best))
+    return f"its best checkpoint, {best}, is not whole ({damage})" if damage else None
+
+
+def _damage(checkpoint: Path) -> str | None:
+    try:
+        sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+    except OSError:
+        return "was not written to the end"
+    except ValueError:
+        return f"its {SEAL} is broken"
+    present = _hashes(checkpoint)
+    damaged = [name for name in sealed if present.get(name) != sealed[name]]
+    return f"{', '.join(damaged)} changed or missing" if damaged else None
+
+
+def _best(checkpoint: Path) -> str | None:
+    step = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("best_global_step")
+    return f"checkpoint-{step}" if step else None
+
+
+def _by_step(folder: Path) -> list[Path]:
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _hashes(checkpoint: Path) -> dict[str, str]:
+    made = {}
+    for path in sorted(checkpoint.iterdir()):
+        if path.name != SEAL and not path.name.startswith("."):
+            with path.open("rb") as file:
+                made[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return made

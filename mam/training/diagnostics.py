@@ -1,0 +1,62 @@
+"""What to beware of in a training: λ that rest, drift or end at a bound; slower progress than FT's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mam.config import Config
+
+UNMOVED = 1e-3  # λ that moved less than this did not move
+AT_BOUND = 1e-3
+DRIFT = 0.2  # share of a λ's whole way that it went in the last fifth of the training
+
+
+def of_lambdas(course: Sequence[tuple[int, Mapping[str, float]]], config: Config, fold: str = "") -> list[str]:
+    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt."""
+    if len(course) < 2:
+        return []
+    where = f"{fold}: " if fold else ""
+    last_step, last = course[-1]
+    way = {name: max(lams[name] for _, lams in course) - min(lams[name] for _, lams in course) for name in last}
+    found = []
+    rested = [name for name in last if way[name] < UNMOVED]
+    if rested:
+        found.append(f"{where}λ of {_listed(rested, last)} did not move (less than {UNMOVED:g})")
+    least, most = {"clamp": (0, 1), "sigmoid": (0, 1), "tanh": (-1, 1)}.get(config.train.lam.constraint, (None, None))
+    if least is not None and most is not None:
+        bound = [name for name, lam in last.items() if lam - least < AT_BOUND or most - lam < AT_BOUND]
+        if bound:
+            found.append(f"{where}λ of {_listed(bound, last)} ended at a bound of {config.train.lam.constraint}")
+    late = next((lams for step, lams in course if step >= 0.8 * last_step), last)
+    drifting = [
+        name
+        for name, lam in last.items()
+        if abs(lam - late[name]) > max(DRIFT * way[name], UNMOVED) and name not in rested
+    ]
+    if drifting:
+        found.append(f"{where}λ of {_listed(drifting, last)} still drifts at the end: train longer")
+    return found
+
+
+def slower_than_ft(history: Sequence[Mapping[str, Any]], ft: Sequence[Mapping[str, Any]], fold: str = "") -> list[str]:
+    """Whether the loss on dev reached FT's final one later than FT itself did, or never."""
+    own, other = (_dev_losses(entries) for entries in (history, ft))
+    if not own or not other:
+        return []
+    goal = other[-1][1]
+    reached, needed = (next((step for step, loss in losses if loss <= goal), None) for losses in (own, other))
+    where = f"{fold}: " if fold else ""
+    if reached is None:
+        return [f"{where}slower than FT: its final loss on dev ({goal:.3f}) was not reached in {own[-1][0]} steps"]
+    if needed is not None and reached > needed:
+        return [f"{where}slower than FT: its final loss on dev ({goal:.3f}) took {reached} steps instead of {needed}"]
+    return []
+
+
+def _dev_losses(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    return [(int(entry["step"]), float(entry["eval_loss"])) for entry in entries if "eval_loss" in entry]
+
+
+def _listed(names: Sequence[str], everything: Mapping[str, float]) -> str:
+    return "every layer" if len(names) == len(everything) else ", ".join(names)

@@ -1,0 +1,192 @@
+"""Every training of a run (one, of audio events one a fold), and what of it is recorded and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from mam import processes
+from mam.config import Config
+from mam.errors import DataError
+from mam.evaluation.measured import Measured
+from mam.evaluation.workbench import Predictions, Workbench
+from mam.files import expanded, read_jsonl, sha256_json
+from mam.merge.learnable import Lambdas
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import Checkpoint
+from mam.record import RunFolder, find_ft, read_predictions
+from mam.scoring.significance import paired_bootstrap
+from mam.tasks import TASKS
+from mam.tasks.task import Row
+from mam.training.checkpoints import unfinished
+from mam.training.diagnostics import of_lambdas, slower_than_ft
+from mam.training.folds import Fold, classes_of, corpora, folds, of_split
+from mam.training.train import Trained, train
+
+# What a regular fine-tuning without merging does not depend on.
+MERGING = (
+    "lam",
+    "schedule",
+    "layers",
+    "method",
+    "parts",
+    "bias",
+    "pairing",
+    "heads",
+    "control",
+    "control_draws",
+    "tune",
+)
+
+
+def taught(config: Config, bench: Workbench) -> list[str]:
+    """Hashes of what is learnt and chosen on, where that is not in the corpus that is tested (`corpora`)."""
+    return [corpus.sha256 for corpus in corpora(config, bench)]
+
+
+def fine_tune(
+    config: Config,
+    bench: Workbench,
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    plan: MergePlan,
+    question: Mapping[str, Any],
+    folder: RunFolder,
+    baseline: Predictions,
+) -> Measured:
+    """Train every fold, or go on where a training of the same ``question`` was interrupted; compare with FT or, where
+    that has not been run, with the target as it was (``baseline``).
+
+    The run's folder gets ``metrics.jsonl``, ``lambda.csv`` and, by ``train.save_model``, the plain checkpoints.
+
+    Raises:
+        MamError: what `folds`, `unfinished` and `train` raise.
+    """
+    audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
+    classes = classes_of(splits) if config.model.task == "events" else []
+    before = _dev_before(config, bench)
+    done: list[Trained] = []
+    with unfinished(expanded(config.outputs), question, config.train.resume) as work:
+        for split in splits:
+            one = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
+            if config.train.save_model and processes.is_main():
+                one.target.save(folder.path / "model" / split.name, one.head, classes)
+            done.append(one)
+    histories = [
+        [({"fold": split.name} if split.name else {}) | entry for entry in one.history]
+        for split, one in zip(splits, done, strict=True)
+    ]
+    folder.jsonl("metrics", [entry for history in histories for entry in history])
+    _write_lambdas(folder, plan, splits, done, config)
+
+    judged = task.judge(config, audio, baseline.items, baseline.items, None)
+    attention = bench.attention(config, plan.layers, done[0].target)
+    lams = tuple(float(mean) for mean in np.mean([one.layers for one in done], axis=0))
+    notes = [*judged.notes, *attention.findings(lams)]
+    for split, one in zip(splits, done, strict=True):
+        notes += of_lambdas(one.lams, config, split.name)
+    skipped = sum(len(one.skipped) for one in done)
+    if skipped:
+        notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
+    record = {
+        "name": config.train.name,
+        "settings": asdict(config.train),
+        "ft_key": ft_key(question),
+        "folds": [_account(split, one) for split, one in zip(splits, done, strict=True)],
+        "dev": _dev(config, [row for one in done for row in one.dev], before),
+        "seconds": round(sum(one.seconds for one in done), 2),
+        "processes": processes.count(),
+        "lam_at_start": list(plan.lams),
+        "ft": None,
+    }
+    compared, kind = judged.baseline, "unmerged"
+    if config.train.name == "lmam" or not plan.is_identity:
+        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question)))
+        if twin is None:
+            notes.append("compared with the unmerged target before training: its FT (train=finetune lam=0) was not run")
+        else:
+            (compared,), _ = read_predictions(twin, task.REQUIRED)
+            kind, record["ft"] = "ft", str(twin)
+            for split, history in zip(splits, histories, strict=True):
+                of_ft = [e for e in read_jsonl(twin / "metrics.jsonl") if e.get("fold", "") == split.name]
+                notes += slower_than_ft(history, of_ft, split.name)
+    return Measured(
+        sides=[[row for one in done for row in one.test]],
+        baseline=compared,
+        attention=attention,
+        lams=lams,
+        notes=notes,
+        head={"name": "trained", "folds": []} if classes else None,
+        evaluating=sum(one.evaluating for one in done),
+        kind=kind,
+        train=record,
+    )
+
+
+def ft_key(question: Mapping[str, Any]) -> str:
+    """A hash that is equal for all trainings which a regular fine-tuning is the baseline of."""
+    config = {key: value for key, value in question["config"].items() if key not in MERGING}
+    config["model"] = {key: value for key, value in config["model"].items() if key == "task" or "target" in key}
+    config["train"] = {key: value for key, value in config["train"].items() if key not in ("name", "lam", "save_model")}
+    return sha256_json({key: value for key, value in question.items() if key not in ("source", "config")} | config)
+
+
+def _dev_before(config: Config, bench: Workbench) -> list[Row]:
+    """Predictions of the untrained, unmerged target on dev."""
+    dev, task = of_split(config, "dev"), TASKS[config.model.task]
+    audio, items = bench.audio(dev), bench.baseline(dev, 0).items
+    return task.judge(dev, audio, items, items, None).baseline
+
+
+def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[str, Any]:
+    """What training did on dev, on which it was chosen: rates before and after, with a paired interval."""
+    task = TASKS[config.model.task]
+    if [row["id"] for row in after] != [row["id"] for row in before]:
+        raise DataError("dev: the clips chosen on are not those of the baseline. Leave train.dev_limit out.")
+    new, old = task.counted(config, after), task.counted(config, before)
+    difference = paired_bootstrap(new.errors, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
+    rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
+    return {"metric": task.METRIC, **rate, "absolute": difference.absolute, "ci95": difference.ci95}
+
+
+def _account(split: Fold, one: Trained) -> dict[str, Any]:
+    losses = [entry for entry in one.history if "eval_loss" in entry]
+    return {
+        "fold": split.name or None,
+        "train": one.clips,
+        "dev": len(one.dev),
+        "steps": one.history[-1]["step"],
+        "best_step": one.best_step,
+        "dev_loss": losses[-1]["eval_loss"] if losses else None,
+        "lam": list(one.layers),
+        "skipped": [asdict(skipped) for skipped in one.skipped],
+    }
+
+
+def _write_lambdas(
+    folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], done: Sequence[Trained], config: Config
+) -> None:
+    if config.train.name == "finetune":
+        folder.lambdas(plan.lams, plan.parts)
+        return
+    several = len(splits) > 1
+    rows: list[list[Any]] = [["step", "layer", "part", "lam", *(["fold"] if several else [])]]
+    for split, one in zip(splits, done, strict=True):
+        for step, lams in one.lams:
+            for layer, part, lam in spread(lams, plan, config):
+                rows.append([step, layer, part, repr(lam), *([split.name] if several else [])])
+    folder.table("lambda", rows)
+
+
+def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float]]:
+    """λ by name as (layer, part, λ); a head's part is e.g. ``q.3``."""
+    shared = Lambdas(plan, config.model.target_shape.heads, config.train.lam.per, config.train.lam.constraint)
+    made = []
+    for layer in plan.layers:
+        for part in plan.parts:
+            for name in shared.names_of(layer, part):
+                head = f".{name.rpartition('.')[2]}" if shared.per == "head" else ""
+                made.append((layer, part + head, lams[name]))
+    return made

@@ -1,0 +1,73 @@
+"""What a training learns on, is chosen on and reported on; three sets of clips that have none in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mam.config import Config
+from mam.data.corpus import Corpus
+from mam.data.store import AudioStore
+from mam.errors import DataError
+from mam.evaluation.workbench import Workbench
+from mam.tasks.events import trials
+
+SPLITS = ("train", "dev")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training: it learns on ``train``, is chosen on ``dev`` and reported on ``test``."""
+
+    name: str
+    train: AudioStore
+    dev: AudioStore
+    test: AudioStore
+
+
+def of_split(config: Config, split: str) -> Config:
+    """The same configuration on another split, cut to ``train.limit`` or ``train.dev_limit``."""
+    limit = config.train.limit if split == "train" else config.train.dev_limit
+    return replace(config, data=replace(config.data, split=split, limit=limit))
+
+
+def corpora(config: Config, bench: Workbench) -> list[Corpus]:
+    """By metadata, what is used besides the corpus that is reported on. Raises DataError where a split is missing."""
+    if config.model.task == "events":
+        return []
+    try:
+        return [bench.corpus(of_split(config, split)) for split in SPLITS]
+    except DataError as error:
+        raise DataError(f"train={config.train.name} needs the splits train and dev: {error}") from error
+
+
+def folds(config: Config, bench: Workbench) -> list[Fold]:
+    """Speech: one, the data set's splits. Audio events: one for each test fold f, chosen on the fold after f.
+
+    Raises:
+        DataError: a split or fold without clips, or unusable recordings.
+    """
+    if config.model.task == "asr":
+        train, dev = (bench.audio(of_split(config, split)) for split in SPLITS)
+        return [Fold("", train, dev, bench.audio(config))]
+    whole = bench.audio(config)
+    made = []
+    for chosen, tested in zip(trials(of_split(config, "dev"), whole), trials(config, whole), strict=True):
+        parts = chosen.train[: config.train.limit], chosen.test[: config.train.dev_limit], tested.test
+        made.append(Fold(tested.name, *(whole.subset(part) for part in parts)))
+    return made
+
+
+def classes_of(all_folds: Sequence[Fold]) -> list[str]:
+    """Every class of the training clips, sorted.
+
+    Raises:
+        DataError: a fold tests or chooses on classes that it is not taught.
+    """
+    classes = sorted({label for fold in all_folds for label in fold.train.corpus.column("label")})
+    for fold in all_folds:
+        taught = set(fold.train.corpus.column("label"))
+        untaught = sorted({label for side in (fold.dev, fold.test) for label in side.corpus.column("label")} - taught)
+        if untaught:
+            raise DataError(f"{fold.name}: classes without training clips: {', '.join(untaught)}. Raise train.limit.")
+    return classes

@@ -1,0 +1,127 @@
+"""The module that the trainer trains: a target, λ where it is learnt, a head where the task needs one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mam.config import TrainConfig
+from mam.errors import TrainingError
+from mam.merge.learnable import Lambdas
+from mam.models.targets import Hidden, Target
+from mam.training.lessons import Lessons
+
+
+class Learner(nn.Module):
+    """Forward is one training loss. What is registered is what a checkpoint holds."""
+
+    def __init__(
+        self, target: Target, lessons: Lessons, train: TrainConfig, head: nn.Module | None, lambdas: Lambdas | None
+    ) -> None:
+        super().__init__()
+        self.model, self.head, self.lambdas = target.model, head, lambdas
+        self.target, self.lessons, self.settings = target, lessons, train
+        self._choose_trainable()
+
+    def _choose_trainable(self) -> None:
+        chosen, train = self.settings.trainable, self.settings
+        self.model.requires_grad_(chosen == "all")
+        if chosen == "attention":
+            for block in self.target.blocks:
+                for part in block.parts:
+                    block.projection(part).requires_grad_(True)
+        if chosen == "head" and self.head is None:
+            task_head = self.model.lm_head if hasattr(self.model, "lm_head") else self.model.proj_out
+            task_head.requires_grad_(True)
+        if train.freeze_front:
+            for module in self.target.frontend:
+                module.requires_grad_(False)
+        if chosen == "head" and self.lambdas is not None:
+            self.lambdas.requires_grad_(False)
+
+    def forward(self, states: Tensor, lengths: Tensor, index: Tensor) -> dict[str, Tensor]:
+        """The mean over clips of their losses, and the pull of λ.
+
+        Args:
+            states: what the front-end heard ``[b, t, c]``, or waveforms ``[b, samples, 1]`` where it is trained too.
+            lengths: true ``t`` of each clip, ``[b]``.
+            index: position of each clip in the lessons, ``[b]``.
+
+        Raises:
+            TrainingError: a loss is not a number; names the clips.
+        """
+        if self.settings.freeze_front:
+            heard = Hidden(states, lengths)
+        else:
+            waves = [row[:n, 0].cpu().numpy() for row, n in zip(states, lengths.tolist(), strict=True)]
+            heard = self.target.listen(waves)
+        if self.training and self.settings.time_mask:
+            heard = Hidden(_time_masked(heard, self.settings.time_mask), heard.lengths)
+        hidden = self.target.advance(self.target.embed(heard), 0, self.target.depth)
+        clips = index.tolist()
+        losses = self.losses(hidden, [self.lessons.answers[i] for i in clips], self.settings.label_smoothing)
+        if not torch.isfinite(losses).all():
+            names = [self.lessons.id(i) for i, loss in zip(clips, losses.tolist(), strict=True) if loss - loss != 0]
+            raise TrainingError(
+                f"the loss is not a number at {', '.join(names)}. Lower train.learning_rate, or listen to these clips."
+            )
+        loss = losses.mean()
+        if self.lambdas is not None and self.settings.lam.pull:
+            loss = loss + self.settings.lam.pull * self.lambdas.pull()
+        return {"loss": loss}
+
+    def losses(self, hidden: Hidden, answers: Sequence[list[int]], smoothing: float) -> Tensor:
+        """One loss a clip, ``[b]``, from the last layer's output."""
+        if self.head is None:
+            return self.target.losses(hidden, answers, smoothing)
+        truth = torch.tensor([answer[0] for answer in answers], device=hidden.states.device)
+        logits = self.head(self.target.pooled(hidden)).float()
+        return nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters by learning rate and weight decay: λ, the new head, and the model layer by layer.
+
+        Biases, norms and λ have no weight decay.
+        """
+        train, made = self.settings, dict[tuple[float, float], list[nn.Parameter]]()
+        head_rate = train.learning_rate if train.head_learning_rate is None else train.head_learning_rate
+        stack = self._stack()
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            decay = 0.0 if parameter.ndim < 2 else train.weight_decay
+            if name.startswith("lambdas."):
+                rate, decay = train.lam.learning_rate, 0.0
+            elif name.startswith("head."):
+                rate = head_rate
+            else:
+                rate = train.learning_rate * train.layer_decay ** self._distance(name, stack)
+            made.setdefault((rate, decay), []).append(parameter)
+        return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in made.items()]
+
+    def _stack(self) -> str:
+        """What the names of the encoder's layers begin with, to the dot before the number."""
+        owner = self.target.blocks[0].owner
+        name: str = next(name for name, module in self.named_modules() if module is owner)
+        return name[: name.index(".0.") + 1]
+
+    def _distance(self, name: str, stack: str) -> int:
+        """Steps of ``layer_decay`` from the output: 0 for heads and decoders, 1 the last layer."""
+        match = re.match(re.escape(stack) + r"(\d+)\.", name)
+        if match:
+            return self.target.depth - int(match[1])
+        return 0 if any(above in name for above in ("lm_head.", "proj_out.", "decoder.")) else self.target.depth + 1
+
+
+def _time_masked(heard: Hidden, largest: float) -> Tensor:
+    """One span of each clip, of up to this share of its frames, becomes zero: the mean of normalised features."""
+    states = heard.states.clone()
+    for row, n in zip(states, heard.lengths.tolist(), strict=True):
+        width = int(torch.rand(()) * largest * n)
+        start = int(torch.rand(()) * (n - width + 1))
+        row[start : start + width] = 0
+    return states

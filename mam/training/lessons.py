@@ -1,0 +1,144 @@
+"""What is taught: transcripts as tokens or labels as class numbers, and the batches they come in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset, Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from mam.config import Config
+from mam.data.corpus import Skipped
+from mam.data.store import AudioStore
+from mam.errors import DataError, bullets, choices
+from mam.models.targets import Target
+from mam.scoring.text import NORMALIZERS
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Clips of ``audio`` and what is to be learnt from each: tokens, of audio events one class number.
+
+    ``skipped`` were left out because ``data.on_bad=skip``.
+    """
+
+    audio: AudioStore
+    answers: list[list[int]]
+    skipped: tuple[Skipped, ...] = ()
+
+    def id(self, i: int) -> str:
+        """Id of clip ``i``."""
+        return str(self.audio.corpus.examples[i]["id"])
+
+
+def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) -> Lessons:
+    """Transcripts as the target spells them, normalised as they are scored.
+
+    Raises:
+        DataError: characters that the vocabulary lacks; transcripts without a letter or longer than the frames of
+            their recording allow under CTC, unless ``on_bad`` is ``skip``.
+    """
+    normalise, lacking = NORMALIZERS[config.data.normalizer], dict[str, int]()
+    answers: list[list[int]] = []
+    bad: list[tuple[int, str]] = []
+    for i, (example, samples) in enumerate(zip(audio.corpus.examples, audio.samples, strict=True)):
+        tokens, unknown = target.spell(example["text"], normalise)
+        for letter in unknown:
+            lacking[letter] = lacking.get(letter, 0) + 1
+        # CTC needs a frame a token, and one more between two that are equal.
+        needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
+        room = target.room(samples)
+        if target.alone(samples):
+            bad.append((i, "is longer than the target hears at once"))
+        elif not tokens:
+            bad.append((i, "no letter of its transcript is left after normalisation"))
+        elif room is not None and needed > room:
+            bad.append((i, f"its transcript needs {needed} frames under CTC, the recording has {room}"))
+        answers.append(tokens)
+    if lacking and on_bad == "stop":
+        listed = ", ".join(f"{letter!r} ({times} times)" for letter, times in sorted(lacking.items()))
+        raise DataError(
+            f"data={config.data.name}: the vocabulary of {target.checkpoint.id} lacks characters of the transcripts:"
+            f" {listed}. Choose another data.normalizer, or another target."
+        )
+    if bad and (on_bad == "stop" or len(bad) == len(answers)):
+        lines = [f"{audio.corpus.examples[i]['id']}: {reason}" for i, reason in bad]
+        raise DataError(f"{bullets(lines)}\nLeave such examples out with data.on_bad=skip.")
+    left_out = {i for i, _ in bad}
+    kept = [i for i in range(len(answers)) if i not in left_out]
+    ids = audio.corpus.column("id")
+    return Lessons(audio.subset(kept), [answers[i] for i in kept], tuple(Skipped(ids[i], why) for i, why in bad))
+
+
+def labels(audio: AudioStore, classes: Sequence[str]) -> Lessons:
+    """Labels as positions in ``classes``. Raises DataError where one is not among them."""
+    unknown = sorted(set(audio.corpus.column("label")) - set(classes))
+    if unknown:
+        raise DataError(f"classes that are not taught: {choices(unknown)}.")
+    return Lessons(audio, [[classes.index(label)] for label in audio.corpus.column("label")])
+
+
+class Clips(Dataset[dict[str, Any]]):
+    """The input of each clip for training: what the frozen front-end makes of it, kept in memory up to a budget.
+
+    Where the front-end is trained too, the waveform.
+    """
+
+    def __init__(self, lessons: Lessons, target: Target, is_frozen: bool, budget_bytes: int) -> None:
+        self._lessons, self._target, self._is_frozen, self._budget = lessons, target, is_frozen, budget_bytes
+        self._kept: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._lessons.answers)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        if not self._is_frozen:
+            return {"index": i, "states": torch.from_numpy(self._lessons.audio.wave(i))[:, None]}
+        if i in self._kept:
+            return {"index": i, "states": self._kept[i]}
+        with torch.no_grad():
+            states = self._target.listen([self._lessons.audio.wave(i)]).states[0].cpu()
+        if self._budget >= states.nbytes:
+            self._budget -= states.nbytes
+            self._kept[i] = states
+        return {"index": i, "states": states}
+
+
+def collate(clips: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """A batch: ``states [b, t, c]``, true ``lengths [b]`` and the clips' positions ``index [b]``."""
+    states = [clip["states"] for clip in clips]
+    return {
+        "states": nn.utils.rnn.pad_sequence(states, batch_first=True),
+        "lengths": torch.tensor([len(one) for one in states]),
+        "index": torch.tensor([clip["index"] for clip in clips]),
+    }
+
+
+class Order(Sampler[int]):
+    """The clips of a whole training, drawn up beforehand from the seed, so that a resumed one meets the same batches.
+
+    Every pass over the data is shuffled anew; with ``by_length``, clips of like length stand together (in chunks of 50
+    batches, as transformers groups them).
+    """
+
+    def __init__(self, lengths: Sequence[int], steps: int, batch: int, seed: int, by_length: bool) -> None:
+        """``batch``: clips of one update."""
+        generator = torch.Generator().manual_seed(seed)
+        self._order: list[int] = []
+        while len(self._order) < steps * batch:
+            if by_length:
+                self._order += get_length_grouped_indices(list(lengths), batch, generator=generator)  # type: ignore[no-untyped-call]
+            else:
+                self._order += torch.randperm(len(lengths), generator=generator).tolist()
+        del self._order[steps * batch :]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order)

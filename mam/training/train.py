@@ -1,0 +1,189 @@
+"""One training from top to bottom: FT and MAM-FT with λ fixed, L-MAM with λ learnt; then the model is plain again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mam import processes
+from mam.config import Config
+from mam.data.corpus import Skipped
+from mam.evaluation.predict import packs_of, predict
+from mam.evaluation.prefix import Prefix
+from mam.evaluation.workbench import Workbench, device_of
+from mam.merge.apply import Merger
+from mam.merge.learnable import Lambdas, fold, learn
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import Checkpoint
+from mam.models.sources import Source
+from mam.models.targets import Hidden, Target, load_target
+from mam.tasks import TASKS
+from mam.tasks.task import Row
+from mam.training.checkpoints import last_whole
+from mam.training.folds import Fold
+from mam.training.learner import Learner
+from mam.training.lessons import Clips, labels, transcripts
+from mam.training.trainer import LAM, LambdaTrainer, arguments
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: predictions of dev and test, the course of it, λ at its end.
+
+    ``history`` are the trainer's logs, ``lams`` the λ by name at every log, the first of them before the first step.
+    """
+
+    target: Target
+    head: nn.Module | None
+    dev: list[Row]
+    test: list[Row]
+    history: list[dict[str, Any]]
+    lams: list[tuple[int, dict[str, float]]]
+    layers: tuple[float, ...]
+    best_step: int
+    clips: int
+    seconds: float
+    evaluating: float
+    skipped: tuple[Skipped, ...] = field(default=())
+
+
+def train(
+    config: Config,
+    bench: Workbench,
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    plan: MergePlan,
+    split: Fold,
+    classes: Sequence[str],
+    folder: Path,
+) -> Trained:
+    """Train a fresh target, or go on from the last whole checkpoint in ``folder``.
+
+    Raises:
+        DataError: transcripts that cannot be taught.
+        MergeError: λ that cannot start where it should.
+        TrainingError: a loss that is not a number, a checkpoint that cannot be written.
+    """
+    start, device = time.perf_counter(), device_of(config)
+    task, budget = TASKS[config.model.task], int(config.evaluate.memory_gb * 1e9)
+    torch.manual_seed(config.seed)  # of what the file does not hold: SpecAugment's embedding, the head
+    target = load_target(checkpoints[0], "text" if config.model.task == "asr" else "features")
+    head = target.new_head(len(classes)).to(device) if classes else None
+    lambdas = _merge(config, target, Source(checkpoints[1]), plan)
+    target.to(device, torch.float32)
+    if config.train.gradient_checkpointing:
+        target.model.gradient_checkpointing_enable()
+    if classes:
+        lessons, dev_lessons = (labels(side, classes) for side in (split.train, split.dev))
+    else:
+        lessons = transcripts(config, target, split.train, config.data.on_bad)
+        dev_lessons = transcripts(config, target, split.dev, "skip")
+    learner = Learner(target, lessons, config.train, head, lambdas).to(device)
+
+    prefix = Prefix(target, split.dev, budget if config.train.freeze_front else 0, is_trained=True)
+    spelled = dict(zip(dev_lessons.audio.corpus.column("id"), dev_lessons.answers, strict=True))
+    answers = [spelled.get(name) for name in split.dev.corpus.column("id")]
+
+    def evaluate_dev() -> dict[str, float]:
+        items = _read_off(config, learner, split.dev, prefix, answers)
+        counted = task.counted(config, _lines(config, split.dev, items, classes))
+        losses = [loss for _, loss in items if loss is not None]
+        return {task.METRIC: counted.errors.sum() / counted.lengths.sum(), "loss": float(np.mean(losses))}
+
+    clips = Clips(lessons, target, config.train.freeze_front, budget)
+    args = arguments(config, folder, task.METRIC, device)
+    whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
+    found = processes.from_main(None if whole is None else str(whole))
+    label = " ".join(filter(None, ("training", split.name)))
+    with bench.terminal.progress(label, config.train.steps) as step:
+        trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))
+        args.eval_on_start = found is None
+        trainer.train(resume_from_checkpoint=found)
+
+    logs = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
+    course = dict(_lams(entry) for entry in logs if lambdas is not None)  # what a step logs twice is the same
+    layers = plan.lams if lambdas is None else _by_layer(lambdas, plan)
+    learner.eval()
+    fold(target.blocks)
+    dev = _lines(config, split.dev, _read_off(config, learner, split.dev, Prefix(target, split.dev, 0), None), classes)
+    begun = time.perf_counter()
+    items = _read_off(config, learner, split.test, Prefix(target, split.test, 0), None)
+    evaluating = time.perf_counter() - begun
+    return Trained(
+        target=target,
+        head=head,
+        dev=dev,
+        test=_lines(config, split.test, items, classes),
+        history=[_without_lams(entry) for entry in logs],
+        lams=sorted(course.items()),
+        layers=layers,
+        best_step=trainer.state.best_global_step or 0,
+        clips=len(lessons.answers),
+        seconds=time.perf_counter() - start,
+        evaluating=evaluating,
+        skipped=lessons.skipped,
+    )
+
+
+def _merge(config: Config, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
+    """Merge once (MAM-FT), or make λ a part of the model (L-MAM)."""
+    merger = Merger(target.blocks, source.read)
+    if config.train.name == "finetune":
+        merger.apply(plan)
+        return None
+    lambdas = Lambdas(plan, target.heads, config.train.lam.per, config.train.lam.constraint)
+    learn(target.blocks, plan, merger.sources(plan), lambdas, getattr(torch, config.train.precision))
+    return lambdas
+
+
+def _read_off(
+    config: Config, learner: Learner, audio: Any, prefix: Prefix, answers: Sequence[list[int] | None] | None
+) -> list[tuple[Any, float | None]]:
+    """For each clip a text, or the probabilities of its classes; and the loss where there are ``answers``."""
+    target = learner.target
+    learner.eval()
+
+    def read(members: Sequence[int], hidden: Hidden) -> list[tuple[Any, float | None]]:
+        if learner.head is None:
+            read_off: Sequence[Any] = target.transcribe(hidden)
+        else:
+            read_off = learner.head(target.pooled(hidden)).float().softmax(-1).cpu().numpy()
+        losses: list[float | None] = [None] * len(members)
+        taught = [n for n, i in enumerate(members) if answers is not None and answers[i] is not None]
+        if taught and answers is not None:
+            chosen = Hidden(hidden.states[taught], hidden.lengths[taught], hidden.whole)
+            wanted = [answers[members[n]] or [] for n in taught]
+            for n, loss in zip(taught, learner.losses(chosen, wanted, 0.0).tolist(), strict=True):
+                losses[n] = loss
+        return list(zip(read_off, losses, strict=True))
+
+    packs = packs_of(target, audio.samples, config.evaluate.batch_seconds)
+    return predict(target, prefix, packs, audio.samples, 0, read=read)
+
+
+def _lines(config: Config, audio: Any, items: Sequence[tuple[Any, float | None]], classes: Sequence[str]) -> list[Row]:
+    return TASKS[config.model.task].lines(config, audio, [item for item, _ in items], list(classes))
+
+
+def _by_layer(lambdas: Lambdas, plan: MergePlan) -> tuple[float, ...]:
+    """The mean λ of each layer."""
+    named = lambdas.as_dict()
+    means = {
+        layer: float(np.mean([named[name] for part in plan.parts for name in lambdas.names_of(layer, part)]))
+        for layer in plan.layers
+    }
+    return tuple(means.get(layer, 0.0) for layer in range(len(plan.lams)))
+
+
+def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:
+    return entry["step"], {key.removeprefix(LAM): lam for key, lam in entry.items() if key.startswith(LAM)}
+
+
+def _without_lams(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if not key.startswith(LAM)}

@@ -1,0 +1,177 @@
+"""`transformers.Trainer`, told to evaluate as mam does, to seal its checkpoints and to look at λ."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from torch.utils.data import Sampler
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mam import processes
+from mam.config import Config
+from mam.errors import TrainingError, first_line
+from mam.training.checkpoints import seal
+from mam.training.learner import Learner
+from mam.training.lessons import Clips, Order, collate
+
+LAM = "lam/"  # what λ are called in the logs
+Metrics = dict[str, float]
+
+
+def arguments(config: Config, folder: Path, metric: str, device: torch.device) -> TrainingArguments:
+    """What transformers is told. Raises TrainingError where the batch cannot be shared or a tracker is missing."""
+    train, share = config.train, processes.count()
+    if train.batch_size % share:
+        raise TrainingError(f"train.batch_size={train.batch_size}: cannot be shared by {share} processes.")
+    if train.precision == "float16" and device.type == "cpu":
+        raise TrainingError("train.precision=float16: not usable on a CPU. Say float32 or bfloat16.")
+    try:
+        return TrainingArguments(
+            output_dir=str(folder),
+            max_steps=train.steps,
+            per_device_train_batch_size=train.batch_size // share,
+            gradient_accumulation_steps=train.accumulate,
+            lr_scheduler_type=train.schedule if train.schedule != "constant" else "constant_with_warmup",
+            warmup_steps=round(train.warmup * train.steps),
+            max_grad_norm=train.clip,
+            logging_steps=train.log_every,
+            logging_nan_inf_filter=False,
+            eval_strategy="steps",
+            eval_steps=train.evaluate_every,
+            save_steps=train.evaluate_every,
+            load_best_model_at_end=True,
+            metric_for_best_model=metric,
+            greater_is_better=False,
+            restore_callback_states_from_checkpoint=True,
+            seed=config.seed % 2**32,
+            bf16=train.precision == "bfloat16",
+            fp16=train.precision == "float16",
+            report_to=train.report_to,
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=False,
+            use_cpu=device.type == "cpu",
+            ddp_backend=None if device.type == "cuda" or share == 1 else "gloo",
+            ddp_find_unused_parameters=True,  # SpecAugment's embedding is used by chance
+            ddp_broadcast_buffers=False,  # the source is the same everywhere
+        )
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise TrainingError(f"train: {first_line(error)}") from error
+
+
+class LambdaTrainer(Trainer):
+    """Trains a `Learner`; ``evaluate_dev`` gives the metrics of dev, by which the best checkpoint is chosen."""
+
+    model: Learner
+
+    def __init__(
+        self,
+        learner: Learner,
+        clips: Clips,
+        config: Config,
+        args: TrainingArguments,
+        evaluate_dev: Callable[[], Metrics],
+        advance: Callable[[int], None],
+    ) -> None:
+        callbacks: list[TrainerCallback] = [_Look(learner, advance)]
+        if config.train.patience:
+            callbacks.append(EarlyStoppingCallback(config.train.patience))
+        try:
+            # transformers asks for a data set of dev; `evaluate` does not use it.
+            super().__init__(learner, args, collate, clips, clips, callbacks=callbacks)
+        except (RuntimeError, ImportError) as error:  # a tracker that is not installed
+            raise TrainingError(
+                f"train.report_to={args.report_to}: {first_line(error)} Install it: pip install 'mam[tracking]'"
+            ) from error
+        self.remove_callback(PrinterCallback)
+        self._config, self._evaluate_dev = config, evaluate_dev
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """AdamW with the learner's groups."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.AdamW(self.model.groups())
+        return self.optimizer
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        train, lessons = self._config.train, self.model.lessons
+        batch = train.batch_size * train.accumulate
+        lengths = lessons.audio.samples
+        return Order(lengths, train.steps, batch, self._config.seed, train.group_by_length)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Metrics:
+        """Metrics of dev, logged."""
+        metrics = {f"eval_{name}": value for name, value in self._evaluate_dev().items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def log(self, logs: Metrics, start_time: float | None = None) -> None:
+        """Log, with every λ."""
+        if self.model.lambdas is not None:
+            logs |= {f"{LAM}{name}": lam for name, lam in self.model.lambdas.as_dict().items()}
+        super().log(logs, start_time)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            processes.wait()
+            if self.args.should_save:
+                seal(folder)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise TrainingError(
+                f"{folder}: cannot be written ({first_line(error)}). Earlier checkpoints are intact: free space, then"
+                " the same command goes on from the last one."
+            ) from error
+        processes.wait()
+
+    def _load_best_model(self) -> None:
+        if self.state.best_global_step:  # by its step: the folder may have moved since
+            name = f"checkpoint-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(Path(str(self.args.output_dir)) / name)
+        super()._load_best_model()
+
+
+class _Look(TrainerCallback):
+    """Keeps λ at rest while it warms up and within its bounds after each step; tells of progress."""
+
+    def __init__(self, learner: Learner, advance: Callable[[int], None]) -> None:
+        self._learner, self._advance = learner, advance
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._advance(state.global_step)
+        # transformers forgets that a resumed training had been stopped early.
+        callbacks: dict[str, Any] = cast("dict[str, Any]", state.stateful_callbacks or {})
+        control.should_training_stop = bool(callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop"))
+
+    def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        lambdas = self._learner.lambdas
+        if lambdas is not None and state.global_step < self._learner.settings.lam.warmup_steps:
+            lambdas.raw.grad = None
+
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._learner.lambdas is not None:
+            self._learner.lambdas.project()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._advance(1)
+
+
+def quiet() -> None:
+    """transformers and accelerate report to mam.log only what is wrong."""
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
