@@ -168,10 +168,14 @@ def _run(argv: Sequence[str]) -> int:
 def _run_one(job: Job) -> int:
     terminal = _terminal()
     from mam.evaluation.workbench import Workbench
+    from mam.processes import is_main
+    from mam.report.lambdas import draw_lambdas
     from mam.report.tables import show_run
     from mam.run import run
 
     outcome = run(job, Workbench(terminal))
+    if outcome.status == "finished" and is_main():
+        draw_lambdas(outcome.folder, outcome.result)
     if outcome.status == "skipped":
         terminal.say(f"skipped: finished already in {outcome.folder} (force=true runs it again)")
     show_run(terminal, outcome.result, outcome.folder)
@@ -291,7 +295,7 @@ def _terminal() -> Terminal:
     from mam.terminal import Terminal, quiet_libraries
 
     quiet_libraries()
-    return Terminal()
+    return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # of several processes one talks
 
 
 if __name__ == "__main__":

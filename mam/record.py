@@ -21,7 +21,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -53,6 +53,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.when_finished: list[Callable[[], None]] = []
 
     def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
         """Write both sides, one line an example; further draws of a random control to files of their own."""
@@ -80,6 +81,8 @@ class RunFolder:
         """Check the result against its schema and write it: from now on the run is finished."""
         validate(result, self.path / RESULT)
         write_json(self.path / RESULT, result)
+        for act in self.when_finished:
+            act()
 
 
 class Elsewhere(RunFolder):

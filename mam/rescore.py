@@ -45,7 +45,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
         raise RecordError(
             f"{folder}: predictions.jsonl names no cluster, which data.clusters={config.data.clusters} needs."
         )
-    result |= scores(merged, baseline, config)
+    result |= scores(merged, baseline, config, kind=result["baseline"]["kind"])
     is_text = result["task"] == "asr"
     if is_text:
         result["data"]["normalizer"] = config.data.normalizer

@@ -136,7 +136,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             **scores(made.sides, made.baseline, config, made.notes, made.kind),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config),
-            "seeds": {"bootstrap": config.seed, "control": config.seed},
+            "seeds": {"bootstrap": config.seed, "control": config.seed}
+            | ({"training": config.seed} if is_trained else {}),
         }
         folder.finish(result)
     return Outcome("finished", folder.path, result)

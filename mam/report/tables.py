@@ -14,6 +14,7 @@ from mam.studies.evidence import Comparison, conclusion
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 
 Result = Mapping[str, Any]
+LAMBDA_NAMES = "lambda.csv, lambda.png"
 
 
 def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
@@ -39,6 +40,8 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
         f" {layers_text(_merged_layers(merge), len(merge['lam']))},"
         f" λ {lambda_text(result)}"
     )
+    if result["train"]:
+        _show_training(terminal, result)
     if result.get("head"):
         terminal.say(f"head    {result['head']['name']}")
     for note in merge["notes"]:
@@ -134,11 +137,46 @@ def _rates_table(result: Result) -> Table:
     columns = [(heading, "right") for heading in headings]
     table = plain_table(("", "left"), *columns)
     control = result["merge"]["control"]
-    merged = f"merged λ={lambda_text(result)}" + ("" if control == "none" else f" ({control})")
+    merged = _arm(result) + ("" if control == "none" else f" ({control})")
+    before = "FT" if result["baseline"]["kind"] == "ft" else "before training" if result["train"] else "baseline λ=0"
     row = _asr_row if result["task"] == "asr" else _events_row
-    for label, rates in (("baseline λ=0", result["baseline"]), (merged, result["metrics"])):
+    for label, rates in ((before, result["baseline"]), (merged, result["metrics"])):
         table.add_row(label, *row(rates))
     return table
+
+
+def _arm(result: Result) -> str:
+    """What was done to the target, in the paper's words."""
+    if not result["train"]:
+        return f"merged λ={lambda_text(result)}"
+    if result["train"]["name"] == "lmam":
+        return "L-MAM"
+    return f"MAM-FT λ={lambda_text(result)}" if any(result["merge"]["lam"]) else "FT"
+
+
+def _show_training(terminal: Terminal, result: Result) -> None:
+    """What was learnt on how much, what that did on dev, and λ of every layer where it was learnt."""
+    train, lams = result["train"], result["merge"]["lam"]
+    dev, folds = train["dev"], train["folds"]
+    clips = _span([one["train"] for one in folds])
+    steps, best = (_span([one[key] for one in folds]) for key in ("steps", "best_step"))
+    several = f"{len(folds)} trainings on " if len(folds) > 1 else ""
+    terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train['seconds']:.0f} s")
+    terminal.say(
+        f"dev     {metric_of(result)[1]} {percent(dev['before'])} -> {percent(dev['after'])},"
+        f" Δ {points(dev['absolute'])} points, 95 % {interval(dev['ci95'])}"
+    )
+    if train["name"] == "lmam":
+        table = plain_table(("layer", "right"), ("λ at start", "right"), ("λ learnt", "right"))
+        for layer in result["merge"]["layers"]:
+            table.add_row(str(layer), f"{train['lam_at_start'][layer]:.4f}", f"{lams[layer]:.4f}")
+        terminal.table(f"λ by layer (mean of what shares a layer; the course of it is in {LAMBDA_NAMES})", table)
+        terminal.say("")
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _asr_row(rates: Result) -> list[str]:

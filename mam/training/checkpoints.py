@@ -30,7 +30,7 @@ log = logging.getLogger("mam")
 
 @contextmanager
 def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Iterator[Path]:
-    """The folder of this training, new or found, held by this run alone; it is removed when the block ends well.
+    """The folder of this training, new or found, held by this run alone; `forget` removes it when the run is finished.
 
     Args:
         outputs: where run folders go.
@@ -59,10 +59,14 @@ def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Itera
         write_json(folder / QUESTION, question)
         processes.wait()
         yield folder
-        shutil.rmtree(folder)
-        Path(lock.lock_file).unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def forget(folder: Path) -> None:
+    """Remove what a training left, once its run is finished."""
+    shutil.rmtree(folder)
+    folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
     if not any(folder.parent.iterdir()):
         folder.parent.rmdir()
 

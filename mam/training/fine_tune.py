@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from mam.record import RunFolder, find_ft, read_predictions
 from mam.scoring.significance import paired_bootstrap
 from mam.tasks import TASKS
 from mam.tasks.task import Row
-from mam.training.checkpoints import unfinished
+from mam.training.checkpoints import forget, unfinished
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 from mam.training.folds import Fold, classes_of, corpora, folds, of_split
 from mam.training.train import Trained, train
@@ -74,6 +75,7 @@ def fine_tune(
             if config.train.save_model and processes.is_main():
                 one.target.save(folder.path / "model" / split.name, one.head, classes)
             done.append(one)
+        folder.when_finished.append(partial(forget, work))
     histories = [
         [({"fold": split.name} if split.name else {}) | entry for entry in one.history]
         for split, one in zip(splits, done, strict=True)
@@ -92,7 +94,7 @@ def fine_tune(
         notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
     record = {
         "name": config.train.name,
-        "settings": asdict(config.train),
+        "settings": {key: value for key, value in asdict(config.train).items() if key not in ("resume", "report_to")},
         "ft_key": ft_key(question),
         "folds": [_account(split, one) for split, one in zip(splits, done, strict=True)],
         "dev": _dev(config, [row for one in done for row in one.dev], before),
@@ -118,7 +120,7 @@ def fine_tune(
         attention=attention,
         lams=lams,
         notes=notes,
-        head={"name": "trained", "folds": []} if classes else None,
+        head=judged.head and judged.head | {"name": "trained"},
         evaluating=sum(one.evaluating for one in done),
         kind=kind,
         train=record,
@@ -148,7 +150,12 @@ def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[st
     new, old = task.counted(config, after), task.counted(config, before)
     difference = paired_bootstrap(new.errors, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
     rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
-    return {"metric": task.METRIC, **rate, "absolute": difference.absolute, "ci95": difference.ci95}
+    return {
+        "metric": task.METRIC,
+        **rate,
+        "absolute": difference.absolute,
+        "ci95": difference.ci95 and list(difference.ci95),
+    }
 
 
 def _account(split: Fold, one: Trained) -> dict[str, Any]:

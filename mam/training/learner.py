@@ -82,6 +82,12 @@ class Learner(nn.Module):
         logits = self.head(self.target.pooled(hidden)).float()
         return nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """What layers share, such as BEATs' table of positions, once: a checkpoint holds no tensor twice."""
+        everything: dict[str, Any] = super().state_dict(*args, **kwargs)
+        first = {tensor.data_ptr(): name for name, tensor in reversed(everything.items())}
+        return {name: tensor for name, tensor in everything.items() if first[tensor.data_ptr()] == name}
+
     def groups(self) -> list[dict[str, Any]]:
         """Parameters by learning rate and weight decay: λ, the new head, and the model layer by layer.
 

@@ -140,6 +140,13 @@ class LambdaTrainer(Trainer):
             ) from error
         processes.wait()
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """A checkpoint of this very learner has every tensor once (`Learner.state_dict`)."""
+        saved = self.model.state_dict()
+        wrong = [name for name in load_result.missing_keys if name in saved] + load_result.unexpected_keys
+        if wrong:
+            raise TrainingError(f"{self.args.output_dir}: its checkpoint is of another model ({', '.join(wrong[:3])}).")
+
     def _load_best_model(self) -> None:
         if self.state.best_global_step:  # by its step: the folder may have moved since
             name = f"checkpoint-{self.state.best_global_step}"
@@ -157,7 +164,9 @@ class _Look(TrainerCallback):
         self._advance(state.global_step)
         # transformers forgets that a resumed training had been stopped early.
         callbacks: dict[str, Any] = cast("dict[str, Any]", state.stateful_callbacks or {})
-        control.should_training_stop = bool(callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop"))
+        control.should_training_stop = bool(
+            callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop")
+        )
 
     def on_pre_optimizer_step(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         lambdas = self._learner.lambdas

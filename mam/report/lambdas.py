@@ -1,0 +1,86 @@
+"""Pictures of learnt λ: its course over the steps, and where it ended over depth."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mam.files import atomic_path
+from mam.record import LAMBDA
+from mam.report.plots import COLOURS
+
+Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
+PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
+
+
+def draw_lambdas(folder: Path, result: Mapping[str, Any]) -> None:
+    """``folder/lambda.png`` of a run that learnt λ; nothing of any other."""
+    if not result["train"] or result["train"]["name"] != "lmam":
+        return
+    course = read_course(folder)
+    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    folds = list(dict.fromkeys(fold for fold, _, _ in course))
+    shared = _is_shared(course)
+    for (fold, layer, part), points in course.items():
+        if shared and part != result["merge"]["parts"][0]:
+            continue
+        steps, lams = zip(*points, strict=True)
+        name = f"layer {layer}" if shared or part[0] == result["merge"]["parts"][0] else None
+        style = "-" if shared else PARTS[part[0]]
+        left.plot(
+            steps,
+            lams,
+            style,
+            color=COLOURS[layer % len(COLOURS)],
+            linewidth=1.2,
+            alpha=1.0 if fold == folds[0] else 0.45,
+            label=name if fold == folds[0] and "." not in part else None,
+        )
+    left.set_xlabel("step" + ("" if shared else " (– Q, -- K, ··· V)"))
+    left.set_ylabel("λ")
+    left.legend(fontsize=7, frameon=False, ncols=2)
+    depth = range(len(result["merge"]["lam"]))
+    right.plot(depth, result["train"]["lam_at_start"], color="#888888", linewidth=1, marker=".", label="at the start")
+    for number, one in enumerate(result["train"]["folds"]):
+        right.plot(
+            depth,
+            one["lam"],
+            ".",
+            color=COLOURS[0],
+            alpha=0.5,
+            label="each fold" if len(folds) > 1 and not number else None,
+        )
+    right.plot(depth, result["merge"]["lam"], "o-", color=COLOURS[0], linewidth=1.4, markersize=4, label="learnt")
+    right.set_xlabel("layer, from the input")
+    right.set_xticks(list(depth))
+    right.legend(fontsize=7, frameon=False)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    control = result["merge"]["control"]
+    source = "" if control == "none" else f", source: {control}"
+    figure.suptitle(
+        f"{result['model']['name']} on {result['data']['name']}: λ learnt{source}", fontsize=10, x=0.02, ha="left"
+    )
+    with atomic_path(folder / "lambda.png") as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def read_course(folder: Path) -> Course:
+    """``lambda.csv`` of a run."""
+    course: Course = {}
+    with (folder / LAMBDA).open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            key = row.get("fold", ""), int(row["layer"]), row["part"]
+            course.setdefault(key, []).append((int(row["step"]), float(row["lam"])))
+    return course
+
+
+def _is_shared(course: Course) -> bool:
+    """Whether all parts of a layer have the same λ throughout."""
+    by_layer: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    return all(by_layer.setdefault((fold, layer), points) == points for (fold, layer, _), points in course.items())
