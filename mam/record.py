@@ -116,6 +116,7 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     """
     outputs = outputs.absolute()
     if not processes.is_main():
+        log.addHandler(logging.NullHandler())
         yield Elsewhere(outputs)
         return
     existing = _existing(outputs)

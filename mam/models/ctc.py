@@ -72,7 +72,8 @@ class CTCTarget(HubTarget):
         """Projection -> SpecAugment, while training and where the model's configuration asks for it -> positions."""
         projected = self.backbone.feature_projection(heard.states)
         states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
-        if self.model.training:
+        # transformers refuses spans that are longer than the clips.
+        if self.model.training and states.shape[1] > self.model.config.mask_time_length:
             states = self.backbone._mask_hidden_states(states, attention_mask=heard.real.long())
         states = states * heard.real[..., None]  # padding is silence
         return Hidden(self.encoder.dropout(self.add_positions(states, heard.lengths)), heard.lengths)

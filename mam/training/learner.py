@@ -27,6 +27,13 @@ class Learner(nn.Module):
         self.target, self.lessons, self.settings = target, lessons, train
         self._choose_trainable()
 
+    @property
+    def may_rest(self) -> bool:
+        """Whether parameters may have no part in a loss: SpecAugment's embedding; what a new head makes needless."""
+        needless = ("masked_spec_embed", *(("decoder.", "predictor.") if self.head is not None else ()))
+        names = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
+        return any(word in name for name in names for word in needless)
+
     def _choose_trainable(self) -> None:
         chosen, train = self.settings.trainable, self.settings
         self.model.requires_grad_(chosen == "all")

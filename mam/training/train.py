@@ -97,7 +97,7 @@ def train(
         return {task.METRIC: counted.errors.sum() / counted.lengths.sum(), "loss": float(np.mean(losses))}
 
     clips = Clips(lessons, target, config.train.freeze_front, budget)
-    args = arguments(config, folder, task.METRIC, device)
+    args = arguments(config, folder, task.METRIC, device, learner.may_rest)
     whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
     found = processes.from_main(None if whole is None else str(whole))
     label = " ".join(filter(None, ("training", split.name)))
@@ -186,4 +186,4 @@ def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:
 
 
 def _without_lams(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if not key.startswith(LAM)}
+    return {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}

@@ -32,8 +32,14 @@ LAM = "lam/"  # what λ are called in the logs
 Metrics = dict[str, float]
 
 
-def arguments(config: Config, folder: Path, metric: str, device: torch.device) -> TrainingArguments:
-    """What transformers is told. Raises TrainingError where the batch cannot be shared or a tracker is missing."""
+def arguments(
+    config: Config, folder: Path, metric: str, device: torch.device, may_rest: bool = False
+) -> TrainingArguments:
+    """What transformers is told; ``may_rest``: a step may leave parameters out.
+
+    Raises:
+        TrainingError: the batch cannot be shared by the processes, or the device does not know the precision.
+    """
     train, share = config.train, processes.count()
     if train.batch_size % share:
         raise TrainingError(f"train.batch_size={train.batch_size}: cannot be shared by {share} processes.")
@@ -66,7 +72,7 @@ def arguments(config: Config, folder: Path, metric: str, device: torch.device) -
             dataloader_pin_memory=False,
             use_cpu=device.type == "cpu",
             ddp_backend=None if device.type == "cuda" or share == 1 else "gloo",
-            ddp_find_unused_parameters=True,  # SpecAugment's embedding is used by chance
+            ddp_find_unused_parameters=may_rest,
             ddp_broadcast_buffers=False,  # the source is the same everywhere
         )
     except (ValueError, ImportError, RuntimeError) as error:

@@ -1,0 +1,122 @@
+"""λ as a parameter: the effective weight, its gradients, what is shared, where it may go, and that it folds away."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import HEADS, LAYERS, WIDTH, noise, pair_words
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mam.compose import jobs
+from mam.errors import MergeError
+from mam.merge.apply import Merger
+from mam.merge.learnable import CONSTRAINTS, PER, Lambdas, Mix, fold, learn
+from mam.merge.plan import plan_merge
+from mam.models.checkpoints import locate
+from mam.models.sources import Source
+from mam.models.targets import load_target
+
+
+def learnt(hubert, bert, *words, per="layer", constraint="clamp"):
+    (job,) = jobs([*pair_words(hubert, bert), *words])
+    target = load_target(locate(str(hubert)))
+    plan = plan_merge(job.config, LAYERS, 4)
+    merger = Merger(target.blocks, Source(locate(str(bert))).read)
+    lambdas = Lambdas(plan, HEADS, per, constraint)
+    return target, merger, plan, lambdas
+
+
+def logits(target):
+    return target.logits(target.advance(target.front([noise(0.7, 1)]), 0, LAYERS))[0]
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1), (1, 4)])
+def test_gradients_agree_with_finite_differences(shape):
+    generator = torch.Generator().manual_seed(0)
+    target, source = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    lam = torch.rand(shape, dtype=torch.float64, generator=generator)
+    inputs = target.requires_grad_(), source, lam.requires_grad_()
+    assert torch.autograd.gradcheck(Mix.apply, inputs)
+    torch.testing.assert_close(Mix.apply(*inputs), (1 - lam) * target + lam * source)
+
+
+@pytest.mark.parametrize("per", PER)
+@pytest.mark.parametrize("constraint", CONSTRAINTS)
+def test_at_its_start_it_is_the_fixed_merge_and_folds_into_a_plain_model(hubert_group, bert, per, constraint):
+    target, merger, plan, lambdas = learnt(hubert_group, bert, "lam=0.3", per=per, constraint=constraint)
+    merger.apply(plan)
+    expected = logits(target)
+    merger.restore()
+    plain = dict(target.model.named_parameters())
+    learn(target.blocks, plan, merger.sources(plan), lambdas)
+    with torch.no_grad():
+        parametrised = logits(target)
+    torch.testing.assert_close(parametrised, expected.detach(), atol=1e-5, rtol=1e-5)
+    fold(target.blocks)
+    assert set(dict(target.model.named_parameters())) == set(plain)
+    assert torch.equal(logits(target).detach(), parametrised)
+
+
+@pytest.mark.parametrize(("per", "count"), [("global", 1), ("layer", 2), ("part", 4), ("head", 4 * HEADS)])
+def test_what_is_shared_and_that_every_lambda_is_pulled_by_the_loss(hubert_group, bert, per, count):
+    target, merger, plan, lambdas = learnt(hubert_group, bert, "layers=top2", "parts=qv", "lam=0.2", per=per)
+    assert len(lambdas.names) == count and list(lambdas.as_dict().values()) == pytest.approx([0.2] * count)
+    learn(target.blocks, plan, merger.sources(plan), lambdas)
+    logits(target).square().sum().backward()
+    assert lambdas.raw.grad is not None and bool((lambdas.raw.grad != 0).all())
+    block = target.blocks[2]
+    assert block.q.parametrizations.weight.original.grad.abs().sum() > 0
+    assert block.q.parametrizations.weight[0].source.grad is None
+    names = [name for name, _ in target.model.named_buffers() if name.endswith("source")]
+    assert not any(name in target.model.state_dict() for name in names) and len(names) == 8  # weights and biases
+
+
+def test_heads_that_are_not_chosen_stay_the_targets(hubert_group, bert):
+    for per in ("layer", "head"):
+        target, merger, plan, lambdas = learnt(hubert_group, bert, "heads=1", "lam=0.5", "parts=qo", per=per)
+        own = {part: target.blocks[0].projection(part).weight.detach().clone() for part in "qo"}
+        sources = merger.sources(plan)
+        learn(target.blocks, plan, sources, lambdas)
+        fold(target.blocks)
+        width = WIDTH // HEADS
+        rows = slice(width, 2 * width)
+        for part in "qo":
+            expected = own[part].clone()
+            of_head = (slice(None), rows) if part == "o" else (rows, slice(None))
+            expected[of_head] = 0.5 * own[part][of_head] + 0.5 * sources[0, part][0][of_head]
+            torch.testing.assert_close(target.blocks[0].projection(part).weight.detach(), expected)
+
+
+@given(st.floats(0.01, 0.99))
+def test_constraints_start_where_they_should(lam):
+    for constraint in CONSTRAINTS.values():
+        assert constraint.lam(torch.tensor(constraint.raw(lam))).item() == pytest.approx(lam, abs=1e-6)
+
+
+def test_bounds(hubert_group, bert):
+    _, _, _, lambdas = learnt(hubert_group, bert, "lam=0.1")
+    with torch.no_grad():
+        lambdas.raw.copy_(torch.tensor([-0.3, 0.4, 1.7]))
+    lambdas.project()
+    assert lambdas.values.tolist() == pytest.approx([0.0, 0.4, 1.0])
+    assert lambdas.pull().item() == pytest.approx(0.1**2 + 0.3**2 + 0.9**2)
+    assert CONSTRAINTS["tanh"].raw(0.5) == pytest.approx(math.atanh(0.5))
+    for constraint in ("sigmoid", "tanh"):
+        with pytest.raises(MergeError, match=rf"lam=1: train.lam.constraint={constraint} keeps λ between"):
+            learnt(hubert_group, bert, "lam=1", constraint=constraint)
+    with pytest.raises(MergeError, match="one λ has one initial value. Say schedule=constant"):
+        learnt(hubert_group, bert, "schedule=linear", "lam=0.2", per="global")
+
+
+def test_a_control_takes_the_sources_place(hubert_group, bert):
+    target, merger, plan, _ = learnt(hubert_group, bert, "control=shrink", "lam=0.3")
+    assert all(not weight.any() and not bias.any() for weight, bias in merger.sources(plan).values())
+    _, merger, plan, _ = learnt(hubert_group, bert, "control=random_iid", "lam=0.3")
+    own = merger.sources(plan)[0, "q"][0]
+    (real,) = [Source(locate(str(bert))).read(0, "q")[0]]
+    assert own.std(correction=0).item() == pytest.approx(real.std(correction=0).item(), rel=0.1)
+    assert not torch.allclose(own, real)
+    assert target.depth == LAYERS

@@ -1,0 +1,243 @@
+"""FT, MAM-FT and L-MAM from the command line's words to the run folder; killed, filled and shared by two processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import once, pair_words, predictions, write_folder
+
+from mam.errors import ConfigError, DataError, TrainingError
+from mam.files import read_jsonl
+from mam.report.lambdas import draw_lambdas
+from mam.training import fine_tune
+from mam.training.learner import Learner
+
+QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]
+
+
+@pytest.fixture
+def taught(tmp_path):
+    seconds = [0.6, 1.3, 0.9, 1.3, 0.8, 1.0, 1.1, 0.7, 0.9, 1.2]
+    return write_folder(tmp_path / "taught", seconds, split=["train"] * 6 + ["dev"] * 2 + ["test"] * 2)
+
+
+@pytest.fixture
+def lesson(hubert_group, bert, taught):
+    return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={taught}", *QUICK]
+
+
+def course(outcome):
+    with (outcome.folder / "lambda.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def raw(outcome):
+    return (outcome.folder / "predictions.jsonl").read_bytes()
+
+
+def test_ft_mam_ft_and_lmam(lesson):
+    ft = once([*lesson, "train=finetune", "lam=0"])
+    assert ft.result["baseline"]["kind"] == "unmerged" and not any(ft.result["merge"]["lam"])
+    assert not any("its FT" in note for note in ft.result["diagnostics"])
+    (fold,) = ft.result["train"]["folds"]
+    assert (fold["train"], fold["dev"], fold["steps"]) == (6, 2, 6) and fold["best_step"] in (2, 4, 6)
+    logs = read_jsonl(ft.folder / "metrics.jsonl")
+    wers = [log["eval_wer"] for log in logs if "eval_wer" in log]
+    assert [log["step"] for log in logs if "eval_wer" in log] == [0, 2, 4, 6]
+    assert ft.result["train"]["dev"]["before"] == pytest.approx(wers[0])
+    assert ft.result["train"]["dev"]["after"] == pytest.approx(min(wers[1:]))
+    losses = [log["loss"] for log in logs if "loss" in log]
+    assert len(losses) == 6
+
+    mam_ft = once([*lesson, "train=finetune", "lam=0.3"])
+    lmam = once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05"])
+    for outcome in (mam_ft, lmam):
+        result = outcome.result
+        assert result["baseline"]["kind"] == "ft" and Path(result["train"]["ft"]) == ft.folder
+        assert predictions(outcome, "baseline.jsonl") == predictions(ft)
+        assert result["train"]["lam_at_start"] == [0.3, 0.3, 0.3]
+    assert mam_ft.result["merge"]["lam"] == [0.3, 0.3, 0.3] != lmam.result["merge"]["lam"]
+    assert not (Path("outputs") / "unfinished").exists()
+
+    rows = course(lmam)
+    assert set(rows[0]) == {"step", "layer", "part", "lam"} and len(rows) == 7 * 3 * 3  # steps 0 to 6, layers, q k v
+    best = lmam.result["train"]["folds"][0]["best_step"]
+    at_best = {int(row["layer"]): float(row["lam"]) for row in rows if int(row["step"]) == best}
+    assert lmam.result["merge"]["lam"] == pytest.approx([at_best[layer] for layer in range(3)])
+    draw_lambdas(lmam.folder, lmam.result)
+    assert (lmam.folder / "lambda.png").stat().st_size > 10_000
+    draw_lambdas(ft.folder, ft.result)
+    assert not (ft.folder / "lambda.png").exists()
+    assert once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05"]).status == "skipped"
+
+
+@pytest.mark.parametrize("train", [["train=finetune", "lam=0"], ["train=lmam", "lam=0.4", "train.lam.per=head"]])
+def test_what_is_saved_is_a_plain_checkpoint_that_predicts_the_same(lesson, train):
+    outcome = once([*lesson, *train])
+    saved = outcome.folder / "model"
+    again = once([*lesson[:-4], "lam=0", f"model.target={saved}"])
+    assert raw(again) == raw(outcome)
+    from transformers import HubertForCTC
+
+    model, info = HubertForCTC.from_pretrained(saved, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and model.dtype == torch.float32
+
+
+def test_lambda_alone_that_does_not_move_is_the_fixed_merge(lesson):
+    still = ["train.trainable=lambda", "train.lam.learning_rate=0", "train.weight_decay=0"]
+    frozen = once([*lesson, "train=lmam", "lam=0.5", *still])
+    zero_shot = once([*lesson[:-4], "lam=0.5"])
+    assert predictions(frozen) == predictions(zero_shot)
+    assert any("did not move" in note for note in frozen.result["diagnostics"])
+
+
+def test_lambda_rests_while_it_warms_up_and_is_pulled_back(lesson):
+    outcome = once([*lesson, "train=lmam", "lam=0.5", "train.lam.warmup_steps=4", "train.lam.learning_rate=0.1"])
+    rows = course(outcome)
+    by_step = {int(row["step"]): float(row["lam"]) for row in rows if (row["layer"], row["part"]) == ("0", "q")}
+    assert {by_step[step] for step in range(5)} == {0.5} and by_step[5] != 0.5
+
+
+def once_in_a_process(words, before=""):
+    code = f"import sys\n{before}\nfrom mam.cli import main\nsys.argv = ['mam', 'run', *sys.argv[1:]]\nmain()"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *words, "threads=1"], env=environment, capture_output=True, text=True
+    )
+
+
+KILLS = {
+    "in a step": "import mam.training.learner as l\nforward, n = l.Learner.forward, [0]\n"
+    "def fatal(self, **batch):\n n[0] += self.training\n if n[0] == 6: os.kill(os.getpid(), 9)\n"
+    " return forward(self, **batch)\n"
+    "l.Learner.forward = fatal",
+    "while a checkpoint is written": "import mam.training.trainer as t\nseal, n = t.seal, [0]\n"
+    "def fatal(path):\n n[0] += 1\n if n[0] == 2: os.kill(os.getpid(), 9)\n seal(path)\nt.seal = fatal",
+    "while it is sealed": "import mam.training.checkpoints as c\nwrite, n = c.write_json, [0]\n"
+    "def fatal(path, value):\n n[0] += 'seal' in path.name\n if n[0] == 3: os.kill(os.getpid(), 9)\n"
+    " write(path, value)\n"
+    "c.write_json = fatal",
+    "before the result": "import mam.record as r\nr.RunFolder.finish = lambda self, result: os.kill(os.getpid(), 9)",
+}
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(lesson):
+    words = [*lesson, "train=lmam", "lam=0.3", "train.patience=2"]  # dropout and SpecAugment are on in this target
+    finished = once_in_a_process([*words, "outputs=whole"])
+    assert finished.returncode == 0, finished.stderr
+    (whole,) = Path("whole").rglob("result.json")
+    for i, (moment, fatal) in enumerate(KILLS.items()):
+        outputs = f"outputs=killed{i}"
+        killed = once_in_a_process([*words, outputs], f"import os\n{fatal}")
+        assert killed.returncode == -signal.SIGKILL, moment
+        assert list(Path(f"killed{i}/unfinished").rglob("checkpoint-*")), moment
+        resumed = once_in_a_process([*words, outputs])
+        assert resumed.returncode == 0, resumed.stderr
+        assert ("was not written to the end; it is passed over" in resumed.stdout) == (
+            "checkpoint" in moment or "sealed" in moment
+        )
+        (result,) = Path(f"killed{i}").rglob("result.json")
+        for name in ("predictions.jsonl", "metrics.jsonl", "lambda.csv", "model/model.safetensors"):
+            assert (result.parent / name).read_bytes() == (whole.parent / name).read_bytes(), (moment, name)
+        assert not Path(f"killed{i}/unfinished").exists()
+
+
+def test_a_full_disk_is_named_and_the_last_checkpoint_stays(lesson, monkeypatch):
+    from transformers import Trainer
+
+    save, times = Trainer._save_checkpoint, []
+
+    def full(self, model, trial):
+        times.append(1)
+        if len(times) == 2:
+            raise OSError(28, "No space left on device")
+        save(self, model, trial)
+
+    monkeypatch.setattr(Trainer, "_save_checkpoint", full)
+    with pytest.raises(TrainingError, match=r"checkpoint-4: cannot be written .*No space left.*go on|goes on"):
+        once([*lesson, "train=finetune", "lam=0"])
+    left = sorted(path.name for path in Path("outputs/unfinished").glob("*/all/*"))
+    assert left == ["checkpoint-2"] and not list(Path("outputs").rglob("mam.log"))
+    assert once([*lesson, "train=finetune", "lam=0"]).status == "finished"
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson, monkeypatch):
+    losses, times = Learner.losses, []
+
+    def poisoned(self, *args):
+        times.append(self.training)
+        return losses(self, *args) * (float("nan") if sum(times) == 4 else 1)
+
+    monkeypatch.setattr(Learner, "losses", poisoned)
+    with pytest.raises(TrainingError, match=r"the loss is not a number at clip\d"):
+        once([*lesson, "train=finetune", "lam=0"])
+    assert [path.name for path in Path("outputs/unfinished").glob("*/all/*")] == ["checkpoint-2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train=nonsense"], "train=nonsense: not known. Choose one of: finetune, lmam, none"),
+        (["train=lmam", "train.lam.per=word"], "train.lam.per=word: not known"),
+        (["train=lmam", "control=add"], "control=add: adds the target's weight, which is itself trained"),
+        (["train=lmam", "data.split=dev"], "data.split=dev: a training learns on train"),
+        (["train=lmam", "dtype=bfloat16"], "dtype=bfloat16: weights are trained in fp32. Say train.precision"),
+        (["train=finetune", "train.lam.per=part"], "train.lam.per: has no effect without train=lmam"),
+        (["train=finetune", "train.trainable=lambda"], "there is no λ to train"),
+        (["train.steps=3"], "train.steps: has no effect without train=finetune or train=lmam"),
+        (["train=lmam", "train.report_to=[paper]"], "train.report_to=paper: not known. Choose one of: mlflow"),
+        (["train=lmam", "train.warmup=2"], "train.warmup=2.0: must be from 0 to 1"),
+        (["train=finetune", "train.head_learning_rate=1"], "has no effect on speech recognition"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(words, message):
+    from mam.compose import jobs
+
+    with pytest.raises(ConfigError, match=message):
+        jobs(words)
+
+
+def test_without_a_train_split(hubert_group, bert, tmp_path):
+    folder = write_folder(tmp_path / "untaught", [0.6, 0.9], split=["test", "test"])
+    with pytest.raises(
+        DataError, match="train=lmam needs the splits train and dev: data.split=train: no example is in it"
+    ):
+        once([*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={folder}", "train=lmam"])
+
+
+def test_trackers_write_only_when_asked(lesson, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
+    once([*lesson, "train=lmam", "lam=0.3"])
+    assert not Path("board").exists() and not Path("runs").exists()
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    once([*lesson, "train=lmam", "lam=0.3", "train.report_to=[tensorboard]", "force=true"])
+    (board,) = Path("board").glob("*tfevents*")
+    seen = events.EventAccumulator(str(board)).Reload()
+    assert {"train/loss", "eval/wer", "train/lam/0"} <= set(seen.Tags()["scalars"])
+
+
+def test_what_is_shared_between_fine_tunings_of_one_baseline():
+    question = {
+        "config": {
+            "lam": 0.1,
+            "seed": 1,
+            "model": {"target": "t", "source": "s", "task": "asr"},
+            "train": {"name": "lmam"},
+        },
+        "data": "d",
+        "source": "s",
+    }
+    other = json.loads(json.dumps(question))
+    other["config"] |= {"lam": 0.0, "train": {"name": "finetune"}}
+    other["config"]["model"]["source"] = other["source"] = "x"
+    assert fine_tune.ft_key(question) == fine_tune.ft_key(other)
+    other["config"]["seed"] = 2
+    assert fine_tune.ft_key(question) != fine_tune.ft_key(other)
