@@ -154,15 +154,15 @@ def _run(argv: Sequence[str]) -> int:
         return _hydra(argv)
     multirun = any(flag in MULTIRUN for flag in flags)
     plan = jobs(words, multirun)
-    name = "multirun"
-    if any(job.config.study.axes for job in plan):
+    name, study = "multirun", None
+    if any(job.config.study.axes or job.config.study.arms for job in plan):
         if multirun:
             raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
-        name = plan[0].config.study.name
-        plan = study_jobs(plan[0])
+        study = plan[0]
+        name, plan = study.config.study.name, study_jobs(study)
     elif not multirun:
         return _run_one(plan[0])
-    return _run_many(plan, name)
+    return _run_many(plan, name, study)
 
 
 def _run_one(job: Job) -> int:
@@ -182,16 +182,28 @@ def _run_one(job: Job) -> int:
     return 0
 
 
-def _run_many(plan: Sequence[Job], name: str) -> int:
+def _run_many(plan: Sequence[Job], name: str, study: Job | None) -> int:
     terminal = _terminal()
     from mam.evaluation.workbench import Workbench
+    from mam.processes import is_main
+    from mam.report.lambdas import draw_lambdas
     from mam.report.study import record_study
     from mam.report.tables import show_evidence, show_study
+    from mam.report.trainings import show_stability, show_versus
     from mam.studies.evidence import against_controls
     from mam.studies.execute import execute, study_folder
+    from mam.studies.trainings import against_ft, idle_ft, stability
+    from mam.studies.transfer import second_stage, without_rejected
 
-    folder = study_folder(plan, name)
-    ended = execute(plan, Workbench(terminal), folder)
+    bench, folder = Workbench(terminal), study_folder(plan, name)
+    ended = execute(plan, bench, folder)
+    if study and name == "lambda_transfer":
+        ended = without_rejected([*ended, *execute(second_stage(study, ended), bench, folder)])
+    if not is_main():
+        return 1 if any(end.error for end in ended) else 0
+    for end in ended:
+        if end.outcome and end.outcome.status == "finished":
+            draw_lambdas(end.outcome.folder, end.outcome.result)
     shown = [(end.job.varied(plan), end.outcome.result) for end in ended if end.outcome]
     if shown:
         fixed = [word for word in plan[0].overrides if all(word in job.overrides for job in plan)]
@@ -199,7 +211,13 @@ def _run_many(plan: Sequence[Job], name: str) -> int:
         comparisons = against_controls(ended)
         if comparisons:
             show_evidence(terminal, comparisons, shown[0][1]["data"]["n"])
-        record_study(folder, name, ended, comparisons)
+        versus = against_ft(ended)
+        if versus:
+            show_versus(terminal, versus, idle_ft(ended))
+        scatter = stability([result for _, result in shown]) if name == "lambda_stability" else None
+        if scatter:
+            show_stability(terminal, scatter)
+        record_study(folder, name, ended, comparisons, versus, scatter)
         terminal.say(f"files   {folder}")
     skipped = sum(end.outcome is not None and end.outcome.status == "skipped" for end in ended)
     failed = [end for end in ended if end.error]

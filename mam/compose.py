@@ -52,7 +52,12 @@ class Job:
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
         """The words of this job that not all jobs of ``plan`` share, as key -> value."""
         shared = set.intersection(*(set(job.overrides) for job in plan))
-        return dict(word.split("=", 1) for word in self.overrides if word not in shared)
+        words = dict(word.split("=", 1) for word in self.overrides if word not in shared)
+        arm = words.pop("study.arm", None)
+        if arm is None:
+            return words
+        of_arms = {word.split("=")[0] for arm_words in self.config.study.arms.values() for word in arm_words}
+        return {"arm": arm} | {key: value for key, value in words.items() if key not in of_arms}
 
     @property
     def signature(self) -> str:
@@ -91,7 +96,8 @@ def _is_empty(job: Job) -> bool:
 
 
 def study_jobs(study: Job) -> list[Job]:
-    """The runs of a study: every combination of its axes. A control at λ=0 is the baseline again and left out.
+    """The runs of a study: every combination of its axes, in every arm. A control at λ=0 is the baseline again and
+    left out.
 
     Raises:
         ConfigError: an axis is not a key of the configuration, or is set on the command line too.
@@ -113,11 +119,19 @@ def study_jobs(study: Job) -> list[Job]:
         _, found = _parse([word for axis in words for word in axis], loader, multirun=False)
         if found:
             raise ConfigError([f"study.axes: {problem}" for problem in found])
+        arms = [[*arm_words, f"study.arm={name}"] for name, arm_words in study.config.study.arms.items()] or [[]]
         for combination in itertools.product(*words):
-            job = _job((*study.overrides, *combination))
-            if not _is_empty(job):
-                made.append(job)
+            for arm in arms:
+                job = _job((*study.overrides, *combination, *arm))
+                if not _is_empty(job):
+                    made.append(job)
     return _distinct(made)
+
+
+def extended(job: Job, words: Sequence[str]) -> Job:
+    """The job with further words, of which the last wins. Raises ConfigError."""
+    with _hydra():
+        return _job((*job.overrides, *words))
 
 
 def _layer_sets(values: Sequence[Any], depth: int) -> list[Any]:

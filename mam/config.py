@@ -189,12 +189,14 @@ class StudyConfig:
     """Several runs that end in one table: every combination of ``axes`` (a key of the configuration to its values).
 
     On the axis ``layers.spec`` ``each``, ``tops`` and ``bottoms`` stand for each layer alone, top1 to all, bottom1 on.
-    ``arms`` are named lists of words, each of which is combined with every point of the axes.
+    ``arms`` are named lists of words, each of which is combined with every point of the axes; mam sets ``arm``, by
+    which a run knows its own.
     """
 
     name: str = "none"
     axes: dict[str, list[Any]] = field(default_factory=dict)
     arms: dict[str, list[str]] = field(default_factory=dict)
+    arm: str = ""
 
 
 @dataclass

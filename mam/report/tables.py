@@ -82,8 +82,14 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
         table.add_row(*map(escape, row))
     terminal.table(title, table)
     terminal.say("")
-    for text in dict.fromkeys(f"{percent(r['baseline'][metric])} on {_data_text(r)}" for _, r in results):
-        terminal.say(f"baseline λ=0: {heading} {text}")
+    unmerged = [(r, "before training" if r["train"] else "baseline λ=0") for _, r in results]
+    baselines = [
+        f"{name}: {heading} {percent(r['baseline'][metric])} on {_data_text(r)}"
+        for r, name in unmerged
+        if r["baseline"]["kind"] == "unmerged"
+    ]
+    for line in dict.fromkeys(baselines):
+        terminal.say(line)
     if fixed:
         terminal.say(f"all with {' '.join(fixed)}")
     notes = [note for _, result in results for note in result["diagnostics"]]

@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_SEEDS = 5  # fewer trainings say too little of how they scatter
 CHUNK = 2_000_000  # resampled indices held at once: bounds memory at some 16 MB a column
 
 
@@ -111,6 +112,22 @@ def exact_mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> flo
     n, fewer = only_merged + only_baseline, min(only_merged, only_baseline)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
     return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
+
+
+def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] | None, float | None]:
+    """Mean of paired differences, one a seed; its 95 % interval and two-sided p by Student's t with n - 1 degrees.
+
+    None in place of interval and p below `LEAST_SEEDS`, and where all differences are equal.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(differences, dtype=np.float64)
+    mean, n = float(values.mean()), len(values)
+    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    if n < LEAST_SEEDS or not error:
+        return mean, None, None
+    half = float(t.ppf(0.975, n - 1)) * error
+    return mean, (mean - half, mean + half), float(2 * t.sf(abs(mean) / error, n - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

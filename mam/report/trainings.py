@@ -1,0 +1,82 @@
+"""Studies of trainings on a screen and as pictures: methods against FT over seeds, λ over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.markup import escape
+
+from mam.files import atomic_path
+from mam.report.plots import COLOURS
+from mam.scoring.significance import LEAST_SEEDS
+from mam.studies.trainings import Stability, Versus
+from mam.terminal import Terminal, interval, p_text, plain_table, points
+
+
+def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]) -> None:
+    """Each method minus FT (and minus its control), over seeds; whether FT itself did anything."""
+    keys = list(dict.fromkeys(key for one in found for key in one.where))
+    columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("seeds", "right")]
+    table = plain_table(*columns, ("Δ points", "right"), ("95 % (t over seeds)", "left"), ("p", "right"))
+    for one in found:
+        span = interval(one.ci95) if one.is_enough else f"too few seeds (of {LEAST_SEEDS})"
+        row = [one.where.get(key, "") for key in keys] + [
+            one.arm,
+            one.other,
+            str(len(one.seeds)),
+            points(one.mean),
+            span,
+        ]
+        table.add_row(*map(escape, row), "–" if one.p_value is None else p_text(one.p_value))
+    terminal.table("over seeds", table)
+    terminal.say("")
+    if idle:
+        terminal.say(
+            f"FT did not lower the rate on dev beyond its interval at {'; '.join(idle)}: the comparison means nothing"
+        )
+    terminal.say(verdict(found))
+
+
+def verdict(found: Sequence[Versus]) -> str:
+    """One sentence on what follows for the methods that merge a real source."""
+    judged = [one for one in found if one.is_enough]
+    if not judged:
+        return f"too few seeds to say anything: {LEAST_SEEDS} at least"
+    said = [
+        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other} beyond its interval"
+        for one in judged
+        if one.ci95 is not None and (one.ci95[0] > 0 or one.ci95[1] < 0)
+    ]
+    return "; ".join(said) if said else "no method differs from FT, or from its control, beyond its interval over seeds"
+
+
+def show_stability(terminal: Terminal, found: Stability) -> None:
+    """λ of each layer over seeds."""
+    table = plain_table(
+        ("layer", "right"), ("mean λ", "right"), ("sd", "right"), ("cv", "right"), ("least", "right"), ("most", "right")
+    )
+    for place, layer in enumerate(found.layers):
+        row = found.row(place)
+        cells = ["–" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "sd", "cv", "least", "most")]
+        table.add_row(str(layer), *cells)
+    terminal.table(f"λ learnt with {len(found.lams)} seeds", table)
+    rho = found.rank_correlation
+    terminal.say("")
+    terminal.say(f"rank correlation between seeds (mean Spearman ρ): {'not defined' if rho is None else f'{rho:+.2f}'}")
+
+
+def draw_stability(path: Path, found: Stability, title: str) -> None:
+    """λ over depth, one line a seed."""
+    figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for number, lams in enumerate(found.lams):
+        axes.plot(found.layers, lams, "o-", color=COLOURS[number % len(COLOURS)], linewidth=1, markersize=3)
+    axes.set_xticks(found.layers)
+    axes.set_xlabel("layer, from the input (one line a seed)")
+    axes.set_ylabel("λ learnt")
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
