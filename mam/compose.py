@@ -56,8 +56,7 @@ class Job:
         arm = words.pop("study.arm", None)
         if arm is None:
             return words
-        of_arms = {word.split("=")[0] for arm_words in self.config.study.arms.values() for word in arm_words}
-        return {"arm": arm} | {key: value for key, value in words.items() if key not in of_arms}
+        return {"arm": arm} | {key: value for key, value in words.items() if key in self.config.study.axes}
 
     @property
     def signature(self) -> str:

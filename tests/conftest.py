@@ -19,6 +19,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
     BertConfig,
     BertModel,
     GenerationConfig,
@@ -368,3 +371,25 @@ def event_words(beats: Path, vit: Path, sounds: Path) -> list[str]:
     """The command-line words of a run of the tiny BEATs <- ViT pair on the sounds."""
     chosen = ["model=demo_beats_vit", "data=audiofolder", f"data.root={sounds}", "data.clusters=origin"]
     return [*chosen, *pair_words(beats, vit)]
+
+
+@pytest.fixture(scope="session")
+def ast(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("ast")
+    config = ASTConfig(
+        hidden_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        intermediate_size=48,
+        num_mel_bins=32,
+        max_length=128,
+        num_labels=3,
+        id2label={0: "Dog", 1: "Rain", 2: "Sine wave"},
+        label2id={"Dog": 0, "Rain": 1, "Sine wave": 2},
+    )
+    model = ASTForAudioClassification(config).eval()
+    widen(model, 1)
+    model.save_pretrained(folder)
+    ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder)
+    return folder

@@ -109,7 +109,7 @@ def test_every_problem_is_reported_together():
             "control=noise",
             "control=noise: not known. Choose one of:\n      none             The source itself: no control\n",
         ),
-        ("train=lmam", "train=lmam: not known. Choose one of: none"),
+        ("train=slow", "train=slow: not known. Choose one of: finetune, lmam, none"),
         ("+extra=1", "+extra=1: mam has no keys to add or delete"),
         ("~lam", "~lam: mam has no keys to add or delete"),
         ("hydra.run.dir=x", "set outputs=FOLDER instead"),

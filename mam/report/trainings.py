@@ -22,6 +22,8 @@ def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]
     table = plain_table(*columns, ("Δ points", "right"), ("95 % (t over seeds)", "left"), ("p", "right"))
     for one in found:
         span = interval(one.ci95) if one.is_enough else f"too few seeds (of {LEAST_SEEDS})"
+        if len(one.seeds) == 1:
+            span = f"{interval(one.seeds[0][1].ci95)} (by example)"
         row = [one.where.get(key, "") for key in keys] + [
             one.arm,
             one.other,

@@ -9,8 +9,6 @@ import pytest
 import torch
 from conftest import HEADS, LAYERS, LETTERS, SOURCE_LAYERS, WIDTH, make_beats, make_hubert, merge_by_hand, noise, widen
 from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
     ASTForAudioClassification,
     AutoFeatureExtractor,
     HubertForSequenceClassification,
@@ -42,28 +40,6 @@ def read(folder: Path, source: Path, lam: float, readout: str, waves: list[np.nd
     with torch.inference_mode():
         hidden = target.advance(target.front(waves), 0, target.depth)
         return target.pooled(hidden) if readout == "features" else target.scores(hidden)
-
-
-@pytest.fixture(scope="module")
-def ast(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("ast")
-    config = ASTConfig(
-        hidden_size=WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=48,
-        num_mel_bins=32,
-        max_length=128,
-        num_labels=3,
-        id2label={0: "Dog", 1: "Rain", 2: "Sine wave"},
-        label2id={"Dog": 0, "Rain": 1, "Sine wave": 2},
-    )
-    model = ASTForAudioClassification(config).eval()
-    widen(model, 1)
-    model.save_pretrained(folder)
-    ASTFeatureExtractor(num_mel_bins=32, max_length=128).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

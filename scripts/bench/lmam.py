@@ -1,0 +1,162 @@
+"""What does learning λ cost? Steps of regular fine-tuning (FT) and of L-MAM, on HuBERT-base geometry.
+
+    python scripts/bench/lmam.py   # prints the ratio of the times and the extra memory
+
+Random weights, front-end frozen and computed beforehand, AdamW, fp32. Both share one process for the time, and have
+a process each for the peak of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    HubertConfig,
+    HubertForCTC,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
+)
+
+from mam.config import TrainConfig
+from mam.merge.apply import Merger
+from mam.merge.learnable import Lambdas, learn
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import locate
+from mam.models.sources import Source
+from mam.models.targets import load_target
+from mam.training.learner import Learner
+from mam.training.lessons import Lessons
+
+LAYERS, WIDTH, HEADS = 12, 768, 12
+LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
+PLAN = MergePlan(
+    method="linear",
+    control="none",
+    lams=(0.05,) * LAYERS,
+    pairs={layer: layer for layer in range(LAYERS)},
+    parts=("q", "k", "v"),
+    pairing="index",
+    bias=True,
+    head_width=WIDTH // HEADS,
+)
+
+
+def make_pair(folder: Path) -> None:
+    """HuBERT-base and BERT-base with random weights."""
+    torch.manual_seed(0)
+    size = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    HubertForCTC(HubertConfig(vocab_size=len(LETTERS), layerdrop=0.0, **size)).save_pretrained(folder / "hubert")
+    BertModel(BertConfig(vocab_size=100, **size)).save_pretrained(folder / "bert")
+    vocabulary = folder / "hubert" / "vocab.json"
+    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(LETTERS)}))
+    Wav2Vec2Processor(
+        feature_extractor=Wav2Vec2FeatureExtractor(), tokenizer=Wav2Vec2CTCTokenizer(vocabulary)
+    ).save_pretrained(folder / "hubert")
+
+
+class Side:
+    """One of the two: a model, its optimizer and a batch."""
+
+    def __init__(self, name: str, folder: Path, clips: int, seconds: float) -> None:
+        rng = np.random.default_rng(0)
+        target = load_target(locate(str(folder / "hubert")))
+        lambdas = None
+        if name == "lmam":
+            merger = Merger(target.blocks, Source(locate(str(folder / "bert"))).read)
+            lambdas = Lambdas(PLAN, HEADS)
+            learn(target.blocks, PLAN, merger.sources(PLAN), lambdas)
+            del merger
+        lessons = Lessons(None, [rng.integers(5, 31, 40).tolist() for _ in range(clips)])
+        self.learner = Learner(target, lessons, TrainConfig(name=name), None, lambdas).train()
+        self.optimizer = torch.optim.AdamW(self.learner.groups())
+        with torch.no_grad():
+            waves = [rng.standard_normal(int(16000 * seconds)).astype(np.float32) for _ in range(clips)]
+            heard = target.listen(waves)
+        self.batch = {"states": heard.states, "lengths": heard.lengths, "index": torch.arange(clips)}
+
+    def step(self) -> float:
+        """One update; seconds."""
+        start = time.perf_counter()
+        self.learner(**self.batch)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return time.perf_counter() - start
+
+
+def peak(name: str, arguments: argparse.Namespace, folder: Path) -> float:
+    """Peak resident memory of a process of its own, MB."""
+    words = [
+        "--side",
+        name,
+        "--folder",
+        str(folder),
+        "--clips",
+        str(arguments.clips),
+        "--seconds",
+        str(arguments.seconds),
+    ]
+    shown = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True).stdout
+    return float(shown.split()[-1])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--steps", type=int, default=9, help="timed steps of each side")
+    parser.add_argument("--side", choices=("finetune", "lmam"), help="run one side alone and print its peak memory")
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.side:
+        side = Side(arguments.side, arguments.folder, arguments.clips, arguments.seconds)
+        for _ in range(3):
+            side.step()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_pair(folder)
+        memory = {side: peak(side, arguments, folder) for side in ("finetune", "lmam")}
+        sides = {side: Side(side, folder, arguments.clips, arguments.seconds) for side in ("finetune", "lmam")}
+        times: dict[str, list[float]] = {side: [] for side in sides}
+        for round_ in range(arguments.steps + 2):
+            order = list(sides) if round_ % 2 else list(sides)[::-1]
+            for side in order:
+                seconds = sides[side].step()
+                if round_ > 1:  # two rounds to warm up
+                    times[side].append(seconds)
+    median = {side: statistics.median(values) for side, values in times.items()}
+    ratios = [b / a for a, b in zip(times["finetune"], times["lmam"], strict=True)]
+    merged = LAYERS * 3 * WIDTH * WIDTH * 4 / 2**20
+    extra = memory["lmam"] - memory["finetune"]
+    allowed = 2 * merged + 0.05 * memory["finetune"]
+    print(
+        f"HuBERT-base geometry, {arguments.clips} clips of {arguments.seconds:g} s, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"step    FT {median['finetune']:.3f} s, L-MAM {median['lmam']:.3f} s: ratio of medians "
+        f"{median['lmam'] / median['finetune']:.3f}, median of paired ratios {statistics.median(ratios):.3f} (aim 1.05)"
+    )
+    print(
+        f"memory  FT {memory['finetune']:.0f} MB, L-MAM {memory['lmam']:.0f} MB: {extra:+.0f} MB "
+        f"(aim {allowed:.0f}: source and merged Q, K, V of {merged:.0f} MB each, and 5 % of FT)"
+    )
+
+
+if __name__ == "__main__":
+    main()
