@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow lint types format wheel
+.PHONY: help install demo check test test-slow lint types format wheel bench-lmam
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/mam: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ types: $(BIN)/pytest ## check types
 format: $(BIN)/pytest ## put the code into the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
+	$(BIN)/python scripts/bench/lmam.py
 
 wheel: $(BIN)/pytest ## build a wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -23,7 +23,12 @@ from mam.models.targets import TARGETS
 from mam.scoring.text import NORMALIZERS
 
 ROOT = Path(__file__).parents[1]
-FILES = (ROOT / "README.md", ROOT / "docs" / "normalizers.md", ROOT / "docs" / "method.md")
+FILES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "normalizers.md",
+    ROOT / "docs" / "method.md",
+    ROOT / "docs" / "training.md",
+)
 SENTENCES = (
     "It's twenty-one, Mr. O'Neil!",
     "Müller paid $1,234.56.",
@@ -105,15 +110,26 @@ def normalizers() -> str:
 
 def keys() -> str:
     """The keys of conf/config.yaml that have no group, with the comments that stand beside them."""
+    return commented("config.yaml")
+
+
+def training() -> str:
+    """Every ``train.`` key, with the comments that stand beside them."""
+    learnt = commented("train/lmam.yaml", "train.").split("\n", 2)[2]
+    return f"{commented('train/finetune.yaml', 'train.')}\n{learnt}"
+
+
+def commented(name: str, prefix: str = "") -> str:
+    """Keys, values and comments of a file below conf/."""
     rows, section = [], ""
-    for line in (ROOT / "conf" / "config.yaml").read_text().splitlines():
+    for line in (ROOT / "conf" / name).read_text().splitlines():
         found = re.match(r"(\s*)(\w+):\s*(.*?)\s*(?:#\s*(.*))?$", line)
         if not found:
             continue
         indent, key, value, comment = found.groups()
         section = section if indent else (f"{key}." if not value and not comment else "")
         if comment:
-            rows.append([f"`{section if indent else ''}{key}`", f"`{value}`", comment])
+            rows.append([f"`{prefix}{section if indent else ''}{key}`", f"`{value}`", comment])
     return table(["key", "default", ""], rows)
 
 
@@ -134,6 +150,7 @@ TABLES = {
     "controls": controls,
     "schedules": schedules,
     "keys": keys,
+    "training": training,
     "models": models,
     "data": data,
     "targets": targets,

@@ -121,10 +121,13 @@ class Mix(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         """dW/dW_t = 1-λ; dW/dλ = W_s - W_t, summed over what shares λ."""
         target, source, lam = ctx.saved_tensors
-        of_target = grad * (1 - lam) if ctx.needs_input_grad[0] else None
-        of_lam = None
+        # A linear layer's gradient comes transposed; one copy is cheaper than walking across it three times.
+        is_ours = not grad.is_contiguous()
+        grad, of_target, of_lam = grad.contiguous(), None, None
         if ctx.needs_input_grad[2]:
             of_lam = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape)
+        if ctx.needs_input_grad[0]:
+            of_target = grad.mul_(1 - lam) if is_ours else grad * (1 - lam)
         return of_target, None, of_lam
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mam.errors import choices
 from mam.models.fbank import BINS, HOP, WINDOW
@@ -92,7 +93,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.recomputes = config, False
         self.pos_conv = nn.Sequential(PositionalConv(config))
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.encoder_layers))
         if config.relative_position_embedding:
@@ -121,7 +122,10 @@ class Encoder(nn.Module):
         for layer in self.layers[start:stop]:
             if self.training and torch.rand(()) < self.config.encoder_layerdrop:
                 continue
-            states = layer(states, padded, bias)
+            if self.recomputes and self.training:
+                states = checkpoint(layer, states, padded, bias, use_reentrant=False)
+            else:
+                states = layer(states, padded, bias)
         return states
 
     def finish(self, states: Tensor) -> Tensor:

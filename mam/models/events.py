@@ -74,6 +74,9 @@ class Beats(Target):
             return hidden
         return Hidden(self.model.encoder.run(hidden.states, self._padding(hidden), start, stop), hidden.lengths)
 
+    def recompute_layers(self) -> None:  # noqa: D102
+        self.model.encoder.recomputes = True
+
     def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
         return Hidden(self.model.encoder.finish(hidden.states), hidden.lengths)
 

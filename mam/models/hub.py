@@ -52,6 +52,13 @@ class HubTarget(Target):
         """The model without its head."""
         return self.model.base_model
 
+    def recompute_layers(self) -> None:  # noqa: D102
+        # Renamed in transformers 5.23; the old name goes with version 6.
+        enable = (
+            getattr(self.model, "activation_checkpointing_enable", None) or self.model.gradient_checkpointing_enable
+        )
+        enable({"use_reentrant": False})
+
     @property
     def labels(self) -> list[str]:  # noqa: D102
         names = self.model.config.id2label

@@ -110,6 +110,10 @@ class Target(ABC):
         """Run layers ``start`` to ``stop - 1``."""
 
     @abstractmethod
+    def recompute_layers(self) -> None:
+        """Keep only the input of each layer for the way back (gradient checkpointing)."""
+
+    @abstractmethod
     def last(self, hidden: Hidden) -> Hidden:
         """The encoder's output: what is left of it after its last layer, such as a norm."""
 

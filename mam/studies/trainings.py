@@ -56,7 +56,7 @@ def against_ft(ended: Sequence[Ended]) -> list[Versus]:
         config = next(iter(runs.values())).job.config
         if config.control == "none" and config.train.name == "lmam":
             others += [name for (name, place), some in arms.items() if place == where and _is_control(some)]
-        if arm.startswith("from-"):  # λ carried over, beside λ learnt here and the best fixed one
+        if arm.startswith("carried"):  # λ carried over, beside λ learnt here and the best fixed one
             others += [name for name, place in arms if place == where and (name == "own" or name.startswith("fixed-"))]
         for other in others:
             pairs = [

@@ -13,21 +13,29 @@ GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ, of which dev chooses
 
 
 def second_stage(study: Job, first: Sequence[Ended]) -> list[Job]:
-    """FT, fixed λ and frozen λ on every data set, from the λ that the first stage learnt on each.
+    """Fixed λ and frozen λ on every data set, from the λ that the first stage (FT and L-MAM) learnt on each.
 
     Raises:
         ConfigError: λ was learnt on fewer than two data sets.
     """
-    learnt = {end.job.config.data.name: end.outcome.result["merge"]["lam"] for end in first if end.outcome is not None}
+    learnt = {
+        end.job.config.data.name: end.outcome.result["merge"]["lam"]
+        for end in first
+        if end.outcome is not None and end.job.config.train.name == "lmam"
+    }
     if len(learnt) < 2:
         raise ConfigError(f"study.axes.data: λ was learnt on {len(learnt)} data sets; to carry over it needs two.")
     frozen = {name: f"schedule.values=[{','.join(f'{lam:.6f}' for lam in lams)}]" for name, lams in learnt.items()}
     made = []
     for data in learnt:
-        arms = {"FT": ["train=finetune", "lam=0"]}
-        arms |= {f"fixed-{lam:g}": ["train=finetune", f"lam={lam:g}"] for lam in GRID}
+        arms = {f"fixed-{lam:g}": ["train=finetune", f"lam={lam:g}"] for lam in GRID}
         arms |= {
-            "own" if name == data else f"from-{name}": ["train=finetune", "schedule=list", "lam=1", values]
+            "own" if name == data else "carried" if len(learnt) == 2 else f"carried-{name}": [
+                "train=finetune",
+                "schedule=list",
+                "lam=1",
+                values,
+            ]
             for name, values in frozen.items()
         }
         made += [extended(study, [f"data={data}", *words, f"study.arm={arm}"]) for arm, words in arms.items()]

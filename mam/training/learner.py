@@ -47,8 +47,6 @@ class Learner(nn.Module):
         if train.freeze_front:
             for module in self.target.frontend:
                 module.requires_grad_(False)
-        if chosen == "head" and self.lambdas is not None:
-            self.lambdas.requires_grad_(False)
 
     def forward(self, states: Tensor, lengths: Tensor, index: Tensor) -> dict[str, Tensor]:
         """The mean over clips of their losses, and the pull of λ.

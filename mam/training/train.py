@@ -78,7 +78,7 @@ def train(
     lambdas = _merge(config, target, Source(checkpoints[1]), plan)
     target.to(device, torch.float32)
     if config.train.gradient_checkpointing:
-        target.model.gradient_checkpointing_enable()
+        target.recompute_layers()
     if classes:
         lessons, dev_lessons = (labels(side, classes) for side in (split.train, split.dev))
     else:

@@ -101,28 +101,23 @@ def test_stability_by_hand(capsys, tmp_path):
 def test_learnt_lambdas_are_carried_over_frozen():
     study = jobs(["experiment=lambda_transfer"])[0]
     plan = study_jobs(study)
-    assert [job.config.data.name for job in plan] == ["demo_speech_shift", "demo_speech"]
+    assert [(job.config.data.name, job.config.study.arm) for job in plan] == [
+        (data, arm) for data in ("demo_speech_shift", "demo_speech") for arm in ("FT", "L-MAM")
+    ]
 
     def ended(job, lams=(0.0,) * 4, after=0.5):
         result = {"merge": {"lam": list(lams)}, "train": {"dev": {"after": after}}}
         return SimpleNamespace(job=job, outcome=SimpleNamespace(result=result))
 
-    first = [ended(plan[0], (0.1, 0.2, 0.3, 0.4)), ended(plan[1], (0.4, 0.3, 0.2, 0.1))]
+    first = [ended(plan[0]), ended(plan[1], (0.1, 0.2, 0.3, 0.4)), ended(plan[3], (0.4, 0.3, 0.2, 0.1))]
     more = second_stage(study, first)
-    arms = ["FT", *(f"fixed-{lam:g}" for lam in GRID)]
-    assert [job.config.study.arm for job in more] == [
-        *arms,
-        "own",
-        "from-demo_speech",
-        *arms,
-        "from-demo_speech_shift",
-        "own",
-    ]
-    carried = more[6].config
+    arms = [f"fixed-{lam:g}" for lam in GRID]
+    assert [job.config.study.arm for job in more] == [*arms, "own", "carried", *arms, "carried", "own"]
+    carried = more[5].config
     assert carried.data.name == "demo_speech_shift" and carried.train.name == "finetune" and carried.lam == 1
     assert carried.schedule.values == [0.4, 0.3, 0.2, 0.1]
-    rates = iter([0.5, 0.4, 0.3, 0.3, 0.6, 0.5, 0.5] * 2)
+    rates = iter([0.4, 0.3, 0.3, 0.6, 0.5, 0.5] * 2)
     kept = without_rejected([ended(job, after=next(rates)) for job in more])
-    assert [end.job.config.study.arm for end in kept[:4]] == ["FT", "fixed-0.05", "own", "from-demo_speech"]
+    assert [end.job.config.study.arm for end in kept[:3]] == ["fixed-0.05", "own", "carried"]
     with pytest.raises(ConfigError, match="λ was learnt on 1 data sets; to carry over it needs two"):
-        second_stage(study, first[:1])
+        second_stage(study, first[:2])

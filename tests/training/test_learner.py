@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import LAYERS, LETTERS, noise, write_folder
@@ -159,6 +160,31 @@ def test_a_trained_front_end_hears_the_waveform(hubert_group, clips):
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
     losses[1].backward()
     assert target.frontend[0].conv_layers[0].conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("family", "readout"), [("hubert_group", "text"), ("whisper", "text"), ("beats", "features")])
+def test_layers_that_are_computed_again_give_the_same_gradients(family, readout, request, clips):
+    config, audio = store(clips)
+    gradients = []
+    for recomputes in (False, True):
+        target = load_target(locate(str(request.getfixturevalue(family))), readout)
+        if recomputes:
+            target.recompute_layers()
+        head = None if readout == "text" else torch.nn.Linear(target.width, 2, bias=False)
+        if head is not None:
+            torch.nn.init.eye_(head.weight)
+        lessons = transcripts(config, target, audio, "stop") if head is None else Lessons(audio, [[0], [1]] * 3)
+        learner = Learner(target, lessons, TrainConfig(name="finetune"), head, None).train()
+        for module in learner.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        inputs = Clips(lessons, target, True, 0)
+        torch.manual_seed(0)
+        np.random.seed(0)
+        learner(**collate([inputs[0], inputs[1]]))["loss"].backward()
+        gradients.append(target.blocks[0].v.weight.grad)
+    torch.testing.assert_close(gradients[0], gradients[1])
+    assert gradients[0].abs().sum() > 0
 
 
 def test_a_loss_that_is_not_a_number_names_the_clips(hubert_group, clips):
