@@ -186,47 +186,17 @@ def _run_many(plan: Sequence[Job], name: str, study: Job | None) -> int:
     terminal = _terminal()
     from mam.evaluation.workbench import Workbench
     from mam.processes import is_main
-    from mam.report.lambdas import draw_lambdas
-    from mam.report.study import record_study
-    from mam.report.tables import show_evidence, show_study
-    from mam.report.trainings import show_stability, show_versus
-    from mam.studies.evidence import against_controls
+    from mam.report.study import report_study
     from mam.studies.execute import execute, study_folder
-    from mam.studies.trainings import against_ft, idle_ft, stability
     from mam.studies.transfer import second_stage, without_rejected
 
     bench, folder = Workbench(terminal), study_folder(plan, name)
     ended = execute(plan, bench, folder)
     if study and name == "lambda_transfer":
         ended = without_rejected([*ended, *execute(second_stage(study, ended), bench, folder)])
-    if not is_main():
-        return 1 if any(end.error for end in ended) else 0
-    for end in ended:
-        if end.outcome and end.outcome.status == "finished":
-            draw_lambdas(end.outcome.folder, end.outcome.result)
-    shown = [(end.job.varied(plan), end.outcome.result) for end in ended if end.outcome]
-    if shown:
-        fixed = [word for word in plan[0].overrides if all(word in job.overrides for job in plan)]
-        show_study(terminal, shown, fixed)
-        comparisons = against_controls(ended)
-        if comparisons:
-            show_evidence(terminal, comparisons, shown[0][1]["data"]["n"])
-        versus = against_ft(ended)
-        if versus:
-            show_versus(terminal, versus, idle_ft(ended))
-        scatter = stability([result for _, result in shown]) if name == "lambda_stability" else None
-        if scatter:
-            show_stability(terminal, scatter)
-        record_study(folder, name, ended, comparisons, versus, scatter)
-        terminal.say(f"files   {folder}")
-    skipped = sum(end.outcome is not None and end.outcome.status == "skipped" for end in ended)
-    failed = [end for end in ended if end.error]
-    terminal.say("")
-    terminal.say(f"{len(ended)} runs: {len(shown) - skipped} finished now, {skipped} skipped, {len(failed)} failed")
-    for message in dict.fromkeys(str(end.error) for end in failed):
-        which = [" ".join(end.job.overrides) for end in failed if end.error == message]
-        terminal.error(f"{'; '.join(which)}: {message}")
-    return 1 if failed else 0
+    if is_main():
+        report_study(terminal, ended, folder, name)
+    return 1 if any(end.error for end in ended) else 0
 
 
 def _inspect(argv: Sequence[str]) -> int:

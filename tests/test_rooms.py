@@ -10,6 +10,7 @@ ROOT = Path(mam.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "processes",
     "scoring",
     "merge.selection",
     "merge.pairing",
@@ -27,6 +28,7 @@ ORDER = [
     "evaluation",
     "inspection",
     "record",
+    "training",
     "run",
     "rescore",
     "studies",

@@ -1,4 +1,4 @@
-"""What a study leaves beside its runs: `study.json` and a picture."""
+"""What a study shows, and leaves beside its runs: `study.json` and a picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,43 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mam.files import write_json
+from mam.report.lambdas import draw_lambdas
 from mam.report.plots import differences
-from mam.report.tables import metric_of
-from mam.report.trainings import draw_stability
-from mam.studies.evidence import Comparison, conclusion
+from mam.report.tables import metric_of, show_evidence, show_study
+from mam.report.trainings import draw_stability, show_stability, show_versus
+from mam.studies.evidence import Comparison, against_controls, conclusion
 from mam.studies.execute import Ended
-from mam.studies.trainings import Stability, Versus
+from mam.studies.trainings import Stability, Versus, against_ft, idle_ft, stability
+from mam.terminal import Terminal
+
+
+def report_study(terminal: Terminal, ended: Sequence[Ended], folder: Path, name: str) -> None:
+    """Everything a study has to show: its runs, the source against controls, trainings against FT, what failed."""
+    plan = [end.job for end in ended]
+    done = [(end, end.outcome) for end in ended if end.outcome]
+    for _, outcome in done:
+        if outcome.status == "finished":
+            draw_lambdas(outcome.folder, outcome.result)
+    if done:
+        shown = [(end.job.varied(plan), outcome.result) for end, outcome in done]
+        show_study(terminal, shown, [word for word in plan[0].overrides if all(word in j.overrides for j in plan)])
+        comparisons, versus = against_controls(ended), against_ft(ended)
+        if comparisons:
+            show_evidence(terminal, comparisons, shown[0][1]["data"]["n"])
+        if versus:
+            show_versus(terminal, versus, idle_ft(ended))
+        scatter = stability([result for _, result in shown]) if name == "lambda_stability" else None
+        if scatter:
+            show_stability(terminal, scatter)
+        record_study(folder, name, ended, comparisons, versus, scatter)
+        terminal.say(f"files   {folder}")
+    skipped = sum(outcome.status == "skipped" for _, outcome in done)
+    failed = [end for end in ended if end.error]
+    terminal.say("")
+    terminal.say(f"{len(ended)} runs: {len(done) - skipped} finished now, {skipped} skipped, {len(failed)} failed")
+    for message in dict.fromkeys(str(end.error) for end in failed):
+        which = [" ".join(end.job.overrides) for end in failed if end.error == message]
+        terminal.error(f"{'; '.join(which)}: {message}")
 
 
 def record_study(

@@ -1,0 +1,89 @@
+"""The CTC targets whose layers have convolutions of their own: wav2vec 2.0 Conformer and Wav2Vec2-BERT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from mam.data.audio import RATE, Wave
+from mam.models.ctc import CTCTarget
+from mam.models.targets import Hidden, target
+
+
+@target("wav2vec2-conformer")
+class Wav2Vec2Conformer(CTCTarget):
+    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last."""
+
+    stem = "Wav2Vec2Conformer"
+    is_pre_norm = True
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
+        return states
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
+        mask, positions = self.attention_mask(states, real), self.positions(states)
+        with self._silent_padding(real):
+            for layer in self.encoder.layers[start:stop]:
+                states = layer(states, attention_mask=mask, relative_position_embeddings=positions)
+        return states
+
+    def positions(self, states: Tensor) -> Tensor | None:
+        """Embeddings of relative or rotary positions, None where the layers have their own."""
+        embed = self.encoder.embed_positions
+        return None if embed is None else embed(states)
+
+    @contextmanager
+    def _silent_padding(self, real: Tensor | None) -> Iterator[None]:
+        """transformers lets the layers' convolutions hear the padding (5.23); here it is silent."""
+        if real is None:
+            yield
+            return
+
+        def silence(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+            return (inputs[0] * real[:, None, :],)
+
+        hooks = [layer.conv_module.depthwise_conv.register_forward_pre_hook(silence) for layer in self.encoder.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+@target("wav2vec2-bert")
+class Wav2Vec2Bert(Wav2Vec2Conformer):
+    """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
+
+    stem = "Wav2Vec2Bert"
+    is_pre_norm = False
+
+    def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
+        made = [self.extractor(wave, sampling_rate=RATE, return_tensors="pt") for wave in waves]
+        lengths = [int(one.attention_mask.sum()) for one in made]
+        clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
+        return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device))
+
+    @property
+    def frontend(self) -> list[nn.Module]:
+        """None: log-mel features have no weights."""
+        return []
+
+    def room(self, samples: int) -> int | None:
+        """Not known before its feature extractor has run."""
+        return None
+
+    def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102
+        mask, positions = self.attention_mask(states, real), self.positions(states)
+        for layer in self.encoder.layers[start:stop]:
+            states = layer(
+                states, attention_mask=mask, relative_position_embeddings=positions, conv_attention_mask=real
+            )
+        return states
+
+    def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
+        between = self.backbone.intermediate_ffn
+        states = hidden.states if between is None else hidden.states + 0.5 * between(hidden.states)
+        return super().last(Hidden(states, hidden.lengths))
