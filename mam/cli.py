@@ -24,6 +24,8 @@ measure what that does.
   mam run --multirun lam=0,0.05,0.1  several runs; values between commas are
                                      combined
   mam run experiment=lambda_grid     a study: several runs and one table
+  mam run train=lmam                 λ learnt while fine-tuning (train=finetune:
+                                     λ fixed; lam=0: regular fine-tuning)
   mam run --help                     every group and key
   mam run --cfg job [key=value ...]  the configuration that would run
   mam inspect [key=value ...] [--json]

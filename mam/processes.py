@@ -37,6 +37,8 @@ def is_main() -> bool:
 def join() -> None:
     """Meet the others (gloo, with NCCL for tensors on GPUs). Does nothing alone or when done already."""
     if count() > 1 and not distributed.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank())
         distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 

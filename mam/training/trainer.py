@@ -46,7 +46,7 @@ def arguments(
     if train.precision == "float16" and device.type == "cpu":
         raise TrainingError("train.precision=float16: not usable on a CPU. Say float32 or bfloat16.")
     try:
-        return TrainingArguments(
+        made = TrainingArguments(
             output_dir=str(folder),
             max_steps=train.steps,
             per_device_train_batch_size=train.batch_size // share,
@@ -77,6 +77,8 @@ def arguments(
         )
     except (ValueError, ImportError, RuntimeError) as error:
         raise TrainingError(f"train: {first_line(error)}") from error
+    made._n_gpu = min(made.n_gpu, 1)  # several GPUs are several processes, never torch's DataParallel
+    return made
 
 
 class LambdaTrainer(Trainer):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import once, pair_words, predictions, write_folder
+from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.errors import ConfigError, DataError, TrainingError
 from mam.files import read_jsonl
@@ -79,15 +80,21 @@ def test_ft_mam_ft_and_lmam(lesson):
     assert once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05"]).status == "skipped"
 
 
-@pytest.mark.parametrize("train", [["train=finetune", "lam=0"], ["train=lmam", "lam=0.4", "train.lam.per=head"]])
-def test_what_is_saved_is_a_plain_checkpoint_that_predicts_the_same(lesson, train):
-    outcome = once([*lesson, *train])
+@pytest.mark.parametrize(
+    ("family", "architecture", "train"),
+    [
+        ("hubert_group", HubertForCTC, ["train=finetune", "lam=0"]),
+        ("hubert_layer", HubertForCTC, ["train=lmam", "lam=0.4", "train.lam.per=head", "parts=qkvo"]),
+        ("whisper", WhisperForConditionalGeneration, ["train=lmam", "lam=0.4"]),
+    ],
+)
+def test_what_is_saved_is_a_plain_checkpoint_that_predicts_the_same(family, architecture, train, request, bert, taught):
+    words = [*pair_words(request.getfixturevalue(family), bert), "data=audiofolder", f"data.root={taught}"]
+    outcome = once([*words, *QUICK, *train])
     saved = outcome.folder / "model"
-    again = once([*lesson[:-4], "lam=0", f"model.target={saved}"])
+    again = once([*words, "lam=0", f"model.target={saved}"])
     assert raw(again) == raw(outcome)
-    from transformers import HubertForCTC
-
-    model, info = HubertForCTC.from_pretrained(saved, output_loading_info=True)
+    model, info = architecture.from_pretrained(saved, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and model.dtype == torch.float32
 
 
@@ -211,6 +218,22 @@ def test_without_a_train_split(hubert_group, bert, tmp_path):
         DataError, match="train=lmam needs the splits train and dev: data.split=train: no example is in it"
     ):
         once([*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={folder}", "train=lmam"])
+
+
+def test_half_precision_and_accumulation_train_too(lesson):
+    whole, parts = (
+        once([*lesson, "train=lmam", "lam=0.3", "train.group_by_length=false", "train.steps=2", *words])
+        for words in ([], ["train.batch_size=2", "train.accumulate=2"])
+    )
+    losses = [
+        [log["loss"] for log in read_jsonl(one.folder / "metrics.jsonl") if "loss" in log] for one in (whole, parts)
+    ]
+    assert len(losses[0]) == len(losses[1]) == 2
+    half = once([*lesson, "train=lmam", "lam=0.3", "train.precision=bfloat16"])
+    assert half.result["train"]["settings"]["precision"] == "bfloat16"
+    assert any(a != 0.3 for a in half.result["merge"]["lam"])
+    with pytest.raises(TrainingError, match="train.precision=float16: not usable on a CPU"):
+        once([*lesson, "train=lmam", "lam=0.3", "train.precision=float16", "device=cpu"])
 
 
 def test_trackers_write_only_when_asked(lesson, monkeypatch):

@@ -199,6 +199,21 @@ def test_a_loss_that_is_not_a_number_names_the_clips(hubert_group, clips):
         learner(**batch)
 
 
+def test_spec_augment_is_that_of_the_models_configuration(hubert_group):
+    target = load_target(locate(str(hubert_group)))
+    heard = target.listen([noise(1.0, 1)])
+    target.model.config.mask_time_prob, target.model.config.hidden_dropout = 0.5, 0.0
+    for module in target.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    plain = target.embed(heard).states
+    target.model.train()
+    assert not torch.allclose(target.embed(heard).states, plain)
+    target.model.config.apply_spec_augment = False
+    torch.testing.assert_close(target.embed(heard).states, plain)
+    assert len(target.embed(target.listen([noise(0.1, 1)])).states[0]) == 4  # shorter than a span: no span
+
+
 def test_time_masks_are_within_a_clip_and_of_the_share_at_most():
     torch.manual_seed(0)
     heard = Hidden(torch.ones(40, 20, 3), torch.tensor([20, 10] * 20))
