@@ -27,7 +27,7 @@ demo: $(BIN)/mam ## install mam and run the bundled demo
 check: lint types test ## install the tools and run lint, types and tests
 
 test: $(BIN)/pytest ## run the tests, but for the slow ones
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow'
 
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -68,7 +68,8 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = metric_of(results[0][1])
     columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
-    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("det.", "right"))
+    columns += [("p", "right"), ("p Holm", "right"), ("det.", "right")]
+    rows = []
     tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
     for i, (varied, result) in enumerate(results):
@@ -79,8 +80,8 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
             row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
         else:
             row += ["baseline", "", "", "", ""]
-        table.add_row(*map(escape, row))
-    terminal.table(title, table)
+        rows.append(row)
+    terminal.table(title, _fitted(columns, rows, ("p", "det.")))
     terminal.say("")
     unmerged = [(r, "before training" if r["train"] else "baseline λ=0") for _, r in results]
     baselines = [
@@ -148,6 +149,20 @@ def _rates_table(result: Result) -> Table:
     row = _asr_row if result["task"] == "asr" else _events_row
     for label, rates in ((before, result["baseline"]), (merged, result["metrics"])):
         table.add_row(label, *row(rates))
+    return table
+
+
+def _fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
+    """A table of at most 80 columns, if leaving out the ``needless`` ones, one after the other, makes it one."""
+    places = list(range(len(columns)))
+    for name in (*needless, None):
+        widths = [max(len(cell) for cell in (columns[i][0], *(row[i] for row in rows))) for i in places]
+        if sum(widths) + 2 * (len(widths) - 1) <= 80 or name is None:
+            break
+        places = [i for i in places if columns[i][0] != name]
+    table = plain_table(*(columns[i] for i in places))
+    for row in rows:
+        table.add_row(*(escape(row[i]) for i in places))
     return table
 
 

@@ -18,12 +18,11 @@ from mam.terminal import Terminal, interval, p_text, plain_table, points
 def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]) -> None:
     """Each method minus FT (and minus its control), over seeds; whether FT itself did anything."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
-    columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("seeds", "right")]
-    table = plain_table(*columns, ("Δ points", "right"), ("95 % (t over seeds)", "left"), ("p", "right"))
+    columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
+    table = plain_table(*columns, ("Δ points", "right"), ("95 %", "left"), ("p", "right"))
     for one in found:
-        span = interval(one.ci95) if one.is_enough else f"too few seeds (of {LEAST_SEEDS})"
-        if len(one.seeds) == 1:
-            span = f"{interval(one.seeds[0][1].ci95)} (by example)"
+        alone = one.seeds[0][1] if len(one.seeds) == 1 else None
+        span = interval(alone.ci95 if alone else one.ci95) if alone or one.is_enough else "too few seeds"
         row = [one.where.get(key, "") for key in keys] + [
             one.arm,
             one.other,
@@ -31,8 +30,10 @@ def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]
             points(one.mean),
             span,
         ]
-        table.add_row(*map(escape, row), "–" if one.p_value is None else p_text(one.p_value))
-    terminal.table("over seeds", table)
+        p_value = alone.p_value if alone else one.p_value
+        table.add_row(*map(escape, row), "–" if p_value is None else p_text(p_value))
+    are_alone = all(len(one.seeds) == 1 for one in found)
+    terminal.table("one seed, paired by example" if are_alone else "over n seeds, by Student's t", table)
     terminal.say("")
     if idle:
         terminal.say(
