@@ -207,7 +207,7 @@ def test_a_study_runs_on_one_workbench(words):
     ended = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in ended] == ["finished"] * 5
     assert len({end.outcome.folder.parent for end in ended}) == 1
-    prefix = bench._made["prefix test"][1]
+    prefix = bench._made["prefix all"][1]
     assert prefix.computed == 1  # one pack, five runs and a baseline
     again = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in again] == ["skipped"] * 5
