@@ -145,6 +145,11 @@ class Workbench:
             f"prefix {config.data.split}", self._inputs(config), lambda: Prefix(pair.target, audio, budget)
         )
 
+    def free_states(self) -> None:
+        """Forget what prefixes keep: a training needs the memory."""
+        for kind in [kind for kind in self._made if kind.startswith("prefix")]:
+            self._made.pop(kind)
+
     def _inputs(self, config: Config) -> Hashable:
         """What the pair and the audio that are ready were made from."""
         return self._made["pair"][0], self._made[f"audio {config.data.split}"][0]

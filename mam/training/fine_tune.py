@@ -68,6 +68,7 @@ def fine_tune(
     audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
     classes = classes_of(splits) if config.model.task == "events" else []
     before = _dev_before(config, bench)
+    bench.free_states()
     done: list[Trained] = []
     with unfinished(expanded(config.outputs), question, config.train.resume) as work:
         for split in splits:

@@ -20,6 +20,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from mam import processes
 from mam.config import Config
@@ -66,7 +67,7 @@ def arguments(
             seed=config.seed % 2**32,
             bf16=train.precision == "bfloat16",
             fp16=train.precision == "float16",
-            report_to=train.report_to,
+            report_to=[tracker for tracker in train.report_to if tracker != "tensorboard"],  # see _tensorboard
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_pin_memory=False,
@@ -96,15 +97,15 @@ class LambdaTrainer(Trainer):
         advance: Callable[[int], None],
     ) -> None:
         callbacks: list[TrainerCallback] = [_Look(learner, advance)]
+        if "tensorboard" in config.train.report_to and processes.is_main():
+            callbacks.append(_tensorboard(Path(str(args.output_dir))))
         if config.train.patience:
             callbacks.append(EarlyStoppingCallback(config.train.patience))
         try:
             # transformers asks for a data set of dev; `evaluate` does not use it.
             super().__init__(learner, args, collate, clips, clips, callbacks=callbacks)
         except (RuntimeError, ImportError) as error:  # a tracker that is not installed
-            raise TrainingError(
-                f"train.report_to={args.report_to}: {first_line(error)} Install it: pip install 'mam[tracking]'"
-            ) from error
+            raise _not_installed(str(args.report_to), error) from error
         self.remove_callback(PrinterCallback)
         self._config, self._evaluate_dev = config, evaluate_dev
 
@@ -160,6 +161,20 @@ class LambdaTrainer(Trainer):
             name = f"checkpoint-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(Path(str(self.args.output_dir)) / name)
         super()._load_best_model()
+
+
+def _tensorboard(folder: Path) -> TrainerCallback:
+    """Logs beside the unfinished trainings, not among them: ``outputs/tensorboard/<hash>/<fold>``, resumed or not."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise _not_installed("tensorboard", error) from error
+    board = folder.parents[2] / "tensorboard" / folder.parent.name / folder.name
+    return TensorBoardCallback(SummaryWriter(str(board)))  # type: ignore[no-untyped-call]
+
+
+def _not_installed(tracker: str, error: Exception) -> TrainingError:
+    return TrainingError(f"train.report_to={tracker}: {first_line(error)}. Install it: pip install 'mam[tracking]'")
 
 
 class _Look(TrainerCallback):

@@ -236,15 +236,22 @@ def test_half_precision_and_accumulation_train_too(lesson):
         once([*lesson, "train=lmam", "lam=0.3", "train.precision=float16", "device=cpu"])
 
 
-def test_trackers_write_only_when_asked(lesson, monkeypatch):
-    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "board")
+def test_trackers_write_only_when_asked(lesson):
     once([*lesson, "train=lmam", "lam=0.3"])
-    assert not Path("board").exists() and not Path("runs").exists()
+    assert not Path("outputs/tensorboard").exists() and not Path("runs").exists()
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     once([*lesson, "train=lmam", "lam=0.3", "train.report_to=[tensorboard]", "force=true"])
-    (board,) = Path("board").glob("*tfevents*")
+    (board,) = Path("outputs/tensorboard").rglob("*tfevents*")
     seen = events.EventAccumulator(str(board)).Reload()
     assert {"train/loss", "eval/wer", "train/lam/0"} <= set(seen.Tags()["scalars"])
+
+
+def test_a_tracker_that_is_not_installed(lesson, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(
+        TrainingError, match=r"train.report_to=tensorboard: .*Install it: pip install 'mam\[tracking\]'"
+    ):
+        once([*lesson, "train=lmam", "lam=0.3", "train.report_to=[tensorboard]"])
 
 
 def test_what_is_shared_between_fine_tunings_of_one_baseline():
