@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import Any
 
-from mam.config import Config, LamConfig, ScheduleConfig, TrainConfig
+from mam.config import Config, LamConfig, ScheduleConfig, TrainConfig, TuneConfig
 from mam.errors import MamError, choices
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
@@ -33,7 +34,18 @@ PER = ("global", "layer", "part", "head")
 CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")
 LEARNING_RATES = ("constant", "linear", "cosine")
 TRACKERS = ("tensorboard", "wandb", "mlflow")
-HEADS = ("probe_fixed", "probe_refit", "checkpoint")
+TUNINGS = {  # and what each reads
+    "none": (),
+    "grid": ("values",),
+    "race": ("values", "looks", "alpha"),
+    "golden": ("low", "high", "evaluations"),
+    "optuna": ("low", "high", "evaluations"),
+}
+HEADS = {
+    "probe_fixed": "a linear probe fitted on the unmerged target's features, used on the merged one's",
+    "probe_refit": "a probe fitted again on the merged target's features",
+    "checkpoint": "the checkpoint's own classes",
+}
 
 
 def problems(config: Config) -> list[str]:
@@ -66,9 +78,8 @@ def problems(config: Config) -> list[str]:
     one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
     one_of("data.clusters", config.data.clusters, CLUSTERS)
     one_of("model.task", config.model.task, TASKS)
-    one_of("head", config.head, HEADS)
+    registered("head", config.head, HEADS)
     one_of("train.name", config.train.name, TRAININGS)
-    one_of("tune.name", config.tune.name, ("none",))
     one_of("device", config.device, DEVICES)
     one_of("dtype", config.dtype, DTYPES)
     between("control_draws", config.control_draws, 5, 1000)
@@ -78,19 +89,26 @@ def problems(config: Config) -> list[str]:
     between("evaluate.batch_seconds", config.evaluate.batch_seconds, 1, 10**6)
     between("evaluate.draws", config.evaluate.draws, 100, 10**6)
     between("evaluate.memory_gb", config.evaluate.memory_gb, 0, 10**5)
+    between("launch.jobs_per_task", config.launch.jobs_per_task, 1, 10**6)
+    between("launch.patience_minutes", config.launch.patience_minutes, 0, 10**5)
+    between("evaluate.cache_gb", config.evaluate.cache_gb, 0, 10**6)
     found += _schedule_problems(config.schedule)
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
     found += _task_problems(config)
     found += _training_problems(config)
+    found += _tuning_problems(config)
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
     if config.data.source == "folder" and config.data.root is None:
         found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
     try:
-        parts = parse_parts(config.parts)
         parse_heads(config.heads, config.model.target_shape.heads)
+    except MamError as error:
+        found.append(str(error))
+    try:
+        parts = parse_parts(config.parts)
         if config.control in CONTROLS and not set(parts) & set(CONTROLS[config.control].parts):
             kept = CONTROLS[config.control].parts
             found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
@@ -101,7 +119,7 @@ def problems(config: Config) -> list[str]:
 
 def _in_one_line(entry: Any) -> str:
     """What a registered function or control is: the first line of its docstring, but for what it raises."""
-    line = getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
+    line = entry if isinstance(entry, str) else getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
     return str(line).split(" Raises ")[0].rstrip(".")
 
 
@@ -187,17 +205,67 @@ def _training_problems(config: Config) -> list[str]:
     if config.head == "checkpoint":
         found.append("head=checkpoint: a training makes a head of its own. Leave it out")
     if train.name == "finetune":
-        found += [
-            f"train.lam.{key}: has no effect without train=lmam"
-            for key, value in asdict(train.lam).items()
-            if value != asdict(LamConfig())[key]
-        ]
+        shared = config.study.name != "none"  # by arms of which some learn λ
+        found += (
+            []
+            if shared
+            else [
+                f"train.lam.{key}: has no effect without train=lmam"
+                for key, value in asdict(train.lam).items()
+                if value != asdict(LamConfig())[key]
+            ]
+        )
         if train.trainable == "lambda":
             found.append("train.trainable=lambda: without train=lmam there is no λ to train")
+    elif train.lam.constraint == "sigmoid" and not 0 < config.lam < 1 and config.schedule.name == "constant":
+        found.append(f"train.lam.constraint=sigmoid: λ cannot start at lam={config.lam:g}. Say e.g. lam=0.01, or clamp")
+    elif train.lam.per == "global" and config.schedule.name != "constant":
+        found.append(
+            f"train.lam.per=global: one λ cannot start as schedule={config.schedule.name}. Say schedule=constant"
+        )
     elif config.control == "add":
         found.append("control=add: adds the target's weight, which is itself trained with train=lmam. Choose another")
+    if train.precision == "float16" and config.device == "cpu":
+        found.append("train.precision=float16: not usable on a CPU. Say float32 or bfloat16")
+    for tracker, package in (("tensorboard", "tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")):
+        if tracker in train.report_to and find_spec(package) is None:
+            found.append(f"train.report_to={tracker}: is not installed here. Install it: pip install 'mam[tracking]'")
     if config.model.task == "asr" and train.head_learning_rate is not None:
         found.append("train.head_learning_rate: has no effect on speech recognition, which has no new head")
+    return found
+
+
+def _tuning_problems(config: Config) -> list[str]:
+    """How λ is chosen, and what goes together with that."""
+    tune, defaults, found = config.tune, TuneConfig(), []
+    if tune.name not in TUNINGS:
+        return [f"tune.name={tune.name}: not known. Choose one of: {choices(list(TUNINGS))}"]
+    readers = {
+        key: [name for name, keys in TUNINGS.items() if key in keys] for key in asdict(defaults) if key != "name"
+    }
+    for key, names in readers.items():
+        if tune.name not in names and getattr(tune, key) != getattr(defaults, key):
+            found.append(f"tune.{key}: has no effect without tune={' or '.join(names)}")
+    if tune.name == "none":
+        return found
+    if "values" in TUNINGS[tune.name] and (len(set(tune.values)) < 2 or not all(0 <= lam <= 1 for lam in tune.values)):
+        found.append(f"tune.values={tune.values}: give two or more λ from 0 to 1")
+    if not 0 <= tune.low < tune.high <= 1:
+        found.append(f"tune.low={tune.low:g}, tune.high={tune.high:g}: must be in order and from 0 to 1")
+    if not 3 <= tune.evaluations <= 10_000:
+        found.append(f"tune.evaluations={tune.evaluations}: must be from 3 to 10 000")
+    if not 1 <= tune.looks <= 20:
+        found.append(f"tune.looks={tune.looks}: must be from 1 to 20")
+    if not 0 < tune.alpha < 1:
+        found.append(f"tune.alpha={tune.alpha:g}: must lie between 0 and 1")
+    if config.train.name != "none":
+        found.append(f"tune={tune.name}: chooses λ of a merge without training. train=lmam learns λ instead")
+    if config.data.split != "test":
+        found.append(f"data.split={config.data.split}: tune chooses on dev and reports on test. Leave data.split out")
+    if config.evaluate.dev:
+        found.append("evaluate.dev: has no effect with tune, which evaluates on dev itself")
+    if tune.name == "race" and config.model.task == "events":
+        found.append("tune=race: a probe of sounds is judged on whole folds. Say tune=grid")
     return found
 
 

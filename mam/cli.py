@@ -13,6 +13,7 @@ from mam.errors import ConfigError, MamError, choices
 
 if TYPE_CHECKING:
     from mam.compose import Job
+    from mam.launch.settings import Launcher
     from mam.terminal import Terminal
 
 USAGE = """\
@@ -148,23 +149,41 @@ def _run(argv: Sequence[str]) -> int:
     if stray:
         raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
 
-    from mam.compose import jobs, study_jobs
+    from mam.compose import jobs
+    from mam.launch.settings import launcher_of, split_words
+    from mam.plans import study_jobs
 
+    words, where = split_words(words)
     if asks_hydra:
         if words:
             jobs(words)
         return _hydra(argv)
     multirun = any(flag in MULTIRUN for flag in flags)
+    launcher = launcher_of(where)
     plan = jobs(words, multirun)
+    if "lam=0" in {word for job in plan for word in job.overrides} and not _says_zero(words):
+        print("lam=0, the baseline, was added to the sweep")
     name, study = "multirun", None
-    if any(job.config.study.axes or job.config.study.arms for job in plan):
+    if any(job.config.study.axes or job.config.study.arms or job.config.study.pairs for job in plan):
         if multirun:
             raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
         study = plan[0]
-        name, plan = study.config.study.name, study_jobs(study)
+        name, pairs = study.config.study.name, None
+        if study.config.study.pairs:
+            from mam.studies.pairs import words_of_pairs
+
+            pairs = words_of_pairs(study.config.study.pairs)
+        plan = study_jobs(study, pairs)
     elif not multirun:
+        if where:
+            raise ConfigError(f"{where[0]}: starts several runs. Say --multirun, or choose an experiment")
         return _run_one(plan[0])
-    return _run_many(plan, name, study)
+    return _run_many(plan, name, study, launcher)
+
+
+def _says_zero(words: Sequence[str]) -> bool:
+    lams = [value for word in words if word.startswith("lam=") for value in word.removeprefix("lam=").split(",")]
+    return any(value.replace(".", "").strip("0") == "" for value in lams)
 
 
 def _run_one(job: Job) -> int:
@@ -184,18 +203,19 @@ def _run_one(job: Job) -> int:
     return 0
 
 
-def _run_many(plan: Sequence[Job], name: str, study: Job | None) -> int:
+def _run_many(plan: Sequence[Job], name: str, study: Job | None, launcher: Launcher) -> int:
     terminal = _terminal()
     from mam.evaluation.workbench import Workbench
+    from mam.launch.launch import launch
     from mam.processes import is_main
     from mam.report.study import report_study
-    from mam.studies.execute import execute, study_folder
+    from mam.studies.execute import study_folder
     from mam.studies.transfer import second_stage, without_rejected
 
     bench, folder = Workbench(terminal), study_folder(plan, name)
-    ended = execute(plan, bench, folder)
+    ended = launch(plan, bench, folder, launcher)
     if study and name == "lambda_transfer":
-        ended = without_rejected([*ended, *execute(second_stage(study, ended), bench, folder)])
+        ended = without_rejected([*ended, *launch(second_stage(study, ended), bench, folder, launcher)])
     if is_main():
         report_study(terminal, ended, folder, name)
     return 1 if any(end.error for end in ended) else 0
@@ -213,7 +233,7 @@ def _inspect(argv: Sequence[str]) -> int:
 
     config = jobs(words)[0].config
     terminal = _terminal()
-    from mam.evaluation.workbench import checked_source_and_target
+    from mam.evaluation.pair import checked_source_and_target
     from mam.inspection import inspect
     from mam.report.inspection import show_inspection
 
@@ -246,7 +266,7 @@ def _merge(argv: Sequence[str]) -> int:
 
     config = jobs(words)[0].config
     terminal = _terminal()
-    from mam.evaluation.workbench import checked_source_and_target
+    from mam.evaluation.pair import checked_source_and_target
     from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
     from mam.merge.plan import heads_note, plan_merge

@@ -8,7 +8,8 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -47,12 +48,15 @@ class Job:
             for name in above:
                 node = node[name]
             node.pop(last)
+        if self.config.train.name != "lmam":
+            plain["train"].pop("lam")
         return plain
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
         """The words of this job that not all jobs of ``plan`` share, as key -> value."""
         shared = set.intersection(*(set(job.overrides) for job in plan))
-        words = dict(word.split("=", 1) for word in self.overrides if word not in shared)
+        told = [word for word in self.overrides if word not in shared and not word.startswith("evaluate.dev=")]
+        words = dict(word.split("=", 1) for word in told)
         arm = words.pop("study.arm", None)
         if arm is None:
             return words
@@ -68,82 +72,59 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
     """Compose and check. One job, or with ``multirun`` one for each combination of the values given with commas.
 
     A sweep has `shrink` beside every merge, unless its words say which controls it wants; a control at λ=0 is the
-    baseline again and left out.
+    baseline again and left out. A sweep over λ has λ=0 in it, and the rate on dev beside that on test.
 
     Raises:
         ConfigError: lists every word that is wrong and every check that fails.
     """
-    with _hydra() as loader:
-        right, found = _parse(words, loader, multirun)
+    with composing() as loader:
+        right, found = parsed(words, loader, multirun)
         expanded = [list(_expand(word, override)) for word, override in right]
-        if multirun and not any(word.startswith("control=") for word in words):
+        given = {word.split("=")[0] for word in words}
+        if multirun and "control" not in given:
             expanded.append([f"control={name}" for name in BESIDE])
+        if multirun and not any(word.startswith("train=") and "lmam" in word for word in words):
+            expanded = [_with_zero(values) for values in expanded]
         made: list[Job] = []
         for combination in itertools.product(*expanded):
             try:
-                made.append(_job(combination))
+                job = job_of(combination)
+                if job.config.tune.name != "none" and "lam" in given:
+                    raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
+                is_beside = multirun and "evaluate.dev" not in given and _may_choose(job.config)
+                made.append(_beside_dev(job) if is_beside else job)
             except ConfigError as error:
                 found += [problem for problem in error.problems if problem not in found]
         if found:
             raise ConfigError(found)
-        return _distinct([job for job in made if not (multirun and _is_empty(job))])
+        return distinct([job for job in made if not (multirun and is_empty(job))])
 
 
-def _is_empty(job: Job) -> bool:
+def _with_zero(values: list[str]) -> list[str]:
+    """The values of a sweep over λ with λ=0 among them."""
+    lams = [float(word.partition("=")[2]) for word in values if re.fullmatch(r"lam=[\d.eE+-]+", word)]
+    return ["lam=0", *values] if len(lams) == len(values) > 1 and 0 not in lams else values
+
+
+def _may_choose(config: Config) -> bool:
+    """Whether the rate on dev may choose this run among others."""
+    is_plain = config.train.name == config.tune.name == "none" == config.control
+    return is_plain and config.data.split == "test"
+
+
+def _beside_dev(job: Job) -> Job:
+    composed = copy.deepcopy(job.composed)
+    OmegaConf.update(composed, "evaluate.dev", True)
+    config = replace(job.config, evaluate=replace(job.config.evaluate, dev=True))
+    return Job(config, (*job.overrides, "evaluate.dev=true"), composed)
+
+
+def is_empty(job: Job) -> bool:
     """Whether it is a control that nothing is merged from."""
     return job.config.lam == 0 and job.config.control != "none"
 
 
-def study_jobs(study: Job) -> list[Job]:
-    """The runs of a study: every combination of its axes, in every arm. A control at λ=0 is the baseline again and
-    left out.
-
-    Raises:
-        ConfigError: an axis is not a key of the configuration, or is set on the command line too.
-    """
-    depth = study.config.model.target_shape.layers
-    axes = {
-        key: _layer_sets(values, depth) if key == "layers.spec" else values
-        for key, values in study.config.study.axes.items()
-    }
-    said = {word.split("=")[0] for word in study.overrides}
-    twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
-    if twice:
-        raise ConfigError(twice)
-    words = [
-        [f"{key}={value if key in VERBATIM else _as_word(value)}" for value in values] for key, values in axes.items()
-    ]
-    made: list[Job] = []
-    with _hydra() as loader:
-        _, found = _parse([word for axis in words for word in axis], loader, multirun=False)
-        if found:
-            raise ConfigError([f"study.axes: {problem}" for problem in found])
-        arms = [[*arm_words, f"study.arm={name}"] for name, arm_words in study.config.study.arms.items()] or [[]]
-        for combination in itertools.product(*words):
-            for arm in arms:
-                job = _job((*study.overrides, *combination, *arm))
-                if not _is_empty(job):
-                    made.append(job)
-    return _distinct(made)
-
-
-def extended(job: Job, words: Sequence[str]) -> Job:
-    """The job with further words, of which the last wins. Raises ConfigError."""
-    with _hydra():
-        return _job((*job.overrides, *words))
-
-
-def _layer_sets(values: Sequence[Any], depth: int) -> list[Any]:
-    """``each``, ``tops`` and ``bottoms`` spelled out for a target of so many layers."""
-    sets = {
-        "each": [str(layer) for layer in range(depth)],
-        "tops": [*(f"top{n}" for n in range(1, depth)), "all"],
-        "bottoms": [f"bottom{n}" for n in range(1, depth)],
-    }
-    return [spec for value in values for spec in sets.get(value, [value])]
-
-
-def _distinct(made: Sequence[Job]) -> list[Job]:
+def distinct(made: Sequence[Job]) -> list[Job]:
     """Without repetitions of the same run. Raises ConfigError where nothing is to be run."""
     if not made:
         raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
@@ -151,13 +132,14 @@ def _distinct(made: Sequence[Job]) -> list[Job]:
 
 
 @contextmanager
-def _hydra() -> Iterator[ConfigLoader]:
+def composing() -> Iterator[ConfigLoader]:
+    """Hydra, ready to compose from mam.conf."""
     GlobalHydra.instance().clear()
     with initialize_config_module("mam.conf", version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
 
 
-def _job(words: Sequence[str]) -> Job:
+def job_of(words: Sequence[str]) -> Job:
     """Compose one configuration and check it across fields."""
     try:
         composed = compose("config", overrides=[verbatim(word) for word in words], return_hydra_config=True)
@@ -180,7 +162,7 @@ def without_hydra(composed: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
-def _parse(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
+def parsed(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
     """The words that are right, each with what Hydra reads in it, and what is wrong with the others."""
     parser, right, found = OverridesParser.create(loader), [], []
     groups = {group: loader.get_group_options(group, ObjectType.CONFIG) for group in loader.list_groups("")}
@@ -208,7 +190,10 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
     """What is wrong with one override, taken alone."""
     key, line = override.key_or_group, override.input_line or ""
     if key.startswith(("hydra.", "hydra/")):
-        return f"{line}: mam lays out folders, logs and sweeps itself; set outputs=FOLDER instead of Hydra's own keys"
+        return (
+            f"{line}: mam lays out folders and logs itself; set outputs=FOLDER instead. Of Hydra's own keys it knows"
+            " hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
+        )
     if override.is_sweep_override() and not multirun:
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith("study.axes.")):
@@ -219,7 +204,7 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         return f"{line}: no list of values ({first_line(error)}). Write them with commas"
     if key in groups:
         unknown = [value for value in values if value not in groups[key]]
-        return f"{key}={unknown[0]}: not known. Choose one of: {choices(groups[key])}" if unknown else None
+        return f"{key}={unknown[0]}: not known. Choose one of:{_listed(key, groups[key])}" if unknown else None
     if key == "study.axes":
         return f"{line}: set one axis at a time, study.axes.KEY=[...]"
     if key.startswith("study.axes."):
@@ -235,6 +220,17 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         except OmegaConfBaseException as error:
             return f"{key}={value}: {first_line(error)}"
     return None
+
+
+def _listed(group: str, names: Sequence[str]) -> str:
+    """The files of a group, one line each: the comment that a file opens with."""
+    width, lines = max(map(len, names)), []
+    for name in names:
+        path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE)
+        lines.append(f"\n      {name:<{width}}  {comments[0] if comments else ''}".rstrip())
+    return "".join(lines)
 
 
 def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:
@@ -287,5 +283,6 @@ def verbatim(word: str, multirun: bool = False) -> str:
     return f"{key}='{escaped}'"
 
 
-def _as_word(value: object) -> str:
+def as_word(value: object) -> str:
+    """A value as a command line has it: quoted where Hydra's grammar would read more in it."""
     return f"'{value}'" if isinstance(value, str) and not value.isidentifier() else str(value)

@@ -170,18 +170,47 @@ class TrainConfig:
 
 @dataclass
 class TuneConfig:
-    """How λ is chosen on dev; only ``none`` (``lam`` as given) so far."""
+    """How λ is chosen on dev, before the run reports on test; ``none``: ``lam`` as given.
+
+    ``values`` are tried by grid and race, ``evaluations`` between ``low`` and ``high`` by golden and optuna. A race
+    looks at its values ``looks`` times and loses the best of them with a probability of at most ``alpha``.
+    """
 
     name: str = "none"
+    values: list[float] = field(default_factory=list)
+    low: float = 0.0
+    high: float = 0.5
+    evaluations: int = 12
+    looks: int = 5
+    alpha: float = 0.05
 
 
 @dataclass
 class EvaluateConfig:
-    """Packs of at most ``batch_seconds`` padded seconds; the bootstrap; memory for decoded audio and prefix states."""
+    """Packs of at most ``batch_seconds`` padded seconds; the bootstrap; ``dev``: the rate on dev too, for a choice.
+
+    ``memory_gb`` for decoded audio and as much for prefix states, ``cache_gb`` on disk; with ``share`` other processes
+    find both there.
+    """
 
     batch_seconds: float = 60.0
     draws: int = 10_000
+    dev: bool = False
     memory_gb: float = 2.0
+    cache_gb: float = 20.0
+    share: bool = False
+
+
+@dataclass
+class LaunchConfig:
+    """What launchers of several processes are told beside Hydra's own keys.
+
+    ``jobs_per_task`` runs follow each other in one process; after ``patience_minutes`` without a sign of life from the
+    cluster mam stops waiting.
+    """
+
+    jobs_per_task: int = 1
+    patience_minutes: float = 15.0
 
 
 @dataclass
@@ -190,12 +219,13 @@ class StudyConfig:
 
     On the axis ``layers.spec`` ``each``, ``tops`` and ``bottoms`` stand for each layer alone, top1 to all, bottom1 on.
     ``arms`` are named lists of words, each of which is combined with every point of the axes; mam sets ``arm``, by
-    which a run knows its own.
+    which a run knows its own. ``pairs`` are [target, source] each, hub ids or folders, whose shapes are read from them.
     """
 
     name: str = "none"
     axes: dict[str, list[Any]] = field(default_factory=dict)
     arms: dict[str, list[str]] = field(default_factory=dict)
+    pairs: list[Any] = field(default_factory=list)
     arm: str = ""
 
 
@@ -211,6 +241,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
     lam: float = 0.05
     parts: str = "qkv"
@@ -223,6 +254,7 @@ class Config:
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
+    compile: bool = False
     threads: int | None = None
     outputs: str = "outputs"
     cache_dir: str | None = None
@@ -230,7 +262,19 @@ class Config:
 
 
 # What decides where things lie and whether they are done again, not what comes out.
-VOLATILE = ("outputs", "cache_dir", "force", "study", "train.resume", "train.report_to")
+VOLATILE = (
+    "outputs",
+    "cache_dir",
+    "force",
+    "study",
+    "launch",
+    "evaluate.dev",
+    "train.resume",
+    "train.report_to",
+    "evaluate.memory_gb",
+    "evaluate.cache_gb",
+    "evaluate.share",
+)
 
 # Strings that hold paths or layer lists; the command line takes them as they are, without Hydra's own quoting.
 VERBATIM = (

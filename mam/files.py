@@ -146,12 +146,6 @@ def free_memory() -> int | None:
         return None
 
 
-def cache_folder(configured: str | None) -> Path:
-    """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mam"
-    return expanded(str(configured or os.environ.get("MAM_CACHE") or default))
-
-
 def expanded(name: str) -> Path:
     """``~`` as the home folder; an unknown user's is left as it is, and will not be found."""
     return Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises for unknown users

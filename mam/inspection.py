@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mam.config import Config
-from mam.merge.apply import checked_source, merged_projection
-from mam.merge.controls import CONTROLS
+from mam.merge.apply import changed, checked_source, finite, merged_projection
+from mam.merge.controls import CONTROLS, Place
 from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
@@ -23,10 +23,11 @@ BYTES = 4  # of fp32
 
 @dataclass(frozen=True)
 class Side:
-    """One model's attention, and how many parameters the whole checkpoint has."""
+    """One model's attention, and how many parameters the whole checkpoint has. ``attention`` is its class."""
 
     id: str
     model_type: str
+    attention: str
     modality: str
     layers: int
     width: int
@@ -54,18 +55,20 @@ class Projection:
     source_std: float
 
     @property
-    def scale(self) -> float:
-        """Standard deviation of the source over that of the target."""
-        return self.source_std / self.target_std if self.target_std else float("inf")
+    def scale(self) -> float | None:
+        """Standard deviation of the source over that of the target, None where the target's is 0."""
+        return self.source_std / self.target_std if self.target_std else None
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that `mam inspect` says. Memory in bytes, time in seconds."""
+    """Everything that `mam inspect` says. Memory in bytes, time in seconds. ``control`` replaces the source."""
 
     target: Side
     source: Side
+    control: str
     lam: list[float]
+    heads: list[int] | None
     projections: list[Projection]
     tensors: int
     parameters: int
@@ -92,29 +95,29 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     plan = plan_merge(config, own.layers, source.layers)
     given = own if CONTROLS[plan.control].layers == "own" else source
     notes: dict[str, None] = {}
-    projections, tensors, parameters = [], 0, 0
+    projections, tensors, parameters, kept, largest = [], 0, 0, 0, 0
     start = time.perf_counter()
     for layer, source_layer in plan.pairs.items():
         for part in plan.parts if plan.lams[layer] else ():
-            weight, bias = own.read(layer, part)
+            weight, bias = finite(own.read, "target", layer, part)
             theirs = checked_source(given.read, source_layer, part, weight.shape)
-            _, new_bias, note = merged_projection(plan, layer, part, weight, bias, theirs)
+            new, new_bias, note = merged_projection(plan, layer, part, weight, bias, theirs)
             notes |= {note: None} if note else {}
-            tensors += 1 + (new_bias is not None)
-            parameters += weight.numel() + (0 if new_bias is None else new_bias.numel())
-            projections.append(_projection(plan, layer, part, weight, theirs[0], new_bias is not None))
+            written = [new] if new_bias is None else [new, new_bias]
+            tensors, parameters = tensors + len(written), parameters + sum(changed(plan, one) for one in written)
+            kept += weight.nbytes + (0 if bias is None else bias.nbytes)
+            largest = max(largest, theirs[0].nbytes)
+            substitute = CONTROLS[plan.control].substitute(theirs[0], weight, Place(plan.seed, 0, layer, part))
+            projections.append(_projection(plan, layer, part, weight, substitute, new_bias is not None))
     spent = time.perf_counter() - start
-    kept = sum(weight.numel() for weight, _ in (own.read(layer, part) for layer in (0,) for part in plan.parts))
-    memory = {
-        "target": target.parameters * BYTES,
-        "pristine": kept * own.layers * BYTES,
-        "source": kept * len(plan.pairs) * BYTES,
-    }
+    memory = {"target": target.parameters * BYTES, "pristine": kept, "source": largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     return Inspection(
         target=_side(own, plan),
         source=_side(source, plan),
+        control=plan.control,
         lam=list(plan.lams),
+        heads=None if plan.heads is None else list(plan.heads),
         projections=projections,
         tensors=tensors,
         parameters=parameters,
@@ -144,12 +147,13 @@ def _scale_warnings(projections: list[Projection]) -> list[str]:
     """One sentence a part whose scale is far off in some layer; the worst layer is named."""
     found = []
     for part in dict.fromkeys(one.part for one in projections):
-        off = [one for one in projections if one.part == part and not SCALES[0] <= one.scale <= SCALES[1]]
+        scales = {one.layer: one.scale for one in projections if one.part == part and one.scale is not None}
+        off = {layer: scale for layer, scale in scales.items() if not SCALES[0] <= scale <= SCALES[1]}
         if off:
-            worst = max(off, key=lambda one: max(one.scale, 1 / max(one.scale, 1e-12)))
+            worst = max(off, key=lambda layer: max(off[layer], 1 / max(off[layer], 1e-12)))
             found.append(
-                f"scale: the source's {part.upper()} is {worst.scale:.2g} × as spread as the target's in layer"
-                f" {worst.layer} ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
+                f"scale: the source's {part.upper()} is {off[worst]:.2g} × as spread as the target's in layer"
+                f" {worst} ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
             )
     return found
 
@@ -160,6 +164,7 @@ def _side(side: Source, plan: MergePlan) -> Side:
     return Side(
         id=side.checkpoint.id,
         model_type=side.checkpoint.model_type,
+        attention=side.attention_class,
         modality=side.family.modality,
         layers=side.layers,
         width=side.width,

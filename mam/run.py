@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import shlex
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,17 +22,20 @@ from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.store import AudioStore
+from mam.evaluation.devices import device_of, environment
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.measured import Measured
-from mam.evaluation.workbench import Predictions, Workbench, device_of, environment
+from mam.evaluation.workbench import Predictions, Workbench
+from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.merge.apply import MergeReport
-from mam.merge.controls import CONTROLS
 from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
-from mam.record import SCHEMA, find_finished, open_run, read_result, refuse_unwritable, run_root
+from mam.record import SCHEMA, RunFolder, find_finished, open_run, read_result, refuse_unwritable, run_root
 from mam.tasks import TASKS
 from mam.tasks.task import Row
+from mam.training.checkpoints import forget, unfinished
+from mam.tuning.choose import Choice, choose, on_dev
 
 log = logging.getLogger("mam")
 
@@ -65,30 +68,15 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
 
     processes.join()
 
-    # What is asked for: data and checkpoints by content. The same question is answered once.
-    corpus, is_trained = bench.corpus(config), config.train.name != "none"
-    checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
-    question = {
-        "config": job.resolved,
-        "data": corpus.sha256,
-        "target": target_checkpoint.fingerprint,
-        "source": source_checkpoint.fingerprint,
-        "mam": __version__,
-        "device": device_of(config).type,
-        "dtype": config.dtype,
-    }
-    if is_trained:
-        from mam.training.fine_tune import fine_tune, taught  # accelerate needs seconds to import
-
-        question["taught"] = taught(config, bench)
+    question = question_of(job, bench)
     run_hash = sha256_json(question)
-    finished = processes.from_main(None if config.force else find_finished(outputs, job.signature, run_hash))
+    finished = processes.from_main(finished_run(job, bench))
     if finished:
         return Outcome("skipped", finished, read_result(finished))
 
     # Everything that can be wrong with the input shows here, before a folder is made.
-    audio = bench.audio(config)
-    pair = bench.pair(config)
+    checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
+    audio, pair = bench.audio(config), bench.pair(config)
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = heads_note(pair.target.heads, pair.source.heads, pair.target.width)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
@@ -96,19 +84,27 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     task = TASKS[config.model.task]
     own_classes = pair.target.labels if pair.target.readout == "scores" else None
     task.check(config, audio, own_classes)
+    is_trained, is_tuned = config.train.name != "none", config.tune.name != "none"
+    if is_trained:
+        from mam.training.fine_tune import check_lessons, fine_tune  # accelerate needs seconds to import
 
-    if config.schedule.name != "constant" and parent is None:
-        bench.terminal.say("λ by layer: " + " ".join(f"{layer}:{plan.lams[layer]:.4g}" for layer in plan.layers))
+        check_lessons(config, bench, pair.target)
+
+    if parent is None and config.schedule.name != "constant":
+        bench.terminal.say(plan.by_layer)
 
     with open_run(job, parent or run_root(config.outputs)) as folder:
         log.info("%s", command_of(job))
         baseline = bench.baseline(config, plan.first)
 
+        choice = _chosen(config, bench, question, folder) if is_tuned else None
         if is_trained:
             made = fine_tune(config, bench, checkpoints, plan, question, folder, baseline)
         else:
-            made = _zero_shot(config, bench, plan, baseline)
-            folder.lambdas(plan.lams, plan.parts)
+            lams = {"": config.lam} if choice is None else choice.lams
+            made = zero_shot(config, bench, lams, baseline)
+            plan = plan_for(config, bench, max(lams.values()))
+            folder.lambdas(made.lams, plan.parts)
         report = pair.merger.apply(plan)
         pair.merger.restore()
 
@@ -132,7 +128,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "merge": _merge(plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
             "head": made.head,
             "train": made.train,
-            "tune": None,
+            "tune": None if choice is None else choice.record,
+            "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
             **scores(made.sides, made.baseline, config, made.notes, made.kind),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config),
@@ -143,33 +140,46 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     return Outcome("finished", folder.path, result)
 
 
-def _zero_shot(config: Config, bench: Workbench, plan: MergePlan, baseline: Predictions) -> Measured:
-    """Merge and predict, once or once a draw of a random control. At λ=0 the baseline is the answer."""
-    pair, audio, task = bench.pair(config), bench.audio(config), TASKS[config.model.task]
-    merged, merging = [baseline], 0.0
-    if not plan.is_identity:
-        draws = config.control_draws if CONTROLS[config.control].is_random else 1
-        merged = []
-        for draw in range(draws):
-            start = time.perf_counter()
-            pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers, draw))
-            merging += time.perf_counter() - start
-            label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
-            merged.append(bench.predict(config, plan.first, label))
-    attention = bench.attention(config, plan.layers)
-    labels = pair.target.labels if pair.target.readout == "scores" else None
-    judged = [task.judge(config, audio, side.items, baseline.items, labels) for side in merged]
-    return Measured(
-        sides=[one.merged for one in judged],
-        baseline=judged[0].baseline,
-        attention=attention,
-        lams=plan.lams,
-        notes=[*judged[0].notes, *attention.findings(plan.lams)],
-        head=judged[0].head,
-        merging=merging,
-        evaluating=sum(side.seconds for side in merged),
-        prefix=sum(side.prefix for side in merged if side is not baseline),
-    )
+def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
+    """What is asked for, data and checkpoints by content: the same question is answered once.
+
+    Raises:
+        DataError, CheckpointError: what is asked about is not there.
+    """
+    config, (target, source) = job.config, bench.checkpoints(job.config.model)
+    question = {
+        "config": job.resolved,
+        "data": bench.corpus(config).sha256,
+        "target": target.fingerprint,
+        "source": source.fingerprint,
+        "mam": __version__,
+        "device": device_of(config).type,
+        "dtype": config.dtype,
+    }
+    if config.train.name != "none":
+        from mam.training.folds import corpora
+
+        question["taught"] = [corpus.sha256 for corpus in corpora(config, bench)]
+    elif config.tune.name != "none" and config.model.task == "asr":
+        question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
+    return question
+
+
+def finished_run(job: Job, bench: Workbench) -> Path | None:
+    """The folder where this job is finished already; None where it is not, or is to be run again."""
+    config = job.config
+    if config.force:
+        return None
+    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)))
+    return None if found and config.evaluate.dev and not read_result(found).get("dev") else found
+
+
+def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:
+    """λ by ``config.tune``; what a killed search has found is gone on from."""
+    with unfinished(expanded(config.outputs), question, "auto") as work:
+        choice = choose(config, bench, work)
+        folder.when_finished.append(partial(forget, work))
+    return choice
 
 
 def scores(

@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import mam.conf
 import pytest
 from omegaconf import OmegaConf
 
-from mam.compose import jobs, study_jobs
+from mam.compose import jobs
+from mam.config import LamConfig, TrainConfig
 from mam.errors import ConfigError
+from mam.plans import study_jobs
 
 CONF = Path(next(iter(mam.conf.__path__)))
 GROUPS = ["model", "data", "schedule", "layers", "method", "train", "tune", "experiment"]
@@ -62,9 +65,9 @@ def test_every_problem_is_reported_together():
     assert len(found) == 8
     for expected in (
         "lamm: there is no such key. Did you mean: lam?",
-        "model=foo: not known. Choose one of: ast_vit, beats_bert, beats_vit, demo_beats_vit,",
+        "model=foo: not known. Choose one of:\n      ast_vit                AST fine-tuned on AudioSet",
         "lam=1.5: the share of the source must be a number from 0 to 1",
-        "layers=zzz: not known. Choose one of: all, bottom1",
+        "layers=zzz: not known. Choose one of:\n      all",
         "data.limit=x: Value 'x'",
         "pairing=q: not known. Choose one of:\n      index         Layer i takes layer i, counted from the input\n",
         "parts=xyz: write the projections to merge as one string of q, k, v and o",
@@ -109,7 +112,7 @@ def test_every_problem_is_reported_together():
             "control=noise",
             "control=noise: not known. Choose one of:\n      none             The source itself: no control\n",
         ),
-        ("train=slow", "train=slow: not known. Choose one of: finetune, lmam, none"),
+        ("train=slow", "train=slow: not known. Choose one of:\n      finetune"),
         ("+extra=1", "+extra=1: mam has no keys to add or delete"),
         ("~lam", "~lam: mam has no keys to add or delete"),
         ("hydra.run.dir=x", "set outputs=FOLDER instead"),
@@ -216,3 +219,40 @@ def test_configuration_is_answered_without_torch():
 
 def test_record_has_hydras_own_node():
     assert OmegaConf.select(jobs([])[0].composed, "hydra.help.app_name") == "mam run"
+
+
+@pytest.mark.parametrize("name", ["lmam_ljspeech", "lmam_vctk", "lmam_esc50"])
+def test_the_papers_cases_spell_out_every_setting_of_the_training(name):
+    written = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").train
+    not_results = {"name", "resume", "report_to"}
+    assert set(written) == set(asdict(TrainConfig())) - not_results
+    assert set(written.lam) == set(asdict(LamConfig()))
+
+
+def test_settings_of_lambda_reach_the_arms_that_learn_it_and_no_other_run():
+    plan = study_jobs(jobs(["experiment=lmam_vs_ft", "train.lam.per=part", "study.axes.seed=[0]"])[0])
+    assert {job.config.train.lam.per for job in plan if job.config.train.name == "lmam"} == {"part"}
+    plain = study_jobs(jobs(["experiment=lmam_vs_ft", "study.axes.seed=[0]"])[0])
+    ft, ft_before = plan[0], plain[0]
+    assert ft.config.study.arm == "FT" and ft.signature == ft_before.signature
+    assert "has no effect without train=lmam" in problems_of("train=finetune", "train.lam.per=part")[0]
+
+
+STUDIES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if "study:" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_has_shrink_in_it(name):
+    plan = study_jobs(jobs([f"experiment={name}"])[0])
+    assert {"none", "shrink"} <= {job.config.control for job in plan}
+
+
+def test_a_study_of_ones_own_has_shrink_in_it_unless_it_says_otherwise():
+    own = study_jobs(jobs(["study.name=x", "+study.axes.lam=[0.0,0.1]"])[0])
+    assert [(job.config.lam, job.config.control) for job in own] == [(0, "none"), (0.1, "none"), (0.1, "shrink")]
+    alone = study_jobs(jobs(["study.name=x", "+study.axes.lam=[0.1]", "control=rotate"])[0])
+    assert [job.config.control for job in alone] == ["rotate"]
+
+
+def test_parts_and_heads_are_reported_together():
+    assert len(problems_of("parts=xyz", "heads=9")) == 2

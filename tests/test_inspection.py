@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.compose import jobs
-from mam.evaluation.workbench import checked_source_and_target
+from mam.evaluation.pair import checked_source_and_target
 from mam.inspection import inspect
 
 

@@ -10,6 +10,7 @@ ROOT = Path(mam.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "cache",
     "processes",
     "scoring",
     "merge.selection",
@@ -20,6 +21,7 @@ ORDER = [
     "config",
     "checks",
     "compose",
+    "plans",
     "terminal",
     "data",
     "models",
@@ -29,10 +31,12 @@ ORDER = [
     "inspection",
     "record",
     "training",
+    "tuning",
     "run",
     "rescore",
     "studies",
     "report",
+    "launch",
     "cli",
     "__main__",
 ]

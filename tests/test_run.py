@@ -27,11 +27,12 @@ from conftest import (
 from safetensors.torch import load_file, save_file
 from transformers import ViTConfig, ViTModel
 
-from mam.compose import jobs, study_jobs
+from mam.compose import jobs
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.plan import plan_merge
+from mam.plans import study_jobs
 from mam.record import read_result
 from mam.scoring.significance import paired_bootstrap
 from mam.scoring.wer import error_counts, errors

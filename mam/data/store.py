@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from mam.data.audio import Wave
+import numpy as np
+import torch
+
+from mam.cache import Cache
+from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus
 from mam.errors import DataError, bullets
+from mam.files import locked
 
 
 class AudioStore:
@@ -20,6 +27,7 @@ class AudioStore:
         self.corpus, self.rate = corpus, rate
         self._kept: dict[int, Wave] = {}
         self.samples: list[int] = []
+        self.bad: list[tuple[int, str]] = []  # what was left out: position in the corpus as it was, and the reason
 
     @classmethod
     def checked(
@@ -77,7 +85,7 @@ class AudioStore:
                 + ("\nLeave such examples out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
             )
         if bad:
-            store.corpus = corpus.without(bad)
+            store.corpus, store.bad = corpus.without(bad), bad
         positions = sorted(samples)  # old position of each example that stays
         store.samples = [samples[i] for i in positions]
         store._kept = {new: waves[old] for new, old in enumerate(positions) if old in waves}
@@ -95,7 +103,42 @@ class AudioStore:
         kept = self._kept.get(i)
         return self.corpus.wave(i, self.rate) if kept is None else kept
 
+    def waves(self, positions: Sequence[int]) -> list[Wave]:
+        """Several examples, in this order."""
+        return [self.wave(i) for i in positions]
+
+    def is_decoded(self, positions: Sequence[int]) -> bool:
+        """Whether all of these are kept, so that `waves` costs nothing."""
+        return all(i in self._kept for i in positions)
+
     @property
     def seconds(self) -> list[float]:
         """Length of every example."""
         return [n / self.rate for n in self.samples]
+
+
+def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Callable[[], AudioStore]) -> AudioStore:
+    """The audio of ``corpus`` from the cache; what other processes have not put there is made by ``check``, and put.
+
+    Only what is kept in memory as a whole goes to the cache. ``key`` says all that the outcome depends on.
+    """
+    path = cache.path("audio", key)
+    with locked(path):  # of several processes one decodes
+        found = cache.tensors(path)
+        if found is not None:
+            tensors, notes = found
+            return _unpacked(corpus, json.loads(notes["bad"]), tensors["samples"].tolist(), tensors["waves"].numpy())
+        store = check()
+        if store.is_decoded(range(len(store.samples))):
+            waves = torch.from_numpy(np.concatenate(store.waves(range(len(store.samples)))))
+            tensors = {"samples": torch.tensor(store.samples), "waves": waves}
+            cache.keep_tensors(path, tensors, {"bad": json.dumps(store.bad)})
+        return store
+
+
+def _unpacked(corpus: Corpus, bad: list[tuple[int, str]], samples: list[int], waves: Wave) -> AudioStore:
+    store = AudioStore(corpus.without(bad) if bad else corpus, RATE)
+    store.samples, store.bad = samples, bad
+    ends = np.cumsum(samples).tolist()
+    store._kept = {i: waves[end - n : end] for i, (n, end) in enumerate(zip(samples, ends, strict=True))}
+    return store

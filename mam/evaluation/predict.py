@@ -17,10 +17,13 @@ Advance = Callable[[int, float], None]
 Read = Callable[[Sequence[int], Hidden], Sequence[Any]]
 
 
-def packs_of(target: Target, samples: Sequence[int], batch_seconds: float) -> list[tuple[int, ...]]:
-    """Packs by padded seconds; what the target must see alone comes last, one by one."""
-    alone = [i for i, n in enumerate(samples) if target.alone(n)]
-    together = [i for i, n in enumerate(samples) if not target.alone(n)]
+def packs_of(
+    target: Target, samples: Sequence[int], batch_seconds: float, clips: Sequence[int] | None = None
+) -> list[tuple[int, ...]]:
+    """Packs by padded seconds, of these ``clips`` or of all; what the target must see alone comes last, one by one."""
+    clips = range(len(samples)) if clips is None else clips
+    alone = [i for i in clips if target.alone(samples[i])]
+    together = [i for i in clips if not target.alone(samples[i])]
     packed = pack([target.padded(samples[i]) / RATE for i in together], batch_seconds)
     return [*(tuple(together[i] for i in members) for members in packed), *((i,) for i in alone)]
 
@@ -35,27 +38,32 @@ def predict(
     advance: Advance = lambda clips, seconds: None,
     read: Read | None = None,
 ) -> list[Any]:
-    """What the target's readout gives for every clip: a raw text, or a vector of features or scores (fp32).
+    """What the target's readout gives for every clip of the packs: a raw text, or a vector of features or scores, fp32.
 
-    Several processes share the packs, and each gets all items.
+    In the order of the corpus. Several processes share the packs, and each gets all items.
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
         prefix: serves the states at the input of layer ``first``.
-        packs: as `packs_of` made them; every example occurs once.
+        packs: as `packs_of` made them; no example occurs twice.
         samples: length of every example.
         first: the first layer whose weights depend on λ.
         advance: told after each pack how many clips and seconds were done, for a progress bar.
         read: (clips, last layer's output) -> one item a clip, in place of the target's readout.
     """
     items: dict[int, Any] = {}
-    for members in packs[processes.rank() :: processes.count()]:
-        hidden = target.advance(prefix.hidden(members, first), first, target.depth)
+    wanted = sorted(i for members in packs for i in members)
+    mine = packs[processes.rank() :: processes.count()]
+    for members, following in zip(mine, [*mine[1:], None], strict=False):
+        before = prefix.hidden(members, first)
+        if following is not None:
+            prefix.expect(following, first)
+        hidden = target.advance(target.bucketed(before), first, target.depth)
         items |= dict(zip(members, read(members, hidden) if read else _read(target, hidden), strict=True))
         advance(len(members), sum(samples[i] for i in members) / RATE)
     for others in processes.gathered(items):
         items |= others
-    return [items[i] for i in range(len(items))]
+    return [items[i] for i in wanted]
 
 
 def _read(target: Target, hidden: Hidden) -> Sequence[Any]:

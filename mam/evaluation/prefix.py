@@ -3,30 +3,84 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from mam.cache import Cache
+from mam.data.audio import Wave
 from mam.data.store import AudioStore
+from mam.files import locked
 from mam.models.targets import Hidden, Target
 
 Key = tuple[tuple[int, ...], int]  # the clips of a pack, and at the input of which layer
 HEARD = -1  # in place of a layer: what the front-end heard
 
 
-class Prefix:
-    """Hidden states at the input of the first merged layer, kept in memory up to a budget.
+@dataclass(frozen=True)
+class Shelf:
+    """Where states lie on disk, by ``key``: all that they depend on besides the pack and the layer.
 
-    What does not fit is computed again. Kept or not, the packs are the same and so are the values, bit for bit.
-    ``computed`` counts the packs that went through `Target.front`, ``seconds`` is the time it all took. Of a target
-    that is being trained (``is_trained``) only what its frozen front-end hears is kept.
+    ``is_shared`` says that other processes want all of them; else only what memory has no room for is put there.
     """
 
-    def __init__(self, target: Target, audio: AudioStore, budget_bytes: int, is_trained: bool = False) -> None:
+    cache: Cache
+    key: Mapping[str, Any]
+    is_shared: bool
+
+    def path(self, key: Key) -> Path:
+        """The entry of one pack at one layer."""
+        return self.cache.path("states", {**self.key, "pack": key[0], "layer": key[1]})
+
+    def load(self, path: Path, target: Target) -> Hidden | None:
+        """States as they were kept, memory-mapped (on a GPU: copied there); None where they are not."""
+        found = self.cache.tensors(path)
+        if found is None:
+            return None
+        tensors, notes = found
+        states, lengths = (tensors[name].to(target.device) for name in ("states", "lengths"))
+        return Hidden(states, lengths, notes["whole"] == "yes")
+
+    def keep(self, path: Path, hidden: Hidden) -> None:
+        """Put states there."""
+        tensors = {"states": hidden.states, "lengths": hidden.lengths}
+        self.cache.keep_tensors(path, tensors, {"whole": "yes" if hidden.whole else "no"})
+
+
+class Prefix:
+    """Hidden states at the input of the first merged layer: in memory up to a budget, beyond it on the shelf.
+
+    What fits nowhere is computed again. Kept or not, the packs are the same and so are the values, bit for bit.
+    ``computed`` counts the packs that went through `Target.front`, ``found`` those that lay on the shelf; ``seconds``
+    is the time it all took. Of a target that is being trained (``is_trained``) only what its frozen front-end hears is
+    kept.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        audio: AudioStore,
+        budget_bytes: int,
+        is_trained: bool = False,
+        shelf: Shelf | None = None,
+    ) -> None:
         self._target, self._audio, self._budget = target, audio, budget_bytes
-        self._is_trained = is_trained
+        self._is_trained, self._shelf = is_trained, shelf
         self._kept: dict[Key, Hidden] = {}
         self._used = 0
-        self.computed = 0
+        self._decoding: dict[tuple[int, ...], Future[list[Wave]]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        self.computed = self.found = 0
         self.seconds = 0.0
+
+    def expect(self, pack: Sequence[int], first: int) -> None:
+        """Begin to decode what `hidden` will need for a pack, while the caller computes another one."""
+        pack = tuple(pack)
+        is_kept = any((pack, layer) in self._kept for layer in range(HEARD, first + 1))
+        if not is_kept and not self._audio.is_decoded(pack) and not self._is_shelved((pack, first)):
+            self._decoding[pack] = self._pool.submit(self._audio.waves, pack)
 
     def hidden(self, pack: Sequence[int], first: int) -> Hidden:
         """States of the clips ``pack`` at the input of layer ``first``. The layers below it must be unmerged."""
@@ -38,7 +92,8 @@ class Prefix:
     def _keeping(self, key: Key, make: Callable[[Key], Hidden]) -> Hidden:
         if key not in self._kept:
             start = time.perf_counter()
-            hidden = make(key)
+            hidden = make(key) if self._shelf is None else self._from_shelf(self._shelf, key, make)
+            self._decoding.pop(key[0], None)
             self.seconds += time.perf_counter() - start
             if self._used + hidden.nbytes > self._budget:
                 return hidden
@@ -46,9 +101,32 @@ class Prefix:
             self._kept[key] = hidden
         return self._kept[key]
 
+    def _from_shelf(self, shelf: Shelf, key: Key, make: Callable[[Key], Hidden]) -> Hidden:
+        """What lies there; else made, and put there if it is wanted there."""
+        path = shelf.path(key)
+        hidden = shelf.load(path, self._target)
+        if hidden is None and shelf.is_shared:
+            with locked(path):  # of several processes one computes
+                hidden = shelf.load(path, self._target)
+                if hidden is None:
+                    hidden = make(key)
+                    shelf.keep(path, hidden)
+                    return hidden
+        if hidden is not None:
+            self.found += 1
+            return hidden
+        hidden = make(key)
+        if self._used + hidden.nbytes > self._budget:
+            shelf.keep(path, hidden)
+        return hidden
+
+    def _is_shelved(self, key: Key) -> bool:
+        return self._shelf is not None and self._shelf.path(key).is_file()
+
     def _heard(self, key: Key) -> Hidden:
         self.computed += 1
-        return self._target.listen([self._audio.wave(i) for i in key[0]])
+        decoding = self._decoding.pop(key[0], None)
+        return self._target.listen(self._audio.waves(key[0]) if decoding is None else decoding.result())
 
     def _nearest(self, key: Key) -> Hidden:
         """Start from the highest kept layer at or below the one wanted, else from the audio."""
@@ -56,4 +134,7 @@ class Prefix:
         for layer in range(first, -1, -1):
             if (pack, layer) in self._kept:
                 return self._target.advance(self._kept[pack, layer], layer, first)
+            lower = self._shelf.load(self._shelf.path((pack, layer)), self._target) if self._shelf else None
+            if lower is not None:
+                return self._target.advance(lower, layer, first)
         return self._target.advance(self._target.embed(self._heard(key)), 0, first)

@@ -29,22 +29,31 @@ class MergeReport:
 class Merger:
     """Merges one source into one target, again and again at other λ, without drift.
 
-    Keeps a copy of the target's Q, K, V and O as they were when it was made (fp32, on the CPU); source tensors are read
-    when they are first needed and kept.
+    Keeps a copy of every projection of the target that it changes, as it was before (fp32, on the CPU). Source tensors
+    are read where they are mixed in and not kept: more than one layer of them is never in memory.
     """
 
     def __init__(self, blocks: Sequence[AttentionBlock], read_source: ReadSource) -> None:
         """Args: ``blocks`` of the target, fp32; ``read_source`` (layer, part) -> weight, bias or None, fp32."""
-        self._blocks = blocks
-        self._read = read_source
-        self._source: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
-        self._pristine: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {
-            (block.layer, part): (_copy(linear.weight), None if linear.bias is None else _copy(linear.bias))
-            for block in blocks
-            for part in block.parts
-            for linear in [block.projection(part)]
-        }
+        self._blocks, self._read = blocks, read_source
+        self._pristine: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
         self._changed: set[tuple[int, str]] = set()
+
+    def keep_all(self) -> None:
+        """Copy every projection now: before the model is cast or moved, after which its fp32 values are gone."""
+        for block in self._blocks:
+            for part in block.parts:
+                self._own(block.layer, part)
+
+    def _own(self, layer: int, part: str) -> tuple[Tensor, Tensor | None]:
+        """The target's projection as it was before any merge."""
+        if (layer, part) not in self._pristine:
+            linear = self._blocks[layer].projection(part)
+            self._pristine[layer, part] = (
+                _copy(linear.weight),
+                None if linear.bias is None else _copy(linear.bias),
+            )
+        return self._pristine[layer, part]
 
     @torch.no_grad()
     def apply(self, plan: MergePlan) -> MergeReport:
@@ -62,11 +71,9 @@ class Merger:
             for layer, source_layer in plan.pairs.items():
                 for part in plan.parts:
                     if plan.lams[layer]:
-                        self._changed.add((layer, part))
                         written = self._merge_projection(plan, layer, source_layer, part, notes)
-                        tensors += len(written)
-                        parameters += sum(tensor.numel() for tensor in written)
-        except MergeError:
+                        tensors, parameters = tensors + written[0], parameters + written[1]
+        except BaseException:
             self.restore()
             raise
         return MergeReport(tensors, parameters, tuple(notes))
@@ -91,7 +98,7 @@ class Merger:
         made = {}
         for layer, source_layer in plan.pairs.items():
             for part in plan.parts:
-                weight, bias = self._pristine[layer, part]
+                weight, bias = self._own(layer, part)
                 given, given_bias = self._given(plan, source_layer, part, weight.shape)
                 place, substitute = Place(plan.seed, plan.draw, layer, part), CONTROLS[plan.control].substitute
                 own_bias = None if given_bias is None else torch.zeros_like(given_bias) if bias is None else bias
@@ -102,24 +109,31 @@ class Merger:
         return made
 
     def _given(self, plan: MergePlan, source_layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-        kept = self._pristine if CONTROLS[plan.control].layers == "own" else self._source
-        if (source_layer, part) not in kept:
-            kept[source_layer, part] = checked_source(self._read, source_layer, part, shape)
-        return kept[source_layer, part]
+        if CONTROLS[plan.control].layers == "own":
+            return self._own(source_layer, part)
+        return checked_source(self._read, source_layer, part, shape)
 
     def _merge_projection(
         self, plan: MergePlan, layer: int, source_layer: int, part: str, notes: dict[str, None]
-    ) -> list[Tensor]:
+    ) -> tuple[int, int]:
         linear = self._blocks[layer].projection(part)
-        weight, bias = self._pristine[layer, part]
+        weight, bias = self._own(layer, part)
         given = self._given(plan, source_layer, part, weight.shape)
+        self._changed.add((layer, part))
         new, new_bias, note = merged_projection(plan, layer, part, weight, bias, given)
         linear.weight.copy_(new)
         if new_bias is not None:
             linear.bias.copy_(new_bias)
         if note:
             notes[note] = None
-        return [linear.weight] if new_bias is None else [linear.weight, linear.bias]
+        written = [new] if new_bias is None else [new, new_bias]
+        return len(written), sum(changed(plan, tensor) for tensor in written)
+
+
+def changed(plan: MergePlan, tensor: Tensor) -> int:
+    """How many numbers of a merged weight or bias belong to the heads that are merged."""
+    share = 1.0 if plan.heads is None else len(plan.heads) * plan.head_width / len(tensor)
+    return round(share * tensor.numel())
 
 
 def merged_projection(
@@ -154,20 +168,22 @@ def merged_projection(
         return new
 
     new = _of_heads(plan, part, weight, merged(weight, source_weight))
-    if not plan.bias:
+    if not plan.bias or (part == "o" and plan.heads is not None):  # the output's bias belongs to no head
         return new, None, None
     if bias is None:
         is_dropped = source_bias is not None and bool(merged(torch.zeros_like(source_bias), source_bias).any())
         return new, None, _dropped_bias(part) if is_dropped else None
-    # A projection without bias is one whose bias is zero.
-    source_bias = torch.zeros_like(bias) if source_bias is None else source_bias
-    return new, _of_heads(plan, part, bias, merged(bias, source_bias)), None
+    note = None
+    if source_bias is None:  # a projection without bias is one whose bias is zero
+        source_bias = torch.zeros_like(bias)
+        note = f"the source's {part.upper()} has no bias: the target's is merged with zero. bias=false leaves it alone"
+    return new, _of_heads(plan, part, bias, merged(bias, source_bias)), note
 
 
 def _of_heads(plan: MergePlan, part: str, own: Tensor, merged: Tensor) -> Tensor:
     """``merged`` where it belongs to one of the plan's heads, else ``own``.
 
-    A head is a block of rows of Q, K and V and of their biases, and of columns of O; O's bias is of no head.
+    A head is a block of rows of Q, K and V and of their biases, and of columns of O.
     """
     if plan.heads is None:
         return merged
@@ -175,22 +191,28 @@ def _of_heads(plan: MergePlan, part: str, own: Tensor, merged: Tensor) -> Tensor
     for head in plan.heads:
         chosen[head * plan.head_width : (head + 1) * plan.head_width] = True
     if part == "o":
-        return own if own.ndim == 1 else torch.where(chosen[None, :], merged, own)
+        return torch.where(chosen[None, :], merged, own)
     return torch.where(chosen if own.ndim == 1 else chosen[:, None], merged, own)
 
 
 def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
     """One projection of the source. Raises MergeError where it is not of ``shape`` or not finite."""
-    weight, bias = read(layer, part)
-    for tensor in (weight, bias):
-        if tensor is not None and not torch.isfinite(tensor).all():
-            raise MergeError(f"source layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
+    weight, bias = finite(read, "source", layer, part)
     if weight.shape != shape or (bias is not None and bias.shape != shape[:1]):
         found = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
         raise MergeError(
             f"source layer {layer}, {part}: is {found}, the target's is {tuple(shape)}."
             " Widths must agree; choose a source as wide as the target."
         )
+    return weight, bias
+
+
+def finite(read: ReadSource, side: str, layer: int, part: str) -> tuple[Tensor, Tensor | None]:
+    """One projection of either side. Raises MergeError where it has NaN or infinity."""
+    weight, bias = read(layer, part)
+    for tensor in (weight, bias):
+        if tensor is not None and not torch.isfinite(tensor).all():
+            raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
     return weight, bias
 
 

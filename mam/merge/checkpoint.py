@@ -18,7 +18,8 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
-from mam.merge.apply import MergeReport, checked_source, merged_projection
+from mam.merge.apply import MergeReport, checked_source, finite, merged_projection
+from mam.merge.apply import changed as changed_numbers
 from mam.merge.controls import CONTROLS
 from mam.merge.plan import MergePlan
 from mam.models.beats_file import read_original, write_original
@@ -60,7 +61,10 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
         for part in plan.parts
         if plan.lams[layer]
     }
-    kinds = ("weight", "bias") if plan.bias else ("weight",)
+    to_change = {f"{name}.weight" for name in to_merge}
+    if plan.bias:  # the output's bias belongs to no head
+        whole = [name for name, one in to_merge.items() if plan.heads is None or one.part != "o"]
+        to_change |= {f"{name}.bias" for name in whole}
     merged: dict[str, Tensor] = {}  # biases are made with their weights, and may stand in a later file
     tensors = parameters = 0
     notes: dict[str, None] = {}
@@ -71,7 +75,7 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
             safetensors = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
             written = path.name if target.is_beats else safetensors
             weight_map |= dict.fromkeys(names, written)
-            changed = {name for name in names if (parts := name.rpartition("."))[0] in to_merge and parts[2] in kinds}
+            changed = to_change.intersection(names)
             open_writer = _BeatsWriter if target.is_beats else _SafetensorsWriter
             with open_writer(folder / written, target, names, changed) as writer:
                 for name in names:
@@ -81,7 +85,7 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
                     tensor = merged.pop(name) if name in changed else target.read_as_stored(name)
                     writer.add(tensor)
                     tensors += name in changed
-                    parameters += tensor.numel() if name in changed else 0
+                    parameters += changed_numbers(plan, tensor) if name in changed else 0
         beside = [] if target.is_beats else [path for pattern in SETTINGS for path in target.folder.glob(pattern)]
         for setting in sorted(beside):
             if not setting.name.endswith(".index.json"):
@@ -100,6 +104,7 @@ def _merged(
     """Weight and, where it is merged too, bias of one projection, by name, fp32."""
     names = [f"{projection.name}.weight", f"{projection.name}.bias"]
     own = target.read([name for name in names if name in target.tensor_files])
+    finite(lambda *_: (own[names[0]], own.get(names[1])), "target", projection.layer, projection.part)
     read = Source(target).read if CONTROLS[plan.control].layers == "own" else source.read
     given = checked_source(read, projection.source_layer, projection.part, own[names[0]].shape)
     weight, bias, note = merged_projection(

@@ -42,6 +42,11 @@ class MergePlan:
         return self.layers[0]
 
     @property
+    def by_layer(self) -> str:
+        """λ of every selected layer, in one line."""
+        return "λ by layer: " + " ".join(f"{layer}:{self.lams[layer]:.4g}" for layer in self.layers)
+
+    @property
     def is_identity(self) -> bool:
         """Whether every λ is 0, so that the merged model is the target."""
         return not any(self.lams)

@@ -161,7 +161,9 @@ class CTCTarget(HubTarget):
         return [self.backbone.feature_extractor]
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
-        return [self._text(logits.argmax(-1).tolist()) for logits in self.logits(hidden)]
+        last = self.last(hidden)
+        ids = self.model.lm_head(last.states).argmax(-1).tolist()  # [b, t]: only these leave the device
+        return [self._text(row[:n]) for row, n in zip(ids, last.lengths.tolist(), strict=True)]
 
     def _normed(self, states: Tensor) -> Tensor:
         normed: Tensor = self.encoder.layer_norm(states)

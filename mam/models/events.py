@@ -113,6 +113,7 @@ class AudioSpectrogramTransformer(HubTarget):
     """AST, the audio spectrogram transformer: 10.24 s at a time, shorter clips are padded as in its training."""
 
     stem = "AST"
+    has_one_length = True
 
     @property
     def encoder(self) -> Any:  # noqa: D102

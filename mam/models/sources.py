@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
+from transformers import AutoConfig, AutoModel
 
 from mam.errors import CheckpointError, MergeError, choices
-from mam.models.attention import OnDisk, names_on_disk
+from mam.models.attention import FUSED, SPELLINGS, OnDisk, names_on_disk
+from mam.models.beats_encoder import Attention
 from mam.models.checkpoints import Checkpoint
 
 
@@ -80,6 +83,25 @@ class Source:
         except (KeyError, TypeError, ValueError) as error:
             place = f"{section}.{self.family.heads}" if section else self.family.heads
             raise CheckpointError(f"{self.checkpoint.id}: its config.json has no number {place}.") from error
+
+    @cached_property
+    def attention_class(self) -> str:
+        """The class that computes its attention; the model is built without its weights."""
+        if self.checkpoint.is_beats:
+            return Attention.__name__
+        tower = self.family.section.partition("_")[0] if self.family.section else ""
+        with torch.device("meta"):
+            config = AutoConfig.from_pretrained(self.checkpoint.folder)
+            model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        projections = {*FUSED, *(spelling[0] for spelling in SPELLINGS)}
+        return next(
+            (
+                type(module).__name__
+                for name, module in model.named_modules()
+                if name.startswith(tower) and projections & {child for child, _ in module.named_children()}
+            ),
+            "unknown",
+        )
 
     @cached_property
     def width(self) -> int:

@@ -24,6 +24,7 @@ from mam.models.checkpoints import Checkpoint
 
 # What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
+BUCKET = 64  # frames: compiled layers see lengths that are multiples of it, so that few shapes occur
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ class Target(ABC):
     """A speech or audio Transformer on a device. ``blocks`` are its encoder's Q, K and V, still in fp32."""
 
     readouts: tuple[Readout, ...] = ("features", "scores")
+    has_one_length = False  # whether every clip makes as many frames
+    is_compiled = False
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         self.checkpoint, self.readout = checkpoint, readout
@@ -108,6 +111,19 @@ class Target(ABC):
     @abstractmethod
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:
         """Run layers ``start`` to ``stop - 1``."""
+
+    def compile(self) -> None:
+        """Compile the layers with torch.compile; `bucketed` then keeps the number of shapes small."""
+        for layer in self.encoder.layers:  # type: ignore[union-attr]
+            layer.compile()
+        self.is_compiled = True
+
+    def bucketed(self, hidden: Hidden) -> Hidden:
+        """States padded to a multiple of `BUCKET` frames where layers are compiled, else as they are."""
+        missing = -hidden.states.shape[1] % BUCKET
+        if not self.is_compiled or self.has_one_length or hidden.whole or not missing:
+            return hidden
+        return Hidden(nn.functional.pad(hidden.states, (0, 0, 0, missing)), hidden.lengths)
 
     @abstractmethod
     def recompute_layers(self) -> None:

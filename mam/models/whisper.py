@@ -23,6 +23,7 @@ class Whisper(HubTarget):
     """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
 
     stem = "Whisper"
+    has_one_length = True
     readouts = ("text", "features", "scores")
     suffixes: ClassVar[dict[Readout, str]] = {
         "text": "ForConditionalGeneration",

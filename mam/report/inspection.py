@@ -17,6 +17,7 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         ("checkpoint", "id"),
         ("type", "model_type"),
         ("modality", "modality"),
+        ("attention", "attention"),
         ("layers", "layers"),
         ("width", "width"),
         ("heads", "heads"),
@@ -28,21 +29,27 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         sides.add_row(label, *(_shortened(f"{value:,}" if isinstance(value, int) else value) for value in values))
     terminal.table("attention of both models", sides)
     if found.projections:
+        source = "source" if found.control == "none" else f"{found.control} in the source's place,"
         terminal.table(
-            "what will change (cos: of the two weights; ×: source spread over target's)",
+            f"what will change (cos: of the two weights; ×: {source} spread over target's)",
             _layers(found.projections),
         )
     share = 100 * found.parameters / found.target.parameters
     terminal.say("")
-    terminal.say(f"changes {found.tensors} tensors, {found.parameters:,} parameters: {share:.1f} % of the target")
+    heads = "" if found.heads is None else f", heads {', '.join(map(str, found.heads))} of {found.target.heads} only"
+    terminal.say(
+        f"changes {found.tensors} tensors, {found.parameters:,} parameters: {share:.1f} % of the target{heads}"
+    )
     for note in found.notes:
         terminal.say(f"note    {note}")
     for warning in found.warnings:
         terminal.say(f"warning {warning}")
-    pieces = {"target": "target", "pristine": "its QKV", "source": "source's"}
-    each = ", ".join(f"{words} {_size(found.memory[name])}" for name, words in pieces.items())
-    terminal.say(f"memory  {_size(found.memory['together'])} (fp32): {each}")
-    terminal.say(f"time    {found.seconds['read_and_merge']:.1f} s to read and merge both, here")
+    pieces = {"target": "target", "pristine": "copy of what changes", "source": "one source tensor"}
+    terminal.say(f"memory  {_size(found.memory['together'])} in fp32:")
+    for name, words in pieces.items():
+        terminal.say(f"        {words} {_size(found.memory[name])}")
+    terminal.say("        a run keeps audio and states beside that, evaluate.memory_gb of each")
+    terminal.say(f"time    {found.seconds['read_and_merge']:.2f} s to read and merge both, here")
 
 
 def _layers(projections: Sequence[Projection]) -> Table:
@@ -54,7 +61,10 @@ def _layers(projections: Sequence[Projection]) -> Table:
     for one in projections:
         by_layer.setdefault(one.layer, []).append(one)
     for layer, found in by_layer.items():
-        cosines, scales = [f"{one.cosine:+.3f}" for one in found], [f"{one.scale:.2f}" for one in found]
+        cosines, scales = (
+            [f"{one.cosine:+.3f}" for one in found],
+            ["–" if one.scale is None else f"{one.scale:.2f}" for one in found],
+        )
         table.add_row(str(layer), str(found[0].source_layer), f"{found[0].lam:.4g}", *cosines, *scales)
     return table
 

@@ -41,6 +41,8 @@ def draw_lambdas(folder: Path, result: Mapping[str, Any]) -> None:
             alpha=1.0 if fold == folds[0] else 0.45,
             label=name if fold == folds[0] and "." not in part else None,
         )
+    for one in result["train"]["folds"][:1]:
+        left.axvline(one["best_step"], color="#888888", linewidth=1, linestyle=":", label="kept")
     left.set_xlabel("step" + ("" if shared else " (– Q, -- K, ··· V)"))
     left.set_ylabel("λ")
     left.legend(fontsize=7, frameon=False, ncols=2)

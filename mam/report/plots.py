@@ -59,5 +59,53 @@ def differences(
         figure.savefig(temporary, format="png")
 
 
+def curve(
+    path: Path, results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, chosen: set[int]
+) -> None:
+    """The rate over λ, one line for each set of what else varies, with a ribbon: the baseline plus the interval of the
+    difference. ``chosen`` are positions of the best on dev, which get a ring; the dashed line is λ=0.
+    """
+    figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    key, first = metric_key(results[0][1]), results[0][1]
+    base = 100 * first["baseline"][key]
+    lines: dict[str, list[tuple[float, int]]] = {}
+    for i, (varied, result) in enumerate(results):
+        lam = float(varied["lam"])
+        rest = {name: value for name, value in varied.items() if name not in ("lam", "control")}
+        control = "source" if result["merge"]["control"] == "none" else result["merge"]["control"]
+        label = " ".join([control, *(f"{name}={value}" for name, value in rest.items())])
+        if lam:
+            lines.setdefault(label, []).append((lam, i))
+    axes.axhline(base, color="#888888", linewidth=1, linestyle="--", label="λ=0")
+    for number, (label, points) in enumerate(lines.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        lams, places = zip(*sorted(points), strict=True)
+        found = [results[i][1] for i in places]
+        rates = [100 * result["metrics"][key] for result in found]
+        ends = [result["delta"]["ci95"] or [result["delta"]["absolute"]] * 2 for result in found]
+        low, high = ([100 * (r["baseline"][key] + end[k]) for r, end in zip(found, ends, strict=True)] for k in (0, 1))
+        axes.fill_between((0, *lams), (base, *low), (base, *high), color=colour, alpha=0.12, linewidth=0)
+        axes.plot((0, *lams), (base, *rates), "o-", color=colour, linewidth=1.4, markersize=3.5, label=label)
+        for lam, rate, i in zip(lams, rates, places, strict=True):
+            if i in chosen:
+                axes.plot(lam, rate, "o", markersize=11, fillstyle="none", color=colour, label="best on dev")
+    zero = [i for i, (varied, _) in enumerate(results) if float(varied["lam"]) == 0]
+    if chosen & set(zero):
+        axes.plot(0, base, "o", markersize=11, fillstyle="none", color="#444444", label="best on dev")
+    axes.set_xlabel("λ, the share of the source")
+    axes.set_ylabel(f"{metric} in %, with the 95 % interval of its difference from λ=0")
+    axes.set_title(f"{first['model']['name']} on {first['data']['name']}", fontsize=10, loc="left")
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def metric_key(result: Mapping[str, Any]) -> str:
+    """The name of the metric that is compared, in ``metrics`` and ``baseline``."""
+    return "wer" if result["task"] == "asr" else "error"
+
+
 def _label(varied: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in varied.items() if key != "control") or "all"

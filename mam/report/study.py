@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from mam.files import write_json
 from mam.report.lambdas import draw_lambdas
-from mam.report.plots import differences
-from mam.report.tables import metric_of, show_evidence, show_study
+from mam.report.plots import curve, differences
+from mam.report.tables import best_on_dev, metric_of, show_evidence, show_study
 from mam.report.trainings import draw_stability, show_stability, show_versus
 from mam.studies.evidence import Comparison, against_controls, conclusion
 from mam.studies.execute import Ended
@@ -32,9 +33,9 @@ def report_study(terminal: Terminal, ended: Sequence[Ended], folder: Path, name:
             show_evidence(terminal, comparisons, shown[0][1]["data"]["n"])
         if versus:
             show_versus(terminal, versus, idle_ft(ended))
-        scatter = stability([result for _, result in shown]) if name == "lambda_stability" else None
-        if scatter:
-            show_stability(terminal, scatter)
+        scatter = _stabilities([result for _, result in shown]) if name == "lambda_stability" else {}
+        for control, found in scatter.items():
+            show_stability(terminal, found, control)
         record_study(folder, name, ended, comparisons, versus, scatter)
         terminal.say(f"files   {folder}")
     skipped = sum(outcome.status == "skipped" for _, outcome in done)
@@ -43,7 +44,8 @@ def report_study(terminal: Terminal, ended: Sequence[Ended], folder: Path, name:
     terminal.say(f"{len(ended)} runs: {len(done) - skipped} finished now, {skipped} skipped, {len(failed)} failed")
     for message in dict.fromkeys(str(end.error) for end in failed):
         which = [" ".join(end.job.overrides) for end in failed if end.error == message]
-        terminal.error(f"{'; '.join(which)}: {message}")
+        logs = [str(end.log) for end in failed if end.error == message and end.log]
+        terminal.error(f"{'; '.join(which)}: {message}" + (f"\nlog: {', '.join(dict.fromkeys(logs))}" if logs else ""))
 
 
 def record_study(
@@ -52,40 +54,55 @@ def record_study(
     ended: Sequence[Ended],
     comparisons: Sequence[Comparison],
     versus: Sequence[Versus] = (),
-    scatter: Stability | None = None,
+    scatter: Mapping[str, Stability] | None = None,
 ) -> None:
-    """Write ``folder/study.json``, and ``folder/study.png`` where any run merged anything.
+    """Write ``folder/study.json`` (``sweep.json`` of a multirun), and pictures where any run merged anything.
+
+    ``study.png`` (``sweep.png``) has all differences; ``curve.png`` the rate over λ, where that varies on one data set.
 
     ``study.json``: name, runs (what varies, folder or error, metrics, baseline, delta), comparisons of the source with
     each control, and the conclusion from them (null where there is no control); of trainings ``versus``, each method
-    against FT by seed and over seeds, and ``stability``, the λ that seeds learnt.
+    against FT by seed and over seeds, and ``stability``, the λ that seeds learnt, by control.
     """
-    plan = [end.job for end in ended]
+    plan, stem = [end.job for end in ended], "sweep" if name == "multirun" else "study"
     done = [(end.job.varied(plan), end.outcome) for end in ended if end.outcome]
+    chosen = best_on_dev([outcome.result for _, outcome in done])
     first = done[0][1].result
     write_json(
-        folder / "study.json",
+        folder / f"{stem}.json",
         {
             "name": name,
             "runs": [
                 {"varied": end.job.varied(plan)}
                 | (
                     {"folder": str(end.outcome.folder)}
-                    | {key: end.outcome.result[key] for key in ("metrics", "baseline", "delta")}
+                    | {key: end.outcome.result.get(key) for key in ("metrics", "baseline", "delta", "dev")}
                     if end.outcome
                     else {"error": end.error}
                 )
                 for end in ended
             ],
+            "best_on_dev": [varied for i, (varied, _) in enumerate(done) if i in chosen],
             "comparisons": [asdict(one) for one in comparisons],
             "conclusion": conclusion(comparisons, first["data"]["n"]) if comparisons else None,
             "versus": [asdict(one) for one in versus],
-            "stability": None if scatter is None else asdict(scatter),
+            "stability": {control: asdict(found) for control, found in (scatter or {}).items()} or None,
         },
     )
     results = [(varied, outcome.result) for varied, outcome in done]
     if any(any(result["merge"]["lam"]) for _, result in results):
         title = f"{first['model']['name']} on {first['data']['name']}"
-        differences(folder / "study.png", results, metric_of(first)[1], title)
-    if scatter is not None:
-        draw_stability(folder / "stability.png", scatter, f"{first['model']['name']} on {first['data']['name']}")
+        differences(folder / f"{stem}.png", results, metric_of(first)[1], title)
+        lams = {varied.get("lam") for varied, _ in results}
+        if len(lams) > 2 and None not in lams and len({r["baseline"].get(metric_of(r)[0]) for _, r in results}) == 1:
+            curve(folder / "curve.png", results, metric_of(first)[1], chosen)
+    for control, found in (scatter or {}).items():
+        title = f"{first['model']['name']} on {first['data']['name']}"
+        beside = "" if control == "none" else f"-{control}"
+        draw_stability(folder / f"stability{beside}.png", found, title + (f", {control}" if beside else ""))
+
+
+def _stabilities(results: Sequence[Mapping[str, Any]]) -> dict[str, Stability]:
+    """λ over seeds, from the source and from each control in its place."""
+    controls = dict.fromkeys(result["merge"]["control"] for result in results)
+    return {one: stability([r for r in results if r["merge"]["control"] == one]) for one in controls}

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from mam.report.plots import metric_key
 from mam.scoring.significance import holm
 from mam.studies.evidence import Comparison, conclusion
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
@@ -37,11 +38,13 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.say(
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
-        f" {layers_text(_merged_layers(merge), len(merge['lam']))},"
+        f" {layers_text(_merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
         f" λ {lambda_text(result)}"
     )
     if result["train"]:
         _show_training(terminal, result)
+    if result["tune"]:
+        terminal.say(_tune_text(result["tune"]))
     if result.get("head"):
         terminal.say(f"head    {result['head']['name']}")
     for note in merge["notes"]:
@@ -64,17 +67,20 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
 
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
     """
+    chosen = best_on_dev([result for _, result in results])
     title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = metric_of(results[0][1])
-    columns = [(key, "left") for key in keys] + [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
+    columns = [(key, "left") for key in keys] + ([("dev", "right")] if chosen else [])
+    columns += [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
     columns += [("p", "right"), ("p Holm", "right"), ("det.", "right")]
     rows = []
     tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
     for i, (varied, result) in enumerate(results):
         delta = result["delta"]
-        row = [varied.get(key, "") for key in keys] + [percent(result["metrics"][metric])]
+        row = [varied.get(key, "") for key in keys] + ([_dev_text(result, i in chosen)] if chosen else [])
+        row.append(percent(result["metrics"][metric]))
         if i in adjusted:
             row += [points(delta["absolute"]), interval(delta["ci95"]), p_text(delta["p_value"]), p_text(adjusted[i])]
             row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
@@ -91,12 +97,35 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     ]
     for line in dict.fromkeys(baselines):
         terminal.say(line)
+    if chosen:
+        terminal.say(
+            "* the best on dev; of equal ones the smallest λ. What it does on test is the row's own difference"
+        )
+    elif any(r.get("dev") for _, r in results):
+        why = dict.fromkeys(r["dev"]["note"] for _, r in results if r.get("dev"))
+        terminal.say(f"the best on dev is not marked: {'; '.join(filter(None, why))}")
     if fixed:
         terminal.say(f"all with {' '.join(fixed)}")
     notes = [note for _, result in results for note in result["diagnostics"]]
     for note in dict.fromkeys(notes):
         times = notes.count(note)
         terminal.say(f"note    {note}" + (f" ({times} runs)" if times < len(results) else ""))
+
+
+def best_on_dev(results: Sequence[Result]) -> set[int]:
+    """Of the runs on each data set and model the positions of the best on dev; none where dev was not evaluated."""
+    best: dict[tuple[str, str], tuple[float, float, int]] = {}
+    for i, result in enumerate(results):
+        rate = (result.get("dev") or {}).get("rate")
+        if rate is not None:
+            where = result["model"]["name"], result["data"]["name"]
+            best[where] = min(best.get(where, (2.0**31, 0.0, 0)), (rate, sum(result["merge"]["lam"]), i))
+    return {i for _, _, i in best.values()}
+
+
+def _dev_text(result: Result, is_best: bool) -> str:
+    rate = (result.get("dev") or {}).get("rate")
+    return "" if rate is None else f"{'*' if is_best else ''}{percent(rate)}"
 
 
 def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
@@ -124,6 +153,10 @@ def layers_text(layers: Sequence[int], depth: int) -> str:
             pieces.append([layer])
     text = ",".join(str(piece[0]) if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces)
     return f"layers {text} of {depth}"
+
+
+def _heads_text(merge: Mapping[str, Any]) -> str:
+    return "" if merge.get("heads") is None else f" heads {', '.join(map(str, merge['heads']))} only,"
 
 
 def _merged_layers(merge: Mapping[str, Any]) -> list[int]:
@@ -195,6 +228,14 @@ def _show_training(terminal: Terminal, result: Result) -> None:
         terminal.say("")
 
 
+def _tune_text(tune: Mapping[str, Any]) -> str:
+    """Which λ were chosen on dev, among how many."""
+    chosen = ", ".join(f"{one['lam']:g}" + (f" (fold {one['fold']})" if one["fold"] else "") for one in tune["chosen"])
+    tried = len({one["lam"] for one in tune["tried"]})
+    work = f", {100 * tune['work']:.0f} % of a grid's work" if tune["name"] == "race" else ""
+    return f"tune    {tune['name']} on dev: λ {chosen} of {tried} tried{work}"
+
+
 def _span(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
@@ -212,7 +253,7 @@ def _events_row(rates: Result) -> list[str]:
 
 def metric_of(result: Result) -> tuple[str, str]:
     """The metric that is compared, and what it is called on the screen."""
-    return ("wer", "WER") if result["task"] == "asr" else ("error", "error")
+    return metric_key(result), "WER" if result["task"] == "asr" else "error"
 
 
 def _data_text(result: Result) -> str:

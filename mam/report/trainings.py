@@ -55,8 +55,8 @@ def verdict(found: Sequence[Versus]) -> str:
     return "; ".join(said) if said else "no method differs from FT, or from its control, beyond its interval over seeds"
 
 
-def show_stability(terminal: Terminal, found: Stability) -> None:
-    """λ of each layer over seeds."""
+def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:
+    """λ of each layer over seeds, learnt from the source or from a control in its place."""
     table = plain_table(
         ("layer", "right"), ("mean λ", "right"), ("sd", "right"), ("cv", "right"), ("least", "right"), ("most", "right")
     )
@@ -64,7 +64,8 @@ def show_stability(terminal: Terminal, found: Stability) -> None:
         row = found.row(place)
         cells = ["–" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "sd", "cv", "least", "most")]
         table.add_row(str(layer), *cells)
-    terminal.table(f"λ learnt with {len(found.lams)} seeds", table)
+    source = "" if control == "none" else f", {control} in the source's place"
+    terminal.table(f"λ learnt with {len(found.lams)} seeds{source}", table)
     rho = found.rank_correlation
     terminal.say("")
     terminal.say(f"rank correlation between seeds (mean Spearman ρ): {'not defined' if rho is None else f'{rho:+.2f}'}")

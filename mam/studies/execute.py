@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import logging
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mam import processes
 from mam.compose import Job
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
+from mam.files import atomic
+from mam.merge.plan import plan_merge
 from mam.record import run_root
 from mam.run import Outcome, run
+
+log = logging.getLogger("mam")
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job and how it ended: an outcome, or the message of what went wrong."""
+    """A job and how it ended: an outcome, or the message of what went wrong and where more is said about it."""
 
     job: Job
     outcome: Outcome | None
     error: str | None
+    log: Path | None = None
 
 
 def study_folder(plan: Sequence[Job], name: str) -> Path:
@@ -28,23 +37,70 @@ def study_folder(plan: Sequence[Job], name: str) -> Path:
     return run_root(plan[0].config.outputs) / f"{datetime.now():%H-%M-%S}-{name}"
 
 
-def execute(plan: Sequence[Job], bench: Workbench, folder: Path) -> list[Ended]:
-    """Run every job of ``plan`` in ``folder`` (or its like under its own ``outputs``); finished ones are found."""
-    ended = []
-    for number, job in enumerate(plan, 1):
-        parent = run_root(job.config.outputs) / folder.name
-        outcome, error = None, None
+def in_order(plan: Sequence[Job]) -> list[Job]:
+    """The jobs so that those which share models, data and states stand together, from the lowest merged layer on."""
+    return sorted(plan, key=_shared)  # stable: within them as planned
+
+
+def _shared(job: Job) -> tuple[str, int]:
+    resolved, shapes = job.resolved, (job.config.model.target_shape, job.config.model.source_shape)
+    together = json.dumps([resolved[key] for key in ("model", "data", "dtype", "device", "compile", "head")])
+    is_trained = job.config.train.name != "none"  # shares no states; later ones are compared with earlier ones
+    return together, 0 if is_trained else plan_merge(job.config, *(shape.layers for shape in shapes)).first
+
+
+def execute(
+    plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Ended], None] = lambda _: None
+) -> list[Ended]:
+    """Run every job of ``plan`` in ``folder`` (or its like under its own ``outputs``); finished ones are found.
+
+    The order is that of `in_order`; what is returned is in the order of the plan. A job that fails leaves its message,
+    and the traceback of what is not its user's to mend, in ``folder/failures``.
+    """
+    say_schedules(plan, bench.terminal.say)
+    ended: dict[int, Ended] = {}
+    for number, job in enumerate(in_order(plan), 1):
+        outcome, error, where = None, None, None
         try:
-            outcome = run(job, bench, parent)
-        except (MamError, OSError) as problem:  # the system's refusals are this job's alone
-            error = str(problem)
-        varied = " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
-        bench.terminal.say(f"[{number}/{len(plan)}] {varied}: {_how(outcome)}")
-        ended.append(Ended(job, outcome, error))
-    return ended
+            outcome = run(job, bench, run_root(job.config.outputs) / folder.name)
+        except Exception as problem:  # one job's failure, whatever it is, neither stops nor hides the others
+            if processes.count() > 1:  # the other processes wait for this one: torchrun ends them all
+                raise
+            is_said = isinstance(problem, MamError | OSError)
+            error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
+            where = _noted(folder, job, error if is_said else traceback.format_exc())
+        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(outcome)}")
+        ended[id(job)] = Ended(job, outcome, error, where)
+        when_ended(ended[id(job)])
+    return [ended[id(job)] for job in plan]
 
 
-def _how(outcome: Outcome | None) -> str:
+def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
+    """λ of every layer, once for each set of λ that is not the same in all layers."""
+    shaped = [job.config for job in plan if job.config.schedule.name != "constant"]
+    lines = [plan_merge(c, c.model.target_shape.layers, c.model.source_shape.layers).by_layer for c in shaped]
+    for line in dict.fromkeys(lines):
+        say(line)
+
+
+def varied_text(job: Job, plan: Sequence[Job]) -> str:
+    """What distinguishes a job from the others of its plan."""
+    return " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
+
+
+def how(outcome: Outcome | None) -> str:
+    """How a job ended, in a word or two."""
     if outcome is None:
         return "failed"
     return f"skipped, finished in {outcome.folder}" if outcome.status == "skipped" else "finished"
+
+
+def _noted(folder: Path, job: Job, text: str) -> Path | None:
+    path = folder / "failures" / f"{job.signature}.log"
+    try:
+        with atomic(path) as file:
+            file.write(f"mam run {' '.join(job.overrides)}\n\n{text}\n")
+    except MamError as error:  # the disk itself may be what failed
+        log.warning("%s", error)
+        return None
+    return path

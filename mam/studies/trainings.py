@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ class Stability:
         return {"mean": mean, "sd": sd, "cv": variation, "least": float(values.min()), "most": float(values.max())}
 
 
-def stability(results: Sequence[dict[str, Any]]) -> Stability:
+def stability(results: Sequence[Mapping[str, Any]]) -> Stability:
     """Of runs that differ in their seed alone."""
     from scipy.stats import spearmanr
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mam.compose import Job, extended
+from mam.compose import Job
 from mam.errors import ConfigError
+from mam.plans import extended
 from mam.studies.execute import Ended
 
 GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ, of which dev chooses
@@ -21,7 +22,7 @@ def second_stage(study: Job, first: Sequence[Ended]) -> list[Job]:
     learnt = {
         end.job.config.data.name: end.outcome.result["merge"]["lam"]
         for end in first
-        if end.outcome is not None and end.job.config.train.name == "lmam"
+        if end.outcome is not None and end.job.config.train.name == "lmam" and end.job.config.control == "none"
     }
     if len(learnt) < 2:
         raise ConfigError(f"study.axes.data: λ was learnt on {len(learnt)} data sets; to carry over it needs two.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
 from mam.tasks.task import Counted, Judged, Row, Scores
 
 METRIC = "wer"
-REPEATED, RUNAWAY = 4, 3  # words; times the words of the reference
+REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
+COLLAPSED = 0.9  # share of the predictions that are one and the same
 REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
 
 
@@ -114,10 +116,14 @@ def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[st
         found.append("collapsed: every prediction is empty")
     elif empty:
         found.append(f"{empty} of {len(predictions)} predictions are empty")
+    texts = Counter(row["prediction"] for row in predictions)
+    text, times = texts.most_common(1)[0]
+    if text.strip() and times > COLLAPSED * len(predictions) and len({row["reference"] for row in predictions}) > 1:
+        found.append(f"collapsed: {times} of {len(predictions)} predictions are {text[:40]!r}")
     said = [row["prediction"].split() for row in predictions]
-    repeated = sum(len(words) >= REPEATED and len(set(words)) == 1 for words in said)
+    repeated = sum(map(_repeats, said))
     if repeated:
-        found.append(f"{repeated} of {len(predictions)} predictions are one word again and again")
+        found.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
     runaway = sum(
         len(words) > RUNAWAY * max(1, len(row["reference"].split()))
         for words, row in zip(said, predictions, strict=True)
@@ -130,3 +136,12 @@ def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[st
             f"{unspoken} references have no word after normalisation; what was heard there counts as insertions"
         )
     return found
+
+
+def _repeats(words: Sequence[str]) -> bool:
+    """Whether a text is one letter, or the same few words, three times or more."""
+    letters = "".join(words)
+    if len(letters) >= REPEATED and len(set(letters)) == 1:
+        return True
+    periods = range(1, len(words) // 3 + 1) if len(words) >= REPEATED else ()
+    return any(all(word == words[i % period] for i, word in enumerate(words)) for period in periods)

@@ -12,18 +12,20 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from mam import processes
-from mam.errors import TrainingError, bullets
+from mam.errors import TrainingError, bullets, first_line
 from mam.files import expanded, sha256_json, write_json
 
 UNFINISHED, QUESTION, SEAL, STATE = "unfinished", "question.json", "seal.json", "trainer_state.json"
 KEPT = 2  # newest checkpoints, and the best
+LITTLE = 50_000_000  # bytes: with less the disk is called full
 
 log = logging.getLogger("mam")
 
@@ -63,6 +65,38 @@ def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Itera
         lock.release()
 
 
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Whatever is written to ``path`` here; a full disk, and how libraries word it, is a TrainingError."""
+    try:
+        yield path
+    except (OSError, SafetensorError, RuntimeError) as error:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        full = f"only {free / 1e6:.0f} MB are free; " if free < LITTLE else ""
+        raise TrainingError(
+            f"{path}: cannot be written ({full}{first_line(error)}). Earlier checkpoints are intact: free space, then"
+            " the same command goes on from the last one."
+        ) from error
+
+
+def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
+    """One sentence for each unfinished training of this pair on this data that was begun with other settings."""
+    found, mine = [], sha256_json(question)[:16]
+    for path in sorted((outputs / UNFINISHED).glob(f"*/{QUESTION}")):
+        with suppress(OSError, ValueError):  # being written or removed by another process
+            asked = json.loads(path.read_text(encoding="utf-8"))
+            same = all(asked.get(key) == question.get(key) for key in ("target", "source", "data"))
+            if path.parent.name != mine and same:
+                changed = _changes(asked, question)
+                more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+                found.append(
+                    f"another training is unfinished in {path.parent}: {'; '.join(changed[:2])}{more}. This one begins"
+                    " anew; remove that folder if it is not wanted"
+                )
+    return found
+
+
 def forget(folder: Path) -> None:
     """Remove what a training left, once its run is finished."""
     shutil.rmtree(folder)
@@ -76,17 +110,21 @@ def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
         asked = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"train.resume={folder}: is not an unfinished training (no {QUESTION} there).") from error
-    then, now = _flat(asked), _flat(question)
-    changed = [
-        f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key)
-    ]
+    changed = _changes(asked, question)
     if changed:
         raise TrainingError(
             f"train.resume={folder}: was begun with another configuration. {bullets(changed)}"
             "\nSay what was said then, or train.resume=no to begin anew."
         )
+
+
+def _changes(asked: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
+    then, now = _flat(asked), _flat(question)
+    return [
+        f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, str]:

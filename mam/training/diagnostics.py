@@ -12,12 +12,18 @@ AT_BOUND = 1e-3
 DRIFT = 0.2  # share of a λ's whole way that it went in the last fifth of the training
 
 
-def of_lambdas(course: Sequence[tuple[int, Mapping[str, float]]], config: Config, fold: str = "") -> list[str]:
-    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt."""
+def of_lambdas(
+    course: Sequence[tuple[int, Mapping[str, float]]], config: Config, fold: str = "", best_step: int = 0
+) -> list[str]:
+    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt.
+
+    The λ that count are those of ``best_step``, whose model is kept (0: the last).
+    """
     if len(course) < 2:
         return []
     where = f"{fold}: " if fold else ""
     last_step, last = course[-1]
+    kept = dict(course).get(best_step or last_step, last)
     way = {name: max(lams[name] for _, lams in course) - min(lams[name] for _, lams in course) for name in last}
     found = []
     rested = [name for name in last if way[name] < UNMOVED]
@@ -25,9 +31,9 @@ def of_lambdas(course: Sequence[tuple[int, Mapping[str, float]]], config: Config
         found.append(f"{where}λ of {_listed(rested, last)} did not move (less than {UNMOVED:g})")
     least, most = {"clamp": (0, 1), "sigmoid": (0, 1), "tanh": (-1, 1)}.get(config.train.lam.constraint, (None, None))
     if least is not None and most is not None:
-        bound = [name for name, lam in last.items() if lam - least < AT_BOUND or most - lam < AT_BOUND]
+        bound = [name for name, lam in kept.items() if lam - least < AT_BOUND or most - lam < AT_BOUND]
         if bound:
-            found.append(f"{where}λ of {_listed(bound, last)} ended at a bound of {config.train.lam.constraint}")
+            found.append(f"{where}λ of {_listed(bound, last)} is at a bound of {config.train.lam.constraint}")
     late = next((lams for step, lams in course if step >= 0.8 * last_step), last)
     drifting = [
         name
@@ -59,4 +65,5 @@ def _dev_losses(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]
 
 
 def _listed(names: Sequence[str], everything: Mapping[str, float]) -> str:
-    return "every layer" if len(names) == len(everything) else ", ".join(names)
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return "every layer" if len(names) == len(everything) else shown

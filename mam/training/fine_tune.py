@@ -12,20 +12,24 @@ import numpy as np
 from mam import processes
 from mam.config import Config
 from mam.errors import DataError
+from mam.evaluation.devices import device_of
 from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.files import expanded, read_jsonl, sha256_json
 from mam.merge.learnable import Lambdas
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
+from mam.models.targets import Target
 from mam.record import RunFolder, find_ft, read_predictions
 from mam.scoring.significance import paired_bootstrap
 from mam.tasks import TASKS
 from mam.tasks.task import Row
-from mam.training.checkpoints import forget, unfinished
+from mam.training.checkpoints import forget, others_unfinished, unfinished, written
 from mam.training.diagnostics import of_lambdas, slower_than_ft
-from mam.training.folds import Fold, classes_of, corpora, folds, of_split
+from mam.training.folds import Fold, classes_of, folds, of_split
+from mam.training.lessons import transcripts
 from mam.training.train import Trained, train
+from mam.training.trainer import arguments
 
 # What a regular fine-tuning without merging does not depend on.
 MERGING = (
@@ -43,9 +47,16 @@ MERGING = (
 )
 
 
-def taught(config: Config, bench: Workbench) -> list[str]:
-    """Hashes of what is learnt and chosen on, where that is not in the corpus that is tested (`corpora`)."""
-    return [corpus.sha256 for corpus in corpora(config, bench)]
+def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
+    """Refuse what cannot be taught now rather than after the baseline.
+
+    Raises:
+        DataError, TrainingError: as `transcripts`, `classes_of` and `arguments` say.
+    """
+    arguments(config, expanded(config.outputs), TASKS[config.model.task].METRIC, device_of(config))
+    for split in folds(config, bench):
+        if config.model.task == "asr":
+            transcripts(config, target, split.train, config.data.on_bad)
 
 
 def fine_tune(
@@ -70,11 +81,14 @@ def fine_tune(
     before = _dev_before(config, bench)
     bench.free_states()
     done: list[Trained] = []
+    for sentence in others_unfinished(expanded(config.outputs), question):
+        bench.terminal.say(sentence)
     with unfinished(expanded(config.outputs), question, config.train.resume) as work:
         for split in splits:
             one = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
             if config.train.save_model and processes.is_main():
-                one.target.save(folder.path / "model" / split.name, one.head, classes)
+                with written(folder.path / "model" / split.name) as path:
+                    one.target.save(path, one.head, classes)
             done.append(one)
         folder.when_finished.append(partial(forget, work))
     histories = [
@@ -89,7 +103,7 @@ def fine_tune(
     lams = tuple(float(mean) for mean in np.mean([one.layers for one in done], axis=0))
     notes = [*judged.notes, *attention.findings(lams)]
     for split, one in zip(splits, done, strict=True):
-        notes += of_lambdas(one.lams, config, split.name)
+        notes += of_lambdas(one.lams, config, split.name, one.best_step)
     skipped = sum(len(one.skipped) for one in done)
     if skipped:
         notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
@@ -108,7 +122,9 @@ def fine_tune(
     if config.train.name == "lmam" or not plan.is_identity:
         twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question)))
         if twin is None:
-            notes.append("compared with the unmerged target before training: its FT (train=finetune lam=0) was not run")
+            how = "has no FT to be compared with" if config.train.trainable == "lambda" else "its FT was not run"
+            say = "" if config.train.trainable == "lambda" else " (train=finetune lam=0)"
+            notes.append(f"compared with the unmerged target before training: {how}{say}")
         else:
             (compared,), _ = read_predictions(twin, task.REQUIRED)
             kind, record["ft"] = "ft", str(twin)

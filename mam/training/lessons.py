@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,16 +41,15 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
     """Transcripts as the target spells them, normalised as they are scored.
 
     Raises:
-        DataError: characters that the vocabulary lacks; transcripts without a letter or longer than the frames of
-            their recording allow under CTC, unless ``on_bad`` is ``skip``.
+        DataError: transcripts with characters that the vocabulary lacks, without a letter, or longer than the frames
+            of their recording allow under CTC; with ``on_bad=skip`` they are left out, and only if none is left.
     """
-    normalise, lacking = NORMALIZERS[config.data.normalizer], dict[str, int]()
+    normalise, lacking = NORMALIZERS[config.data.normalizer], Counter[str]()
     answers: list[list[int]] = []
     bad: list[tuple[int, str]] = []
     for i, (example, samples) in enumerate(zip(audio.corpus.examples, audio.samples, strict=True)):
         tokens, unknown = target.spell(example["text"], normalise)
-        for letter in unknown:
-            lacking[letter] = lacking.get(letter, 0) + 1
+        lacking.update(unknown)
         # CTC needs a frame a token, and one more between two that are equal.
         needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
         room = target.room(samples)
@@ -57,6 +57,8 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
             bad.append((i, "is longer than the target hears at once"))
         elif not tokens:
             bad.append((i, "no letter of its transcript is left after normalisation"))
+        elif unknown:
+            bad.append((i, f"the vocabulary lacks {choices(sorted(set(unknown)))}"))
         elif room is not None and needed > room:
             bad.append((i, f"its transcript needs {needed} frames under CTC, the recording has {room}"))
         answers.append(tokens)
@@ -64,7 +66,7 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
         listed = ", ".join(f"{letter!r} ({times} times)" for letter, times in sorted(lacking.items()))
         raise DataError(
             f"data={config.data.name}: the vocabulary of {target.checkpoint.id} lacks characters of the transcripts:"
-            f" {listed}. Choose another data.normalizer, or another target."
+            f" {listed}. Choose another data.normalizer or another target, or leave such clips out: data.on_bad=skip."
         )
     if bad and (on_bad == "stop" or len(bad) == len(answers)):
         lines = [f"{audio.corpus.examples[i]['id']}: {reason}" for i, reason in bad]

@@ -15,9 +15,10 @@ from torch import nn
 from mam import processes
 from mam.config import Config
 from mam.data.corpus import Skipped
+from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
-from mam.evaluation.workbench import Workbench, device_of
+from mam.evaluation.workbench import Workbench
 from mam.merge.apply import Merger
 from mam.merge.learnable import Lambdas, fold, learn
 from mam.merge.plan import MergePlan

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
@@ -25,7 +24,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from mam import processes
 from mam.config import Config
 from mam.errors import TrainingError, first_line
-from mam.training.checkpoints import seal
+from mam.training.checkpoints import seal, written
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, Order, collate
 
@@ -136,18 +135,26 @@ class LambdaTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        self._refuse_broken()
         try:
-            super()._save_checkpoint(model, trial)
-            processes.wait()
-            if self.args.should_save:
-                seal(folder)
-        except (OSError, SafetensorError, RuntimeError) as error:
+            with written(folder):
+                super()._save_checkpoint(model, trial)
+                processes.wait()
+                if self.args.should_save:
+                    seal(folder)
+        except TrainingError:
             shutil.rmtree(folder, ignore_errors=True)
-            raise TrainingError(
-                f"{folder}: cannot be written ({first_line(error)}). Earlier checkpoints are intact: free space, then"
-                " the same command goes on from the last one."
-            ) from error
+            raise
         processes.wait()
+
+    def _refuse_broken(self) -> None:
+        """Weights that are not numbers are never sealed: a resumed training would start from them."""
+        broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
+        if broken:
+            raise TrainingError(
+                f"step {self.state.global_step}: {broken[0]} and {len(broken) - 1} other weights are not numbers. The"
+                " last good checkpoint is kept. Lower train.learning_rate, or raise train.warmup."
+            )
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """A checkpoint of this very learner has every tensor once (`Learner.state_dict`)."""

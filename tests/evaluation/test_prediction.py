@@ -77,8 +77,8 @@ class _Only:
     def __init__(self, audio, i):
         self._audio, self._i = audio, i
 
-    def wave(self, _):
-        return self._audio.wave(self._i)
+    def waves(self, _):
+        return [self._audio.wave(self._i)]
 
 
 def test_whisper_takes_long_recordings_alone_and_counts_thirty_seconds(whisper):

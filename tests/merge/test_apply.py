@@ -8,7 +8,7 @@ from torch import nn
 
 from mam.errors import MergeError
 from mam.merge.apply import Merger
-from mam.merge.controls import CONTROLS, Place
+from mam.merge.controls import CONTROLS, Control, Place
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan
 from mam.models.attention import find_blocks
@@ -130,6 +130,7 @@ def test_half_precision_model_is_merged_in_full_precision():
     encoder = model()
     exact = encoder.layers[0].q_proj.weight.detach().clone()
     merger = Merger(find_blocks(encoder), source)
+    merger.keep_all()
     encoder.to(torch.bfloat16)
     merger.apply(plan(0.3))
     expected = exact.lerp(source(0, "q")[0], 0.3).to(torch.bfloat16)
@@ -180,3 +181,57 @@ def test_pairs_choose_the_source_layer():
     lams = (0.0, 1.0, 0.0)
     Merger(find_blocks(encoder), source).apply(MergePlan("linear", "none", lams, {1: 7}, ("q",), "proportional", True))
     assert torch.equal(encoder.layers[1].q_proj.weight, source(7, "q")[0])
+
+
+@pytest.mark.parametrize(("parts", "tensors", "numbers"), [("qkv", 18, 3 * (2 * 6 + 2)), ("o", 3, 6 * 2)])
+def test_what_a_merge_of_some_heads_changes_is_counted(parts, tensors, numbers):
+    """Heads of width 2, one of three: 2 rows of Q, K, V and of their biases; 2 columns of O and no bias."""
+    encoder = model()
+    before = state(encoder)
+    report = Merger(find_blocks(encoder), source).apply(plan(0.3, parts=tuple(parts), heads=(1,), head_width=2))
+    differing = {name: int((tensor != before[name]).sum()) for name, tensor in encoder.state_dict().items()}
+    assert report.parameters == sum(differing.values()) == DEPTH * numbers
+    assert report.tensors == sum(count > 0 for count in differing.values()) == tensors
+
+
+def test_a_source_without_bias_shrinks_the_targets_and_says_so():
+    encoder = model()
+    bias = encoder.layers[0].q_proj.bias.detach().clone()
+    report = Merger(find_blocks(encoder), lambda layer, part: (source(layer, part)[0], None)).apply(plan(0.3))
+    assert torch.allclose(encoder.layers[0].q_proj.bias, 0.7 * bias)
+    assert report.notes[0] == "the source's Q has no bias: the target's is merged with zero. bias=false leaves it alone"
+
+
+def test_any_error_leaves_the_target_as_it_was(monkeypatch):
+    encoder = model()
+    before = state(encoder)
+
+    def breaks(given, own, place):
+        if place.layer == 2:
+            raise torch.linalg.LinAlgError("did not converge")
+        return given
+
+    monkeypatch.setitem(CONTROLS, "rotate", Control(breaks))
+    with pytest.raises(torch.linalg.LinAlgError):
+        Merger(find_blocks(encoder), source).apply(plan(control="rotate"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("control", list(CONTROLS))
+def test_singular_sources_make_finite_weights(control, rank):
+    def flat(layer, part):
+        return source(layer, part)[0][:, :1].expand(WIDTH, WIDTH) * rank, torch.zeros(WIDTH)
+
+    encoder = model()
+    Merger(find_blocks(encoder), flat).apply(plan(control=control))
+    assert all(torch.isfinite(tensor).all() for tensor in encoder.state_dict().values())
+
+
+@pytest.mark.parametrize("control", [name for name in CONTROLS if CONTROLS[name].layers == "paired"])
+def test_lambda_one_is_what_the_control_puts_in_place(control):
+    encoder = model()
+    own = encoder.layers[1].v_proj.weight.detach().clone()
+    Merger(find_blocks(encoder), source).apply(plan(1.0, control=control, parts=("v",), seed=3))
+    expected = CONTROLS[control].substitute(source(1, "v")[0], own, Place(3, 0, 1, "v"))
+    assert torch.equal(encoder.layers[1].v_proj.weight, expected)

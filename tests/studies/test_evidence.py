@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import predictions
+from conftest import data_words, predictions
 
-from mam.compose import jobs, study_jobs
+from mam.compose import jobs
+from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
+from mam.plans import study_jobs
 from mam.report.study import record_study
 from mam.scoring.significance import Difference, holm, paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.studies.evidence import Comparison, against_controls, conclusion
 from mam.studies.execute import execute, study_folder
+from mam.studies.pairs import words_of_pairs
 
 
 @pytest.fixture
@@ -103,7 +106,7 @@ def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):
 def test_layer_axes_are_spelled_out():
     plan = study_jobs(jobs(["experiment=ablation_layers", "study.axes.control=[none]"])[0])
     specs = [job.config.layers.spec for job in plan]
-    assert specs == ["0", "1", "2", "3", "top1", "top2", "top3", "all", "bottom1", "bottom2", "bottom3"]
+    assert specs == ["0", "1", "2", "3", "top2", "top3", "all", "bottom2", "bottom3"]
 
 
 def test_a_sweep_has_shrink_beside_it():
@@ -111,3 +114,31 @@ def test_a_sweep_has_shrink_beside_it():
     assert made == [(0.0, "none"), (0.1, "none"), (0.1, "shrink")]
     assert [job.config.control for job in jobs(["lam=0.1,0.2", "control=none"], multirun=True)] == ["none", "none"]
     assert [job.config.control for job in jobs(["lam=0.1"])] == ["none"]
+
+
+def test_a_ladder_of_given_pairs(whisper, minilm, hubert_group, bert, clips, tmp_path):
+    """Shapes come from the checkpoints; what cannot be run is named, and the others go on."""
+    pairs = f"study.pairs=[['{whisper}','{minilm}'],['{hubert_group}','{bert}']]"
+    study = jobs(["experiment=size_ladder", pairs, *data_words(clips), "evaluate.draws=200"])[0]
+    plan = study_jobs(study, words_of_pairs(study.config.study.pairs))
+    names = [f"{whisper.name}+{minilm.name}", f"{hubert_group.name}+{bert.name}"]
+    assert [(job.config.study.arm, job.config.control) for job in plan] == [
+        (name, control) for control in ("none", "shrink") for name in names
+    ]
+    assert plan[0].config.model.source_shape.heads == 8 and plan[1].config.model.source_shape.heads == 4
+    ended = execute(plan, Workbench(), study_folder(plan, "size_ladder"))
+    assert [end.error for end in ended] == [None] * 4
+    assert ended[0].job.varied(plan) == {"arm": names[0], "control": "none"}
+    with pytest.raises(ConfigError, match=r"study.pairs: \['one'\] is not \[TARGET, SOURCE\]"):
+        words_of_pairs([["one"]])
+
+
+@pytest.mark.parametrize("name", ["controls", "ablation_parts"])
+def test_the_studies_run(name, words):
+    """On the tiny pair: every control beside the source at each λ; every set of parts with shrink beside it."""
+    study = jobs([*words, f"experiment={name}", "evaluate.draws=100"])[0]
+    plan = study_jobs(study)
+    ended = execute(plan, Workbench(), study_folder(plan, name))
+    assert [end.error for end in ended] == [None] * len(plan)
+    expected = 3 * 9 if name == "controls" else 7
+    assert len(against_controls(ended)) == expected

@@ -10,9 +10,10 @@ import pytest
 from conftest import pair_words, write_folder
 from scipy import stats
 
-from mam.compose import jobs, study_jobs
+from mam.compose import jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
+from mam.plans import study_jobs
 from mam.report.study import record_study
 from mam.report.trainings import show_stability, show_versus, verdict
 from mam.scoring.significance import paired_t
@@ -44,7 +45,7 @@ def test_paired_t_is_scipys():
 def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     study = jobs([*lesson, "experiment=lmam_vs_ft", "study.axes.seed=[3,4]", *lesson[7:9], "train.steps=2"])[0]
     plan = study_jobs(study)
-    assert [job.config.study.arm for job in plan] == ["FT", "MAM-FT", "L-MAM", "L-MAM-random"] * 2
+    assert [job.config.study.arm for job in plan] == ["FT", "MAM-FT", "L-MAM", "L-MAM-random", "L-MAM-shrink"] * 2
     assert plan[0].varied(plan) == {"arm": "FT", "seed": "3"} and plan[0].config.lam == 0
     assert plan[3].config.control == "random_iid" and plan[2].config.lam == 0.05
     folder = study_folder(plan, "lmam_vs_ft")
@@ -55,7 +56,9 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
         ("MAM-FT", "FT"),
         ("L-MAM", "FT"),
         ("L-MAM", "L-MAM-random"),
+        ("L-MAM", "L-MAM-shrink"),
         ("L-MAM-random", "FT"),
+        ("L-MAM-shrink", "FT"),
     ]
     results = {(end.job.config.study.arm, str(end.job.config.seed)): end.outcome.result for end in ended}
     for one in found:
@@ -74,7 +77,7 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     assert "too few seeds" in shown and "at seed=3; seed=4: the comparison means nothing" in shown
     assert max(map(len, shown.splitlines()[:7])) <= 80
     record_study(folder, "lmam_vs_ft", ended, [], found)
-    assert len(json.loads((folder / "study.json").read_text())["versus"]) == 4
+    assert len(json.loads((folder / "study.json").read_text())["versus"]) == 6
 
 
 def test_a_verdict_needs_five_seeds_and_an_interval_beside_zero():
@@ -102,14 +105,15 @@ def test_learnt_lambdas_are_carried_over_frozen():
     study = jobs(["experiment=lambda_transfer"])[0]
     plan = study_jobs(study)
     assert [(job.config.data.name, job.config.study.arm) for job in plan] == [
-        (data, arm) for data in ("demo_speech_shift", "demo_speech") for arm in ("FT", "L-MAM")
+        (data, arm) for data in ("demo_speech_shift", "demo_speech") for arm in ("FT", "L-MAM-shrink", "L-MAM")
     ]
 
     def ended(job, lams=(0.0,) * 4, after=0.5):
         result = {"merge": {"lam": list(lams)}, "train": {"dev": {"after": after}}}
         return SimpleNamespace(job=job, outcome=SimpleNamespace(result=result))
 
-    first = [ended(plan[0]), ended(plan[1], (0.1, 0.2, 0.3, 0.4)), ended(plan[3], (0.4, 0.3, 0.2, 0.1))]
+    first = [ended(plan[0]), ended(plan[2], (0.1, 0.2, 0.3, 0.4)), ended(plan[5], (0.4, 0.3, 0.2, 0.1))]
+    first += [ended(plan[1], (0.9,) * 4), ended(plan[4], (0.9,) * 4)]  # from shrink: not carried
     more = second_stage(study, first)
     arms = [f"fixed-{lam:g}" for lam in GRID]
     assert [job.config.study.arm for job in more] == [*arms, "own", "carried", *arms, "carried", "own"]

@@ -1,5 +1,8 @@
 """Transcripts become corpus rates and a paired difference."""
 
+import numpy as np
+import pytest
+
 from mam.compose import jobs
 from mam.tasks import asr
 
@@ -12,3 +15,26 @@ def test_score_counts_as_the_scorer_does():
     counted = {key: scored.metrics[key] for key in ("substitutions", "deletions", "insertions", "words")}
     assert counted == {"substitutions": 1, "deletions": 0, "insertions": 0, "words": 3}
     assert scored.baseline["wer"] == 0 and scored.difference.relative is None
+
+
+@pytest.mark.parametrize(
+    ("said", "finding"),
+    [
+        (["e"] * 10, "collapsed: 10 of 10 predictions are 'e'"),
+        (["eeee eee"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words or letter again"),
+        (["thank you " * 4 + "thank"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words"),
+        (["ha ha ha ha"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words or letter"),
+        ([""] * 10, "collapsed: every prediction is empty"),
+        (["a b c d e f g h i j"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are over 3 times as long"),
+    ],
+)
+def test_collapse_is_said(said, finding):
+    rows = [{"reference": f"three words {i}", "prediction": text} for i, text in enumerate(said)]
+    found = asr._findings(rows, np.full(10, 3))
+    assert any(one.startswith(finding) for one in found), found
+
+
+def test_what_people_say_is_not_called_a_collapse():
+    said = ["no no no", "the cat saw the cat", "bye bye", *(f"word {i}" for i in range(7))]
+    rows = [{"reference": f"three words {i}", "prediction": text} for i, text in enumerate(said)]
+    assert asr._findings(rows, np.full(10, 3)) == []

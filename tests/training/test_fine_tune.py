@@ -16,8 +16,11 @@ from conftest import once, pair_words, predictions, write_folder
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.errors import ConfigError, DataError, TrainingError
+from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
+from mam.models.hub import HubTarget
 from mam.report.lambdas import draw_lambdas
+from mam.terminal import Terminal
 from mam.training import fine_tune
 from mam.training.learner import Learner
 
@@ -176,6 +179,80 @@ def test_a_full_disk_is_named_and_the_last_checkpoint_stays(lesson, monkeypatch)
     assert once([*lesson, "train=finetune", "lam=0"]).status == "finished"
 
 
+def test_a_disk_that_is_full_when_the_model_is_saved(lesson, monkeypatch):
+    from safetensors import SafetensorError
+
+    def full(self, folder, head=None, classes=()):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(HubTarget, "save", full)
+    with pytest.raises(TrainingError, match=r"model: cannot be written .*No space left"):
+        once([*lesson, "train=finetune", "lam=0"])
+    assert not list(Path("outputs").rglob("mam.log"))
+    monkeypatch.undo()
+    assert list(Path("outputs/unfinished").glob("*/all/checkpoint-6"))
+
+
+def test_weights_that_are_not_numbers_are_never_sealed(lesson, monkeypatch):
+    step, times = torch.optim.AdamW.step, []
+
+    def poison(self, closure=None):
+        step(self, closure)
+        times.append(1)
+        if len(times) == 4:
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", poison)
+    with pytest.raises(TrainingError, match=r"step 4: .* are not numbers\. The last good checkpoint is kept"):
+        once([*lesson, "train=finetune", "lam=0"])
+    assert [path.name for path in Path("outputs/unfinished").glob("*/all/*")] == ["checkpoint-2"]
+
+
+def test_characters_that_cannot_be_taught_are_found_before_the_baseline(lesson, taught, monkeypatch):
+    table = (taught / "metadata.csv").read_text().replace("BOTTLES", "BÖTTLES")
+    (taught / "metadata.csv").write_text(table)
+    monkeypatch.setattr(Workbench, "baseline", lambda *_: pytest.fail("computed all the same"))
+    with pytest.raises(DataError, match="lacks characters of the transcripts: 'Ö'"):
+        once([*lesson, "train=finetune", "lam=0", "data.normalizer=none"])
+    assert not Path("outputs").exists()
+
+
+def test_another_unfinished_training_is_pointed_to(lesson, monkeypatch, capsys):
+    monkeypatch.setattr(HubTarget, "save", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(TrainingError):
+        once([*lesson, "train=finetune", "lam=0"])
+    monkeypatch.undo()
+    monkeypatch.setenv("MAM_CACHE", "cache")
+    once([*lesson, "train=finetune", "lam=0", "train.warmup=0.2"], Workbench(Terminal()))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "another training is unfinished in outputs/unfinished/" in shown
+    assert "config.train.warmup: 0.1 then, 0.2 now. This one begins anew" in shown
+
+
+def test_lambda_is_pulled_towards_where_it_started(lesson):
+    free, pulled = (
+        once([*lesson, "train=lmam", "lam=0.5", "train.lam.learning_rate=0.1", f"train.lam.pull={pull}"]).result
+        for pull in (0, 1000)
+    )
+    way = [max(abs(lam - 0.5) for lam in result["train"]["folds"][0]["lam"]) for result in (free, pulled)]
+    assert way[1] < way[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train.lam.constraint=tanh", "train.lam.per=part"],
+        ["train.lam.constraint=none", "train.trainable=attention"],
+        ["train.lam.constraint=sigmoid", "train.trainable=head", "train.lam.per=global"],
+    ],
+)
+def test_every_way_of_learning_lambda_ends_in_a_plain_checkpoint(lesson, words):
+    outcome = once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05", *words])
+    assert outcome.result["merge"]["lam"] != [0.3] * 3
+    again = once([*lesson[: -len(QUICK)], "lam=0", f"model.target={outcome.folder / 'model'}"])
+    assert predictions(again) == predictions(outcome)
+
+
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson, monkeypatch):
     losses, times = Learner.losses, []
 
@@ -192,7 +269,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train=nonsense"], "train=nonsense: not known. Choose one of: finetune, lmam, none"),
+        (["train=nonsense"], "train=nonsense: not known. Choose one of:\n      finetune"),
         (["train=lmam", "train.lam.per=word"], "train.lam.per=word: not known"),
         (["train=lmam", "control=add"], "control=add: adds the target's weight, which is itself trained"),
         (["train=lmam", "data.split=dev"], "data.split=dev: a training learns on train"),
@@ -203,6 +280,9 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson,
         (["train=lmam", "train.report_to=[paper]"], "train.report_to=paper: not known. Choose one of: mlflow"),
         (["train=lmam", "train.warmup=2"], "train.warmup=2.0: must be from 0 to 1"),
         (["train=finetune", "train.head_learning_rate=1"], "has no effect on speech recognition"),
+        (["train=lmam", "lam=0", "train.lam.constraint=sigmoid"], "λ cannot start at lam=0"),
+        (["train=lmam", "schedule=linear", "train.lam.per=global"], "one λ cannot start as schedule=linear"),
+        (["train=lmam", "device=cpu", "train.precision=float16"], "float16: not usable on a CPU"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(words, message):

@@ -84,6 +84,16 @@ def test_characters_that_the_vocabulary_lacks_are_listed(hubert_group, tmp_path)
         transcripts(config, load_target(locate(str(hubert_group))), audio, "stop")
 
 
+def test_clips_with_characters_that_the_vocabulary_lacks_are_left_out_on_request(hubert_group, tmp_path):
+    folder = write_folder(tmp_path / "umlauts", [0.6, 0.7])
+    (folder / "metadata.csv").write_text((folder / "metadata.csv").read_text().replace("ANNA", "ÄNNA"))
+    config, audio = store(folder)
+    config.data.normalizer = "none"
+    taught = transcripts(config, load_target(locate(str(hubert_group))), audio, "skip")
+    assert taught.audio.corpus.column("text") == ["HELLO THERE"] and len(taught.answers) == 1
+    assert [one.reason for one in taught.skipped] == ["the vocabulary lacks Ä"]
+
+
 def test_transcripts_longer_than_ctc_allows_are_named_and_left_out_on_request(hubert_group, tmp_path):
     # 0.1 s are 4 frames; "ANNA" needs 4 and a blank between its two N.
     folder = write_folder(tmp_path / "short", [0.6, 0.1, 0.9])

@@ -16,7 +16,7 @@ def test_lambdas_that_rest_end_at_a_bound_or_still_drift():
     assert said(settled) == []
     assert said([(0, (0.05, 0.1)), (100, (0.0501, 0.1))]) == ["λ of every layer did not move (less than 0.001)"]
     at_bounds = [(0, (0.05, 0.5)), (50, (0.0, 1.0)), (80, (0.0, 1.0)), (100, (0.0, 1.0))]
-    assert said(at_bounds, fold="fold 2") == ["fold 2: λ of every layer ended at a bound of clamp"]
+    assert said(at_bounds, fold="fold 2") == ["fold 2: λ of every layer is at a bound of clamp"]
     assert said(at_bounds, constraint="none") == []
     drifting = [(0, (0.05, 0.1)), (80, (0.1, 0.2)), (100, (0.2, 0.2))]
     assert said(drifting) == ["λ of 0 still drifts at the end: train longer"]

@@ -1,0 +1,190 @@
+"""The cache folder: what runs share across processes. An entry is whole or not there, checked when it is read, and the
+folder stays below a limit: what was used longest ago goes first.
+
+<cache>/<kind>/<key>.json or .safetensors     the key is a hash of all that the content depends on
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mam.errors import MamError
+from mam.files import atomic_path, expanded, sha256_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KINDS = {
+    "baselines": "predictions of unmerged targets",
+    "audio": "decoded recordings",
+    "states": "hidden states before the first merged layer",
+}
+LOW_TIDE = 0.9  # of the limit: how far the folder is emptied when it is full, so that it is not done for every entry
+
+DAMAGED = "%s: is damaged or outdated; it is made again"
+
+log = logging.getLogger("mam")
+
+
+def cache_folder(configured: str | None) -> Path:
+    """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mam"
+    return expanded(str(configured or os.environ.get("MAM_CACHE") or default))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a cache folder holds of one kind; ``used`` is when any of it was last read or written, None if empty."""
+
+    kind: str
+    entries: int
+    nbytes: int
+    used: float | None
+
+
+class Cache:
+    """One cache folder. ``say`` is told, once, where it cannot be written; runs then go on without it."""
+
+    def __init__(self, folder: Path, limit_bytes: int, say: Callable[[str], None] = log.warning) -> None:
+        self.folder, self._limit, self._say = folder, limit_bytes, say
+        self._is_writable, self._size = limit_bytes > 0, -1  # -1: not measured yet
+
+    def path(self, kind: str, key: object, suffix: str = ".safetensors") -> Path:
+        """Where the entry for ``key``, any JSON value, lies. Hold `mam.files.locked` on it to make it only once."""
+        return self.folder / kind / f"{sha256_json(key)}{suffix}"
+
+    def tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+        """An entry of tensors, memory-mapped, with its notes; None where it is not there, damaged or outdated."""
+        if not path.is_file():
+            return None
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                notes = dict(file.metadata() or {})
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is not a dict
+        except (SafetensorError, OSError):
+            log.warning(DAMAGED, path)
+            return None
+        if notes.pop("sum", None) != _sum(found, notes):
+            log.warning(DAMAGED, path)
+            return None
+        self._touch(path)
+        return found, notes
+
+    def keep_tensors(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
+        """Write an entry of tensors, or say why that cannot be."""
+        from safetensors.torch import save_file
+
+        def write(temporary: Path) -> None:
+            plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(plain, temporary, {**notes, "sum": _sum(plain, notes)})
+
+        self._keep(path, sum(tensor.nbytes for tensor in tensors.values()), write)
+
+    def json(self, path: Path) -> dict[str, Any] | None:
+        """An entry of JSON; None where it is not there or damaged."""
+        if not path.is_file():
+            return None
+        try:
+            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            is_whole = kept.pop("sha256") == sha256_json(kept)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            log.warning(DAMAGED, path)
+            return None
+        if not is_whole:
+            log.warning(DAMAGED, path)
+            return None
+        self._touch(path)
+        return kept
+
+    def keep_json(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write an entry of JSON, or say why that cannot be."""
+        kept = {"sha256": sha256_json(content), **content}
+        self._keep(path, 0, lambda temporary: write_json(temporary, kept))
+
+    def _keep(self, path: Path, expected: int, write: Callable[[Path], None]) -> None:
+        if not self._is_writable:
+            return
+        if self._size < 0:
+            self._size = sum(size for _, _, size in self._entries())
+        if self._size + expected > self._limit:
+            self._make_room(expected)
+        try:
+            with atomic_path(path) as temporary:
+                write(temporary)
+        except (MamError, OSError) as error:
+            self._is_writable = False
+            self._say(f"the cache is not written any more, and what it lacks is computed again: {error}")
+            return
+        self._size += path.stat().st_size
+
+    def _make_room(self, wanted: int) -> None:
+        """Remove what was used longest ago, until ``wanted`` bytes and some air fit."""
+        entries = sorted(self._entries())
+        self._size = sum(size for _, _, size in entries)
+        for _, path, size in entries:
+            if self._size + wanted <= LOW_TIDE * self._limit:
+                break
+            with suppress(OSError):  # another process was faster
+                path.unlink()
+            self._size -= size
+
+    def _entries(self) -> Iterator[tuple[float, Path, int]]:
+        for kind in KINDS:
+            for path in (self.folder / kind).glob("*"):
+                if not path.name.startswith(".") and path.suffix != ".lock":
+                    with suppress(OSError):  # removed by another process meanwhile
+                        status = path.stat()
+                        yield status.st_mtime, path, status.st_size
+
+    def held(self) -> list[Held]:
+        """What is in the folder, by kind."""
+        found: dict[str, list[tuple[float, Path, int]]] = {kind: [] for kind in KINDS}
+        for entry in self._entries():
+            found[entry[1].parent.name].append(entry)
+        return [
+            Held(kind, len(some), sum(size for _, _, size in some), max((used for used, _, _ in some), default=None))
+            for kind, some in found.items()
+        ]
+
+    def clear(self) -> tuple[int, int]:
+        """Remove every entry (and the leftovers of killed processes); how many, and their bytes.
+
+        Raises MamError where that is not permitted.
+        """
+        entries = list(self._entries())
+        try:
+            for _, path, _ in entries:
+                path.unlink(missing_ok=True)
+            for kind in KINDS:
+                for path in (self.folder / kind).glob("*"):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise MamError(f"{error.filename}: {error.strerror}. Remove {self.folder} by hand.") from error
+        return len(entries), sum(size for _, _, size in entries)
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        with suppress(OSError):  # a cache that is read-only for us
+            os.utime(path, (time.time(),) * 2)
+
+
+def _sum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """A checksum of content and notes: against damage, not against malice."""
+    import torch
+    import xxhash
+
+    digest = xxhash.xxh3_64(json.dumps(dict(notes), sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {list(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""Where a run computes, and on what its bits depend."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+import transformers
+
+from mam import __version__, processes
+from mam.config import Config
+from mam.errors import MamError
+
+
+def device_of(config: Config) -> torch.device:
+    """The device asked for. Raises MamError where it is not there or does not know the dtype."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MamError("device=cuda: torch sees no GPU here. Say device=cpu, or install a CUDA build of torch.")
+    if name == "cpu" and config.dtype == "float16":
+        raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
+    if name == "cuda" and config.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
+        raise MamError("dtype=bfloat16: this GPU has no bfloat16. Say dtype=float32 or dtype=float16.")
+    return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
+
+
+def environment(config: Config) -> dict[str, str | int]:
+    """Versions, device, dtype and threads: on these the bits of a prediction depend."""
+    device = device_of(config)
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+        "mam": __version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "dtype": f"{config.dtype}, compiled" if config.compile else config.dtype,
+        "threads": torch.get_num_threads(),
+    }

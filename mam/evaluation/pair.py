@@ -1,0 +1,91 @@
+"""The two models of a run: found, checked, loaded, and ready to be merged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from mam.config import Config, ModelConfig, ShapeConfig
+from mam.errors import CheckpointError
+from mam.evaluation.devices import device_of
+from mam.files import free_memory
+from mam.merge.apply import Merger
+from mam.models.checkpoints import Checkpoint, locate
+from mam.models.sources import Source
+from mam.models.targets import Target, family_of, load_target
+from mam.tasks import TASKS
+
+
+@dataclass
+class Pair:
+    """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
+
+    target: Target
+    source: Source
+    merger: Merger
+    loading: float
+
+
+def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Pair:
+    """Target on its device, source opened, both of the shape that the configuration states.
+
+    Raises:
+        CheckpointError: unusable, too large for the memory that is free, or of another shape than stated.
+    """
+    start, (target_checkpoint, source_checkpoint) = time.perf_counter(), checkpoints
+    device, dtype = device_of(config), getattr(torch, config.dtype)
+    _refuse_too_large(target_checkpoint)
+    source = Source(source_checkpoint)
+    _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
+    target = load_target(target_checkpoint, TASKS[config.model.task].readout(config))
+    _check_shape("target", config.model.target_shape, target_checkpoint.id, target)
+    merger = Merger(target.blocks, source.read)
+    if (device.type, dtype) != ("cpu", torch.float32):
+        merger.keep_all()
+    target.to(device, dtype)
+    if config.compile:
+        target.compile()
+    return Pair(target, source, merger, time.perf_counter() - start)
+
+
+def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
+    """Both sides as files, each of the shape that the configuration states; no model is loaded.
+
+    Raises:
+        CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
+    """
+    target = locate(config.target, config.target_revision, config.target_sha256)
+    family_of(target, "text" if config.task == "asr" else "features")
+    source = Source(locate(config.source, config.source_revision, config.source_sha256))
+    _check_shape("target", config.target_shape, target.id, Source(target))
+    _check_shape("source", config.source_shape, source.checkpoint.id, source)
+    return target, source
+
+
+def _refuse_too_large(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where a model would not fit into the memory that is free now."""
+    needed = checkpoint.parameters * torch.float32.itemsize
+    free = free_memory()
+    if free is not None and needed > free:
+        raise CheckpointError(
+            f"model.target={checkpoint.id}: needs {needed / 1e9:.1f} GB in fp32, {free / 1e9:.1f} GB are free here."
+            " Take a smaller one or a larger machine."
+        )
+
+
+def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:
+    actual = {
+        "layers": found.depth if isinstance(found, Target) else found.layers,
+        "width": found.width,
+        "heads": found.heads,
+    }
+    wrong = [
+        f"{key} {value}, not {getattr(stated, key)}" for key, value in actual.items() if value != getattr(stated, key)
+    ]
+    if wrong:
+        words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
+        raise CheckpointError(
+            f"model.{side}={name}: has {'; '.join(wrong)} as configured. If it is the right one, say {words}"
+        )

@@ -1,0 +1,88 @@
+"""Run a plan through a launcher: find what is finished, send the rest out, collect how each job ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mam.compose import Job
+from mam.errors import MamError
+from mam.evaluation.workbench import Workbench
+from mam.launch.settings import Launcher, processors
+from mam.launch.work import Task, read_note, tasks_of
+from mam.record import read_result
+from mam.run import Outcome, finished_run
+from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
+
+# (tasks, settings, folder, what is still missing, patience in minutes, say); returns when no more is to be expected
+Send = Callable[[Sequence[Task], dict[str, Any], Path, Callable[[], list[Job]], float, Callable[[str], None]], None]
+LOST = "it ended without a word: killed, out of memory or out of time"
+
+
+def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Ended]:
+    """Run every job of ``plan``, in this process or by a launcher; what is returned is in the order of the plan.
+
+    Of trainings, regular fine-tunings come first: the others are compared with them.
+    """
+    if launcher.name == "basic":
+        return execute(plan, bench, folder)
+    say_schedules(plan, bench.terminal.say)
+    ended = {id(job): end for job in plan if (end := _finished(job, bench)) is not None}
+    for end in ended.values():
+        bench.terminal.say(f"{varied_text(end.job, plan)}: {how(end.outcome) if end.outcome else 'failed'}")
+    missing = [job for job in in_order(plan) if id(job) not in ended]
+    for wave in ([job for job in missing if _is_ft(job)], [job for job in missing if not _is_ft(job)]):
+        if wave:
+            _send(wave, plan, folder, launcher, bench)
+            ended |= {id(job): _ended(job, folder) for job in wave}
+    return [ended[id(job)] for job in plan]
+
+
+def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Launcher, bench: Workbench) -> None:
+    """Start the tasks of a wave and return when all of its jobs have ended, or nothing more is to be expected."""
+    from mam.launch.local import send_to_processes
+    from mam.launch.slurm import send_to_slurm
+
+    at_once = launcher.settings.get("n_jobs") or 1
+    threads = max(1, processors() // at_once) if launcher.name == "joblib" else launcher.settings.get("cpus_per_task")
+    tasks = tasks_of(wave, folder, wave[0].config.launch.jobs_per_task, threads)
+    told: set[int] = set()
+
+    def left() -> list[Job]:
+        """The jobs that have not ended; says of each that has, once."""
+        for job in wave:
+            note = None if id(job) in told else read_note(folder, job)
+            if note is not None:
+                told.add(id(job))
+                number = f"[{len(told)}/{len(wave)}]"
+                bench.terminal.say(f"{number} {varied_text(job, plan)}: {note['status']}")
+        return [job for job in wave if id(job) not in told]
+
+    send: Send = send_to_processes if launcher.name == "joblib" else send_to_slurm
+    send(tasks, launcher.settings, folder, left, wave[0].config.launch.patience_minutes, bench.terminal.say)
+    left()
+
+
+def _finished(job: Job, bench: Workbench) -> Ended | None:
+    """A job that was finished before, or whose input cannot even be found."""
+    try:
+        found = finished_run(job, bench)
+    except (MamError, OSError) as problem:
+        return Ended(job, None, str(problem))
+    return None if found is None else Ended(job, Outcome("skipped", found, read_result(found)), None)
+
+
+def _ended(job: Job, folder: Path) -> Ended:
+    note = read_note(folder, job)
+    if note is None:
+        return Ended(job, None, LOST, folder / "logs")
+    if note["folder"] is None:
+        return Ended(job, None, note["error"], Path(note["log"]) if note["log"] else None)
+    path = Path(note["folder"])
+    path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return Ended(job, Outcome(note["status"], path, read_result(path)), None)
+
+
+def _is_ft(job: Job) -> bool:
+    return job.config.train.name == "finetune" and job.config.lam == 0

@@ -1,0 +1,77 @@
+"""Which launcher the words ask for, and its settings; Hydra composes them, mam's own processes read them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mam.compose import composing
+from mam.errors import ConfigError, choices, first_line
+
+LAUNCHERS = ("basic", "joblib", "slurm")  # basic: one after the other, in this process
+SWEEPER = "hydra/sweeper=optuna"  # another spelling of tune=optuna
+PLUGIN = "hydra_plugins.hydra_submitit_launcher"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """The launcher chosen and its keys, as Hydra composed them."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that say what is run, and those that say where; Hydra's sweeper becomes ``tune``."""
+    own = ("hydra/launcher=", "hydra.launcher.")
+    run = ["tune=optuna" if word == SWEEPER else word for word in words if not word.startswith(own)]
+    return run, [word for word in words if word.startswith(own)]
+
+
+def launcher_of(words: Sequence[str]) -> Launcher:
+    """What ``hydra/launcher=`` and ``hydra.launcher.*`` ask for, checked against this machine.
+
+    Raises:
+        ConfigError: an unknown launcher or key, one that is not installed, or no Slurm here.
+    """
+    chosen = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), "basic")
+    if chosen not in LAUNCHERS:
+        raise ConfigError(f"hydra/launcher={chosen}: not known. Choose one of: {choices(LAUNCHERS)}")
+    if chosen == "basic":
+        if words:
+            raise ConfigError(f"{words[0]}: has no effect without hydra/launcher=joblib or slurm")
+        return Launcher(chosen, {})
+    if chosen == "slurm" and (find_spec("submitit") is None or find_spec(PLUGIN) is None):
+        raise ConfigError("hydra/launcher=slurm: is not installed here. Install it: pip install 'mam[slurm]'")
+    try:
+        with composing():
+            composed = compose("config", overrides=list(words), return_hydra_config=True)
+        settings = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"hydra/launcher={chosen}: {first_line(error)}") from error
+    assert isinstance(settings, dict)
+    kept = {str(key): value for key, value in settings.items() if key not in ("_target_", "submitit_folder")}
+    if chosen == "joblib":
+        jobs = kept.get("n_jobs")
+        if not isinstance(jobs, int) or not 1 <= jobs <= 1024:
+            raise ConfigError(f"hydra.launcher.n_jobs={jobs}: must be a number from 1 to 1 024")
+    elif shutil.which("sbatch") is None:
+        raise ConfigError(
+            "hydra/launcher=slurm: there is no Slurm on this machine (no sbatch on the PATH). Log in where there is, or"
+            " say hydra/launcher=joblib."
+        )
+    return Launcher(chosen, kept)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

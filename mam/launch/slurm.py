@@ -1,0 +1,135 @@
+"""``hydra/launcher=slurm``: an array of jobs through submitit, whose own waiting mam does not use.
+
+submitit asks Slurm's accounting how a job ended, which not every cluster has, and waits for ever where it gets no
+answer. Here the notes that the jobs leave say what has ended, `squeue` says what is still to be expected, and where
+neither says anything the wait is bounded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from mam.compose import Job
+from mam.errors import ConfigError, MamError, choices, first_line
+from mam.launch.work import Task
+
+LOOK = 1.0  # seconds between looks at notes and queue
+GONE = 10.0  # seconds that a job may be out of the queue before its note is on a shared disk
+SUBMITITS_OWN = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
+LOGS = "logs"
+
+
+def send_to_slurm(
+    tasks: Sequence[Task],
+    settings: dict[str, Any],
+    folder: Path,
+    left: Callable[[], list[Job]],
+    patience: float,
+    say: Callable[[str], None],
+) -> None:
+    """Queue the tasks as one array and wait until each has ended or is lost.
+
+    Raises:
+        ConfigError: Slurm refuses the settings.
+        MamError: no sign of life from Slurm or the jobs for ``patience`` minutes. The jobs may go on.
+    """
+    jobs = _submit(tasks, settings, folder)
+    array = jobs[0].job_id.partition("_")[0]
+    say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {folder / LOGS}")
+    alive = seen = time.monotonic()
+    waiting = len(left())
+    try:
+        while missing := left():
+            if len(missing) < waiting:
+                waiting, alive = len(missing), time.monotonic()
+            queued = _queued(array)
+            if queued is not None:
+                alive = time.monotonic()
+                seen = time.monotonic() if queued else seen
+                if not queued and time.monotonic() - seen > GONE:
+                    return
+            elif time.monotonic() - max(alive, _written(folder / LOGS)) > 60 * patience:
+                raise MamError(
+                    f"Slurm has not answered for {patience:g} minutes, and no job has written anything. Jobs of {array}"
+                    " may go on all the same: the same command finds what they finish."
+                )
+            time.sleep(LOOK)
+    except KeyboardInterrupt:
+        say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
+        raise
+
+
+def _submit(tasks: Sequence[Task], settings: dict[str, Any], folder: Path) -> list[submitit.Job[Any]]:
+    partition = settings.get("partition")
+    known = _partitions()
+    if partition is not None and known and partition not in known:
+        raise ConfigError(
+            f"hydra.launcher.partition={partition}: Slurm has no such partition. There is: {choices(known)}"
+        )
+    keys = {key: value for key, value in settings.items() if value is not None}
+    timeouts = keys.pop("max_num_timeout", 0)
+    try:
+        executor = submitit.AutoExecutor(
+            folder=folder.absolute() / LOGS, cluster="slurm", slurm_max_num_timeout=timeouts
+        )
+        executor.update_parameters(
+            **{
+                key if key in SUBMITITS_OWN or key == "stderr_to_stdout" else f"slurm_{key}": value
+                for key, value in keys.items()
+            }
+        )
+        with executor.batch():
+            return [executor.submit(task) for task in tasks]
+    except (
+        FailedJobError,
+        FailedSubmissionError,
+        subprocess.SubprocessError,
+        ValueError,
+        NameError,
+        TypeError,
+    ) as error:
+        raise ConfigError(f"hydra/launcher=slurm: Slurm does not take the jobs: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if "error:" in line]
+    return lines[-1].partition("error:")[2].strip() if lines else first_line(error)
+
+
+def _partitions() -> list[str]:
+    answer = _ask("sinfo", "--noheader", "--format=%R")
+    return [] if answer is None else sorted(set(answer.split()))
+
+
+def _queued(array: str) -> list[str] | None:
+    """The jobs of the array that are waiting, running or about to run again; None where Slurm does not answer."""
+    answer = _ask("squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}")
+    return None if answer is None else answer.split()
+
+
+def _ask(command: str, *words: str) -> str | None:
+    """What a command of Slurm answers; "" where it knows no such job any more, None where it cannot be asked."""
+    path = shutil.which(command)
+    if path is None:
+        return None
+    try:
+        asked = subprocess.run([path, *words], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return None
+    if asked.returncode == 0:
+        return asked.stdout
+    return "" if "Invalid job id" in asked.stderr else None
+
+
+def _written(folder: Path) -> float:
+    """When anything was last written to the logs, on the clock of `time.monotonic`."""
+    times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
+    return time.monotonic() - (time.time() - max(times)) if times else 0.0

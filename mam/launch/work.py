@@ -1,0 +1,98 @@
+"""What a process of a launcher does: some jobs of a plan, one after the other, and a note on how each ended."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mam.files import sha256_json, write_json
+
+if TYPE_CHECKING:
+    from mam.compose import Job
+    from mam.evaluation.workbench import Workbench
+    from mam.studies.execute import Ended
+
+ENDED = "ended"
+_benches: list[Workbench] = []  # of this process: a process that gets several tasks keeps its models
+
+
+@dataclass(frozen=True)
+class Task:
+    """Jobs, as the words of each, that one process runs in ``folder``. Called again, it does what is missing."""
+
+    jobs: tuple[tuple[str, ...], ...]
+    folder: Path
+    place: Path  # the working directory, which paths in the words are relative to
+    threads: int | None
+
+    def __call__(self) -> None:
+        """Run them; what fails is noted and no exception."""
+        os.chdir(self.place)
+        if self.threads is not None:
+            os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
+        from mam.compose import composing, job_of
+        from mam.evaluation.workbench import Workbench
+        from mam.report.lambdas import draw_lambdas
+        from mam.studies.execute import execute
+        from mam.terminal import quiet_libraries
+
+        quiet_libraries()
+        logging.raiseExceptions = False
+        if not _benches:
+            _benches.append(Workbench())
+        with composing():
+            plan = [job_of(words) for words in self.jobs]
+        missing = [job for job in plan if read_note(self.folder, job) is None]
+        for job in missing:
+            job.config.evaluate.share = True
+
+        def when_ended(end: Ended) -> None:
+            if end.outcome and end.outcome.status == "finished":
+                draw_lambdas(end.outcome.folder, end.outcome.result)
+            write_note(self.folder, end)
+
+        if missing:
+            execute(missing, _benches[0], self.folder, when_ended)
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """What submitit queues again when the cluster takes the machine away: the same, which does what is missing."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[Task]:
+    """A plan cut into tasks of ``each`` jobs, in its order."""
+    words = [job.overrides for job in plan]
+    cut = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
+    return [Task(some, folder.absolute(), Path.cwd(), threads) for some in cut]
+
+
+def write_note(folder: Path, end: Ended) -> None:
+    """``folder/ended/<hash of its words>.json``: the run folder of a job, or what went wrong."""
+    write_json(
+        _note(folder, end.job),
+        {
+            "status": end.outcome.status if end.outcome else "failed",
+            "folder": str(end.outcome.folder.absolute()) if end.outcome else None,
+            "error": end.error,
+            "log": str(end.log) if end.log else None,
+        },
+    )
+
+
+def read_note(folder: Path, job: Job) -> dict[str, Any] | None:
+    """What `write_note` wrote, None where the job has not ended."""
+    try:
+        return dict(json.loads(_note(folder, job).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _note(folder: Path, job: Job) -> Path:
+    return folder / ENDED / f"{sha256_json(list(job.overrides))[:16]}.json"

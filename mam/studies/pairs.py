@@ -1,0 +1,32 @@
+"""Pairs of checkpoints that a study names itself, as the words that choose them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from mam.errors import ConfigError
+from mam.models.checkpoints import locate
+from mam.models.sources import Source
+
+
+def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
+    """``study.pairs``, [target, source] each: name of the pair -> words, with the shapes that the checkpoints have.
+
+    Raises:
+        ConfigError: an entry that is not two names.
+        CheckpointError, MergeError: a checkpoint that is not there or not known.
+    """
+    made = {}
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
+            raise ConfigError(f"study.pairs: {pair} is not [TARGET, SOURCE]. Write 'study.pairs=[[T1,S1],[T2,S2]]'")
+        words = []
+        for side, name in zip(("target", "source"), pair, strict=True):
+            found = Source(locate(name))
+            shape = {"layers": found.layers, "width": found.width, "heads": found.heads}
+            words += [f"model.{side}={name}", *(f"model.{side}_shape.{key}={value}" for key, value in shape.items())]
+        made[re.sub(r"[^\w.+-]", "_", "+".join(PurePath(name).name for name in pair))] = words
+    return made

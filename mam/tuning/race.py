@@ -1,0 +1,104 @@
+"""Racing: all λ run on a growing part of dev, and those that are shown worse than the leader stop early.
+
+After Maron & Moore 1994 (Hoeffding races) and Moore & Lee 1994 (blocking: candidates are compared on the same
+examples), with Student's t in place of their bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+LEAST = 12  # units, below which nothing is dropped
+
+# (λ, positions in dev) -> errors of these examples, and their lengths, each [n]
+Errors = Callable[[float, Sequence[int]], tuple[NDArray[np.float64], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Race:
+    """How a race went: ``chosen``; rates on what each λ has seen; ``path``, a look at a time; ``work``, the share of
+    the grid's evaluations that was done (weighted by ``weights``, such as seconds)."""
+
+    chosen: float
+    rates: dict[float, float]
+    path: list[dict[str, Any]]
+    work: float
+
+
+def blocks(n: int, looks: int, seed: int) -> list[NDArray[np.int64]]:
+    """Positions of dev in random order, cut where each look begins: n/2^(looks-1) first, then doubled each time."""
+    order = np.random.default_rng(seed).permutation(n)
+    ends = [max(1, round(n / 2 ** (looks - 1 - look))) for look in range(looks)]
+    return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
+
+
+def race(
+    errors: Errors,
+    lams: Sequence[float],
+    n: int,
+    looks: int = 5,
+    alpha: float = 0.05,
+    seed: int = 0,
+    clusters: Sequence[Hashable] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Race:
+    """Race ``lams`` over ``n`` examples.
+
+    At each look the leader is the λ with the fewest errors so far (ties: the smallest). Another λ is dropped when a
+    one-sided paired t test over examples (over ``clusters``, where there are any) finds it worse than the leader at the
+    level ``alpha / (looks · (K - 1))``. Whichever λ is the best: it can only be dropped in one of these comparisons, of
+    which there are no more than looks · (K - 1) with it, so that it is dropped with a probability of at most ``alpha``
+    (Bonferroni, as far as the t test keeps its level). The race ends when one is left or dev is over; of those left the
+    one with the lowest rate is chosen, of equal ones the smallest λ.
+    """
+    lams = sorted(set(lams))
+    alive, level = list(lams), alpha / (looks * max(1, len(lams) - 1))
+    seen: dict[float, NDArray[np.float64]] = {lam: np.zeros(n) for lam in lams}
+    lengths, cost = np.zeros(n, np.int64), np.asarray(weights if weights is not None else np.ones(n))
+    member = np.unique(np.arange(n) if clusters is None else np.array(clusters, dtype=str), return_inverse=True)[1]
+    path: list[dict[str, Any]] = []
+    rates: dict[float, float] = {}
+    spent, done = 0.0, np.zeros(n, bool)
+    for block in blocks(n, looks, seed):
+        for lam in alive:
+            seen[lam][block], lengths[block] = errors(lam, block.tolist())
+            spent += float(cost[block].sum())
+        done[block] = True
+        words = max(1, int(lengths[done].sum()))
+        rates |= {lam: float(seen[lam][done].sum()) / words for lam in alive}
+        leader = min(alive, key=lambda lam: (rates[lam], lam))
+        units = np.unique(member[done])
+        dropped = {}
+        for lam in alive:
+            differences = np.bincount(member, (seen[lam] - seen[leader]) * done)[units].astype(np.float64)
+            p_value = _worse(differences)
+            if lam != leader and p_value < level:
+                dropped[lam] = p_value
+        alive = [lam for lam in alive if lam not in dropped]
+        path.append(
+            {
+                "examples": int(done.sum()),
+                "leader": leader,
+                "rates": {f"{lam:g}": rates[lam] for lam in (*alive, *dropped)},
+                "dropped": {f"{lam:g}": p_value for lam, p_value in dropped.items()},
+            }
+        )
+        if len(alive) == 1:
+            break
+    chosen = min(alive, key=lambda lam: (rates[lam], lam))
+    return Race(chosen, rates, path, spent / float(cost.sum() * len(lams)))
+
+
+def _worse(differences: NDArray[np.float64]) -> float:
+    """One-sided p of a positive mean by Student's t; 1 where there are too few units."""
+    n, mean = len(differences), float(differences.mean())
+    if n < LEAST or mean <= 0:
+        return 1.0
+    error = float(differences.std(ddof=1)) / n**0.5
+    return float(student.sf(mean / error, n - 1)) if error else 0.0

@@ -1,0 +1,75 @@
+"""Searches for the λ of the lowest rate on dev. Pure: a rate comes from a function that the caller gives.
+
+Rates are fractions; every search returns all it tried, and `best` chooses among that and λ=0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from mam.config import TuneConfig
+from mam.errors import ConfigError
+
+Rate = Callable[[float], float]
+Search = Callable[[Rate, TuneConfig, int, Path], None]
+SEARCHES: dict[str, Search] = {}
+
+
+def search(function: Search) -> Search:
+    """Register ``function`` (rate, settings, seed, folder for what it must not lose) under its own name."""
+    SEARCHES[function.__name__] = function
+    return function
+
+
+def best(tried: dict[float, float]) -> float:
+    """The λ of the lowest rate; of equal ones the smallest."""
+    return min(tried, key=lambda lam: (tried[lam], lam))
+
+
+@search
+def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+    """Every one of ``values`` on all of dev."""
+    for lam in sorted(set(settings.values)):
+        rate(lam)
+
+
+@search
+def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+    """Golden-section search (Kiefer 1953) between ``low`` and ``high``: halves nothing but a single valley."""
+    shrink = (math.sqrt(5) - 1) / 2
+    low, high = settings.low, settings.high
+    left, right = high - shrink * (high - low), low + shrink * (high - low)
+    at_left, at_right = rate(left), rate(right)
+    for _ in range(settings.evaluations - 2):
+        if at_left <= at_right:  # ties go to the smaller λ
+            high, right, at_right = right, left, at_left
+            left = high - shrink * (high - low)
+            at_left = rate(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + shrink * (high - low)
+            at_right = rate(right)
+
+
+@search
+def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+    """Optuna's tree-structured Parzen estimator; its journal in ``folder`` is gone on from after a kill."""
+    try:
+        import optuna as engine
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise ConfigError("tune=optuna: is not installed here. Install it: pip install 'mam[tune]'") from error
+    engine.logging.set_verbosity(engine.logging.WARNING)
+    storage = engine.storages.JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    study = engine.create_study(storage=storage, study_name="lam", direction="minimize", load_if_exists=True)
+    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    for number in range(len(done), settings.evaluations):
+        # A sampler of its own for every trial, so that a resumed search asks what an undisturbed one would.
+        study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
+        trial = study.ask()
+        study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
+    for told in study.get_trials(deepcopy=False):
+        if told.state.is_finished():
+            rate(round(told.params["lam"], 4))
