@@ -94,8 +94,9 @@ def curve(
     if chosen & set(zero):
         axes.plot(0, base, "o", markersize=11, fillstyle="none", color="#444444", label="best on dev")
     axes.set_xlabel("λ, the share of the source")
-    axes.set_ylabel(f"{metric} in %, with the 95 % interval of its difference from λ=0")
-    axes.set_title(f"{first['model']['name']} on {first['data']['name']}", fontsize=10, loc="left")
+    axes.set_ylabel(f"{metric} in %")
+    title = f"{first['model']['name']} on {first['data']['name']}; ribbons: 95 % interval of the difference from λ=0"
+    axes.set_title(title, fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as temporary:

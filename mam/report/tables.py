@@ -39,7 +39,7 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
         f" {layers_text(_merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
-        f" λ {lambda_text(result)}"
+        f" {'mean ' if _by_fold(result) else ''}λ {lambda_text(result)}"
     )
     if result["train"]:
         _show_training(terminal, result)
@@ -202,7 +202,7 @@ def _fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], n
 def _arm(result: Result) -> str:
     """What was done to the target, in the paper's words."""
     if not result["train"]:
-        return f"merged λ={lambda_text(result)}"
+        return "merged, λ by fold" if _by_fold(result) else f"merged λ={lambda_text(result)}"
     if result["train"]["name"] == "lmam":
         return "L-MAM"
     return f"MAM-FT λ={lambda_text(result)}" if any(result["merge"]["lam"]) else "FT"
@@ -226,6 +226,10 @@ def _show_training(terminal: Terminal, result: Result) -> None:
             table.add_row(str(layer), f"{train['lam_at_start'][layer]:.4f}", f"{lams[layer]:.4f}")
         terminal.table(f"λ by layer (mean of what shares a layer; the course of it is in {LAMBDA_NAMES})", table)
         terminal.say("")
+
+
+def _by_fold(result: Result) -> bool:
+    return len({one["lam"] for one in (result["tune"] or {}).get("chosen", [])}) > 1
 
 
 def _tune_text(tune: Mapping[str, Any]) -> str:

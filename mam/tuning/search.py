@@ -37,20 +37,22 @@ def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
 
 @search
 def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
-    """Golden-section search (Kiefer 1953) between ``low`` and ``high``: halves nothing but a single valley."""
+    """Golden-section search (Kiefer 1953) between ``low`` and ``high``: for a rate with one valley."""
     shrink = (math.sqrt(5) - 1) / 2
     low, high = settings.low, settings.high
-    left, right = high - shrink * (high - low), low + shrink * (high - low)
-    at_left, at_right = rate(left), rate(right)
+
+    def at(share: float) -> tuple[float, float]:
+        lam = low + share * (high - low)
+        return lam, rate(round(lam, 4))
+
+    (left, at_left), (right, at_right) = at(1 - shrink), at(shrink)
     for _ in range(settings.evaluations - 2):
         if at_left <= at_right:  # ties go to the smaller λ
             high, right, at_right = right, left, at_left
-            left = high - shrink * (high - low)
-            at_left = rate(left)
+            left, at_left = at(1 - shrink)
         else:
             low, left, at_left = left, right, at_right
-            right = low + shrink * (high - low)
-            at_right = rate(right)
+            right, at_right = at(shrink)
 
 
 @search
