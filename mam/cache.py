@@ -112,7 +112,7 @@ class Cache:
         self._keep(path, 0, lambda temporary: write_json(temporary, kept))
 
     def _keep(self, path: Path, expected: int, write: Callable[[Path], None]) -> None:
-        if not self._is_writable:
+        if not self._is_writable or expected > self._limit:
             return
         if self._size < 0:
             self._size = sum(size for _, _, size in self._entries())

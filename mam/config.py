@@ -187,13 +187,15 @@ class TuneConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Packs of at most ``batch_seconds`` padded seconds; the bootstrap; ``dev``: the rate on dev too, for a choice.
+    """Packs of at most ``batch_seconds`` padded seconds (null: what suits target and device); the bootstrap.
+
+    With ``dev`` the rate on dev is recorded too, for a choice.
 
     ``memory_gb`` for decoded audio and as much for prefix states, ``cache_gb`` on disk; with ``share`` other processes
     find both there.
     """
 
-    batch_seconds: float = 60.0
+    batch_seconds: float | None = None
     draws: int = 10_000
     dev: bool = False
     memory_gb: float = 2.0

@@ -17,33 +17,24 @@ outputs/<date>/<time>-<signature>/
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 from omegaconf import OmegaConf
 
 from mam import processes
 from mam.compose import Job, without_hydra
 from mam.errors import MamError, RecordError
-from mam.files import atomic, expanded, read_jsonl, write_json, write_jsonl
+from mam.files import atomic, expanded, write_json, write_jsonl
+from mam.finished import BASELINE, LAMBDA, RESULT, of_draw, validate
 
-RESULT, PREDICTIONS, BASELINE, LAMBDA, LOG = (
-    "result.json",
-    "predictions.jsonl",
-    "baseline.jsonl",
-    "lambda.csv",
-    "mam.log",
-)
-SCHEMA = 1
+LOG = "mam.log"
 
 log = logging.getLogger("mam")
 
@@ -58,7 +49,7 @@ class RunFolder:
     def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
         """Write both sides, one line an example; further draws of a random control to files of their own."""
         for draw, rows in enumerate(merged):
-            write_jsonl(self.path / _of_draw(draw), rows)
+            write_jsonl(self.path / of_draw(draw), rows)
         write_jsonl(self.path / BASELINE, baseline)
 
     def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:
@@ -155,96 +146,6 @@ def refuse_unwritable(outputs: Path) -> None:
 def _existing(folder: Path) -> Path:
     """The folder itself or the nearest one above it that is there."""
     return next(place for place in (folder, *folder.parents) if place.exists())
-
-
-def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
-    """The newest finished run under ``outputs`` with this hash, or None. Broken results are passed over, and logged."""
-    patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
-    for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
-        try:
-            if read_result(path.parent)["hash"] == run_hash and all(
-                (path.parent / n).is_file() for n in (PREDICTIONS, BASELINE)
-            ):
-                return path.parent
-        except RecordError as error:
-            log.warning("%s", error)
-    return None
-
-
-def find_ft(outputs: Path, key: str) -> Path | None:
-    """The newest finished regular fine-tuning with this ``ft_key`` under ``outputs``, or None."""
-    found = []
-    for path in sorted((p for depth in ("*/*", "*/*/*") for p in outputs.glob(f"{depth}/{RESULT}")), reverse=True):
-        try:
-            result = read_result(path.parent)
-        except RecordError as error:
-            log.warning("%s", error)
-            continue
-        train = result["train"]
-        if train and train["name"] == "finetune" and train["ft_key"] == key and not any(result["merge"]["lam"]):
-            found.append(path.parent)
-    return found[0] if found else None
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """The result of a finished run.
-
-    Raises:
-        RecordError: not a finished run, broken JSON, or another schema.
-    """
-    path = folder / RESULT
-    if not path.is_file():
-        raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
-    try:
-        result = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise RecordError(f"{path}: cannot be read as JSON ({error}). Run it again with force=true.") from error
-    validate(result, path)
-    return result
-
-
-def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Predictions of each draw and of the baseline of a finished run, each line with the texts ``required``.
-
-    Raises:
-        RecordError: a file is missing or broken.
-    """
-    sides = []
-    names = [_of_draw(draw) for draw in range(int(read_result(folder)["merge"].get("draws", 1)))]
-    for path in (folder / name for name in (*names, BASELINE)):
-        try:
-            rows = read_jsonl(path)
-        except OSError as error:
-            raise RecordError(f"{path}: {error.strerror}. Run it again with force=true.") from error
-        for number, row in enumerate(rows, 1):
-            wrong = [key for key in required if not isinstance(row.get(key), str)]
-            if wrong:
-                raise RecordError(
-                    f"{path}, line {number}: {' and '.join(wrong)} must be text. Run it again with force=true."
-                )
-        sides.append(rows)
-    return sides[:-1], sides[-1]
-
-
-def _of_draw(draw: int) -> str:
-    return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"
-
-
-def validate(result: dict[str, Any], path: Path) -> None:
-    """Raise RecordError where ``result`` is not what schema version 1 says; ``path`` is for the message."""
-    if result.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: has schema {result.get('schema')!r}, this mam reads {SCHEMA}.")
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(result))
-    if error is not None:
-        raise RecordError(f"{path}: {error.json_path} is not as the schema says: {error.message}")
-    if any(layer >= len(result["merge"]["lam"]) for layer in result["merge"]["layers"]):
-        raise RecordError(f"{path}: $.merge.layers names a layer that $.merge.lam has no number for.")
-
-
-@cache
-def _validator() -> jsonschema.Draft202012Validator:
-    schema = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
 
 
 def _remove(path: Path, existing: Path) -> None:

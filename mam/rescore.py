@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from mam.checks import problems
-from mam.config import Config
-from mam.errors import ConfigError, RecordError, first_line
+from mam.errors import RecordError
 from mam.files import write_json
-from mam.record import read_predictions, read_result
+from mam.finished import read_config, read_predictions, read_result
 from mam.run import scores
 from mam.tasks import TASKS
 
@@ -40,7 +34,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
         raise RecordError(
             f"{folder}: predictions.jsonl has {len(baseline)} lines, result.json says {result['data']['n']}."
         )
-    config = _config(folder, normalizer, seed)
+    config = read_config(folder, {"data.normalizer": normalizer, "seed": seed})
     if config.data.clusters != "utterance" and not all(isinstance(row.get("cluster"), str) for row in baseline):
         raise RecordError(
             f"{folder}: predictions.jsonl names no cluster, which data.clusters={config.data.clusters} needs."
@@ -57,23 +51,3 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
         )
     write_json(path, result)
     return result, path
-
-
-def _config(folder: Path, normalizer: str | None, seed: str | None) -> Config:
-    path = folder / ".hydra" / "config.yaml"
-    changes = {"data.normalizer": normalizer, "seed": seed}
-    try:
-        composed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
-        for key, value in changes.items():
-            if value is not None:
-                OmegaConf.update(composed, key, value)
-        config = OmegaConf.to_object(composed)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {first_line(error)}") from error
-    except (OSError, ValueError, YAMLError) as error:
-        raise RecordError(f"{path}: cannot be read ({first_line(error)}). Run it again with force=true.") from error
-    assert isinstance(config, Config)
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
-    return config

@@ -28,10 +28,11 @@ from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
+from mam.finished import SCHEMA, find_finished, read_result
 from mam.merge.apply import MergeReport
 from mam.merge.plan import MergePlan, heads_note, plan_merge
 from mam.models.checkpoints import Checkpoint
-from mam.record import SCHEMA, RunFolder, find_finished, open_run, read_result, refuse_unwritable, run_root
+from mam.record import RunFolder, open_run, refuse_unwritable, run_root
 from mam.tasks import TASKS
 from mam.tasks.task import Row
 from mam.training.checkpoints import forget, unfinished

@@ -29,6 +29,7 @@ ORDER = [
     "tasks",
     "evaluation",
     "inspection",
+    "finished",
     "record",
     "training",
     "tuning",
@@ -37,6 +38,7 @@ ORDER = [
     "studies",
     "report",
     "launch",
+    "verbs",
     "cli",
     "__main__",
 ]

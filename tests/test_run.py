@@ -31,9 +31,9 @@ from mam.compose import jobs
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
+from mam.finished import read_result
 from mam.merge.plan import plan_merge
 from mam.plans import study_jobs
-from mam.record import read_result
 from mam.scoring.significance import paired_bootstrap
 from mam.scoring.wer import error_counts, errors
 from mam.studies.execute import execute, study_folder

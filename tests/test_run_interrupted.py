@@ -25,7 +25,7 @@ from conftest import (
 from mam.compose import jobs
 from mam.errors import CheckpointError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
-from mam.record import find_finished, validate
+from mam.finished import find_finished, validate
 from mam.studies.execute import execute
 
 

@@ -18,13 +18,17 @@ Read = Callable[[Sequence[int], Hidden], Sequence[Any]]
 
 
 def packs_of(
-    target: Target, samples: Sequence[int], batch_seconds: float, clips: Sequence[int] | None = None
+    target: Target, samples: Sequence[int], batch_seconds: float | None, clips: Sequence[int] | None = None
 ) -> list[tuple[int, ...]]:
-    """Packs by padded seconds, of these ``clips`` or of all; what the target must see alone comes last, one by one."""
+    """Packs by padded seconds (None: what suits the target on its device) of these ``clips``, or of all.
+
+    What the target must see alone comes last, one by one.
+    """
     clips = range(len(samples)) if clips is None else clips
     alone = [i for i in clips if target.alone(samples[i])]
     together = [i for i in clips if not target.alone(samples[i])]
-    packed = pack([target.padded(samples[i]) / RATE for i in together], batch_seconds)
+    budget = batch_seconds or target.pack_seconds[target.device.type]
+    packed = pack([target.padded(samples[i]) / RATE for i in together], budget)
     return [*(tuple(together[i] for i in members) for members in packed), *((i,) for i in alone)]
 
 

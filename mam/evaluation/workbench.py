@@ -161,8 +161,9 @@ class Workbench:
             with self.terminal.progress(label, sum(map(len, packs))) as advance:
                 items = predict(target, prefix, packs, audio.samples, first, advance)
         except torch.OutOfMemoryError as error:
+            seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
             raise MamError(
-                f"evaluate.batch_seconds={config.evaluate.batch_seconds:g}: {target.device} has not enough memory."
+                f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."
                 " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
             ) from error
         spent = prefix.seconds - earlier

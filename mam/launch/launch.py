@@ -9,9 +9,9 @@ from typing import Any
 from mam.compose import Job
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
+from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
 from mam.launch.work import Task, read_note, tasks_of
-from mam.record import read_result
 from mam.run import Outcome, finished_run
 from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ class Target(ABC):
     """A speech or audio Transformer on a device. ``blocks`` are its encoder's Q, K and V, still in fp32."""
 
     readouts: tuple[Readout, ...] = ("features", "scores")
+    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 10.0, "cuda": 160.0}  # padded seconds that suit a device
     has_one_length = False  # whether every clip makes as many frames
     is_compiled = False
 

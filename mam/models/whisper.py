@@ -24,6 +24,7 @@ class Whisper(HubTarget):
 
     stem = "Whisper"
     has_one_length = True
+    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 120.0, "cuda": 480.0}  # decoding gains from clips together
     readouts = ("text", "features", "scores")
     suffixes: ClassVar[dict[Readout, str]] = {
         "text": "ForConditionalGeneration",

@@ -9,9 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mam.files import atomic_path
-from mam.record import LAMBDA
-from mam.report.plots import COLOURS
+from mam.finished import LAMBDA
+from mam.report.plots import COLOURS, save
 
 Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
@@ -19,8 +18,12 @@ PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
 
 def draw_lambdas(folder: Path, result: Mapping[str, Any]) -> None:
     """``folder/lambda.png`` of a run that learnt λ; nothing of any other."""
-    if not result["train"] or result["train"]["name"] != "lmam":
-        return
+    if result["train"] and result["train"]["name"] == "lmam":
+        save(lambdas_figure(folder, result), folder / "lambda.png")
+
+
+def lambdas_figure(folder: Path, result: Mapping[str, Any]) -> Figure:
+    """λ over the steps, one line a layer; λ over depth, where it began and where it ended."""
     course = read_course(folder)
     figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -68,8 +71,7 @@ def draw_lambdas(folder: Path, result: Mapping[str, Any]) -> None:
     figure.suptitle(
         f"{result['model']['name']} on {result['data']['name']}: λ learnt{source}", fontsize=10, x=0.02, ha="left"
     )
-    with atomic_path(folder / "lambda.png") as temporary:
-        figure.savefig(temporary, format="png")
+    return figure
 
 
 def read_course(folder: Path) -> Course:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from mam.files import atomic_path
@@ -13,13 +17,32 @@ from mam.files import atomic_path
 COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7a4a9e", "#8a6d00", "#a33b5c", "#4d7c8a", "#5c5c5c", "#b08968", "#2f4858")
 
 
-def differences(
-    path: Path, results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, title: str
-) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def as_svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an SVG element of a page: in its text colour, ids of its own, described for screen readers."""
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawn = text.getvalue()
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', drawn)
+    drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawn)
+    for black in ("#000000", "#262626", "black"):
+        drawn = drawn.replace(black, "currentColor")
+    drawn = re.sub(r"(<text\b[^>]*?style=\")", r"\1fill: currentColor; ", drawn)
+    label = html.escape(description, quote=True)
+    return re.sub(r"<svg\b", f'<svg role="img" aria-label="{label}" class="figure"', drawn, count=1)
+
+
+def differences(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, title: str) -> Figure:
     """One row a run that merged anything: its difference from the baseline with the interval, coloured by control.
 
     Args:
-        path: of the PNG.
         results: what varies between the runs, and each result.
         metric: what the difference is one of.
         title: above the picture.
@@ -55,13 +78,10 @@ def differences(
     axes.set_title(title, fontsize=10, loc="left")
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     axes.spines[["top", "right"]].set_visible(False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    return figure
 
 
-def curve(
-    path: Path, results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, chosen: set[int]
-) -> None:
+def curve(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, chosen: set[int]) -> Figure:
     """The rate over λ, one line for each set of what else varies, with a ribbon: the baseline plus the interval of the
     difference. ``chosen`` are positions of the best on dev, which get a ring; the dashed line is λ=0.
     """
@@ -99,8 +119,7 @@ def curve(
     axes.set_title(title, fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    return figure
 
 
 def metric_key(result: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mam.files import write_json
 from mam.report.lambdas import draw_lambdas
-from mam.report.plots import curve, differences
+from mam.report.plots import curve, differences, save
 from mam.report.tables import best_on_dev, metric_of, show_evidence, show_study
 from mam.report.trainings import draw_stability, show_stability, show_versus
 from mam.studies.evidence import Comparison, against_controls, conclusion
@@ -92,10 +92,10 @@ def record_study(
     results = [(varied, outcome.result) for varied, outcome in done]
     if any(any(result["merge"]["lam"]) for _, result in results):
         title = f"{first['model']['name']} on {first['data']['name']}"
-        differences(folder / f"{stem}.png", results, metric_of(first)[1], title)
+        save(differences(results, metric_of(first)[1], title), folder / f"{stem}.png")
         lams = {varied.get("lam") for varied, _ in results}
         if len(lams) > 2 and None not in lams and len({r["baseline"].get(metric_of(r)[0]) for _, r in results}) == 1:
-            curve(folder / "curve.png", results, metric_of(first)[1], chosen)
+            save(curve(results, metric_of(first)[1], chosen), folder / "curve.png")
     for control, found in (scatter or {}).items():
         title = f"{first['model']['name']} on {first['data']['name']}"
         beside = "" if control == "none" else f"-{control}"

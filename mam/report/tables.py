@@ -38,7 +38,7 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.say(
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
-        f" {layers_text(_merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
+        f" {layers_text(merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
         f" {'mean ' if _by_fold(result) else ''}λ {lambda_text(result)}"
     )
     if result["train"]:
@@ -87,7 +87,7 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
         else:
             row += ["baseline", "", "", "", ""]
         rows.append(row)
-    terminal.table(title, _fitted(columns, rows, ("p", "det.")))
+    terminal.table(title, fitted(columns, rows, ("p", "det.")))
     terminal.say("")
     unmerged = [(r, "before training" if r["train"] else "baseline λ=0") for _, r in results]
     baselines = [
@@ -159,14 +159,14 @@ def _heads_text(merge: Mapping[str, Any]) -> str:
     return "" if merge.get("heads") is None else f" heads {', '.join(map(str, merge['heads']))} only,"
 
 
-def _merged_layers(merge: Mapping[str, Any]) -> list[int]:
+def merged_layers(merge: Mapping[str, Any]) -> list[int]:
     """The selected layers whose λ is not 0; all selected ones where every λ is."""
     return [layer for layer in merge["layers"] if merge["lam"][layer]] or list(merge["layers"])
 
 
 def lambda_text(result: Result) -> str:
     """λ of the merged layers: one number where they agree, else the range."""
-    lams = [result["merge"]["lam"][layer] for layer in _merged_layers(result["merge"])]
+    lams = [result["merge"]["lam"][layer] for layer in merged_layers(result["merge"])]
     low, high = min(lams), max(lams)
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
@@ -177,7 +177,7 @@ def _rates_table(result: Result) -> Table:
     columns = [(heading, "right") for heading in headings]
     table = plain_table(("", "left"), *columns)
     control = result["merge"]["control"]
-    merged = _arm(result) + ("" if control == "none" else f" ({control})")
+    merged = arm_text(result) + ("" if control == "none" else f" ({control})")
     before = "FT" if result["baseline"]["kind"] == "ft" else "before training" if result["train"] else "baseline λ=0"
     row = _asr_row if result["task"] == "asr" else _events_row
     for label, rates in ((before, result["baseline"]), (merged, result["metrics"])):
@@ -185,7 +185,7 @@ def _rates_table(result: Result) -> Table:
     return table
 
 
-def _fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
+def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
     """A table of at most 80 columns, if leaving out the ``needless`` ones, one after the other, makes it one."""
     places = list(range(len(columns)))
     for name in (*needless, None):
@@ -199,7 +199,7 @@ def _fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], n
     return table
 
 
-def _arm(result: Result) -> str:
+def arm_text(result: Result) -> str:
     """What was done to the target, in the paper's words."""
     if not result["train"]:
         return "merged, λ by fold" if _by_fold(result) else f"merged λ={lambda_text(result)}"

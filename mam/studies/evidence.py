@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from mam.record import read_predictions
+from mam.compose import Job
+from mam.config import Config
+from mam.finished import read_predictions
 from mam.scoring.significance import Difference, holm, paired_bootstrap
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
@@ -34,35 +37,57 @@ class Comparison:
         return self.p_holm < LEVEL
 
 
+@dataclass(frozen=True)
+class Merged:
+    """A finished run that merged something; ``where`` is what distinguishes it from others, but for its control."""
+
+    where: tuple[tuple[str, str], ...]
+    config: Config
+    folder: Path
+
+    def counted(self) -> list[Counted]:
+        """Errors of each draw. Raises RecordError where its predictions are missing or broken."""
+        task = TASKS[self.config.model.task]
+        draws, _ = read_predictions(self.folder, task.REQUIRED)
+        return [task.counted(self.config, rows) for rows in draws]
+
+
 def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
-    """Every control of a study against the real source merged in the same way, in the order of the runs.
+    """Every control of a study against the real source merged in the same way; raises what `compared` raises."""
+    plan = [end.job for end in ended]
+    return compared(
+        [
+            Merged(_where(end.job, plan), end.job.config, end.outcome.folder)
+            for end in ended
+            if end.outcome and end.job.config.lam > 0
+        ]
+    )
+
+
+def compared(merged: Sequence[Merged]) -> list[Comparison]:
+    """Every control against the real source merged in the same place, in the order of the runs.
 
     The draws of a random control are averaged, and their variance enters the interval (`paired_bootstrap`).
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    plan = [end.job for end in ended]
-    done = [end for end in ended if end.outcome and end.job.config.lam > 0]
-    counted: dict[tuple[tuple[str, str], ...], tuple[Ended, list[Counted]]] = {}
-    for end in done:
-        if end.job.config.control == "none":
-            counted[_where(end, plan)] = end, _counted(end)
+    controls = [one for one in merged if one.config.control != "none"]
+    wanted = {one.where for one in controls}
+    real = {one.where: one.counted()[0] for one in merged if one.config.control == "none" and one.where in wanted}
     found: list[tuple[dict[str, str], str, Difference]] = []
-    for end in done:
-        where, config = _where(end, plan), end.job.config
-        if config.control == "none" or where not in counted:
-            continue
-        (real,), control = counted[where][1], _counted(end)
-        difference = paired_bootstrap(
-            real.errors,
-            np.stack([draw.errors for draw in control]),
-            real.lengths,
-            real.clusters,
-            config.evaluate.draws,
-            config.seed,
-        )
-        found.append((dict(where), config.control, difference))
+    for one in controls:
+        if one.where in real:
+            source, draws = real[one.where], one.counted()
+            difference = paired_bootstrap(
+                source.errors,
+                np.stack([draw.errors for draw in draws]),
+                source.lengths,
+                source.clusters,
+                one.config.evaluate.draws,
+                one.config.seed,
+            )
+            found.append((dict(one.where), one.config.control, difference))
     adjusted = holm([difference.p_value for _, _, difference in found])
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -97,13 +122,5 @@ def _name(one: Comparison) -> str:
     return f"{one.control} at {where}" if where else one.control
 
 
-def _where(end: Ended, plan: Sequence[object]) -> tuple[tuple[str, str], ...]:
-    varied = end.job.varied(plan)  # type: ignore[arg-type]
-    return tuple((key, value) for key, value in varied.items() if key not in ("control", "control_draws"))
-
-
-def _counted(end: Ended) -> list[Counted]:
-    assert end.outcome is not None
-    task = TASKS[end.job.config.model.task]
-    draws, _ = read_predictions(end.outcome.folder, task.REQUIRED)
-    return [task.counted(end.job.config, rows) for rows in draws]
+def _where(job: Job, plan: Sequence[Job]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in job.varied(plan).items() if key not in ("control", "control_draws"))

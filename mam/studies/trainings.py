@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mam.record import read_predictions
+from mam.finished import read_predictions
 from mam.scoring.significance import LEAST_SEEDS, Difference, paired_bootstrap, paired_t
 from mam.studies.execute import Ended
 from mam.tasks import TASKS

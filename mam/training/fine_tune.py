@@ -16,11 +16,12 @@ from mam.evaluation.devices import device_of
 from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.files import expanded, read_jsonl, sha256_json
+from mam.finished import find_ft, read_predictions
 from mam.merge.learnable import Lambdas
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
-from mam.record import RunFolder, find_ft, read_predictions
+from mam.record import RunFolder
 from mam.scoring.significance import paired_bootstrap
 from mam.tasks import TASKS
 from mam.tasks.task import Row

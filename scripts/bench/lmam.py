@@ -10,27 +10,15 @@ timed, and the ratio is the geometric mean of the medians of paired steps.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import (
-    BertConfig,
-    BertModel,
-    HubertConfig,
-    HubertForCTC,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2Processor,
-)
+from common import make_pair, peak_alone, peak_memory
 
 from mam.config import TrainConfig
 from mam.merge.apply import Merger
@@ -43,7 +31,6 @@ from mam.training.learner import Learner
 from mam.training.lessons import Lessons
 
 LAYERS, WIDTH, HEADS = 12, 768, 12
-LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
 PLAN = MergePlan(
     method="linear",
     control="none",
@@ -54,19 +41,6 @@ PLAN = MergePlan(
     bias=True,
     head_width=WIDTH // HEADS,
 )
-
-
-def make_pair(folder: Path) -> None:
-    """HuBERT-base and BERT-base with random weights."""
-    torch.manual_seed(0)
-    size = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-    HubertForCTC(HubertConfig(vocab_size=len(LETTERS), layerdrop=0.0, **size)).save_pretrained(folder / "hubert")
-    BertModel(BertConfig(vocab_size=100, **size)).save_pretrained(folder / "bert")
-    vocabulary = folder / "hubert" / "vocab.json"
-    vocabulary.write_text(json.dumps({token: i for i, token in enumerate(LETTERS)}))
-    Wav2Vec2Processor(
-        feature_extractor=Wav2Vec2FeatureExtractor(), tokenizer=Wav2Vec2CTCTokenizer(vocabulary)
-    ).save_pretrained(folder / "hubert")
 
 
 class Side:
@@ -111,8 +85,7 @@ def peak(name: str, arguments: argparse.Namespace, folder: Path) -> float:
         "--seconds",
         str(arguments.seconds),
     ]
-    shown = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True).stdout
-    return float(shown.split()[-1])
+    return peak_alone(__file__, *words)
 
 
 def timed(order: tuple[str, ...], arguments: argparse.Namespace, folder: Path) -> dict[str, list[float]]:
@@ -140,7 +113,7 @@ def main() -> None:
         side = Side(arguments.side, arguments.folder, arguments.clips, arguments.seconds)
         for _ in range(3):
             side.step()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_memory())
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""On a real Slurm (`make test-slurm`): an array that ends, jobs that are requeued or killed, a controller that stops."""
+"""On a real Slurm (`make test-slurm`): an array that ends, jobs requeued or killed, a controller that stops."""
 
 from __future__ import annotations
 
@@ -68,12 +68,16 @@ def test_an_array_finishes_and_is_not_run_again(words):
     code, out, _ = end(start(*sweep))
     assert code == 0 and "3 runs: 0 finished now, 3 skipped, 0 failed" in out and "queued" not in out
     local = once([*words, "lam=0.6", "outputs=local", "evaluate.draws=200", "cache_dir=fresh"])
-    (there,) = [p.parent for p in Path("outputs").rglob("result.json") if json.loads(p.read_text())["merge"]["lam"][0] > 0.5]
+    (there,) = [
+        p.parent for p in Path("outputs").rglob("result.json") if json.loads(p.read_text())["merge"]["lam"][0] > 0.5
+    ]
     assert (there / "predictions.jsonl").read_bytes() == (local.folder / "predictions.jsonl").read_bytes()
 
 
 def test_a_training_that_is_requeued_goes_on_and_ends_with_the_same_bytes(hubert_group, bert, tmp_path):
-    data = write_folder(tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.8, 1.0], split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2)
+    data = write_folder(
+        tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.8, 1.0], split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2
+    )
     lesson = [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "lam=0.2", "train=lmam"]
     lesson += ["train.steps=60", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=2", "threads=1"]
     process = start(*lesson, *SWEEP, "data.split=test")

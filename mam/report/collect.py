@@ -1,0 +1,195 @@
+"""Finished runs below some folders: grouped by what may be compared, what is unusable counted and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mam.errors import RecordError
+from mam.finished import RESULT, read_config, read_result
+from mam.report.plots import metric_key
+from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers
+from mam.scoring.significance import holm
+from mam.studies.evidence import Merged
+
+UNNAMED = 10  # how many unusable folders are named; the rest is counted
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run and what distinguishes it, by the names of the columns."""
+
+    folder: Path
+    result: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        """The metric that is compared."""
+        return metric_key(self.result)
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether anything of a source is in it."""
+        return any(self.result["merge"]["lam"])
+
+    @property
+    def traits(self) -> dict[str, str]:
+        """What was done to which models, in words."""
+        merge, train, result = self.result["merge"], self.result["train"], self.result
+        tune = result["tune"]
+        return {
+            "target": result["model"]["target"]["id"],
+            "source": result["model"]["source"]["id"],
+            "method": arm_text(result).split(" λ")[0],
+            "lam": lambda_text(result) if self.is_merged else "0",
+            "layers": layers_text(merged_layers(merge), len(merge["lam"])).removeprefix("layers "),
+            "parts": merge["parts"] + ("" if merge["bias"] else ", no biases"),
+            "heads": "all" if merge.get("heads") is None else ",".join(map(str, merge["heads"])),
+            "mixed by": merge["method"],
+            "pairing": merge["pairing"],
+            "control": merge["control"] if self.is_merged else "none",
+            "tuned": tune["name"] if tune else "no",
+            "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs on the same examples with the same target, scored in the same way: what may stand in one table."""
+
+    title: str
+    runs: list[Run]
+
+    @property
+    def varied(self) -> list[str]:
+        """The traits in which the runs differ; λ always, and what is merged as soon as anything is."""
+        names = list(self.runs[0].traits)
+        return [name for name in names if name == "lam" or len({run.traits[name] for run in self.runs}) > 1]
+
+    @property
+    def adjusted(self) -> dict[Path, float]:
+        """Holm's adjusted p of every run that merged anything, over this group."""
+        tried = [run for run in self.runs if run.is_merged]
+        p_values = holm([run.result["delta"]["p_value"] for run in tried])
+        return {run.folder: p_value for run, p_value in zip(tried, p_values, strict=True)}
+
+    def merged(self) -> list[Merged]:
+        """The runs that merged anything, for comparisons of the source with controls."""
+        keys = [key for key in self.varied if key != "control"]
+        return [
+            Merged(tuple((key, run.traits[key]) for key in keys), read_config(run.folder), run.folder)
+            for run in self.runs
+            if run.is_merged
+        ]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was found. ``broken`` are results that cannot be read, with the reason; ``repeated`` counts runs of equal
+    hash, of which the newest is kept; ``tables`` are the studies that fill a table of the paper."""
+
+    groups: list[Group]
+    unfinished: list[Path]
+    broken: list[tuple[Path, str]]
+    repeated: int
+    tables: list[Mapping[str, Any]]
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them."""
+        return [run for group in self.groups for run in group.runs]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is not in the tables, and why: one sentence each."""
+        found = []
+        if self.unfinished:
+            found.append(f"{len(self.unfinished)} unfinished: {_named([str(path) for path in self.unfinished])}")
+        if self.broken:
+            found.append(f"{len(self.broken)} unreadable: {_named([reason for _, reason in self.broken])}")
+        if self.repeated:
+            found.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
+        if len(self.groups) > 1:
+            found.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
+        return found
+
+
+def collect(folders: Sequence[Path]) -> Collected:
+    """Every run below the folders, however deep.
+
+    Raises:
+        RecordError: a folder that is not there, or no finished run in any of them.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise RecordError(f"{folder}: there is no such folder.")
+    found: dict[str, Run] = {}
+    broken, repeated = [], 0
+    paths = sorted(
+        {path for folder in folders for path in folder.rglob(RESULT)}, key=lambda path: (path.parent.name, path)
+    )
+    for path in paths:
+        try:
+            run = Run(path.parent, read_result(path.parent))
+        except RecordError as error:
+            broken.append((path, str(error)))
+            continue
+        repeated += run.result["hash"] in found
+        found[run.result["hash"]] = run
+    begun = {path.parent for folder in folders for path in folder.rglob(".hydra") if path.is_dir()}
+    unfinished = sorted(path for path in begun if not (path / RESULT).exists())
+    if not found:
+        what = f"; {len(unfinished)} unfinished, {len(broken)} unreadable" if unfinished or broken else ""
+        reasons = "".join(f"\n  - {reason}" for _, reason in broken[:UNNAMED])
+        raise RecordError(f"{', '.join(map(str, folders))}: no finished run is in there{what}.{reasons}")
+    groups: dict[tuple[Any, ...], list[Run]] = {}
+    for run in found.values():
+        groups.setdefault(_comparable(run), []).append(run)
+    made = [Group(_title(runs[0]), sorted(runs, key=_order)) for runs in groups.values()]
+    return Collected(made, unfinished, broken, repeated, _tables(folders, broken))
+
+
+def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Mapping[str, Any]]:
+    """The newest of each study that fills a table of the paper."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for path in sorted({path for folder in folders for path in folder.rglob("table.json")}):
+        try:
+            table = dict(json.loads(path.read_text(encoding="utf-8")))
+            found[str(table["name"])] = table
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            broken.append((path, f"{path}: cannot be read ({error})"))
+    return list(found.values())
+
+
+def _comparable(run: Run) -> tuple[Any, ...]:
+    result, data = run.result, run.result["data"]
+    head = (result.get("head") or {}).get("name")
+    target = result["model"]["target"]["sha256"]
+    return result["task"], target, data["name"], data["split"], data["sha256"], data["normalizer"], head, data["n"]
+
+
+def _title(run: Run) -> str:
+    result, data = run.result, run.result["data"]
+    head = f", {result['head']['name']}" if result.get("head") else ""
+    return f"{result['model']['target']['id']} on {data['name']}, {data['split']} ({data['n']} examples){head}"
+
+
+def _order(run: Run) -> tuple[Any, ...]:
+    merge = run.result["merge"]
+    is_trained = bool(run.result["train"])
+    return (
+        is_trained,
+        run.traits["method"],
+        len(merged_layers(merge)),
+        merge["layers"],
+        sum(merge["lam"]),
+        merge["control"],
+    )
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - UNNAMED} more" if len(names) > UNNAMED else ""
+    return "; ".join(names[:UNNAMED]) + more

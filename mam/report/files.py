@@ -1,0 +1,180 @@
+"""The tables of a report as files: Markdown, LaTeX (booktabs) and CSV with every number in full."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mam.files import atomic
+from mam.report.collect import Group, Run
+from mam.report.tables import best_on_dev, fitted, metric_of
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, points
+
+NAMES = {"lam": "λ"}
+TEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "λ": r"$\lambda$",
+    "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "←": r"$\leftarrow$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+FIELDS = (
+    "group",
+    "target",
+    "source",
+    "data",
+    "split",
+    "n",
+    "method",
+    "control",
+    "lam",
+    "layers",
+    "parts",
+    "seed",
+    "metric",
+    "rate",
+    "baseline",
+    "absolute",
+    "ci95_low",
+    "ci95_high",
+    "relative",
+    "p_value",
+    "p_holm",
+    "detectable",
+    "dev",
+    "hash",
+    "folder",
+    "command",
+)
+
+
+def headings(group: Group) -> list[str]:
+    """Of the table of a group, as `cells` fills it."""
+    has_dev = any((run.result.get("dev") or {}).get("rate") is not None for run in group.runs)
+    heading = metric_of(group.runs[0].result)[1]
+    named = [NAMES.get(key, key) for key in group.varied]
+    return [*named, *(["dev"] if has_dev else []), heading, "Δ points", "95 %", "relative", "p", "p Holm", "detectable"]
+
+
+def cells(group: Group) -> list[list[str]]:
+    """One row a run: what varies, the rates, the difference from its baseline with its interval."""
+    chosen, adjusted = best_on_dev([run.result for run in group.runs]), group.adjusted
+    has_dev, rows = "dev" in headings(group), []
+    for place, run in enumerate(group.runs):
+        row = [run.traits[key] for key in group.varied]
+        if has_dev:
+            rate = (run.result.get("dev") or {}).get("rate")
+            row.append("" if rate is None else percent(rate) + (" *" if place in chosen else ""))
+        row.append(percent(run.result["metrics"][run.metric]))
+        delta = run.result["delta"]
+        if run.folder in adjusted or run.result["train"]:
+            relative = "–" if delta["relative"] is None else f"{100 * delta['relative']:+.1f} %"
+            row += [points(delta["absolute"]), interval(delta["ci95"]), relative, p_text(delta["p_value"])]
+            row.append(p_text(adjusted[run.folder]) if run.folder in adjusted else "")
+            row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
+        else:
+            row += ["baseline", "", "", "", "", ""]
+        rows.append(row)
+    return rows
+
+
+def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> None:
+    """``table.md``, ``table.tex`` and ``table.csv`` in ``folder``."""
+    with atomic(folder / f"{name}.md") as file:
+        file.write("\n".join(_markdown(group.title, headings(group), cells(group)) for group in groups))
+    with atomic(folder / f"{name}.tex") as file:
+        file.write("% needs \\usepackage{booktabs}; Greek and signs are in math mode\n")
+        file.write("\n".join(latex(group.title, headings(group), cells(group)) for group in groups))
+    with atomic(folder / f"{name}.csv") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(FIELDS)
+        for group in groups:
+            adjusted = group.adjusted
+            table.writerows(_numbers(group, run, adjusted.get(run.folder)) for run in group.runs)
+
+
+def _markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"**{_md(title)}**", "", _row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(row: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_md, row)) + " |"
+
+
+def _md(text: str) -> str:
+    """Text that neither ends a cell nor means anything in Markdown or HTML."""
+    for sign, safe in (
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        ("|", "\\|"),
+        ("*", "\\*"),
+        ("_", "\\_"),
+        ("`", "\\`"),
+        ("\n", " "),
+    ):
+        text = text.replace(sign, safe)
+    return text
+
+
+def tex(text: str) -> str:
+    """Text as LaTeX has it: special characters escaped, Greek and signs in math mode."""
+    return "".join(TEX.get(letter, letter) for letter in text.replace("\n", " "))
+
+
+def latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A booktabs table with a caption."""
+    lines = [r"\begin{table}", rf"\caption{{{tex(title)}}}", r"\begin{tabular}{" + "l" * len(heads) + "}", r"\toprule"]
+    lines += [" & ".join(map(tex, heads)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(tex, row)) + r" \\" for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
+    result, delta, merge = run.result, run.result["delta"], run.result["merge"]
+    ends = delta["ci95"] or ["", ""]
+    values = {
+        "group": group.title,
+        "data": result["data"]["name"],
+        "split": result["data"]["split"],
+        "n": result["data"]["n"],
+        "lam": " ".join(f"{lam:.6g}" for lam in merge["lam"]),
+        "layers": " ".join(map(str, merge["layers"])),
+        "metric": run.metric,
+        "rate": result["metrics"][run.metric],
+        "baseline": result["baseline"][run.metric],
+        "ci95_low": ends[0],
+        "ci95_high": ends[1],
+        "p_holm": p_holm,
+        "dev": (result.get("dev") or {}).get("rate"),
+        "hash": result["hash"],
+        "folder": str(run.folder),
+        "command": result["command"],
+    }
+    row = run.traits | {key: delta[key] for key in ("absolute", "relative", "p_value", "detectable")} | values
+    return ["" if row[field] is None else row[field] for field in FIELDS]
+
+
+def show_group(terminal: Terminal, group: Group) -> None:
+    """The table of a group on a screen, of at most 80 columns if that can be."""
+    columns = [
+        (heading, "left" if heading in (*group.varied, *NAMES.values(), "95 %") else "right")
+        for heading in headings(group)
+    ]
+    rows = cells(group)
+    terminal.table(group.title, fitted(columns, rows, ("p", "relative", "detectable", "p Holm")))

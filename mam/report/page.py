@@ -1,0 +1,201 @@
+"""`report.html`: everything about some runs on one page that needs nothing else, neither network nor server."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mam import __version__
+from mam.errors import MamError
+from mam.files import atomic
+from mam.finished import read_config
+from mam.report.collect import Collected, Group, Run
+from mam.report.files import cells, headings, latex, write_tables
+from mam.report.lambdas import lambdas_figure
+from mam.report.plots import as_svg, curve, differences, save
+from mam.report.tables import best_on_dev, metric_of
+from mam.report.utterances import Utterance, changed, utterances, worst
+from mam.studies.evidence import Comparison, compared, conclusion
+from mam.terminal import hundredfold, interval, p_text, points
+
+SHOWN = 8  # utterances of each kind
+COURSES = 4  # trainings whose λ are drawn
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: SVG, and what stands below it."""
+
+    svg: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """True classes by predicted ones; ``most`` is the largest count off the diagonal."""
+
+    label: str
+    classes: list[str]
+    counts: list[list[int]]
+    most: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """One group of runs as the page shows it. ``focus`` says which run the utterances or confusions are of."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    pictures: list[Picture]
+    comparisons: list[list[str]]
+    conclusion: str
+    focus: str
+    changed: list[Utterance]
+    worst: list[Utterance]
+    confusions: list[Confusion]
+    diagnostics: list[tuple[str, int]]
+    runs: list[Run]
+
+
+def write_report(found: Collected, folder: Path) -> Path:
+    """Tables, pictures and the page in ``folder``; returns the page.
+
+    Raises:
+        RecordError, ConfigError: a finished run whose predictions or configuration cannot be read.
+        MamError: the folder cannot be written.
+    """
+    write_tables(folder, found.groups)
+    sections = [_section(group, number, folder) for number, group in enumerate(found.groups, 1)]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string((files("mam") / "report" / "page.html.j2").read_text(encoding="utf-8"))
+    path = folder / "report.html"
+    with atomic(path) as file:
+        file.write(
+            template.render(
+                sections=sections,
+                remarks=found.remarks,
+                tables=found.tables,
+                runs=len(found.runs),
+                version=__version__,
+                environments=_environments(found.runs),
+            )
+        )
+    for table in found.tables:
+        with atomic(folder / f"{table['name']}.tex") as file:
+            file.write(latex(table["title"], table["headings"], table["rows"]))
+    return path
+
+
+def _section(group: Group, number: int, folder: Path) -> Section:
+    comparisons = compared(group.merged())
+    focus = _focus(group)
+    said = utterances(read_config(focus.folder), focus.folder) if focus.result["task"] == "asr" else []
+    notes = [note for run in group.runs for note in run.result["diagnostics"]]
+    return Section(
+        title=group.title,
+        headings=headings(group),
+        rows=cells(group),
+        pictures=_pictures(group, f"g{number}", folder),
+        comparisons=[_comparison_row(one) for one in comparisons],
+        conclusion=conclusion(comparisons, group.runs[0].result["data"]["n"]) if comparisons else "",
+        focus=", ".join(f"{key} {focus.traits[key]}" for key in group.varied),
+        changed=changed(said)[:SHOWN],
+        worst=worst(said)[:SHOWN],
+        confusions=_confusions(focus) if focus.result["task"] == "events" else [],
+        diagnostics=[(note, notes.count(note)) for note in dict.fromkeys(notes)],
+        runs=group.runs,
+    )
+
+
+def _focus(group: Group) -> Run:
+    """The run to look into: the best on dev, else the merged one (of a source) with the best rate, else any."""
+    chosen = best_on_dev([run.result for run in group.runs])
+    merged = [run for run in group.runs if run.is_merged and run.traits["control"] == "none"]
+    best = [group.runs[place] for place in chosen if group.runs[place].is_merged]
+    ranked = sorted(merged, key=lambda run: run.result["metrics"][run.metric])
+    return next(iter([*best, *ranked, *group.runs]))
+
+
+def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
+    metric = metric_of(group.runs[0].result)[1]
+    zero_shot = [run for run in group.runs if not run.result["train"]]
+    made = []
+
+    def add(figure: Any, kind: str, caption: str) -> None:
+        save(figure, folder / "pictures" / f"{name}-{kind}.png")
+        made.append(Picture(as_svg(figure, f"{name}-{kind}", caption), caption))
+
+    keys = [key for key in group.varied if key not in ("method", "tuned")]
+    tried = [(_traits(run, keys), run.result) for run in zero_shot if _is_number(run.traits["lam"])]
+    if len({varied["lam"] for varied, _ in tried}) > 2:
+        chosen = best_on_dev([result for _, result in tried])
+        add(
+            curve(tried, metric, chosen),
+            "curve",
+            f"{metric} over λ. Ribbons: 95 % interval of the difference from λ=0.",
+        )
+    merged = [run for run in group.runs if run.is_merged]
+    by_layers = [run for run in merged if not run.result["train"]]
+    if len({run.traits["layers"] for run in by_layers}) > 2:
+        shown = [(_traits(run, ["layers", "control", "lam"]), run.result) for run in by_layers]
+        add(differences(shown, metric, "by layers"), "layers", f"Change of {metric} by the layers that are merged.")
+    elif len(merged) > 1:
+        shown = [(_traits(run, keys), run.result) for run in merged]
+        add(differences(shown, metric, "all merges"), "differences", f"Change of {metric} with its 95 % interval.")
+    learnt = [run for run in group.runs if run.result["train"] and run.result["train"]["name"] == "lmam"]
+    for place, run in enumerate(learnt[:COURSES]):
+        what = ", ".join(f"{key} {run.traits[key]}" for key in group.varied if key != "lam")
+        caption = f"λ learnt{f' ({what})' if what else ''}: its course over the steps, and where it ended over depth."
+        add(lambdas_figure(run.folder, run.result), f"lambda{place}", caption)
+    return made
+
+
+def _traits(run: Run, keys: Sequence[str]) -> dict[str, str]:
+    return {key: run.traits[key] for key in keys}
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).replace("e-", "", 1).isdigit()
+
+
+def _comparison_row(one: Comparison) -> list[str]:
+    delta = one.difference
+    where = ", ".join(f"{'λ' if key == 'lam' else key} {value}" for key, value in one.where.items())
+    seen = "–" if delta.detectable is None else hundredfold(delta.detectable)
+    return [
+        where,
+        one.control,
+        points(delta.absolute),
+        interval(delta.ci95),
+        p_text(delta.p_value),
+        p_text(one.p_holm),
+        seen,
+    ]
+
+
+def _confusions(run: Run) -> list[Confusion]:
+    made = []
+    for label, name in (("merged", "confusion.csv"), ("baseline", "confusion-baseline.csv")):
+        path = run.folder / name
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                heading, *rows = list(csv.reader(file))
+            counts = [[int(count) for count in row[1:]] for row in rows]
+        except (OSError, ValueError) as error:
+            raise MamError(f"{path}: cannot be read ({error}). Run it again with force=true.") from error
+        off = [count for i, row in enumerate(counts) for j, count in enumerate(row) if heading[1 + j] != rows[i][0]]
+        made.append(Confusion(label, heading[1:], counts, max([1, *off])))
+    return made
+
+
+def _environments(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+    """Versions and device, once for each set of them."""
+    distinct = {tuple(sorted(run.result["env"].items())): run.result["env"] for run in runs}
+    return list(distinct.values())

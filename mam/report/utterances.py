@@ -1,0 +1,92 @@
+"""What was said and what was heard: word by word, for the worst and for the most changed utterances of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jiwer
+
+from mam.config import Config
+from mam.finished import read_predictions
+from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import LENGTH, error_counts, errors
+from mam.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Word:
+    """A piece of an alignment: ``kind`` is equal, substitute, insert or delete."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A reference, both hypotheses aligned with it word by word, and their errors."""
+
+    id: str
+    reference: str
+    merged: list[Word]
+    baseline: list[Word]
+    errors: int
+    errors_before: int
+    words: int
+
+    @property
+    def change(self) -> int:
+        """Errors more than the baseline."""
+        return self.errors - self.errors_before
+
+
+def aligned(reference: str, hypothesis: str) -> list[Word]:
+    """The hypothesis against the reference, both normalised: what was inserted, deleted, substituted."""
+    if not reference.split():
+        return [Word("insert", hypothesis)] if hypothesis.split() else []
+    done = jiwer.process_words(reference, hypothesis)
+    pieces = []
+    for chunk in done.alignments[0]:
+        truth = " ".join(done.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
+        heard = " ".join(done.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
+        pieces.append(Word(chunk.type, truth if chunk.type == "delete" else heard))
+    return pieces
+
+
+def utterances(config: Config, folder: Path) -> list[Utterance]:
+    """Every utterance of a run of speech recognition; of a random control the first draw.
+
+    Raises:
+        RecordError: its predictions are missing or broken.
+    """
+    draws, baseline = read_predictions(folder, TASKS["asr"].REQUIRED)
+    normalise = NORMALIZERS[config.data.normalizer]
+    truth = [normalise(row["reference"]) for row in baseline]
+    new, old = ([normalise(row["prediction"]) for row in rows] for rows in (draws[0], baseline))
+    counts = [error_counts(truth, side, "word") for side in (new, old)]
+    return [
+        Utterance(
+            str(row["id"]),
+            reference,
+            aligned(reference, merged),
+            aligned(reference, before),
+            int(a),
+            int(b),
+            int(words),
+        )
+        for row, reference, merged, before, a, b, words in zip(
+            baseline, truth, new, old, errors(counts[0]), errors(counts[1]), counts[0][:, LENGTH], strict=True
+        )
+    ]
+
+
+def changed(found: Sequence[Utterance]) -> list[Utterance]:
+    """Those whose words are others than before, the largest change of errors first."""
+    differing = [one for one in found if one.merged != one.baseline]
+    return sorted(differing, key=lambda one: (-abs(one.change), one.id))
+
+
+def worst(found: Sequence[Utterance]) -> list[Utterance]:
+    """Those with errors, most first."""
+    return sorted((one for one in found if one.errors), key=lambda one: (-one.errors, one.id))

@@ -1,0 +1,31 @@
+"""`mam cache`: what runs share on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from mam.cache import KINDS, Cache, cache_folder
+from mam.errors import ConfigError
+from mam.terminal import Terminal, plain_table
+from mam.verbs.common import options
+
+USAGE = "info|clear [cache_dir=FOLDER]"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Show what is there, or remove it."""
+    places, said = options("cache", argv, ("cache_dir",), USAGE)
+    if places not in (["info"], ["clear"]):
+        raise ConfigError(f"say: mam cache {USAGE}")
+    cache, terminal = Cache(cache_folder(said.get("cache_dir")), 0), Terminal()
+    if places == ["clear"]:
+        entries, nbytes = cache.clear()
+        terminal.say(f"removed {entries} entries, {nbytes / 1e6:.1f} MB, from {cache.folder}")
+        return 0
+    table = plain_table(("kind", "left"), ("entries", "right"), ("MB", "right"), ("last used", "left"), ("", "left"))
+    for held in cache.held():
+        used = "" if held.used is None else f"{datetime.fromtimestamp(held.used):%Y-%m-%d %H:%M}"
+        table.add_row(held.kind, str(held.entries), f"{held.nbytes / 1e6:.1f}", used, KINDS[held.kind])
+    terminal.table(str(cache.folder), table)
+    return 0

@@ -1,0 +1,40 @@
+"""`mam merge`: the merged model as a plain checkpoint, without any data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mam.errors import ConfigError
+from mam.verbs.common import open_terminal, without_meaning
+
+
+def main(argv: Sequence[str]) -> int:
+    """Merge file to file."""
+    outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
+    words = [word for word in argv if not word.startswith("out=")]
+    found = without_meaning("merge", words)
+    if len(outs) != 1 or not outs[0]:
+        found.append("out: say once where the merged checkpoint goes, out=DIR")
+    if found:
+        raise ConfigError(found)
+
+    from mam.compose import jobs
+
+    config = jobs(words)[0].config
+    terminal = open_terminal()
+    from mam.evaluation.pair import checked_source_and_target
+    from mam.files import expanded
+    from mam.merge.checkpoint import merge_checkpoint
+    from mam.merge.plan import heads_note, plan_merge
+    from mam.models.targets import TARGETS
+
+    target, source = checked_source_and_target(config.model)
+    plan = plan_merge(config, config.model.target_shape.layers, source.layers)
+    with terminal.status("merging"):
+        report = merge_checkpoint(target, source, plan, expanded(outs[0]))
+    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
+    shapes = config.model.target_shape, config.model.source_shape
+    caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
+    for note in (*heads_note(shapes[0].heads, shapes[1].heads, shapes[0].width), *caveats, *report.notes):
+        terminal.say(note)
+    return 0

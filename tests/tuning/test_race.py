@@ -1,0 +1,89 @@
+"""Racing: what is dropped and when, by hand; the best is lost as rarely as promised; work is saved."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
+
+from mam.tuning.race import _worse, blocks, race
+
+
+def table_of(errors: np.ndarray, lams: list[float], lengths: np.ndarray | None = None):
+    asked: list[tuple[float, int]] = []
+    lengths = np.ones(errors.shape[1], np.int64) if lengths is None else lengths
+
+    def seen(lam, positions):
+        asked.append((lam, len(positions)))
+        return errors[lams.index(lam)][positions].astype(float), lengths[positions]
+
+    return seen, asked
+
+
+@given(n=st.integers(1, 500), looks=st.integers(1, 8), seed=st.integers(0, 9))
+def test_looks_double_and_cover_dev_once(n, looks, seed):
+    made = blocks(n, looks, seed)
+    assert sorted(np.concatenate(made)) == list(range(n))
+    ends = np.cumsum([len(block) for block in made])
+    assert all(later <= 2 * earlier + 1 for earlier, later in itertools.pairwise(ends))
+
+
+def test_the_test_is_students():
+    differences = np.array([0, 1, 0, 0, 2, 0, 1, 0, 0, 1, 0, 0, 1.0])
+    assert _worse(differences) == pytest.approx(ttest_1samp(differences, 0, alternative="greater").pvalue)
+    assert _worse(-differences) == 1.0 and _worse(differences[:11]) == 1.0 and _worse(np.ones(20)) == 0.0
+
+
+def test_what_is_worse_is_dropped_and_costs_no_more():
+    rng, lams = np.random.default_rng(0), [0.0, 0.1, 0.5]
+    good = rng.poisson(1, 320)
+    errors = np.stack([good, good, good + rng.poisson(3, 320)])
+    seen, asked = table_of(errors, lams)
+    ran = race(seen, lams, 320, looks=5, alpha=0.05, seed=1)
+    assert ran.chosen == 0.0, "of equal ones the smallest"
+    assert [lam for lam, _ in asked].count(0.5) == 1 and list(ran.path[0]["dropped"]) == ["0.5"]
+    assert ran.path[0]["examples"] == 20 and ran.path[-1]["examples"] == 320
+    assert ran.work == pytest.approx((320 + 320 + 20) / 960)
+    assert ran.rates[0.0] == good.sum() / 320
+
+
+def test_it_ends_when_one_is_left():
+    lams = [0.0, 0.3]
+    seen, asked = table_of(np.stack([np.ones(160), np.zeros(160)]), lams)
+    ran = race(seen, lams, 160, looks=4)
+    assert ran.chosen == 0.3 and len(ran.path) == 1 and sum(n for _, n in asked) == 40
+
+
+def test_clusters_are_the_units():
+    """Twenty examples of two speakers are two units: nothing is dropped on them."""
+    lams = [0.0, 0.3]
+    errors = np.stack([np.ones(20), np.zeros(20)])
+    seen, _ = table_of(errors, lams)
+    ran = race(seen, lams, 20, looks=1, clusters=["a", "b"] * 10)
+    assert ran.path[0]["dropped"] == {} and ran.chosen == 0.3
+    assert race(table_of(errors, lams)[0], lams, 20, looks=1).path[0]["dropped"] != {}
+
+
+def test_weights_count_the_work():
+    lams = [0.0, 0.3]
+    weights = np.linspace(1, 3, 160)
+    seen, _ = table_of(np.stack([np.ones(160), np.zeros(160)]), lams)
+    ran = race(seen, lams, 160, looks=4, seed=3, weights=weights)
+    assert ran.work == pytest.approx(weights[blocks(160, 4, 3)[0]].sum() / weights.sum())
+
+
+@settings(max_examples=1, deadline=None)
+@given(st.just(0))
+def test_the_best_is_dropped_as_rarely_as_promised(_):
+    """1000 races between six λ that are equally good on skewed, sparse errors: each is the best of a sort."""
+    rng, dropped, lams = np.random.default_rng(5), 0, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    for seed in range(1000):
+        shared = rng.poisson(0.6, 200)
+        errors = np.stack([np.where(rng.random(200) < 0.15, rng.poisson(0.6, 200), shared) for _ in lams])
+        ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed)
+        dropped += any("0.3" in look["dropped"] for look in ran.path)
+    assert dropped <= 65  # 50 and three standard deviations of a binomial would be 71

@@ -1,0 +1,178 @@
+"""λ chosen on dev: what each search tries, who never sees test, what is recorded, what goes on after a kill."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import LAYERS, once, pair_words, predictions, write_folder, write_sounds
+
+from mam.compose import jobs
+from mam.config import TuneConfig
+from mam.errors import ConfigError, DataError
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.tuning.choose import Dev
+from mam.tuning.search import SEARCHES, best
+
+
+def tried_by(name: str, rate, tmp_path, **settings) -> dict[float, float]:
+    seen: dict[float, float] = {}
+
+    def asked(lam):
+        seen[lam] = rate(lam)
+        return seen[lam]
+
+    SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path)
+    return seen
+
+
+def valley(lam):
+    return (lam - 0.137) ** 2
+
+
+def test_ties_go_to_the_smallest():
+    assert best({0.3: 0.1, 0.0: 0.2, 0.1: 0.1}) == 0.1
+
+
+def test_the_grid_tries_what_it_is_given(tmp_path):
+    assert list(tried_by("grid", valley, tmp_path, values=[0.5, 0, 0.1, 0.1])) == [0, 0.1, 0.5]
+
+
+def test_golden_section_closes_in_on_a_valley(tmp_path):
+    seen = tried_by("golden", valley, tmp_path, low=0, high=0.5, evaluations=14)
+    assert len(seen) == 14 and best(seen) == pytest.approx(0.137, abs=2e-3)
+    first, second = list(seen)[:2]
+    assert (first, second) == pytest.approx((0.191, 0.309), abs=1e-3)  # 0.5 · 0.382, 0.5 · 0.618
+
+
+def test_optuna_goes_on_where_it_was_killed_and_asks_the_same(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    whole = tried_by("optuna", valley, tmp_path / "a", low=0, high=0.5, evaluations=12)
+    calls = []
+
+    def killed(lam):
+        calls.append(lam)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return valley(lam)
+
+    with pytest.raises(KeyboardInterrupt):
+        tried_by("optuna", killed, tmp_path / "b", low=0, high=0.5, evaluations=12)
+    again: list[float] = []
+    resumed = tried_by(
+        "optuna", lambda lam: again.append(lam) or valley(lam), tmp_path / "b", low=0, high=0.5, evaluations=12
+    )
+    assert best(whole) == pytest.approx(0.137, abs=0.05)
+    assert set(list(whole)[:5]) <= set(resumed) and len(resumed) >= 12
+
+
+@pytest.fixture
+def split_words(hubert_group, bert, tmp_path):
+    lengths = [0.6, 1.3, 0.9, 1.3, 0.4, 0.8, 1.1, 0.7]
+    data = write_folder(tmp_path / "data", lengths, split=["dev"] * 5 + ["test"] * 3)
+    return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
+
+
+@pytest.mark.parametrize("name", ["grid", "race", "golden", "optuna"])
+def test_a_run_chooses_on_dev_and_reports_on_test(split_words, name):
+    values = ["tune.values=[0,0.3,0.8]"] if name in ("grid", "race") else ["tune.evaluations=4", "tune.high=0.9"]
+    outcome = once([*split_words, f"tune={name}", *values])
+    tune = outcome.result["tune"]
+    chosen = tune["chosen"][0]["lam"]
+    rates = {one["lam"]: one["rate"] for one in tune["tried"]}
+    assert 0 in rates and best(rates) == chosen and len(rates) >= 3
+    assert outcome.result["data"]["n"] == 3 and outcome.result["merge"]["lam"] == [chosen] * LAYERS
+    # The same λ given by hand: the same predictions on test; and its rate on dev is the one that was recorded.
+    given = once([*split_words, f"lam={chosen}", "outputs=given"])
+    assert predictions(given) == predictions(outcome)
+    on_dev = once([*split_words, f"lam={chosen}", "data.split=dev", "outputs=dev"]).result
+    assert on_dev["metrics"]["wer"] == pytest.approx(rates[chosen])
+    assert once([*split_words, f"tune={name}", *values]).status == "skipped"
+    assert not Path("outputs/unfinished").exists()
+
+
+def test_a_random_control_is_chosen_for_by_the_mean_of_its_draws(split_words):
+    outcome = once([*split_words, "tune=grid", "tune.values=[0.4,0.8]", "control=random_iid"])
+    rates = {one["lam"]: one["rate"] for one in outcome.result["tune"]["tried"]}
+    by_hand = once([*split_words, "lam=0.4", "control=random_iid", "data.split=dev", "outputs=dev"]).result
+    assert rates[0.4] == pytest.approx(by_hand["metrics"]["wer"])  # which pools five draws
+
+
+def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
+    words = [word for word in event_words if not word.startswith("data.root=")]
+    words.append(f"data.root={write_sounds(tmp_path / 'more', folds=3, each=3)}")
+    values = [0, 0.4, 1]
+    outcome = once([*words, "tune=grid", f"tune.values={values}"])
+    tune = outcome.result["tune"]
+    assert [one["fold"] for one in tune["chosen"]] == ["1", "2", "3"]
+    per_lam = {
+        lam: read_jsonl(
+            once([*words, f"lam={lam}", "data.split=dev", f"outputs=dev{lam}"]).folder / "predictions.jsonl"
+        )
+        for lam in values
+    }
+    for fold, following in (("1", 2), ("2", 3), ("3", 1)):
+        rates = {}
+        for lam, rows in per_lam.items():
+            mine = [row for row in rows if row["fold"] == following]
+            rates[lam] = sum(row["label"] != row["prediction"] for row in mine) / len(mine)
+        assert {one["lam"]: one["rate"] for one in tune["tried"] if one["fold"] == fold} == pytest.approx(rates)
+        (chosen,) = [one["lam"] for one in tune["chosen"] if one["fold"] == fold]
+        assert chosen == best(rates)
+        # On test, the fold's clips are predicted by the model merged at its own λ.
+        given = read_jsonl(once([*words, f"lam={chosen}", f"outputs=test{chosen}"]).folder / "predictions.jsonl")
+        tested = read_jsonl(outcome.folder / "predictions.jsonl")
+        assert [row for row in tested if str(row["fold"]) == fold] == [row for row in given if str(row["fold"]) == fold]
+    mean = np.mean([one["lam"] for one in tune["chosen"]])
+    assert outcome.result["merge"]["lam"] == pytest.approx([mean] * LAYERS)
+
+
+def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
+    config, bench = jobs([*split_words, "tune=race"])[0].config, Workbench()
+    dev = Dev(config, bench)
+    whole = dev.counted(0.3)
+    errors, lengths = dev.some(0.3, [3, 0])
+    assert errors.tolist() == whole.errors[[3, 0]].tolist() and lengths.tolist() == whole.lengths[[3, 0]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tune=grid", "lam=0.1"], "lam: tune=grid chooses it"),
+        (["tune=grid", "train=lmam"], "tune=grid: chooses λ of a merge without training"),
+        (["tune=race", "data.split=dev"], "tune chooses on dev and reports on test"),
+        (["tune=grid", "tune.values=[0.1]"], "give two or more λ from 0 to 1"),
+        (["tune=grid", "tune.values=[0,2]"], "give two or more λ from 0 to 1"),
+        (["tune=grid", "tune.low=0.1"], "tune.low: has no effect without tune=golden or optuna"),
+        (["tune=golden", "tune.low=0.6"], "must be in order and from 0 to 1"),
+        (["tune=golden", "tune.evaluations=1"], "must be from 3 to 10 000"),
+        (["tune=race", "tune.alpha=1"], "must lie between 0 and 1"),
+        (["tune=race", "tune.looks=0"], "tune.looks=0: must be from 1 to 20"),
+        (["tune.values=[0,1]"], "tune.values: has no effect without tune=grid or race"),
+        (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      golden"),
+        (["tune=race", "model=demo_beats_vit", "data=demo_sounds"], "a probe of sounds is judged on whole folds"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(words, message):
+    with pytest.raises(ConfigError) as caught:
+        jobs(words)
+    assert message in str(caught.value)
+
+
+def test_without_dev_there_is_no_choice(words, clips):
+    with pytest.raises(DataError, match=r"data\.split=test: no example is in it"):
+        once([word for word in words if word != "data.split=all"] + ["tune=grid"])
+
+
+def test_optuna_that_is_not_installed_is_said(split_words):
+    code = "import sys; sys.modules['optuna'] = None; from mam.cli import main; main()"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "run", *split_words, "tune=optuna"], capture_output=True, text=True
+    )
+    assert answer.returncode == 2 and "pip install 'mam[tune]'" in answer.stderr
+    assert "Traceback" not in answer.stderr
