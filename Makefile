@@ -5,10 +5,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow lint types format wheel bench-lmam
+.PHONY: help install demo check test test-slow test-slurm lint types format wheel bench bench-lmam tables \
+  table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
+# PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
+PAIR ?= demo
+LAUNCHER ?= basic
+OUTPUTS ?= outputs/tables-$(PAIR)
+SUFFIX_demo :=
+SUFFIX_paper := _paper
+WHERE := $(if $(filter-out basic,$(LAUNCHER)),hydra/launcher=$(LAUNCHER))
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z -]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/mam: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,10 +35,15 @@ demo: $(BIN)/mam ## install mam and run the bundled demo
 check: lint types test ## install the tools and run lint, types and tests
 
 test: $(BIN)/pytest ## run the tests, but for the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm'
 
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow
+
+test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of this node (slurm-wlm, munge, root)
+	scripts/slurm_single_node.sh start
+	eval "$$(scripts/slurm_single_node.sh env)" && $(BIN)/pytest -m slurm; code=$$?; \
+	  scripts/slurm_single_node.sh stop; exit $$code
 
 lint: $(BIN)/pytest ## check style
 	$(BIN)/ruff check .
@@ -42,6 +55,22 @@ types: $(BIN)/pytest ## check types
 format: $(BIN)/pytest ## put the code into the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+tables: table-asr-zeroshot table-aec-zeroshot table-asr-lmam table-aec-lmam report ## all tables of the paper (PAIR=demo|paper)
+
+table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam: table-%: $(BIN)/mam ## one table of the paper
+	$(BIN)/mam run experiment=table_$(subst -,_,$*)$(SUFFIX_$(PAIR)) outputs=$(OUTPUTS) $(WHERE) $(WORDS)
+
+report: $(BIN)/mam ## report.html of what is in $(OUTPUTS)
+	$(BIN)/mam report $(OUTPUTS)
+
+first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's λ, L-MAM against FT
+	$(BIN)/mam run lam=0.1 data.limit=30
+	$(BIN)/mam run experiment=lambda_grid
+	$(BIN)/mam run experiment=lmam_vs_ft 'study.axes.seed=[0]'
+
+bench: $(BIN)/pytest ## time sweeps against the loop one writes by hand; writes scripts/bench/RESULTS.md
+	$(BIN)/python scripts/bench/all.py $(wildcard $(MAM_REAL))
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py

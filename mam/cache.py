@@ -27,6 +27,7 @@ KINDS = {
     "audio": "decoded recordings",
     "states": "hidden states before the first merged layer",
 }
+HEADER = 512  # bytes that a file of tensors has besides them, about
 LOW_TIDE = 0.9  # of the limit: how far the folder is emptied when it is full, so that it is not done for every entry
 
 DAMAGED = "%s: is damaged or outdated; it is made again"
@@ -88,7 +89,7 @@ class Cache:
             plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(plain, temporary, {**notes, "sum": _sum(plain, notes)})
 
-        self._keep(path, sum(tensor.nbytes for tensor in tensors.values()), write)
+        self._keep(path, HEADER + sum(tensor.nbytes for tensor in tensors.values()), write)
 
     def json(self, path: Path) -> dict[str, Any] | None:
         """An entry of JSON; None where it is not there or damaged."""

@@ -98,6 +98,7 @@ def problems(config: Config) -> list[str]:
     found += _task_problems(config)
     found += _training_problems(config)
     found += _tuning_problems(config)
+    found += _missing_trackers("track", config.track)
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
@@ -121,6 +122,15 @@ def _in_one_line(entry: Any) -> str:
     """What a registered function or control is: the first line of its docstring, but for what it raises."""
     line = entry if isinstance(entry, str) else getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
     return str(line).split(" Raises ")[0].rstrip(".")
+
+
+def _missing_trackers(key: str, names: Sequence[str]) -> list[str]:
+    """Trackers that are not known, or not installed here."""
+    unknown = [f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}" for name in names if name not in TRACKERS]
+    missing = [name for name in names if name in TRACKERS and find_spec(name) is None]
+    return unknown + [
+        f"{key}={name}: is not installed here. Install it: pip install 'mam[tracking]'" for name in missing
+    ]
 
 
 OPTIONS = {  # of schedules: which of them read it
@@ -183,8 +193,6 @@ def _training_problems(config: Config) -> list[str]:
     one_of("precision", train.precision, DTYPES)
     one_of("lam.per", train.lam.per, PER)
     one_of("lam.constraint", train.lam.constraint, CONSTRAINTS)
-    for tracker in train.report_to:
-        one_of("report_to", tracker, TRACKERS)
     for key in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "limit", "dev_limit"):
         between(key, getattr(train, key), 1, 10**9)
     for key in ("warmup", "label_smoothing", "time_mask"):
@@ -227,9 +235,7 @@ def _training_problems(config: Config) -> list[str]:
         found.append("control=add: adds the target's weight, which is itself trained with train=lmam. Choose another")
     if train.precision == "float16" and config.device == "cpu":
         found.append("train.precision=float16: not usable on a CPU. Say float32 or bfloat16")
-    for tracker, package in (("tensorboard", "tensorboard"), ("wandb", "wandb"), ("mlflow", "mlflow")):
-        if tracker in train.report_to and find_spec(package) is None:
-            found.append(f"train.report_to={tracker}: is not installed here. Install it: pip install 'mam[tracking]'")
+    found += _missing_trackers("train.report_to", train.report_to)
     if config.model.task == "asr" and train.head_learning_rate is not None:
         found.append("train.head_learning_rate: has no effect on speech recognition, which has no new head")
     return found

@@ -103,7 +103,7 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
 def _with_zero(values: list[str]) -> list[str]:
     """The values of a sweep over λ with λ=0 among them."""
     lams = [float(word.partition("=")[2]) for word in values if re.fullmatch(r"lam=[\d.eE+-]+", word)]
-    return ["lam=0", *values] if len(lams) == len(values) > 1 and 0 not in lams else values
+    return ["lam=0", *values] if len(lams) == len(values) and len(set(lams)) > 1 and 0 not in lams else values
 
 
 def _may_choose(config: Config) -> bool:

@@ -66,8 +66,8 @@ class HubConfig:
 class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
-    ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``fold``, of
-    audio events, is the only fold tested.
+    ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``page`` is
+    where to get it; ``fold``, of audio events, is the only fold tested.
     """
 
     name: str = MISSING
@@ -83,6 +83,7 @@ class DataConfig:
     normalizer: str = "hubert_english"
     clusters: str = "utterance"
     note: str = ""
+    page: str = ""
 
 
 @dataclass
@@ -258,6 +259,7 @@ class Config:
     dtype: str = "float32"
     compile: bool = False
     threads: int | None = None
+    track: list[str] = field(default_factory=list)
     outputs: str = "outputs"
     cache_dir: str | None = None
     force: bool = False
@@ -270,6 +272,8 @@ VOLATILE = (
     "force",
     "study",
     "launch",
+    "track",
+    "data.page",
     "evaluate.dev",
     "train.resume",
     "train.report_to",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
     assert cache.tensors(paths[0]) is not None  # used now
     for i, path in enumerate(paths[6:], 6):
         cache.keep_tensors(path, tensor(i, 300), {})
-    assert [path.exists() for path in paths] == [True, False, *[True] * 6]
+    there = [path.exists() for path in paths]
+    assert there[0] and not there[1] and there == [True, *sorted(there[1:])], "the oldest are gone, in their order"
+    assert there[-2:] == [True, True]
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) <= 10_000
     cache.keep_tensors(cache.path("states", "huge"), tensor(1, 10_000), {})
     assert not cache.path("states", "huge").exists() and paths[0].exists(), "what never fits displaces nothing"
@@ -107,8 +110,9 @@ def test_the_verb_shows_and_clears(cache):
     where = f"cache_dir={cache.folder}"
     shown = mam("cache", "info", where)
     assert shown.returncode == 0 and shown.stderr == ""
-    rows = {line.split()[0]: line.split()[1:3] for line in shown.stdout.splitlines() if line}
-    assert rows["states"] == ["1", "1.0"] and rows["baselines"] == ["1", "0.0"] and rows["audio"] == ["0", "0.0"]
+    assert re.search(r"hidden states before the first merged layer +1 +1\.0 ", shown.stdout)
+    assert re.search(r"predictions of unmerged targets +1 +0\.0 ", shown.stdout)
+    assert max(map(len, shown.stdout.splitlines()[2:])) <= 80
     cleared = mam("cache", "clear", where)
     assert cleared.stdout.startswith("removed 2 entries, 1.0 MB, from ")
     assert not [path for path in cache.folder.rglob("*") if path.is_file()]

@@ -46,7 +46,7 @@ def test_shell_completion():
     assert "complete -o nospace" in mam("--shell-completion", "install=bash").stdout
     assert mam("-sc", "query=bash", COMP_LINE="mam run model=whisper_d").stdout.split() == ["model=whisper_dinov2"]
     assert "lam=" in mam("-sc", "query=bash", COMP_LINE="mam run la").stdout.split()
-    assert mam("-sc", "query=bash", COMP_LINE="mam r").stdout.split() == ["run"]
+    assert mam("-sc", "query=bash", COMP_LINE="mam r").stdout.split() == ["run", "report"]
     assert mam("-sc", "query=bash", COMP_LINE="mam score o").stdout == ""
 
 
@@ -56,7 +56,10 @@ def test_wrong_words_are_answered_at_once_with_exit_code_two():
     assert "--fast: neither key=value nor a flag" in answer.stderr and "stray: neither" in answer.stderr
     answer = mam("run", "lamm=1", "lam=1.5", "model=foo")
     assert answer.returncode == 2 and answer.stderr.startswith("mam: 3 problems:\n  - lamm: there is no such key")
-    assert mam("walk").returncode == 2 and "Choose one of: inspect, merge, run, score" in mam("walk").stderr
+    assert (
+        mam("walk").returncode == 2
+        and "Choose one of: cache, compare, export, inspect, merge, report, run, score" in mam("walk").stderr
+    )
 
 
 def test_a_run_in_a_pipe_is_plain_and_fits_eighty_columns(words):

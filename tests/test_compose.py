@@ -47,6 +47,8 @@ def test_every_file_is_in_a_tested_group():
     tested = {CONF / group / f"{name}.yaml" for group, name in FILES} | {
         CONF / "config.yaml",
         CONF / "hydra/help/mam.yaml",
+        CONF / "hydra/launcher/joblib.yaml",
+        CONF / "hydra/launcher/slurm.yaml",  # both in tests/launch
     }
     assert set(CONF.rglob("*.yaml")) == tested
 
@@ -141,7 +143,7 @@ def test_multirun_combines_values():
         (0.1, "all"),
         (0.1, "top2"),
     ]
-    assert made[3].overrides == ("lam=0.1", "layers=top2", "control=none")
+    assert made[3].overrides == ("lam=0.1", "layers=top2", "control=none", "evaluate.dev=true")
     made = jobs(["layers.spec='0-1,3',all", "control=none"], multirun=True)
     assert [j.config.layers.spec for j in made] == ["0-1,3", "all"]
 
@@ -256,3 +258,22 @@ def test_a_study_of_ones_own_has_shrink_in_it_unless_it_says_otherwise():
 
 def test_parts_and_heads_are_reported_together():
     assert len(problems_of("parts=xyz", "heads=9")) == 2
+
+
+def test_a_sweep_over_lambda_has_its_baseline_and_the_rate_on_dev():
+    plan = jobs(["lam=0.1,0.2"], multirun=True)
+    assert [(job.config.lam, job.config.control, job.config.evaluate.dev) for job in plan] == [
+        (0, "none", True),
+        (0.1, "none", True),
+        (0.1, "shrink", False),
+        (0.2, "none", True),
+        (0.2, "shrink", False),
+    ]
+    assert [job.config.lam for job in jobs(["lam=0.1,0.1,0.10", "control=none"], multirun=True)] == [0.1]
+    assert [job.config.lam for job in jobs(["lam=0.1", "layers=all,top2", "control=none"], multirun=True)] == [0.1] * 2
+    learnt = jobs(["lam=0.1,0.2", "train=lmam", "control=none"], multirun=True)
+    assert [job.config.lam for job in learnt] == [0.1, 0.2] and not any(job.config.evaluate.dev for job in learnt)
+    assert not jobs(["lam=0,0.1", "control=none", "evaluate.dev=false"], multirun=True)[0].config.evaluate.dev
+    assert not jobs(["lam=0,0.1", "control=none", "data.split=all"], multirun=True)[0].config.evaluate.dev
+    plain = jobs(["lam=0.1"])[0]
+    assert plan[1].signature == plain.signature, "the rate on dev does not make another run of it"

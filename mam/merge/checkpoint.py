@@ -68,7 +68,7 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
     merged: dict[str, Tensor] = {}  # biases are made with their weights, and may stand in a later file
     tensors = parameters = 0
     notes: dict[str, None] = {}
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         weight_map: dict[str, str] = {}
         for path in target.weights:
             names = [name for name, file in target.tensor_files.items() if file == path]
@@ -184,14 +184,19 @@ class _BeatsWriter:
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that becomes ``out`` when it is complete and goes when it is not."""
+def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
+    """A folder beside ``out`` that becomes ``out`` when it is complete and goes when it is not.
+
+    With ``replaces`` what is in ``out`` then goes.
+    """
     temporary: Path | None = None
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
         temporary.chmod(0o755)
         yield temporary
+        if replaces and out.exists():
+            shutil.rmtree(out)
         temporary.replace(out)  # an empty folder is replaced
     except OSError as error:
         raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error

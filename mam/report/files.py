@@ -96,7 +96,7 @@ def cells(group: Group) -> list[list[str]]:
 def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> None:
     """``table.md``, ``table.tex`` and ``table.csv`` in ``folder``."""
     with atomic(folder / f"{name}.md") as file:
-        file.write("\n".join(_markdown(group.title, headings(group), cells(group)) for group in groups))
+        file.write("\n".join(markdown(group.title, headings(group), cells(group)) for group in groups))
     with atomic(folder / f"{name}.tex") as file:
         file.write("% needs \\usepackage{booktabs}; Greek and signs are in math mode\n")
         file.write("\n".join(latex(group.title, headings(group), cells(group)) for group in groups))
@@ -108,7 +108,8 @@ def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> 
             table.writerows(_numbers(group, run, adjusted.get(run.folder)) for run in group.runs)
 
 
-def _markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table below its title."""
     lines = [f"**{_md(title)}**", "", _row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
     return "\n".join(lines) + "\n"
 

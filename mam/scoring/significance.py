@@ -130,6 +130,18 @@ def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] |
     return mean, (mean - half, mean + half), float(2 * t.sf(abs(mean) / error, n - 1))
 
 
+def detectable_over_seeds(differences: Sequence[float]) -> float | None:
+    """The smallest mean difference over so many seeds that would be found with 80 % power at 5 %.
+
+    (t.975 + t.80) times the standard error, with Student's t of n - 1 degrees; None where all are equal.
+    """
+    from scipy.stats import t
+
+    n = len(differences)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return float(t.ppf(0.975, n - 1) + t.ppf(0.80, n - 1)) * error if error else None
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p values in the order given (Holm 1979); valid under any dependence."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])

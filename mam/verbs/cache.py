@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
         entries, nbytes = cache.clear()
         terminal.say(f"removed {entries} entries, {nbytes / 1e6:.1f} MB, from {cache.folder}")
         return 0
-    table = plain_table(("kind", "left"), ("entries", "right"), ("MB", "right"), ("last used", "left"), ("", "left"))
+    table = plain_table(("", "left"), ("entries", "right"), ("MB", "right"), ("last used", "left"))
     for held in cache.held():
         used = "" if held.used is None else f"{datetime.fromtimestamp(held.used):%Y-%m-%d %H:%M}"
-        table.add_row(held.kind, str(held.entries), f"{held.nbytes / 1e6:.1f}", used, KINDS[held.kind])
+        table.add_row(KINDS[held.kind], str(held.entries), f"{held.nbytes / 1e6:.1f}", used)
     terminal.table(str(cache.folder), table)
     return 0

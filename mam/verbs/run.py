@@ -80,6 +80,10 @@ def _run_one(job: Job) -> int:
     if outcome.status == "skipped":
         terminal.say(f"skipped: finished already in {outcome.folder} (force=true runs it again)")
     show_run(terminal, outcome.result, outcome.folder)
+    if job.config.track and outcome.status == "finished" and is_main():
+        from mam.report.tracking import track
+
+        track(outcome.folder, outcome.result, job.config.track)
     return 0
 
 
@@ -88,14 +92,28 @@ def _run_many(plan: Sequence[Job], name: str, study: Job | None, launcher: Launc
     from mam.evaluation.workbench import Workbench
     from mam.launch.launch import launch
     from mam.processes import is_main
+    from mam.report.paper import is_table, paper_table, show_paper_table, write_paper_table
     from mam.report.study import report_study
+    from mam.report.tracking import track
     from mam.studies.execute import study_folder
+    from mam.studies.preflight import refuse_incomplete
     from mam.studies.transfer import second_stage, without_rejected
 
     bench, folder = Workbench(terminal), study_folder(plan, name)
+    if is_table(name):
+        refuse_incomplete(plan)
     ended = launch(plan, bench, folder, launcher)
     if study and name == "lambda_transfer":
         ended = without_rejected([*ended, *launch(second_stage(study, ended), bench, folder, launcher)])
     if is_main():
         report_study(terminal, ended, folder, name)
+        if is_table(name) and any(end.outcome for end in ended):
+            table = paper_table(name, ended)
+            write_paper_table(table, folder)
+            show_paper_table(terminal, table)
+        pictures = sorted(folder.glob("*.png"))  # of the study: they go with its first run
+        for end in ended:
+            if end.job.config.track and end.outcome and end.outcome.status == "finished":
+                track(end.outcome.folder, end.outcome.result, end.job.config.track, pictures)
+                pictures = []
     return 1 if any(end.error for end in ended) else 0

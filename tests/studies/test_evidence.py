@@ -112,7 +112,8 @@ def test_layer_axes_are_spelled_out():
 def test_a_sweep_has_shrink_beside_it():
     made = [(job.config.lam, job.config.control) for job in jobs(["lam=0,0.1"], multirun=True)]
     assert made == [(0.0, "none"), (0.1, "none"), (0.1, "shrink")]
-    assert [job.config.control for job in jobs(["lam=0.1,0.2", "control=none"], multirun=True)] == ["none", "none"]
+    alone = jobs(["lam=0.1,0.2", "control=none"], multirun=True)
+    assert [(job.config.lam, job.config.control) for job in alone] == [(0, "none"), (0.1, "none"), (0.2, "none")]
     assert [job.config.control for job in jobs(["lam=0.1"])] == ["none"]
 
 

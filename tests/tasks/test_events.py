@@ -255,7 +255,7 @@ def test_labels_are_not_for_speech_recognition(words, sounds):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("head=probe", "head=probe: not known. Choose one of: checkpoint, probe_fixed, probe_refit"),
+        ("head=probe", "head=probe: not known. Choose one of:\n      probe_fixed"),
         ("data.split=all", "data.split=all: a probe is fitted on other clips than it is tested on"),
         ("data.split=train", "data.split=train: a probe is fitted on other clips"),
         ("data.normalizer=basic", "data.normalizer: has no effect on audio events"),

@@ -1,0 +1,133 @@
+"""Two finished runs over the same examples: the paired difference, and which examples changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mam.errors import RecordError
+from mam.finished import read_config, read_predictions, read_result
+from mam.report.utterances import Word, aligned
+from mam.scoring.significance import Difference, paired_bootstrap
+from mam.scoring.text import NORMALIZERS
+from mam.tasks import TASKS
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Changed:
+    """An example that the two runs answer differently; errors of each."""
+
+    id: str
+    reference: str
+    first: str
+    second: str
+    errors: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """``difference`` is the second run minus the first; ``rates`` of each, the draws of a random control averaged."""
+
+    metric: str
+    rates: tuple[float, float]
+    difference: Difference
+    changed: list[Changed]
+    n: int
+
+
+def compare(first: Path, second: Path) -> Compared:
+    """Compare two runs, paired by example.
+
+    Raises:
+        RecordError: not finished, or of other tasks, examples or normalizers: says which and the first that differs.
+    """
+    results = [read_result(folder) for folder in (first, second)]
+    _refuse(first, second, results)
+    config, task = read_config(first), TASKS[results[0]["task"]]
+    sides = [read_predictions(folder, task.REQUIRED)[0] for folder in (first, second)]
+    key = "reference" if results[0]["task"] == "asr" else "label"
+    examples = [{row["id"]: row[key] for row in draws[0]} for draws in sides]
+    if examples[0] != examples[1]:
+        what = _what_differs(examples[0], examples[1], key)
+        raise RecordError(f"{first} and {second}: {what}. Compare runs over the same examples.")
+    order = [row["id"] for row in sides[0][0]]
+    counted = []
+    for draws in sides:
+        by_id = [{row["id"]: row for row in rows} for rows in draws]
+        counted.append([task.counted(config, [rows[name] for name in order]) for rows in by_id])
+    old, new = (np.stack([one.errors for one in side]) for side in counted)
+    lengths = counted[0][0].lengths
+    difference = paired_bootstrap(new, old, lengths, counted[0][0].clusters, config.evaluate.draws, config.seed)
+    total = int(lengths.sum())
+    rates = (float(old.mean(0).sum() / total), float(new.mean(0).sum() / total))
+    texts = [{row["id"]: row["prediction"] for row in draws[0]} for draws in sides]
+    wrong = list(zip(old.mean(0).tolist(), new.mean(0).tolist(), strict=True))
+    changed = [
+        Changed(name, examples[0][name], texts[0][name], texts[1][name], errors)
+        for name, errors in zip(order, wrong, strict=True)
+        if texts[0][name] != texts[1][name]
+    ]
+    changed.sort(key=lambda one: (-abs(one.errors[1] - one.errors[0]), one.id))
+    return Compared(task.METRIC, rates, difference, changed, len(order))
+
+
+def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    told = {
+        "task": [result["task"] for result in results],
+        "normalizer": [result["data"]["normalizer"] for result in results],
+    }
+    for what, values in told.items():
+        if values[0] != values[1]:
+            remedy = " Score one again: mam score RUN normalizer=NAME." if what == "normalizer" else ""
+            raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
+
+
+def _what_differs(first: Mapping[str, str], second: Mapping[str, str], key: str) -> str:
+    only = [sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())]
+    if any(only):
+        named = next(names[0] for names in only if names)
+        return f"their examples differ, {len(first)} and {len(second)}, of which e.g. {named!r} is in one only"
+    name = next(name for name in first if first[name] != second[name])
+    return f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
+
+
+def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], normalizer: str | None) -> None:
+    """Both rates, the difference with its interval, and the most changed examples."""
+    metric = "WER" if found.metric == "wer" else "error"
+    table = plain_table(("", "left"), ("run", "left"), (metric, "right"))
+    for letter, name, rate in zip("AB", names, found.rates, strict=True):
+        table.add_row(letter, name, percent(rate))
+    terminal.table(f"{found.n} examples", table)
+    delta = found.difference
+    seen = "unknown" if delta.detectable is None else f"{hundredfold(delta.detectable)} points"
+    terminal.say("")
+    terminal.say(
+        f"B - A: {points(delta.absolute)} points, 95 % {interval(delta.ci95)}, p {p_text(delta.p_value)};"
+        f" smallest detectable difference {seen}"
+    )
+    terminal.say(f"test    {delta.test}")
+    terminal.say(f"{len(found.changed)} of {found.n} predictions differ")
+    for one in found.changed[:SHOWN]:
+        terminal.say("")
+        terminal.say(f"{one.id}: errors {one.errors[0]:g} -> {one.errors[1]:g}")
+        if normalizer is None:
+            terminal.say(f"  is {one.reference}; A says {one.first}, B says {one.second}")
+            continue
+        normalise = NORMALIZERS[normalizer]
+        reference = normalise(one.reference)
+        terminal.say(f"    {reference}")
+        for letter, text in (("A", one.first), ("B", one.second)):
+            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text))))}")
+    if len(found.changed) > SHOWN:
+        terminal.say(f"... and {len(found.changed) - SHOWN} more")
+
+
+def _marked(word: Word) -> str:
+    return {"equal": "{}", "substitute": "*{}*", "insert": "+{}+", "delete": "-{}-"}[word.kind].format(word.text)

@@ -1,0 +1,191 @@
+"""A finished run as a plain checkpoint with its model card: what the next experiment starts from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mam import __version__
+from mam.config import Config
+from mam.errors import RecordError
+from mam.evaluation.pair import checked_source_and_target
+from mam.files import atomic
+from mam.finished import read_config, read_result
+from mam.merge.checkpoint import merge_checkpoint, new_folder
+from mam.merge.plan import plan_merge
+from mam.models.checkpoints import Checkpoint, locate
+from mam.report.tables import arm_text, metric_of
+from mam.terminal import interval, p_text, percent, points
+
+CARD, SETTINGS = "README.md", "mam_config.yaml"
+CITATION = """\
+```bibtex
+@article{sundar2023multimodal,
+  title   = {Multimodal Attention Merging for Improved Speech Recognition and Audio Event Classification},
+  author  = {Sundar, Anirudh S. and Yang, Chao-Han Huck and Chan, David M. and Ghosh, Shalini and
+             Ravichandran, Venkatesh and Nidadavolu, Phani Sankar},
+  journal = {arXiv preprint arXiv:2312.14378},
+  year    = {2023}
+}
+```
+"""
+
+
+def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -> list[str]:
+    """Write the model of a finished run into ``out``: checkpoint, processor, tokenizer, model card, configuration.
+
+    A merge without training is made again, file to file in fp32, from the checkpoints that the run recorded; of a
+    training the saved model is taken, in which λ is folded. ``mam run model.target=OUT lam=0`` predicts what the run
+    predicted. Of a random control it is the first draw.
+
+    Args:
+        run: a run folder.
+        out: the new folder; with ``force`` what is in it is replaced.
+        fold: of audio events, where each fold has a model of its own.
+
+    Returns:
+        Remarks on what was exported.
+
+    Raises:
+        RecordError: not a finished run, no saved model, other checkpoints than recorded, or ``out`` is not empty.
+        CheckpointError, MergeError: a parent that cannot be read.
+    """
+    result, config = read_result(run), read_config(run)
+    if out.exists() and any(out.iterdir()) and not force:
+        raise RecordError(
+            f"out={out}: is not empty. Choose another folder, or say force=true to replace what is there."
+        )
+    parents = tuple(_parent(config, side, result["model"][side]) for side in ("target", "source"))
+    with new_folder(out, force) as folder:
+        if result["train"]:
+            shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)
+        else:
+            _merge(config, result, fold, folder / "merged")
+            for path in (folder / "merged").iterdir():
+                path.replace(folder / path.name)
+            (folder / "merged").rmdir()
+        with atomic(folder / CARD) as file:
+            file.write(card(result, parents, fold))
+        shutil.copyfile(run / ".hydra" / "config.yaml", folder / SETTINGS)
+    draws = result["merge"].get("draws", 1)
+    return [f"of {draws} draws of control={config.control} this is the first"] if draws > 1 else []
+
+
+def _saved(run: Path, fold: str | None) -> Path:
+    folder = run / "model"
+    if not folder.is_dir():
+        raise RecordError(f"{run}: its model was not saved. Train it with train.save_model=true.")
+    folds = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("fold "))
+    if not folds:
+        return folder
+    if f"fold {fold}" not in folds:
+        raise RecordError(f"{run}: has a model for each fold. Say fold=N, of {', '.join(folds)}.")
+    return folder / f"fold {fold}"
+
+
+def _merge(config: Config, result: Mapping[str, Any], fold: str | None, out: Path) -> None:
+    target, source = checked_source_and_target(config.model)
+    plan = plan_merge(replace(config, lam=_lam(config, result, fold)), config.model.target_shape.layers, source.layers)
+    merge_checkpoint(target, source, plan, out)
+
+
+def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float:
+    """The λ that was run: as configured, or as chosen on dev."""
+    chosen = {one["fold"]: float(one["lam"]) for one in (result["tune"] or {}).get("chosen", [])}
+    if not chosen:
+        return config.lam
+    if len(set(chosen.values())) == 1:
+        return next(iter(chosen.values()))
+    if fold not in chosen:
+        choices = ", ".join(f"fold {name}: {lam:g}" for name, lam in chosen.items())
+        raise RecordError(f"λ was chosen for each fold ({choices}). Say fold=N.")
+    return chosen[fold]
+
+
+def _parent(config: Config, side: str, recorded: Mapping[str, Any]) -> Checkpoint:
+    """A parent where the run found it. Raises RecordError where it is another one now."""
+    found = locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
+    if found.sha256 != recorded["sha256"]:
+        raise RecordError(
+            f"model.{side}={found.id}: its weights are others than in the run (SHA-256 {found.sha256[:12]}…, then"
+            f" {recorded['sha256'][:12]}…). Run it again, or bring the old ones back."
+        )
+    return found
+
+
+def licence_of(checkpoint: Checkpoint) -> str:
+    """What the checkpoint's own card says, or that it says nothing."""
+    card = checkpoint.folder / CARD
+    try:
+        text = card.read_text(encoding="utf-8")
+        front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+        return str((front or {}).get("license") or "not said in its files")
+    except (OSError, ValueError, IndexError, AttributeError, yaml.YAMLError):
+        return "not said in its files"
+
+
+def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], fold: str | None) -> str:
+    """The model card: what was merged, λ by layer, data, metrics with intervals, parents, citation."""
+    merge, data, delta, name = result["merge"], result["data"], result["delta"], metric_of(result)
+    target, source = (result["model"][side] for side in ("target", "source"))
+    lams = merge["lam"] if fold is None or not result["train"] else _of_fold(result, fold)
+    rows = [f"| {layer} | {lam:.6g} | {merge['pairs'].get(str(layer), '–')} |" for layer, lam in enumerate(lams)]
+    baseline = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}[result["baseline"]["kind"]]
+    control = "" if merge["control"] == "none" else f" The source is replaced by the control `{merge['control']}`."
+    lines = [
+        "---",
+        "tags: [multimodal-attention-merging, mam]",
+        f"base_model: {_plain(target['id'])}",
+        "---",
+        "",
+        f"# {_plain(target['id'])} ← {_plain(source['id'])}",
+        "",
+        f"{arm_text(result)}: {merge['parts'].upper()} of the source's attention merged into the target's"
+        f" {'with' if merge['bias'] else 'without'} biases, `W = (1-λ)·W_target + λ·W_source`,"
+        f" by mam {__version__}.{control}",
+        "",
+        "| layer | λ | source layer |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "## Measured",
+        "",
+        f"On {data['name']}, {data['split']} ({data['n']} examples, {data['seconds']:.0f} s): {name[1]}"
+        f" {percent(result['metrics'][name[0]])}, {baseline} {percent(result['baseline'][name[0]])};"
+        f" difference {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])}, p {p_text(delta['p_value'])}"
+        f" ({delta['test']}).",
+        "",
+        *(f"- {note}" for note in result["diagnostics"]),
+        "",
+        "## Parents",
+        "",
+        "| | id | revision | SHA-256 of the weights | licence |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {side} | {_plain(one['id'])} | {one['revision'] or '–'} | {one['sha256']} | {licence_of(parent)} |"
+            for side, one, parent in (("target", target, parents[0]), ("source", source, parents[1]))
+        ),
+        "",
+        "The licences of both apply.",
+        "",
+        "## Made by",
+        "",
+        f"`{result['command']}` and `mam export`; the whole configuration is in `{SETTINGS}`.",
+        "",
+        CITATION,
+    ]
+    return "\n".join(lines)
+
+
+def _of_fold(result: Mapping[str, Any], fold: str) -> list[float]:
+    return next(list(one["lam"]) for one in result["train"]["folds"] if one["fold"] == f"fold {fold}")
+
+
+def _plain(name: str) -> str:
+    """An id as it is known; of a path its last part, which is nobody's private folder."""
+    return name if ":" in name or (name.count("/") == 1 and not name.startswith((".", "/"))) else Path(name).name

@@ -1,0 +1,42 @@
+"""Is everything there that a plan needs? Asked before anything runs, answered in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mam.compose import Job
+from mam.data.corpus import open_corpus
+from mam.errors import MamError, bullets
+from mam.files import sha256_json
+from mam.models.checkpoints import locate
+
+
+def refuse_incomplete(plan: Sequence[Job]) -> None:
+    """Look for every data set (by its metadata) and every checkpoint of a plan.
+
+    Raises:
+        MamError: names each that is missing, with where to get it.
+    """
+    missing: dict[str, None] = {}
+    seen: set[str] = set()
+    for job in plan:
+        config = job.config
+        if _is_new(seen, job.resolved["data"]):
+            try:
+                open_corpus(config.data, config.model.task)
+            except MamError as error:
+                page = f" Get it from {config.data.page}." if config.data.page else ""
+                missing[f"data={config.data.name}: {str(error).splitlines()[0]}{page}"] = None
+        if _is_new(seen, job.resolved["model"]):
+            for side in ("target", "source"):
+                try:
+                    locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
+                except MamError as error:
+                    missing[f"model.{side}: {error}"] = None
+    if missing:
+        raise MamError(f"before anything runs: {bullets(list(missing))}")
+
+
+def _is_new(seen: set[str], part: object) -> bool:
+    key = sha256_json(part)
+    return key not in seen and not seen.add(key)  # type: ignore[func-returns-value]

@@ -1,0 +1,131 @@
+"""Which runs a report has, which it leaves out and says so, and what stands in its files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from conftest import once
+
+from mam.errors import RecordError
+from mam.report.collect import collect
+from mam.report.files import cells, headings, tex
+from mam.report.page import write_report
+from mam.scoring.significance import holm
+
+
+def test_runs_are_grouped_by_what_may_be_compared(swept, odd_words):
+    once([*odd_words, "lam=0.3", "data.limit=3"])
+    found = collect([swept])
+    assert [len(group.runs) for group in found.groups] == [5, 1] or [len(g.runs) for g in found.groups] == [1, 5]
+    group = max(found.groups, key=lambda one: len(one.runs))
+    assert group.varied == ["lam", "control"]
+    assert [(run.traits["lam"], run.traits["control"]) for run in group.runs] == [
+        ("0", "none"),
+        ("0.3", "none"),
+        ("0.3", "shrink"),
+        ("0.6", "none"),
+        ("0.6", "shrink"),
+    ]
+    assert any("2 tables: runs on other data" in remark for remark in found.remarks)
+    expected = holm([run.result["delta"]["p_value"] for run in group.runs[1:]])
+    assert list(group.adjusted.values()) == expected
+
+
+def test_what_cannot_be_used_is_counted_and_named(swept):
+    folders = sorted(path.parent for path in swept.rglob("result.json"))
+    (folders[0] / "result.json").write_text("{ broken")
+    other = json.loads((folders[1] / "result.json").read_text()) | {"schema": 2}
+    (folders[1] / "result.json").write_text(json.dumps(other))
+    (folders[2] / "result.json").unlink()
+    shutil.copytree(folders[3], swept / "again" / folders[3].name)
+    found = collect([swept, swept])
+    assert len(found.runs) == 2 and len(found.broken) == 2 and found.unfinished == [folders[2]] and found.repeated == 1
+    text = "\n".join(found.remarks)
+    assert f"1 unfinished: {folders[2]}" in text and "2 unreadable" in text
+    assert "cannot be read as JSON" in text and "has schema 2, this mam reads 1" in text
+    assert "1 repetitions of runs of equal hash" in text
+
+
+def test_nothing_to_report_is_said(tmp_path):
+    with pytest.raises(RecordError, match="there is no such folder"):
+        collect([tmp_path / "none"])
+    with pytest.raises(RecordError, match="no finished run is in there"):
+        collect([tmp_path])
+
+
+def test_tables_agree_with_the_results(swept, tmp_path):
+    found = collect([swept])
+    (group,) = found.groups
+    write_report(found, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8")))
+    assert len(rows) == 5
+    for row, run in zip(rows, group.runs, strict=True):
+        assert float(row["rate"]) == run.result["metrics"]["wer"] and row["folder"] == str(run.folder)
+        assert float(row["absolute"]) == run.result["delta"]["absolute"] and row["hash"] == run.result["hash"]
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[2] == "| " + " | ".join(headings(group)) + " |" and len(lines) == 4 + 5
+    assert [cell.strip() for cell in lines[4].strip("|").split("|")][:4] == cells(group)[0][:4]
+    made = (tmp_path / "table.tex").read_text()
+    assert made.count(r"\\") == 6 and r"\toprule" in made and r"$\lambda$" in made and "95 \\%" in made
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"g1-curve.png", "g1-differences.png"}
+
+
+def test_latex_escapes_everything():
+    assert tex("50 % of a_b & {c} $5 #1 ~ ^ \\") == (
+        r"50 \% of a\_b \& \{c\} \$5 \#1 \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    )
+    assert tex("λ=0.1, Δ −1 <x>") == r"$\lambda$=0.1, $\Delta$ $-$1 \textless{}x\textgreater{}"
+
+
+class Structure(HTMLParser):
+    """Elements, ids and text of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.ids, self.links, self.open = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        named = dict(attrs)
+        self.ids += [named["id"]] if "id" in named else []
+        self.links += [named[key] for key in ("src", "href", "xlink:href") if key in named]
+
+
+def test_the_page_needs_nothing_and_escapes_everything(swept, tmp_path):
+    page = write_report(collect([swept]), tmp_path).read_text(encoding="utf-8")
+    parsed = Structure()
+    parsed.feed(page)
+    assert parsed.tags.count("script") == 1, "what a transcript says is not run"
+    assert "&lt;script&gt;alert" in page and "שלום עולם 🎉" in page and 'dir="auto"' in page
+    assert all(link.startswith(("#", "data:")) for link in parsed.links), "no network"
+    assert len(parsed.ids) == len(set(parsed.ids)), "ids are unique"
+    assert parsed.tags.count("svg") == 2 and page.count('role="img" aria-label="') == 2
+    assert not re.search(r"url\((?!#g1-)", page)
+    for run in collect([swept]).runs:
+        assert run.result["command"].split()[-1] in page
+    assert "no evidence that the source" in page or "the source&#39;s content matters" in page
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_the_verb(swept):
+    shown = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert "outputs/report/report.html" in shown.stdout and max(map(len, shown.stdout.splitlines()[:9])) <= 80
+    again = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    assert again.stdout == shown.stdout, "a report is no run"
+    wrong = subprocess.run([sys.executable, "-m", "mam", "report"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "mam report DIR" in wrong.stderr
+
+
+def test_sounds_have_their_confusions(event_words, tmp_path):
+    once([*event_words, "lam=0.4", "evaluate.draws=200"])
+    page = write_report(collect([Path("outputs")]), tmp_path).read_text(encoding="utf-8")
+    assert page.count("Confusion matrix") == 2 and '<th scope="row">buzz</th>' in page

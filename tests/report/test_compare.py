@@ -1,0 +1,62 @@
+"""Two runs over the same examples: the paired bootstrap of their saved predictions; anything else is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from conftest import once, predictions
+
+from mam.errors import RecordError
+from mam.report.compare import compare
+
+
+def test_the_difference_is_the_paired_bootstrap_of_both(words):
+    runs = [once([*words, f"lam={lam}", "evaluate.draws=300"]) for lam in (0.3, 0.8)]
+    found = compare(*(run.folder for run in runs))
+    rates = tuple(run.result["metrics"]["wer"] for run in runs)
+    assert found.rates == pytest.approx(rates) and found.difference.absolute == pytest.approx(rates[1] - rates[0])
+    back = compare(*(run.folder for run in reversed(runs)))
+    assert back.difference.absolute == pytest.approx(-found.difference.absolute)
+    low, high = found.difference.ci95
+    assert back.difference.ci95 == pytest.approx((-high, -low), abs=0.05)
+    texts = [predictions(run) for run in runs]
+    assert {one.id for one in found.changed} == {f"clip{i}" for i in range(5) if texts[0][i] != texts[1][i]}
+    against_itself = compare(runs[0].folder, runs[0].folder)
+    assert against_itself.difference.absolute == 0 and against_itself.changed == []
+
+
+def test_every_draw_of_a_random_control_counts(words):
+    plain, random = once([*words, "lam=0.5"]), once([*words, "lam=0.5", "control=random_iid"])
+    found = compare(plain.folder, random.folder)
+    assert found.rates[1] == pytest.approx(random.result["metrics"]["wer"])
+    assert "and 5 draws" in found.difference.test
+
+
+def test_sounds_are_compared_too(event_words):
+    runs = [once([*event_words, f"lam={lam}", "evaluate.draws=200"]) for lam in (0, 0.9)]
+    found = compare(*(run.folder for run in runs))
+    assert found.metric == "error" and found.difference.absolute == pytest.approx(runs[1].result["delta"]["absolute"])
+
+
+def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
+    whole, some = once([*words, "lam=0.3"]), once([*words, "lam=0.3", "data.limit=3"])
+    with pytest.raises(RecordError, match=r"their examples differ, 5 and 3, of which e\.g\. 'clip3' is in one only"):
+        compare(whole.folder, some.folder)
+    with pytest.raises(RecordError, match="their task differs, asr and events"):
+        compare(whole.folder, once([*event_words, "lam=0.3"]).folder)
+    other = once([*words, "lam=0.3", "data.normalizer=basic"])
+    with pytest.raises(RecordError, match=r"their normalizer differs, hubert_english and basic\. Score one again"):
+        compare(whole.folder, other.folder)
+    (clips / "metadata.csv").write_text((clips / "metadata.csv").read_text().replace("ANNA", "HANNA"))
+    with pytest.raises(RecordError, match=r"the reference of 'clip1' differs, 'ANNA' and 'HANNA'"):
+        compare(whole.folder, once([*words, "lam=0.3"]).folder)
+
+
+def test_the_verb(words):
+    runs = [once([*words, f"lam={lam}", "evaluate.draws=200"]).folder for lam in (0, 0.8)]
+    shown = subprocess.run([sys.executable, "-m", "mam", "compare", *runs], capture_output=True, text=True)
+    assert shown.returncode == 0 and "B - A: " in shown.stdout and "predictions differ" in shown.stdout
+    wrong = subprocess.run([sys.executable, "-m", "mam", "compare", runs[0]], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "say: mam compare A B" in wrong.stderr

@@ -1,0 +1,27 @@
+"""Alignments word by word, by hand."""
+
+from __future__ import annotations
+
+from mam.report.utterances import Utterance, Word, aligned, changed, worst
+
+
+def test_alignment_by_hand():
+    assert aligned("the cat sat", "the cat sat") == [Word("equal", "the cat sat")]
+    assert aligned("the cat sat down", "a cat down now") == [
+        Word("substitute", "a"),
+        Word("equal", "cat"),
+        Word("delete", "sat"),
+        Word("equal", "down"),
+        Word("insert", "now"),
+    ]
+    assert aligned("", "so") == [Word("insert", "so")] and aligned("", " ") == []
+    assert aligned("so", "") == [Word("delete", "so")]
+
+
+def test_which_are_shown():
+    def one(name, before, after):
+        return Utterance(name, "r", [Word("equal", str(after))], [Word("equal", str(before))], after, before, 3)
+
+    some = [one("a", 0, 1), one("b", 4, 1), one("c", 2, 2), one("d", 0, 0)]
+    assert [u.id for u in changed(some)] == ["b", "a"]
+    assert [u.id for u in worst(some)] == ["c", "a", "b"]
