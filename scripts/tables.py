@@ -28,6 +28,7 @@ FILES = (
     ROOT / "docs" / "normalizers.md",
     ROOT / "docs" / "method.md",
     ROOT / "docs" / "training.md",
+    ROOT / "docs" / "configuration.md",
 )
 SENTENCES = (
     "It's twenty-one, Mr. O'Neil!",
@@ -113,6 +114,19 @@ def keys() -> str:
     return commented("config.yaml")
 
 
+GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune", "experiment", "hydra/launcher")
+
+
+def groups() -> str:
+    """Every choice of every group, by the comment that its file opens with."""
+    rows = []
+    for group in GROUPS:
+        for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+            found = re.search(r"(?:^|  )# (?!@)(.+)$", path.read_text(), re.MULTILINE)
+            rows.append([f"`{group}={path.stem}`", found[1] if found else ""])
+    return table(["choice", ""], rows)
+
+
 def training() -> str:
     """Every ``train.`` key, with the comments that stand beside them."""
     learnt = commented("train/lmam.yaml", "train.").split("\n", 2)[2]
@@ -150,6 +164,7 @@ TABLES = {
     "controls": controls,
     "schedules": schedules,
     "keys": keys,
+    "groups": groups,
     "training": training,
     "models": models,
     "data": data,

@@ -33,7 +33,7 @@ def follow(page: str, tmp_path: Path) -> tuple[Path, list[str]]:
     return tmp_path, [line for block in COMMAND.findall(text) for line in block.strip().splitlines()]
 
 
-@pytest.mark.parametrize("page", ["add-a-normalizer.md", "add-a-data-set.md", "add-a-model.md"])
+@pytest.mark.parametrize("page", ["add-a-normalizer.md", "add-a-data-set.md", "add-a-model.md", "add-a-method.md"])
 def test_a_contributors_page_works_as_written(page, tmp_path):
     place, commands = follow(page, tmp_path)
     Path("recordings").mkdir()

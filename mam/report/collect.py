@@ -11,7 +11,7 @@ from typing import Any
 from mam.errors import RecordError
 from mam.finished import RESULT, read_config, read_result
 from mam.report.plots import metric_key
-from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers
+from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers, plain_id
 from mam.scoring.significance import holm
 from mam.studies.evidence import Merged
 
@@ -41,8 +41,8 @@ class Run:
         merge, train, result = self.result["merge"], self.result["train"], self.result
         tune = result["tune"]
         return {
-            "target": result["model"]["target"]["id"],
-            "source": result["model"]["source"]["id"],
+            "target": plain_id(result["model"]["target"]["id"]),
+            "source": plain_id(result["model"]["source"]["id"]),
             "method": arm_text(result).split(" λ")[0],
             "lam": lambda_text(result) if self.is_merged else "0",
             "layers": layers_text(merged_layers(merge), len(merge["lam"])).removeprefix("layers "),
@@ -174,7 +174,9 @@ def _comparable(run: Run) -> tuple[Any, ...]:
 def _title(run: Run) -> str:
     result, data = run.result, run.result["data"]
     head = f", {result['head']['name']}" if result.get("head") else ""
-    return f"{result['model']['target']['id']} on {data['name']}, {data['split']} ({data['n']} examples){head}"
+    return (
+        f"{plain_id(result['model']['target']['id'])} on {data['name']}, {data['split']} ({data['n']} examples){head}"
+    )
 
 
 def _order(run: Run) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from mam.finished import read_config, read_result
 from mam.merge.checkpoint import merge_checkpoint, new_folder
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
-from mam.report.tables import arm_text, metric_of
+from mam.report.tables import arm_text, metric_of, plain_id
 from mam.terminal import interval, p_text, percent, points
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
@@ -140,10 +140,10 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], fold: str |
     lines = [
         "---",
         "tags: [multimodal-attention-merging, mam]",
-        f"base_model: {_plain(target['id'])}",
+        f"base_model: {plain_id(target['id'])}",
         "---",
         "",
-        f"# {_plain(target['id'])} ← {_plain(source['id'])}",
+        f"# {plain_id(target['id'])} ← {plain_id(source['id'])}",
         "",
         f"{arm_text(result)}: {merge['parts'].upper()} of the source's attention merged into the target's"
         f" {'with' if merge['bias'] else 'without'} biases, `W = (1-λ)·W_target + λ·W_source`,"
@@ -167,7 +167,7 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], fold: str |
         "| | id | revision | SHA-256 of the weights | licence |",
         "|---|---|---|---|---|",
         *(
-            f"| {side} | {_plain(one['id'])} | {one['revision'] or '–'} | {one['sha256']} | {licence_of(parent)} |"
+            f"| {side} | {plain_id(one['id'])} | {one['revision'] or '–'} | {one['sha256']} | {licence_of(parent)} |"
             for side, one, parent in (("target", target, parents[0]), ("source", source, parents[1]))
         ),
         "",
@@ -184,8 +184,3 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], fold: str |
 
 def _of_fold(result: Mapping[str, Any], fold: str) -> list[float]:
     return next(list(one["lam"]) for one in result["train"]["folds"] if one["fold"] == f"fold {fold}")
-
-
-def _plain(name: str) -> str:
-    """An id as it is known; of a path its last part, which is nobody's private folder."""
-    return name if ":" in name or (name.count("/") == 1 and not name.startswith((".", "/"))) else Path(name).name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rich.markup import escape
@@ -141,6 +141,11 @@ def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int)
     terminal.table("source minus control, paired by example", table)
     terminal.say("")
     terminal.say(conclusion(comparisons, n))
+
+
+def plain_id(name: str) -> str:
+    """An id as it is known; of a path its last part, which is nobody's private folder."""
+    return name if ":" in name or (name.count("/") == 1 and not name.startswith((".", "/"))) else PurePath(name).name
 
 
 def layers_text(layers: Sequence[int], depth: int) -> str:

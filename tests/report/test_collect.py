@@ -65,7 +65,7 @@ def test_tables_agree_with_the_results(swept, tmp_path):
     found = collect([swept])
     (group,) = found.groups
     write_report(found, tmp_path)
-    rows = list(csv.DictReader((tmp_path / "table.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 5
     for row, run in zip(rows, group.runs, strict=True):
         assert float(row["rate"]) == run.result["metrics"]["wer"] and row["folder"] == str(run.folder)

@@ -18,7 +18,7 @@ from mam.report.paper import HEADINGS, PAPER, TITLES, paper_table, show_paper_ta
 from mam.scoring.significance import detectable_over_seeds
 from mam.studies.execute import execute, study_folder
 from mam.studies.preflight import refuse_incomplete
-from mam.terminal import Terminal
+from mam.terminal import Terminal, percent
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def test_zero_shot(split, capsys):
     assert methods[:3] == ["baseline", "best fixed λ", "selected layers (top2)"]
     assert methods[3:] == ["control: shrink", "control: random"]
     results = {end.job.config.study.arm: end.outcome.result for end in ended}
-    assert table["rows"][1][3] == f"{100 * results['fixed']['metrics']['wer']:.2f} %"
+    assert table["rows"][1][3] == percent(results["fixed"]["metrics"]["wer"])
     assert table["rows"][1][2] == f"{results['fixed']['tune']['chosen'][0]['lam']:g}"
     assert all(row[-1] == "" for row in table["rows"]), "the paper says nothing about these data"
     write_paper_table(table, Path("folder"))
     assert json.loads(Path("folder/table.json").read_text()) == table
-    assert list(csv.reader(Path("folder/table.csv").open())) == [HEADINGS, *table["rows"]]
+    assert list(csv.reader(Path("folder/table.csv").read_text().splitlines())) == [HEADINGS, *table["rows"]]
     assert r"\toprule" in Path("folder/table.tex").read_text()
     show_paper_table(Terminal(), table)
     assert TITLES["table_asr_zeroshot"] in capsys.readouterr().out

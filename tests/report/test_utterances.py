@@ -7,11 +7,11 @@ from mam.report.utterances import Utterance, Word, aligned, changed, worst
 
 def test_alignment_by_hand():
     assert aligned("the cat sat", "the cat sat") == [Word("equal", "the cat sat")]
-    assert aligned("the cat sat down", "a cat down now") == [
+    assert aligned("the cat sat down today", "a cat down today now") == [
         Word("substitute", "a"),
         Word("equal", "cat"),
         Word("delete", "sat"),
-        Word("equal", "down"),
+        Word("equal", "down today"),
         Word("insert", "now"),
     ]
     assert aligned("", "so") == [Word("insert", "so")] and aligned("", " ") == []
