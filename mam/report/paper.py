@@ -11,11 +11,11 @@ import numpy as np
 
 from mam.files import atomic, write_json
 from mam.report.files import latex, markdown
-from mam.report.tables import metric_of
+from mam.report.tables import fitted, metric_of
 from mam.scoring.significance import LEAST_SEEDS, detectable_over_seeds
 from mam.studies.execute import Ended
 from mam.studies.trainings import FT, against_ft
-from mam.terminal import Terminal, hundredfold, interval, percent, plain_table, points
+from mam.terminal import Terminal, hundredfold, interval, percent, points
 
 # Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
 # L-MAM against FT. Its absolute numbers are not known to us.
@@ -162,13 +162,12 @@ def write_paper_table(table: Mapping[str, Any], folder: Path) -> None:
 
 
 def show_paper_table(terminal: Terminal, table: Mapping[str, Any]) -> None:
-    """The table on a screen, without the columns that 80 characters have no room for."""
-    shown = [place for place, heading in enumerate(table["headings"]) if heading not in ("95 % relative", "detectable")]
-    if len({row[0] for row in table["rows"]}) == 1:
-        shown = shown[1:]
-    drawn = plain_table(*((table["headings"][place].replace(", relative", ""), "left") for place in shown))
-    for row in table["rows"]:
-        drawn.add_row(*(row[place].replace("[", r"\[") for place in shown))
-    terminal.table(table["title"], drawn)
+    """The table on a screen: without empty columns, and without those that 80 characters have no room for."""
+    rows, heads = table["rows"], table["headings"]
+    is_one = len({row[0] for row in rows}) == 1
+    places = [i for i in range(len(heads)) if any(row[i] for row in rows) and not (i == 0 and is_one)]
+    columns = [(heads[i], "left") for i in places]
+    needless = ("95 % relative", "detectable", "λ", "relative")
+    terminal.table(table["title"], fitted(columns, [[row[i] for i in places] for row in rows], needless))
     terminal.say("")
     terminal.say(table["note"])
