@@ -7,13 +7,12 @@ that a field may take are the keys of the registries of `mam.merge` and `mam.sco
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from importlib.util import find_spec
+from collections.abc import Mapping
 from typing import Any
 
-from mam.config import Config, LamConfig, ScheduleConfig, TrainConfig, TuneConfig
+from mam.config import Config, ScheduleConfig
 from mam.errors import MamError, choices
+from mam.learning_checks import DTYPES, TRAININGS, missing_trackers, training_problems, tuning_problems
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.pairing import PAIRINGS
@@ -26,21 +25,7 @@ DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
 ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
-DTYPES = ("float32", "bfloat16", "float16")
 TASKS = ("asr", "events")
-TRAININGS = ("none", "finetune", "lmam")
-TRAINABLE = ("all", "attention", "lambda", "head")
-PER = ("global", "layer", "part", "head")
-CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")
-LEARNING_RATES = ("constant", "linear", "cosine")
-TRACKERS = ("tensorboard", "wandb", "mlflow")
-TUNINGS = {  # and what each reads
-    "none": (),
-    "grid": ("values",),
-    "race": ("values", "looks", "alpha"),
-    "golden": ("low", "high", "evaluations"),
-    "optuna": ("low", "high", "evaluations"),
-}
 HEADS = {
     "probe_fixed": "a linear probe fitted on the unmerged target's features, used on the merged one's",
     "probe_refit": "a probe fitted again on the merged target's features",
@@ -96,9 +81,9 @@ def problems(config: Config) -> list[str]:
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
     found += _task_problems(config)
-    found += _training_problems(config)
-    found += _tuning_problems(config)
-    found += _missing_trackers("track", config.track)
+    found += training_problems(config)
+    found += tuning_problems(config)
+    found += missing_trackers("track", config.track)
     one_of("data.source", config.data.source, DATA_SOURCES)
     if config.data.source == "hub" and config.data.hub.id is None:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
@@ -122,15 +107,6 @@ def _in_one_line(entry: Any) -> str:
     """What a registered function or control is: the first line of its docstring, but for what it raises."""
     line = entry if isinstance(entry, str) else getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
     return str(line).split(" Raises ")[0].rstrip(".")
-
-
-def _missing_trackers(key: str, names: Sequence[str]) -> list[str]:
-    """Trackers that are not known, or not installed here."""
-    unknown = [f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}" for name in names if name not in TRACKERS]
-    missing = [name for name in names if name in TRACKERS and find_spec(name) is None]
-    return unknown + [
-        f"{key}={name}: is not installed here. Install it: pip install 'mam[tracking]'" for name in missing
-    ]
 
 
 OPTIONS = {  # of schedules: which of them read it
@@ -170,108 +146,6 @@ def _task_problems(config: Config) -> list[str]:
             found.append(
                 f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
             )
-    return found
-
-
-def _training_problems(config: Config) -> list[str]:
-    """Settings of the training, and what goes together with one."""
-    train, found = config.train, []
-    if train.name == "none":
-        changed = [key for key, value in asdict(train).items() if value != asdict(TrainConfig())[key]]
-        return [f"train.{key}: has no effect without train=finetune or train=lmam" for key in changed]
-
-    def one_of(key: str, value: str, valid: Sequence[str]) -> None:
-        if value not in valid:
-            found.append(f"train.{key}={value}: not known. Choose one of: {choices(valid)}")
-
-    def between(key: str, value: float | None, least: float, most: float) -> None:
-        if value is not None and not least <= value <= most:
-            found.append(f"train.{key}={value}: must be from {least:g} to {most:g}")
-
-    one_of("schedule", train.schedule, LEARNING_RATES)
-    one_of("trainable", train.trainable, TRAINABLE)
-    one_of("precision", train.precision, DTYPES)
-    one_of("lam.per", train.lam.per, PER)
-    one_of("lam.constraint", train.lam.constraint, CONSTRAINTS)
-    for key in ("steps", "batch_size", "accumulate", "log_every", "evaluate_every", "limit", "dev_limit"):
-        between(key, getattr(train, key), 1, 10**9)
-    for key in ("warmup", "label_smoothing", "time_mask"):
-        between(key, getattr(train, key), 0, 1)
-    for key in ("learning_rate", "head_learning_rate"):
-        between(key, getattr(train, key), 0, 10)
-    between("weight_decay", train.weight_decay, 0, 10)
-    between("clip", train.clip, 0, 10**6)
-    between("layer_decay", train.layer_decay, 0.01, 1)
-    between("patience", train.patience, 0, 10**9)
-    between("lam.learning_rate", train.lam.learning_rate, 0, 10)
-    between("lam.warmup_steps", train.lam.warmup_steps, 0, 10**9)
-    between("lam.pull", train.lam.pull, 0, 10**9)
-    if config.data.split != "test":
-        found.append(f"data.split={config.data.split}: a training learns on train, chooses on dev and reports on test")
-    if config.dtype != "float32":
-        found.append(f"dtype={config.dtype}: weights are trained in fp32. Say train.precision={config.dtype} instead")
-    if config.head == "checkpoint":
-        found.append("head=checkpoint: a training makes a head of its own. Leave it out")
-    if train.name == "finetune":
-        shared = config.study.name != "none"  # by arms of which some learn λ
-        found += (
-            []
-            if shared
-            else [
-                f"train.lam.{key}: has no effect without train=lmam"
-                for key, value in asdict(train.lam).items()
-                if value != asdict(LamConfig())[key]
-            ]
-        )
-        if train.trainable == "lambda":
-            found.append("train.trainable=lambda: without train=lmam there is no λ to train")
-    elif train.lam.constraint == "sigmoid" and not 0 < config.lam < 1 and config.schedule.name == "constant":
-        found.append(f"train.lam.constraint=sigmoid: λ cannot start at lam={config.lam:g}. Say e.g. lam=0.01, or clamp")
-    elif train.lam.per == "global" and config.schedule.name != "constant":
-        found.append(
-            f"train.lam.per=global: one λ cannot start as schedule={config.schedule.name}. Say schedule=constant"
-        )
-    elif config.control == "add":
-        found.append("control=add: adds the target's weight, which is itself trained with train=lmam. Choose another")
-    if train.precision == "float16" and config.device == "cpu":
-        found.append("train.precision=float16: not usable on a CPU. Say float32 or bfloat16")
-    found += _missing_trackers("train.report_to", train.report_to)
-    if config.model.task == "asr" and train.head_learning_rate is not None:
-        found.append("train.head_learning_rate: has no effect on speech recognition, which has no new head")
-    return found
-
-
-def _tuning_problems(config: Config) -> list[str]:
-    """How λ is chosen, and what goes together with that."""
-    tune, defaults, found = config.tune, TuneConfig(), []
-    if tune.name not in TUNINGS:
-        return [f"tune.name={tune.name}: not known. Choose one of: {choices(list(TUNINGS))}"]
-    readers = {
-        key: [name for name, keys in TUNINGS.items() if key in keys] for key in asdict(defaults) if key != "name"
-    }
-    for key, names in readers.items():
-        if tune.name not in names and getattr(tune, key) != getattr(defaults, key):
-            found.append(f"tune.{key}: has no effect without tune={' or '.join(names)}")
-    if tune.name == "none":
-        return found
-    if "values" in TUNINGS[tune.name] and (len(set(tune.values)) < 2 or not all(0 <= lam <= 1 for lam in tune.values)):
-        found.append(f"tune.values={tune.values}: give two or more λ from 0 to 1")
-    if not 0 <= tune.low < tune.high <= 1:
-        found.append(f"tune.low={tune.low:g}, tune.high={tune.high:g}: must be in order and from 0 to 1")
-    if not 3 <= tune.evaluations <= 10_000:
-        found.append(f"tune.evaluations={tune.evaluations}: must be from 3 to 10 000")
-    if not 1 <= tune.looks <= 20:
-        found.append(f"tune.looks={tune.looks}: must be from 1 to 20")
-    if not 0 < tune.alpha < 1:
-        found.append(f"tune.alpha={tune.alpha:g}: must lie between 0 and 1")
-    if config.train.name != "none":
-        found.append(f"tune={tune.name}: chooses λ of a merge without training. train=lmam learns λ instead")
-    if config.data.split != "test":
-        found.append(f"data.split={config.data.split}: tune chooses on dev and reports on test. Leave data.split out")
-    if config.evaluate.dev:
-        found.append("evaluate.dev: has no effect with tune, which evaluates on dev itself")
-    if tune.name == "race" and config.model.task == "events":
-        found.append("tune=race: a probe of sounds is judged on whole folds. Say tune=grid")
     return found
 
 

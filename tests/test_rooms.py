@@ -19,6 +19,7 @@ ORDER = [
     "merge.methods",
     "merge.controls",
     "config",
+    "learning_checks",
     "checks",
     "compose",
     "plans",

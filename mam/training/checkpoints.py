@@ -2,6 +2,7 @@
 
 outputs/unfinished/<hash>/
     question.json         what is trained: configuration, data, checkpoints; a resumed training must ask the same
+    <fold>.metrics.jsonl  what has been logged so far
     <fold>/checkpoint-N/  as transformers writes them, and seal.json, written last: the SHA-256 of every file
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from mam import processes
 from mam.config import Config
 from mam.errors import TrainingError, first_line
+from mam.files import atomic
 from mam.training.checkpoints import seal, written
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, Order, collate
@@ -128,10 +130,14 @@ class LambdaTrainer(Trainer):
         return metrics
 
     def log(self, logs: Metrics, start_time: float | None = None) -> None:
-        """Log, with every λ."""
+        """Log, with every λ; what has been logged so far stands beside the checkpoints."""
         if self.model.lambdas is not None:
             logs |= {f"{LAM}{name}": lam for name, lam in self.model.lambdas.as_dict().items()}
         super().log(logs, start_time)
+        if processes.is_main():
+            folder = Path(str(self.args.output_dir))
+            with atomic(folder.with_name(f"{folder.name}.metrics.jsonl")) as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in self.state.log_history)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"

@@ -189,7 +189,6 @@ def test_a_disk_that_is_full_when_the_model_is_saved(lesson, monkeypatch):
     with pytest.raises(TrainingError, match=r"model: cannot be written .*No space left"):
         once([*lesson, "train=finetune", "lam=0"])
     assert not list(Path("outputs").rglob("mam.log"))
-    monkeypatch.undo()
     assert list(Path("outputs/unfinished").glob("*/all/checkpoint-6"))
 
 
@@ -218,11 +217,10 @@ def test_characters_that_cannot_be_taught_are_found_before_the_baseline(lesson, 
 
 
 def test_another_unfinished_training_is_pointed_to(lesson, monkeypatch, capsys):
-    monkeypatch.setattr(HubTarget, "save", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(TrainingError):
-        once([*lesson, "train=finetune", "lam=0"])
-    monkeypatch.undo()
-    monkeypatch.setenv("MAM_CACHE", "cache")
+    with monkeypatch.context() as broken:
+        broken.setattr(HubTarget, "save", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(TrainingError):
+            once([*lesson, "train=finetune", "lam=0"])
     once([*lesson, "train=finetune", "lam=0", "train.warmup=0.2"], Workbench(Terminal()))
     shown = " ".join(capsys.readouterr().out.split())
     assert "another training is unfinished in outputs/unfinished/" in shown
@@ -264,6 +262,8 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson,
     with pytest.raises(TrainingError, match=r"the loss is not a number at clip\d"):
         once([*lesson, "train=finetune", "lam=0"])
     assert [path.name for path in Path("outputs/unfinished").glob("*/all/*")] == ["checkpoint-2"]
+    (logged,) = Path("outputs/unfinished").glob("*/all.metrics.jsonl")
+    assert [entry["step"] for entry in read_jsonl(logged) if "loss" in entry] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
