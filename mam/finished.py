@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -103,7 +103,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     """
     path = folder / ".hydra" / "config.yaml"
     try:
-        composed = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path))
+        composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
         for key, value in (changes or {}).items():
             if value is not None:
                 OmegaConf.update(composed, key, value)
@@ -133,6 +133,12 @@ def validate(result: dict[str, Any], path: Path) -> None:
         raise RecordError(f"{path}: {error.json_path} is not as the schema says: {error.message}")
     if any(layer >= len(result["merge"]["lam"]) for layer in result["merge"]["layers"]):
         raise RecordError(f"{path}: $.merge.layers names a layer that $.merge.lam has no number for.")
+
+
+@cache
+def _schema() -> DictConfig:
+    schema: DictConfig = OmegaConf.structured(Config)
+    return schema
 
 
 @cache

@@ -9,7 +9,8 @@ outputs/<date>/<time>-<signature>/
     lambda.csv          step, layer, part, lam (and fold, where several were trained)
     metrics.jsonl       of a training: loss, learning rate, metrics of dev at each log
     model/              of a training: the plain checkpoint, λ folded in
-    attention.csv       entropy and scale of the attention's logits, by layer, merged and unmerged
+    attention.csv       entropy and scale of the attention's logits, by layer, merged (of a random control: the last
+                        draw; of a tuned run: the last λ) and unmerged; positions are left out
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     mam.log, .hydra/    what was said, what was configured
 """

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mam.errors import RecordError
-from mam.finished import RESULT, read_config, read_result
+from mam.finished import RESULT, read_result
 from mam.report.plots import metric_key
 from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers, plain_id
 from mam.scoring.significance import holm
@@ -35,7 +36,7 @@ class Run:
         """Whether anything of a source is in it."""
         return any(self.result["merge"]["lam"])
 
-    @property
+    @cached_property
     def traits(self) -> dict[str, str]:
         """What was done to which models, in words."""
         merge, train, result = self.result["merge"], self.result["train"], self.result
@@ -63,13 +64,13 @@ class Group:
     title: str
     runs: list[Run]
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """The traits in which the runs differ; λ always, and what is merged as soon as anything is."""
         names = list(self.runs[0].traits)
         return [name for name in names if name == "lam" or len({run.traits[name] for run in self.runs}) > 1]
 
-    @property
+    @cached_property
     def adjusted(self) -> dict[Path, float]:
         """Holm's adjusted p of every run that merged anything, over this group."""
         tried = [run for run in self.runs if run.is_merged]
@@ -80,7 +81,7 @@ class Group:
         """The runs that merged anything, for comparisons of the source with controls."""
         keys = [key for key in self.varied if key != "control"]
         return [
-            Merged(tuple((key, run.traits[key]) for key in keys), read_config(run.folder), run.folder)
+            Merged(tuple((key, run.traits[key]) for key in keys), run.traits["control"], run.folder)
             for run in self.runs
             if run.is_merged
         ]

@@ -26,6 +26,7 @@ from mam.terminal import hundredfold, interval, p_text, points
 
 SHOWN = 8  # utterances of each kind
 COURSES = 4  # trainings whose λ are drawn
+DRAWN = 60  # merges that a picture of differences has room for
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,11 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
         )
     merged = [run for run in group.runs if run.is_merged]
     by_layers = [run for run in merged if not run.result["train"]]
-    if len({run.traits["layers"] for run in by_layers}) > 2:
+    has_room = len(merged) <= DRAWN  # with more rows a picture shows nothing that the table does not
+    if has_room and len({run.traits["layers"] for run in by_layers}) > 2:
         shown = [(_traits(run, ["layers", "control", "lam"]), run.result) for run in by_layers]
         add(differences(shown, metric, "by layers"), "layers", f"Change of {metric} by the layers that are merged.")
-    elif len(merged) > 1:
+    elif has_room and len(merged) > 1:
         shown = [(_traits(run, keys), run.result) for run in merged]
         add(differences(shown, metric, "all merges"), "differences", f"Change of {metric} with its 95 % interval.")
     learnt = [run for run in group.runs if run.result["train"] and run.result["train"]["name"] == "lmam"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from mam.compose import Job
 from mam.config import Config
-from mam.finished import read_predictions
+from mam.finished import read_config, read_predictions
 from mam.scoring.significance import Difference, holm, paired_bootstrap
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
@@ -42,8 +43,13 @@ class Merged:
     """A finished run that merged something; ``where`` is what distinguishes it from others, but for its control."""
 
     where: tuple[tuple[str, str], ...]
-    config: Config
+    control: str
     folder: Path
+
+    @cached_property
+    def config(self) -> Config:
+        """What it was run with. Raises RecordError, see `read_config`."""
+        return read_config(self.folder)
 
     def counted(self) -> list[Counted]:
         """Errors of each draw. Raises RecordError where its predictions are missing or broken."""
@@ -57,7 +63,7 @@ def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
     plan = [end.job for end in ended]
     return compared(
         [
-            Merged(_where(end.job, plan), end.job.config, end.outcome.folder)
+            Merged(_where(end.job, plan), end.job.config.control, end.outcome.folder)
             for end in ended
             if end.outcome and end.job.config.lam > 0
         ]
@@ -72,9 +78,9 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    controls = [one for one in merged if one.config.control != "none"]
+    controls = [one for one in merged if one.control != "none"]
     wanted = {one.where for one in controls}
-    real = {one.where: one.counted()[0] for one in merged if one.config.control == "none" and one.where in wanted}
+    real = {one.where: one.counted()[0] for one in merged if one.control == "none" and one.where in wanted}
     found: list[tuple[dict[str, str], str, Difference]] = []
     for one in controls:
         if one.where in real:
@@ -87,7 +93,7 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
                 one.config.evaluate.draws,
                 one.config.seed,
             )
-            found.append((dict(one.where), one.config.control, difference))
+            found.append((dict(one.where), one.control, difference))
     adjusted = holm([difference.p_value for _, _, difference in found])
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
