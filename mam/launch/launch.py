@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mam.compose import Job
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
 from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
-from mam.launch.work import Task, read_note, tasks_of
+from mam.launch.work import Errand, read_note, tasks_of
 from mam.run import Outcome, finished_run
 from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
 
-# (tasks, settings, folder, what is still missing, patience in minutes, say); returns when no more is to be expected
-Send = Callable[[Sequence[Task], dict[str, Any], Path, Callable[[], list[Job]], float, Callable[[str], None]], None]
 LOST = "it ended without a word: killed, out of memory or out of time"
 
 
@@ -59,8 +56,9 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
                 bench.terminal.say(f"{number} {varied_text(job, plan)}: {note['status']}")
         return [job for job in wave if id(job) not in told]
 
-    send: Send = send_to_processes if launcher.name == "joblib" else send_to_slurm
-    send(tasks, launcher.settings, folder, left, wave[0].config.launch.patience_minutes, bench.terminal.say)
+    patience = wave[0].config.launch.patience_minutes
+    send = send_to_processes if launcher.name == "joblib" else send_to_slurm
+    send(Errand(tasks, launcher.settings, folder, left, patience, bench.terminal.say))
     left()
 
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from mam.compose import Job
 from mam.errors import ConfigError, MamError, choices, first_line
-from mam.launch.work import Task
+from mam.launch.work import Errand
 
 LOOK = 1.0  # seconds between looks at notes and queue
 GONE = 10.0  # seconds that a job may be out of the queue before its note is on a shared disk
@@ -27,27 +25,20 @@ SUBMITITS_OWN = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_nod
 LOGS = "logs"
 
 
-def send_to_slurm(
-    tasks: Sequence[Task],
-    settings: dict[str, Any],
-    folder: Path,
-    left: Callable[[], list[Job]],
-    patience: float,
-    say: Callable[[str], None],
-) -> None:
+def send_to_slurm(errand: Errand) -> None:
     """Queue the tasks as one array and wait until each has ended or is lost.
 
     Raises:
         ConfigError: Slurm refuses the settings.
-        MamError: no sign of life from Slurm or the jobs for ``patience`` minutes. The jobs may go on.
+        MamError: no sign of life from Slurm or the jobs for ``patience_minutes``. The jobs may go on.
     """
-    jobs = _submit(tasks, settings, folder)
-    array = jobs[0].job_id.partition("_")[0]
-    say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {folder / LOGS}")
+    jobs = _submit(errand)
+    folder, array = errand.folder, jobs[0].job_id.partition("_")[0]
+    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {folder / LOGS}")
     alive = seen = time.monotonic()
-    waiting = len(left())
+    waiting = len(errand.left())
     try:
-        while missing := left():
+        while missing := errand.left():
             if len(missing) < waiting:
                 waiting, alive = len(missing), time.monotonic()
             queued = _queued(array)
@@ -56,18 +47,19 @@ def send_to_slurm(
                 seen = time.monotonic() if queued else seen
                 if not queued and time.monotonic() - seen > GONE:
                     return
-            elif time.monotonic() - max(alive, _written(folder / LOGS)) > 60 * patience:
+            elif time.monotonic() - max(alive, _written(folder / LOGS)) > 60 * errand.patience_minutes:
                 raise MamError(
-                    f"Slurm has not answered for {patience:g} minutes, and no job has written anything. Jobs of {array}"
-                    " may go on all the same: the same command finds what they finish."
+                    f"Slurm has not answered for {errand.patience_minutes:g} minutes, and no job has written anything."
+                    f" Jobs of {array} may go on all the same: the same command finds what they finish."
                 )
             time.sleep(LOOK)
     except KeyboardInterrupt:
-        say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
+        errand.say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
         raise
 
 
-def _submit(tasks: Sequence[Task], settings: dict[str, Any], folder: Path) -> list[submitit.Job[Any]]:
+def _submit(errand: Errand) -> list[submitit.Job[Any]]:
+    settings, folder = errand.settings, errand.folder
     partition = settings.get("partition")
     known = _partitions()
     if partition is not None and known and partition not in known:
@@ -87,7 +79,7 @@ def _submit(tasks: Sequence[Task], settings: dict[str, Any], folder: Path) -> li
             }
         )
         with executor.batch():
-            return [executor.submit(task) for task in tasks]
+            return [executor.submit(task) for task in errand.tasks]
     except (
         FailedJobError,
         FailedSubmissionError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,18 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a launcher is given: ``left`` says which jobs have not ended, and of each that has, once, how."""
+
+    tasks: Sequence[Task]
+    settings: Mapping[str, Any]
+    folder: Path
+    left: Callable[[], list[Job]]
+    patience_minutes: float
+    say: Callable[[str], None]
 
 
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[Task]:
