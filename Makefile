@@ -70,7 +70,7 @@ first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's
 	$(BIN)/mam run experiment=lmam_vs_ft 'study.axes.seed=[0]'
 
 bench: $(BIN)/pytest ## time sweeps against the loop one writes by hand; writes scripts/bench/RESULTS.md
-	$(BIN)/python scripts/bench/all.py $(wildcard $(MAM_REAL))
+	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL))
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py

@@ -189,8 +189,8 @@ def test_one_failed_job_does_not_stop_the_others(words, monkeypatch):
 
     monkeypatch.setattr(bench.pair(plan[0].config).merger, "apply", failing)
     ended = execute(plan, bench, Path("multirun"))
-    assert [end.error for end in ended] == [None, "no luck", None]
-    assert len(list(Path("outputs").rglob("result.json"))) == 2
+    assert [end.error for end in ended] == [None, None, "no luck", None]  # λ=0 was added
+    assert len(list(Path("outputs").rglob("result.json"))) == 3
 
 
 def test_a_result_that_is_broken_or_of_another_schema_is_passed_over(words, caplog):

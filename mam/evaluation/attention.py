@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from mam.data.store import AudioStore
-from mam.models.targets import Target
+from mam.models.targets import Hidden, Target
 
+States = Callable[[int], tuple[int, Hidden]]
 CLIPS = 3  # the shortest of the corpus, each alone
 UNIFORM = 0.999  # entropy over that of uniform attention, from which on it looks at nothing in particular
 EXTREME = 0.9  # λ
@@ -61,8 +62,17 @@ class Change:
 
 
 @torch.inference_mode()
-def measure(target: Target, audio: AudioStore) -> Attention:
-    """Run the shortest clips through the target as it is now and look at each layer's queries and keys."""
+def measure(
+    target: Target, audio: AudioStore, hidden: States | None = None, below: Attention | None = None
+) -> Attention:
+    """Run the shortest clips through the target as it is now and look at each layer's queries and keys.
+
+    Args:
+        target: merged, trained or as it was.
+        audio: of which the shortest clips are taken.
+        hidden: a clip -> the first layer that is run and the states at its input; by default everything is run.
+        below: what is known of the layers below that one.
+    """
     shortest = sorted(range(len(audio.samples)), key=lambda i: (audio.samples[i], i))[:CLIPS]
     seen: dict[int, Tensor] = {}  # what each layer's attention is given, [1, t, d]
 
@@ -76,12 +86,13 @@ def measure(target: Target, audio: AudioStore) -> Attention:
     measured = []
     try:
         for i in shortest:
-            hidden = target.front([audio.wave(i)])
-            if hidden.whole:
+            first, states = (0, target.front([audio.wave(i)])) if hidden is None else hidden(i)
+            if states.whole:
                 continue
-            target.advance(hidden, 0, target.depth)
+            target.advance(states, first, target.depth)
+            blocks = target.blocks[first:]
             measured.append(
-                [_one(block.q(seen[n]), block.k(seen[n]), target.heads) for n, block in enumerate(target.blocks)]
+                [_one(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads) for block in blocks]
             )
     finally:
         for hook in hooks:
@@ -89,7 +100,9 @@ def measure(target: Target, audio: AudioStore) -> Attention:
     if not measured:
         return Attention([math.nan] * target.depth, [math.nan] * target.depth)
     means = torch.tensor(measured, dtype=torch.float64).mean(0)  # [layers, 2]
-    return Attention(means[:, 0].tolist(), means[:, 1].tolist())
+    known = Attention([], []) if below is None else below
+    missing = target.depth - len(means)  # layers below the first that was run
+    return Attention(known.entropy[:missing] + means[:, 0].tolist(), known.scale[:missing] + means[:, 1].tolist())
 
 
 def _one(q: Tensor, k: Tensor, heads: int) -> tuple[float, float]:

@@ -170,15 +170,26 @@ class Workbench:
         return Predictions(items, time.perf_counter() - start - spent, spent)
 
     def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> Change:
-        """What the merge that is in the target now, or training, does to attention; the other side is measured once."""
+        """What the merge that is in the target now, or training, does to attention.
+
+        `unmerged_attention` was asked for before the merge, or the merge is undone here.
+        """
+        before, audio = self.unmerged_attention(config), self.audio(config)
+        if trained is not None:
+            return Change(before, measure(trained, audio), layers)
+        target, prefix = self.pair(config).target, self.prefix(config)
+        after = measure(target, audio, lambda clip: (layers[0], prefix.hidden((clip,), layers[0])), before)
+        return Change(before, after, layers)
+
+    def unmerged_attention(self, config: Config) -> Attention:
+        """Of the target as it was, measured once."""
         pair, audio = self.pair(config), self.audio(config)
-        after = measure(trained or pair.target, audio)
 
-        def unmerged() -> Attention:
+        def measured() -> Attention:
             pair.merger.restore()
-            return measure(pair.target, audio)
+            return measure(pair.target, audio, lambda clip: (0, self.prefix(config).hidden((clip,), 0)))
 
-        return Change(self._once("attention", self._inputs(config), unmerged), after, layers)
+        return self._once("attention", self._inputs(config), measured)
 
     def baseline(self, config: Config, first: int) -> Predictions:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from mam.config import Config
+from mam.evaluation.attention import Change
 from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.merge.controls import CONTROLS
@@ -27,6 +28,7 @@ def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, float], basel
     draws = config.control_draws if CONTROLS[config.control].is_random and any(lams.values()) else 1
     merging, found = 0.0, dict[tuple[float, int], Predictions]()
     plan = plan_for(config, bench, max(lams.values()))
+    before = bench.unmerged_attention(config)
     for lam in sorted(set(lams.values())):
         for draw in range(draws):
             start = time.perf_counter()
@@ -34,7 +36,7 @@ def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, float], basel
             merging += time.perf_counter() - start
             label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
             found[lam, draw] = baseline if lam == 0 else bench.predict(config, plan.first, label)
-    attention = bench.attention(config, plan.layers)
+    attention = Change(before, before, plan.layers) if plan.is_identity else bench.attention(config, plan.layers)
     sides = []
     for draw in range(draws):
         judged = []

@@ -38,6 +38,7 @@ class Merger:
         self._blocks, self._read = blocks, read_source
         self._pristine: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
         self._changed: set[tuple[int, str]] = set()
+        self._checked: set[tuple[int, str]] = set()  # source tensors that were looked at before
 
     def keep_all(self) -> None:
         """Copy every projection now: before the model is cast or moved, after which its fp32 values are gone."""
@@ -111,7 +112,11 @@ class Merger:
     def _given(self, plan: MergePlan, source_layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
         if CONTROLS[plan.control].layers == "own":
             return self._own(source_layer, part)
-        return checked_source(self._read, source_layer, part, shape)
+        if (source_layer, part) in self._checked:
+            return self._read(source_layer, part)
+        found = checked_source(self._read, source_layer, part, shape)
+        self._checked.add((source_layer, part))
+        return found
 
     def _merge_projection(
         self, plan: MergePlan, layer: int, source_layer: int, part: str, notes: dict[str, None]
@@ -163,7 +168,7 @@ def merged_projection(
 
     def merged(own: Tensor, given: Tensor) -> Tensor:
         new = mix(own, CONTROLS[plan.control].substitute(given, own, place), lam)
-        if not torch.isfinite(new).all():
+        if not is_finite(new):
             raise MergeError(f"layer {layer}, {part}: control={plan.control} made NaN or infinite values of it.")
         return new
 
@@ -207,11 +212,16 @@ def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -
     return weight, bias
 
 
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite. One pass where all is well: such a value makes the sum one too."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
 def finite(read: ReadSource, side: str, layer: int, part: str) -> tuple[Tensor, Tensor | None]:
     """One projection of either side. Raises MergeError where it has NaN or infinity."""
     weight, bias = read(layer, part)
     for tensor in (weight, bias):
-        if tensor is not None and not torch.isfinite(tensor).all():
+        if tensor is not None and not is_finite(tensor):
             raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
     return weight, bias
 

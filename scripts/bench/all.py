@@ -5,6 +5,7 @@ python scripts/bench/all.py [FOLDER]   # FOLDER: real weights and recordings, fo
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import platform
 import re
@@ -18,7 +19,6 @@ import transformers
 
 HERE = Path(__file__).parent
 SCRIPTS = ("bootstrap", "merge", "race", "growth", "sweep")
-KEPT = "## Profiles"  # what is written by hand stands from here on
 
 
 def processor() -> str:
@@ -30,24 +30,29 @@ def processor() -> str:
 
 def main() -> None:
     """Run and write."""
-    start, parts = time.perf_counter(), []
-    for name in SCRIPTS:
-        more = sys.argv[1:] if name == "race" else []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*SCRIPTS, []], help="which; all without")
+    parser.add_argument("--real", type=Path, help="real weights and recordings, for the races")
+    arguments = parser.parse_args()
+    path = HERE / "RESULTS.md"
+    old = path.read_text() if path.is_file() else ""
+    sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", old, re.DOTALL | re.MULTILINE))
+    for name in arguments.names or SCRIPTS:
+        start, more = time.perf_counter(), [str(arguments.real)] if name == "race" and arguments.real else []
         print(f"== {name}", flush=True)
         shown = subprocess.run([sys.executable, str(HERE / f"{name}.py"), *more], capture_output=True, text=True)
         if shown.returncode:
             sys.exit(f"{shown.stdout}{shown.stderr}")
         print(shown.stdout, end="", flush=True)
-        parts.append(f"`python scripts/bench/{name}.py`\n\n```\n{shown.stdout}```\n")
-    path = HERE / "RESULTS.md"
-    old = path.read_text() if path.is_file() else ""
-    kept = old[old.index(KEPT) :] if KEPT in old else f"{KEPT}\n"
+        spent = (time.perf_counter() - start) / 60
+        sections[name] = f"`python scripts/bench/{name}.py`, {spent:.1f} minutes\n\n```\n{shown.stdout}```\n\n"
     head = (
         f"# Benchmarks\n\n`make bench` on {datetime.date.today()}: {processor()}, {torch.get_num_threads()} threads,"
-        f" Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__};"
-        f" {(time.perf_counter() - start) / 60:.0f} minutes. Written by `scripts/bench/all.py`.\n"
+        f" Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}."
+        " Written by `scripts/bench/all.py`; what stands below Profiles is written by hand.\n\n"
     )
-    path.write_text("\n".join([head, *parts, kept]))
+    names = [*SCRIPTS, "Profiles"]
+    path.write_text(head + "".join(f"## {name}\n\n{sections[name]}" for name in names if name in sections))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +86,28 @@ def median_of(work: Callable[[], object], times: int = 3, warm_up: bool = True) 
 def peak_memory() -> float:
     """Peak resident memory of this process, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def extra_memory(work: Callable[[], object]) -> float:
+    """MB of its own memory (mapped files left out) that a call needs at its peak beyond what was there before."""
+
+    def now() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1024
+
+    before, peak, is_done = now(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not is_done.wait(0.001):
+            peak = max(peak, now())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    work()
+    is_done.set()
+    watcher.join()
+    return max(peak, now()) - before
 
 
 def peak_alone(script: str, *words: str) -> float:

@@ -1,4 +1,5 @@
-"""How a sweep grows: 1, 2 and 4 times the audio, 4 and 8 λ, on the demo pair; time = a·audio + b·(λ values × audio).
+"""How a sweep grows: 1, 2 and 4 times the audio, 4 and 8 λ, on the demo pair; time = a·audio + b·(λ values × audio)
+plus what a run costs whatever its length (scores, 10,000 draws of the bootstrap, its folder).
 
 python scripts/bench/growth.py
 """
@@ -58,15 +59,15 @@ def main() -> None:
                 (times, lams, statistics.median(timed(lambda t=times, n=lams: sweep(roots[t], n)) for _ in range(3)))
             )
     audio = 212.0  # seconds of the demo's test clips
-    design = np.array([[times * audio, times * audio * lams] for times, lams, _ in rows])
+    design = np.array([[times * audio, times * audio * lams, lams] for times, lams, _ in rows])
     seconds = np.array([row[2] for row in rows])
-    (a, b), *_ = np.linalg.lstsq(np.column_stack([design, np.ones(len(rows))])[:, :2], seconds, rcond=None)
-    fitted = design @ [a, b]
+    (a, b, c), *_ = np.linalg.lstsq(design, seconds, rcond=None)
+    fitted = design @ [a, b, c]
     print("growth of a sweep, demo pair: audio × λ values: measured, fitted seconds")
     for (times, lams, measured), fit in zip(rows, fitted, strict=True):
         print(f"  {times} × {lams}: {measured:.2f}, {fit:.2f}")
     error = float(np.abs(fitted / seconds - 1).max())
-    print(f"  time = {a:.5f}·audio + {b:.5f}·(λ values × audio); largest deviation {error:.0%}")
+    print(f"  time = {a:.5f}·audio + {b:.5f}·(λ values × audio) + {c:.2f}·λ values; largest deviation {error:.0%}")
 
 
 if __name__ == "__main__":

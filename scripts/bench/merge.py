@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import LARGE, make_pair, median_of, peak_alone, peak_memory
+from common import LARGE, extra_memory, make_pair, median_of, peak_alone
 from safetensors import safe_open
 from transformers import BertModel
 
@@ -63,13 +63,12 @@ def read_needed(folder: Path) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peak", choices=("mam", "hand", "target"))
+    parser.add_argument("--peak", choices=("mam", "hand"))
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.peak:
         target = load_target(locate(str(arguments.folder / "hubert")))
-        {"mam": by_mam, "hand": by_hand, "target": lambda *_: None}[arguments.peak](target, arguments.folder)
-        print(peak_memory())
+        print(extra_memory(lambda: {"mam": by_mam, "hand": by_hand}[arguments.peak](target, arguments.folder)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,7 +82,7 @@ def main() -> None:
             "read": median_of(lambda: read_needed(folder), 5),
         }
         words = ("--folder", str(folder), "--peak")
-        peaks = {side: peak_alone(__file__, *words, side) for side in ("target", "mam", "hand")}
+        peaks = {side: peak_alone(__file__, *words, side) for side in ("mam", "hand")}
     print("HuBERT-large <- BERT-large, 24 × 1024, all Q, K, V, fp32, files in the page cache")
     print(
         f"merge   mam {seconds['mam']:.3f} s with copies of what changes, {seconds['again']:.3f} s each further λ;"
@@ -93,11 +92,10 @@ def main() -> None:
         f"  mam/read {seconds['again'] / seconds['read']:.2f} (aim 1.3; with the first λ's copies"
         f" {seconds['mam'] / seconds['read']:.2f}); hand/mam {seconds['hand'] / seconds['mam']:.1f}"
     )
-    extra = {side: peaks[side] - peaks["target"] for side in ("mam", "hand")}
     copies = LAYERS * 3 * 1024 * 1025 * 4 / 2**20
     print(
-        f"memory  target alone {peaks['target']:.0f} MB; mam {extra['mam']:+.0f} MB (copies of what changes are"
-        f" {copies:.0f} MB, mapped source files count while they are mapped); by hand {extra['hand']:+.0f} MB"
+        f"memory beyond the target, at its peak: mam {peaks['mam']:.0f} MB (copies of what changes are {copies:.0f} MB,"
+        f" the rest one source tensor at a time), by hand {peaks['hand']:.0f} MB"
     )
 
 

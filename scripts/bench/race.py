@@ -2,10 +2,11 @@
 
     python scripts/bench/race.py [FOLDER]   # FOLDER: models/whisper-tiny.en, models/all-MiniLM-L6-v2, LJSpeech-1.1
 
-Errors by utterance of every λ are computed once, on all clips of a data set; each of 200 repeats draws a dev set of 400
-from them with replacement, races on it, and compares with the grid's choice on the same set. "Not separable": the
-paired t test on that set does not tell the two choices apart at 5 %. The probability of dropping the best is checked
-under the null: every λ has the same errors, in a random order of its own for each utterance.
+Errors by utterance of every λ are computed once, on all clips of a data set; each of 200 repeats draws a dev set from
+them with replacement, as large as LJ Speech's (250) and about as LibriSpeech's (2,700), races on it, and compares with
+the grid's choice on the same set. "Not separable": the paired t test on that set does not tell the two choices apart at
+5 %. The probability of dropping the best is checked under the null: every λ has the same errors, in a random order of
+its own for each utterance.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.tuning.race import race
 
 LAMS = (0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1)
-REPEATS, DEV = 200, 400
+REPEATS, DEVS = 200, (250, 1000, 2700)
 
 
 def measured(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -46,9 +47,9 @@ def measured(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.stack(rows), counts[:, LENGTH]
 
 
-def repeat(table: NDArray[np.int64], lengths: NDArray[np.int64], seed: int) -> tuple[float, bool, bool]:
+def repeat(table: NDArray[np.int64], lengths: NDArray[np.int64], dev: int, seed: int) -> tuple[float, bool, bool]:
     """Share of the grid's work; whether the choice is the grid's; whether it is that or not separable from it."""
-    drawn = np.random.default_rng(seed).integers(0, len(lengths), DEV)
+    drawn = np.random.default_rng(seed).integers(0, len(lengths), dev)
     errors_of, words = table[:, drawn], lengths[drawn]
     rates = errors_of.sum(1) / words.sum()
     grid = int(np.argmin(rates))
@@ -56,7 +57,7 @@ def repeat(table: NDArray[np.int64], lengths: NDArray[np.int64], seed: int) -> t
     def seen(lam: float, positions: list[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         return errors_of[LAMS.index(lam)][positions].astype(float), words[positions]
 
-    ran = race(seen, LAMS, DEV, seed=seed, weights=words)
+    ran = race(seen, LAMS, dev, seed=seed, weights=words)
     mine = LAMS.index(ran.chosen)
     apart = errors_of[mine] - errors_of[grid]
     same = mine == grid or not apart.any() or bool(ttest_1samp(apart, 0).pvalue > 0.05)
@@ -66,19 +67,23 @@ def repeat(table: NDArray[np.int64], lengths: NDArray[np.int64], seed: int) -> t
 def report(name: str, words: list[str]) -> None:
     """Race on resampled errors of one pair and data set."""
     table, lengths = measured(words)
-    found = [repeat(table, lengths, seed) for seed in range(REPEATS)]
-    work, hits, same = (np.array(column) for column in zip(*found, strict=True))
-    print(f"racing, {name} ({len(lengths)} utterances, dev of {DEV}): grid/race work {1 / work.mean():.2f} (aim 2)")
-    print(f"  the grid's choice in {hits.mean():.0%}, it or one not separable from it in {same.mean():.0%} (aim 95 %)")
-    rng, dropped = np.random.default_rng(1), 0
+    print(f"racing, {name}: errors of {len(lengths)} utterances, {REPEATS} repeats")
+    for dev in DEVS:
+        found = [repeat(table, lengths, dev, seed) for seed in range(REPEATS)]
+        work, hits, same = (np.array(column) for column in zip(*found, strict=True))
+        print(
+            f"  dev of {dev}: grid/race work {1 / work.mean():.2f} (aim 2); the grid's choice in {hits.mean():.0%},"
+            f" it or one not separable from it in {same.mean():.0%} (aim 95 %)"
+        )
+    rng, dropped, dev = np.random.default_rng(1), 0, DEVS[0]
     for seed in range(REPEATS):
-        drawn = rng.integers(0, len(lengths), DEV)
+        drawn = rng.integers(0, len(lengths), dev)
         null = rng.permuted(table[:6][:, drawn], axis=0)  # the λ that are alike, in a random order for each utterance
 
         def seen(lam: float, positions: list[int], null: NDArray[np.int64] = null) -> tuple:
             return null[int(lam * 10)][positions].astype(float), np.ones(len(positions), np.int64)
 
-        ran = race(seen, [i / 10 for i in range(6)], DEV, seed=seed)
+        ran = race(seen, [i / 10 for i in range(6)], dev, seed=seed)
         dropped += any("0.3" in look["dropped"] for look in ran.path)
     print(f"  under the null a given λ is dropped in {dropped / REPEATS:.1%} of {REPEATS} races (bound 5 %)")
 

@@ -10,7 +10,7 @@ from conftest import LAYERS, data_words, pair_words, write_folder
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.compose import jobs
-from mam.evaluation.attention import UNIFORM, Attention, Change
+from mam.evaluation.attention import UNIFORM, Attention, Change, measure
 from mam.evaluation.workbench import Workbench
 from mam.merge.plan import plan_merge
 
@@ -19,6 +19,7 @@ def measured(words: list[str]):
     config = jobs(words)[0].config
     bench = Workbench()
     pair = bench.pair(config)
+    bench.unmerged_attention(config)
     pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
     return bench.attention(config, list(range(LAYERS))), bench.audio(config)
 
@@ -53,3 +54,19 @@ def test_the_table_and_what_is_said(words):
         "attention of layers 0 became uniform: it looks at nothing in particular",
     ]
     assert flat.findings((0.1, 0.1)) == ["attention of layers 0 became uniform: it looks at nothing in particular"]
+
+
+def test_layers_below_the_first_merged_one_are_not_run_again(words):
+    """Measured from the kept states of layer 2 on, all layers are what a whole pass sees."""
+    config = jobs([*words, "layers=top1", "lam=0.6"])[0].config
+    bench = Workbench()
+    pair = bench.pair(config)
+    bench.unmerged_attention(config)
+    plan = plan_merge(config, pair.target.depth, pair.source.layers)
+    pair.merger.apply(plan)
+    whole = measure(pair.target, bench.audio(config))
+    change = bench.attention(config, plan.layers)
+    assert change.after.entropy == pytest.approx(whole.entropy, abs=1e-6)
+    assert (
+        change.after.scale == pytest.approx(whole.scale, abs=1e-6) and change.after.scale[2] != change.before.scale[2]
+    )

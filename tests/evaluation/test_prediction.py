@@ -172,6 +172,7 @@ def test_compiled_layers_see_few_shapes_and_say_the_same(hubert_layer, audio):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
 def test_compiled_for_real(hubert_layer, audio):
     plain, compiled = (load_target(locate(str(hubert_layer))) for _ in range(2))
     compiled.compile()

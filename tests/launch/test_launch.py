@@ -14,6 +14,7 @@ from conftest import once
 
 from mam.compose import jobs
 from mam.errors import ConfigError, MamError
+from mam.evaluation.attention import CLIPS
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.launch import settings
@@ -94,7 +95,7 @@ def test_a_sweep_over_layers_hears_everything_once(words, monkeypatch):
     ended = execute(plan, Workbench(), study_folder(plan, "multirun"))
     assert all(end.error is None for end in ended) and [end.job for end in ended] == plan
     (prefix,) = made
-    assert prefix.computed == 1  # one pack of five short clips
+    assert prefix.computed == 1 + CLIPS  # one pack of five short clips, and those whose attention is looked at
 
 
 def test_two_processes_do_what_one_does(words):
@@ -104,7 +105,8 @@ def test_two_processes_do_what_one_does(words):
     assert "5 runs: 5 finished now, 0 skipped, 0 failed" in answer.stdout and answer.stderr == ""
     cache = Path(os.environ["MAM_CACHE"])
     kinds = {kind: len(list((cache / kind).glob("*.safetensors"))) for kind in ("states", "audio")}
-    assert kinds == {"states": 1, "audio": 1}, "one pack at layer 0 and one corpus, for all processes"
+    expected = {"states": 1 + CLIPS, "audio": 1}  # one pack, the clips whose attention is looked at, one corpus
+    assert kinds == expected, "for all processes"
     results = [json.loads(path.read_text()) for path in Path("outputs").rglob("result.json")]
     assert len(results) == 5 and len({result["baseline"]["wer"] for result in results}) == 1
     for result in results:
@@ -183,7 +185,8 @@ def test_the_wait_for_slurm_is_bounded(queued, ends, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "GONE", 0.05)
     errand = Errand((), {}, tmp_path, lambda: ["a job"], 0.001, lambda text: None)
     if ends == "returns":
-        return slurm.send_to_slurm(errand)
+        slurm.send_to_slurm(errand)
+        return
     with pytest.raises(MamError, match=r"Slurm has not answered for 0\.001 minutes, .*Jobs of 7 may go on"):
         slurm.send_to_slurm(errand)
 
