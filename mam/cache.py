@@ -56,7 +56,7 @@ class Cache:
 
     def __init__(self, folder: Path, limit_bytes: int, say: Callable[[str], None] = log.warning) -> None:
         self.folder, self._limit, self._say = folder, limit_bytes, say
-        self._is_writable, self._size = limit_bytes > 0, -1  # -1: not measured yet
+        self._is_writable, self._size, self._writes = limit_bytes > 0, -1, 0  # -1: not measured yet
 
     def path(self, kind: str, key: object, suffix: str = ".safetensors") -> Path:
         """Where the entry for ``key``, any JSON value, lies. Hold `mam.files.locked` on it to make it only once."""
@@ -115,7 +115,8 @@ class Cache:
     def _keep(self, path: Path, expected: int, write: Callable[[Path], None]) -> None:
         if not self._is_writable or expected > self._limit:
             return
-        if self._size < 0:
+        self._writes += 1
+        if self._size < 0 or self._writes % 100 == 0:  # other processes write too
             self._size = sum(size for _, _, size in self._entries())
         if self._size + expected > self._limit:
             self._make_room(expected)

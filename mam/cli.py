@@ -31,6 +31,9 @@ measure what that does.
   mam score RUN [normalizer=NAME] [seed=N]
                                      score saved predictions again, without a
                                      model
+  mam report DIR... [out=FOLDER]     finished runs in tables and on one page
+  mam compare A B                    two runs over the same examples
+  mam export RUN DIR [fold=N]        a run as a plain checkpoint with its card
   mam cache info|clear               what runs share on disk
   mam --shell-completion install=bash
                                      prints what eval needs to complete mam run

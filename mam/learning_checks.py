@@ -67,6 +67,8 @@ def training_problems(config: Config) -> list[str]:
     between("lam.learning_rate", train.lam.learning_rate, 0, 10)
     between("lam.warmup_steps", train.lam.warmup_steps, 0, 10**9)
     between("lam.pull", train.lam.pull, 0, 10**9)
+    if config.evaluate.dev:
+        found.append("evaluate.dev: has no effect with a training, which is chosen on dev and says so")
     if config.data.split != "test":
         found.append(f"data.split={config.data.split}: a training learns on train, chooses on dev and reports on test")
     if config.dtype != "float32":

@@ -122,7 +122,8 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
         yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
-        _remove(path, existing)
+        if not (path / RESULT).exists():  # a finished run stays, whatever comes after
+            _remove(path, existing)
         raise
     except BaseException:
         log.exception("the run did not finish")

@@ -36,7 +36,7 @@ from mam.record import RunFolder, open_run, refuse_unwritable, run_root
 from mam.tasks import TASKS
 from mam.tasks.task import Row
 from mam.training.checkpoints import forget, unfinished
-from mam.tuning.choose import Choice, choose, on_dev
+from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
 
 log = logging.getLogger("mam")
 
@@ -172,7 +172,10 @@ def finished_run(job: Job, bench: Workbench) -> Path | None:
     if config.force:
         return None
     found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)))
-    return None if found and config.evaluate.dev and not read_result(found).get("dev") else found
+    if found is None or not config.evaluate.dev:
+        return found
+    known = read_result(found).get("dev") or {}
+    return found if known.get("data") == dev_sha256(config, bench) and known else None
 
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:

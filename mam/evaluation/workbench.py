@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import soundfile
+import soxr
 import torch
 
-from mam import processes
+from mam import __version__, processes
 from mam.cache import Cache, cache_folder
 from mam.config import Config, ModelConfig
 from mam.data.audio import RATE
@@ -34,6 +36,7 @@ from mam.models.targets import Target, family_of
 from mam.tasks import TASKS
 from mam.terminal import Terminal
 
+DECODERS = [__version__, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
 T = TypeVar("T")
 
 
@@ -96,7 +99,7 @@ class Workbench:
         def check_once() -> AudioStore:
             if not config.evaluate.share:
                 return check()
-            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad}
+            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad, "by": DECODERS}
             return checked_once(self.cache(config), key, corpus, check)
 
         # Name and split too: equal content under another name is another corpus in the record.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mam.compose import Job
-from mam.errors import MamError
+from mam.errors import ConfigError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
@@ -31,8 +31,13 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
     missing = [job for job in in_order(plan) if id(job) not in ended]
     for wave in ([job for job in missing if _is_ft(job)], [job for job in missing if not _is_ft(job)]):
         if wave:
-            _send(wave, plan, folder, launcher, bench)
-            ended |= {id(job): _ended(job, folder) for job in wave}
+            try:
+                _send(wave, plan, folder, launcher, bench)
+            except MamError as problem:  # what has ended all the same is shown
+                if isinstance(problem, ConfigError) and len(ended) == len(plan) - len(missing):
+                    raise
+                bench.terminal.error(str(problem))
+            ended |= {id(job): _ended(job, folder, bench) for job in wave}
     return [ended[id(job)] for job in plan]
 
 
@@ -71,10 +76,10 @@ def _finished(job: Job, bench: Workbench) -> Ended | None:
     return None if found is None else Ended(job, Outcome("skipped", found, read_result(found)), None)
 
 
-def _ended(job: Job, folder: Path) -> Ended:
+def _ended(job: Job, folder: Path, bench: Workbench) -> Ended:
     note = read_note(folder, job)
-    if note is None:
-        return Ended(job, None, LOST, folder / "logs")
+    if note is None:  # killed, perhaps after its result was written
+        return _finished(job, bench) or Ended(job, None, LOST, folder / "logs")
     if note["folder"] is None:
         return Ended(job, None, note["error"], Path(note["log"]) if note["log"] else None)
     path = Path(note["folder"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from mam.launch.work import Errand
 
@@ -17,10 +16,17 @@ def send_to_processes(errand: Errand) -> None:
     failed: list[Exception] = []
 
     def work() -> None:
-        try:
-            Parallel(n_jobs=errand.settings["n_jobs"])(delayed(task)() for task in errand.tasks)
-        except (BrokenProcessPool, RuntimeError) as error:  # a process was killed; what it did not note is lost
-            failed.append(error)
+        remaining = list(errand.tasks)
+        while remaining:
+            try:
+                Parallel(n_jobs=errand.settings["n_jobs"])(delayed(task)() for task in remaining)
+                return
+            except Exception as error:  # a process was killed, or could not even note what went wrong
+                failed.append(error)
+            left = [task for task in remaining if not task.is_done]
+            if len(left) == len(remaining):
+                return
+            remaining = left  # a killed process takes its whole pool with it: the others begin again
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -62,7 +62,7 @@ def _submit(errand: Errand) -> list[submitit.Job[Any]]:
     settings, folder = errand.settings, errand.folder
     partition = settings.get("partition")
     known = _partitions()
-    if partition is not None and known and partition not in known:
+    if partition is not None and known and not set(partition.split(",")) <= set(known):
         raise ConfigError(
             f"hydra.launcher.partition={partition}: Slurm has no such partition. There is: {choices(known)}"
         )
@@ -97,7 +97,7 @@ def _reason(error: Exception) -> str:
 
 
 def _partitions() -> list[str]:
-    answer = _ask("sinfo", "--noheader", "--format=%R")
+    answer = _ask("sinfo", "--all", "--noheader", "--format=%R")
     return [] if answer is None else sorted(set(answer.split()))
 
 

@@ -59,6 +59,11 @@ class Task:
         if missing:
             execute(missing, _benches[0], self.folder, when_ended)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether each of its jobs has ended."""
+        return all(_note_of(self.folder, words).is_file() for words in self.jobs)
+
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """What submitit queues again when the cluster takes the machine away: the same, which does what is missing."""
         from submitit.helpers import DelayedSubmission
@@ -107,4 +112,8 @@ def read_note(folder: Path, job: Job) -> dict[str, Any] | None:
 
 
 def _note(folder: Path, job: Job) -> Path:
-    return folder / ENDED / f"{sha256_json(list(job.overrides))[:16]}.json"
+    return _note_of(folder, job.overrides)
+
+
+def _note_of(folder: Path, words: Sequence[str]) -> Path:
+    return folder / ENDED / f"{sha256_json(list(words))[:16]}.json"

@@ -195,9 +195,11 @@ def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
         temporary.chmod(0o755)
         yield temporary
+        aside = Path(f"{temporary}.old")
         if replaces and out.exists():
-            shutil.rmtree(out)
+            out.replace(aside)
         temporary.replace(out)  # an empty folder is replaced
+        shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error
     finally:

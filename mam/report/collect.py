@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mam.errors import RecordError
+from mam.files import sha256_json
 from mam.finished import RESULT, read_result
 from mam.report.plots import metric_key
-from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers, plain_id
+from mam.report.tables import TITLES, arm_text, lambda_text, layers_text, merged_layers, plain_id
 from mam.scoring.significance import holm
 from mam.studies.evidence import Merged
 
@@ -35,6 +36,28 @@ class Run:
     def is_merged(self) -> bool:
         """Whether anything of a source is in it."""
         return any(self.result["merge"]["lam"])
+
+    @property
+    def is_learnt(self) -> bool:
+        """Whether λ is what came out of it, on dev or by training, and not what went in."""
+        train = self.result["train"]
+        return self.result["tune"] is not None or bool(train and train["name"] == "lmam")
+
+    @property
+    def but_for_control(self) -> str:
+        """Equal for runs that differ in nothing but their control and what follows from it."""
+        merge, train = self.result["merge"], self.result["train"]
+        lams = (train or {}).get("lam_at_start") or (None if self.is_learnt else merge["lam"])
+        same = {key: merge.get(key) for key in ("method", "layers", "pairing", "bias", "heads")}
+        names = ("source", "method", "tuned", "seed")
+        return sha256_json(
+            [same, lams, train and train["settings"], [self.traits[name] for name in names], self._parts]
+        )
+
+    @property
+    def _parts(self) -> str:
+        """What was asked for; controls of softer attention or of values alone merge less of it."""
+        return self.result["merge"]["parts"] if self.traits["control"] not in ("shrink_qk", "shrink_v") else "qkv"
 
     @cached_property
     def traits(self) -> dict[str, str]:
@@ -81,7 +104,12 @@ class Group:
         """The runs that merged anything, for comparisons of the source with controls."""
         keys = [key for key in self.varied if key != "control"]
         return [
-            Merged(tuple((key, run.traits[key]) for key in keys), run.traits["control"], run.folder)
+            Merged(
+                tuple((key, run.traits[key]) for key in keys if not (key == "lam" and run.is_learnt)),
+                run.traits["control"],
+                run.folder,
+                run.but_for_control,
+            )
             for run in self.runs
             if run.is_merged
         ]
@@ -129,10 +157,8 @@ def collect(folders: Sequence[Path]) -> Collected:
             raise RecordError(f"{folder}: there is no such folder.")
     found: dict[str, Run] = {}
     broken, repeated = [], 0
-    paths = sorted(
-        {path for folder in folders for path in folder.rglob(RESULT)}, key=lambda path: (path.parent.name, path)
-    )
-    for path in paths:
+    paths = {path for folder in folders for path in folder.rglob(RESULT)}
+    for path in sorted(paths, key=lambda path: (path.stat().st_mtime, path)):
         try:
             run = Run(path.parent, read_result(path.parent))
         except RecordError as error:
@@ -159,7 +185,15 @@ def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Map
     for path in sorted({path for folder in folders for path in folder.rglob("table.json")}):
         try:
             table = dict(json.loads(path.read_text(encoding="utf-8")))
-            found[str(table["name"])] = table
+            texts = [
+                table["title"],
+                table["note"],
+                *table["headings"],
+                *(cell for row in table["rows"] for cell in row),
+            ]
+            if table["name"] not in TITLES or not all(isinstance(text, str) for text in texts):
+                raise ValueError("is no table of mam")
+            found[table["name"]] = table
         except (OSError, ValueError, TypeError, KeyError) as error:
             broken.append((path, f"{path}: cannot be read ({error})"))
     return list(found.values())

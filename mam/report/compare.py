@@ -82,10 +82,11 @@ def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> 
     told = {
         "task": [result["task"] for result in results],
         "normalizer": [result["data"]["normalizer"] for result in results],
+        "clusters": [read_config(folder).data.clusters for folder in (first, second)],
     }
     for what, values in told.items():
         if values[0] != values[1]:
-            remedy = " Score one again: mam score RUN normalizer=NAME." if what == "normalizer" else ""
+            remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
             raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 
 

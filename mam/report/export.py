@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
 
     Args:
         run: a run folder.
-        out: the new folder; with ``force`` what is in it is replaced.
+        out: the new folder; with ``force`` an earlier export in it is replaced, and nothing else.
         fold: of audio events, where each fold has a model of its own.
 
     Returns:
@@ -56,24 +56,37 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         CheckpointError, MergeError: a parent that cannot be read.
     """
     result, config = read_result(run), read_config(run)
-    if out.exists() and any(out.iterdir()) and not force:
-        raise RecordError(
-            f"out={out}: is not empty. Choose another folder, or say force=true to replace what is there."
-        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if not ((out / SETTINGS).is_file() and (out / CARD).is_file()):
+            raise RecordError(f"out={out}: is not empty, and no earlier export that could be replaced. Choose another.")
+        if not force:
+            raise RecordError(
+                f"out={out}: is not empty. Choose another folder, or say force=true to replace the export."
+            )
     parents = tuple(_parent(config, side, result["model"][side]) for side in ("target", "source"))
+    lams, settings = list(result["merge"]["lam"]), yaml.safe_load((run / ".hydra" / "config.yaml").read_text("utf-8"))
     with new_folder(out, force) as folder:
         if result["train"]:
             shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)
+            lams = lams if fold is None else _of_fold(result, fold)
         else:
-            _merge(config, result, fold, folder / "merged")
+            settings["lam"], settings["tune"] = _lam(config, result, fold), {"name": "none"}
+            lams = _merge(config, settings["lam"], folder / "merged")
             for path in (folder / "merged").iterdir():
                 path.replace(folder / path.name)
             (folder / "merged").rmdir()
         with atomic(folder / CARD) as file:
-            file.write(card(result, parents, fold))
-        shutil.copyfile(run / ".hydra" / "config.yaml", folder / SETTINGS)
-    draws = result["merge"].get("draws", 1)
-    return [f"of {draws} draws of control={config.control} this is the first"] if draws > 1 else []
+            file.write(card(result, parents, lams))
+        with atomic(folder / SETTINGS) as file:
+            yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+    draws, remarks = result["merge"].get("draws", 1), []
+    if draws > 1:
+        remarks.append(f"of {draws} draws of control={config.control} this is the first")
+    if result["task"] == "events" and result["train"]:
+        remarks.append("its trained head is in it: say head=checkpoint to use it")
+    elif result["task"] == "events" and config.head == "probe_fixed":
+        remarks.append("its probe was fitted on the unmerged target; a run on the export fits one on merged features")
+    return remarks
 
 
 def _saved(run: Path, fold: str | None) -> Path:
@@ -88,10 +101,12 @@ def _saved(run: Path, fold: str | None) -> Path:
     return folder / f"fold {fold}"
 
 
-def _merge(config: Config, result: Mapping[str, Any], fold: str | None, out: Path) -> None:
+def _merge(config: Config, lam: float, out: Path) -> list[float]:
+    """Merge file to file; returns λ of every layer."""
     target, source = checked_source_and_target(config.model)
-    plan = plan_merge(replace(config, lam=_lam(config, result, fold)), config.model.target_shape.layers, source.layers)
+    plan = plan_merge(replace(config, lam=lam), config.model.target_shape.layers, source.layers)
     merge_checkpoint(target, source, plan, out)
+    return list(plan.lams)
 
 
 def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float:
@@ -129,11 +144,10 @@ def licence_of(checkpoint: Checkpoint) -> str:
         return "not said in its files"
 
 
-def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], fold: str | None) -> str:
+def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], lams: Sequence[float]) -> str:
     """The model card: what was merged, λ by layer, data, metrics with intervals, parents, citation."""
     merge, data, delta, name = result["merge"], result["data"], result["delta"], metric_of(result)
     target, source = (result["model"][side] for side in ("target", "source"))
-    lams = merge["lam"] if fold is None or not result["train"] else _of_fold(result, fold)
     rows = [f"| {layer} | {lam:.6g} | {merge['pairs'].get(str(layer), '–')} |" for layer, lam in enumerate(lams)]
     baseline = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}[result["baseline"]["kind"]]
     control = "" if merge["control"] == "none" else f" The source is replaced by the control `{merge['control']}`."

@@ -11,7 +11,7 @@ import numpy as np
 
 from mam.files import atomic, write_json
 from mam.report.files import latex, markdown
-from mam.report.tables import fitted, metric_of
+from mam.report.tables import TITLES, fitted, metric_of
 from mam.scoring.significance import LEAST_SEEDS, detectable_over_seeds
 from mam.studies.execute import Ended
 from mam.studies.trainings import FT, against_ft
@@ -26,12 +26,6 @@ PAPER = {
     ("table_asr_lmam", "ljspeech"): "-2.70 %",
     ("table_asr_lmam", "vctk"): "-2.90 %",
     ("table_aec_lmam", "esc50"): "-18.42 %",
-}
-TITLES = {
-    "table_asr_zeroshot": "Speech recognition, merging without training (MAM)",
-    "table_aec_zeroshot": "Audio events, merging without training (MAM)",
-    "table_asr_lmam": "Speech recognition, fine-tuned: L-MAM against regular fine-tuning",
-    "table_aec_lmam": "Audio events, fine-tuned: L-MAM against regular fine-tuning",
 }
 ARMS = {
     "fixed": "best fixed λ",
@@ -125,9 +119,13 @@ def _trained(name: str, ended: Sequence[Ended]) -> list[list[str]]:
             enough = one.ci95 is not None and len(one.seeds) >= LEAST_SEEDS
             ends = one.ci95 if enough and one.ci95 else None
             seen = detectable_over_seeds([difference.absolute for _, difference in one.seeds]) if enough else None
-            row += [points(one.mean), interval(ends) if ends else "too few seeds", _relative(one.mean / mean_ft)]
             row += [
-                _relatives([end / mean_ft for end in ends]) if ends else "",
+                points(one.mean),
+                interval(ends) if ends else "too few seeds",
+                _relative(one.mean / mean_ft if mean_ft else None),
+            ]
+            row += [
+                _relatives([end / mean_ft for end in ends]) if ends and mean_ft else "",
                 "–" if seen is None else hundredfold(seen),
             ]
             rows.append([*row, PAPER.get((name, data), "") if arm == "L-MAM" else ""])

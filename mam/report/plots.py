@@ -32,8 +32,7 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
     drawn = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', drawn)
     drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawn)
-    for black in ("#000000", "#262626", "black"):
-        drawn = drawn.replace(black, "currentColor")
+    drawn = drawn.replace("#000000", "currentColor")
     drawn = re.sub(r"(<text\b[^>]*?style=\")", r"\1fill: currentColor; ", drawn)
     label = html.escape(description, quote=True)
     return re.sub(r"<svg\b", f'<svg role="img" aria-label="{label}" class="figure"', drawn, count=1)

@@ -16,6 +16,12 @@ from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain
 
 Result = Mapping[str, Any]
 LAMBDA_NAMES = "lambda.csv, lambda.png"
+TITLES = {  # of the studies that fill a table of the paper
+    "table_asr_zeroshot": "Speech recognition, merging without training (MAM)",
+    "table_aec_zeroshot": "Audio events, merging without training (MAM)",
+    "table_asr_lmam": "Speech recognition, fine-tuned: L-MAM against regular fine-tuning",
+    "table_aec_lmam": "Audio events, fine-tuned: L-MAM against regular fine-tuning",
+}
 
 
 def show_run(terminal: Terminal, result: Result, folder: Path) -> None:

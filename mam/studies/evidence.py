@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +45,7 @@ class Merged:
     where: tuple[tuple[str, str], ...]
     control: str
     folder: Path
+    key: Hashable  # equal for runs that differ in their control alone
 
     @cached_property
     def config(self) -> Config:
@@ -63,7 +64,7 @@ def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
     plan = [end.job for end in ended]
     return compared(
         [
-            Merged(_where(end.job, plan), end.job.config.control, end.outcome.folder)
+            Merged(where := _where(end.job, plan), end.job.config.control, end.outcome.folder, where)
             for end in ended
             if end.outcome and end.job.config.lam > 0
         ]
@@ -79,12 +80,12 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
         RecordError: predictions of a finished run are missing or broken.
     """
     controls = [one for one in merged if one.control != "none"]
-    wanted = {one.where for one in controls}
-    real = {one.where: one.counted()[0] for one in merged if one.control == "none" and one.where in wanted}
+    wanted = {one.key for one in controls}
+    real = {one.key: one.counted()[0] for one in merged if one.control == "none" and one.key in wanted}
     found: list[tuple[dict[str, str], str, Difference]] = []
     for one in controls:
-        if one.where in real:
-            source, draws = real[one.where], one.counted()
+        if one.key in real:
+            source, draws = real[one.key], one.counted()
             difference = paired_bootstrap(
                 source.errors,
                 np.stack([draw.errors for draw in draws]),

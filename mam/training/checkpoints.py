@@ -100,9 +100,9 @@ def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
 
 def forget(folder: Path) -> None:
     """Remove what a training left, once its run is finished."""
-    shutil.rmtree(folder)
-    folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
-    if not any(folder.parent.iterdir()):
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # others train beside it; the run itself is finished whatever is left here
+        folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
         folder.parent.rmdir()
 
 

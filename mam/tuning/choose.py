@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mam import processes
 from mam.config import Config
-from mam.errors import DataError
+from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.merge.controls import CONTROLS
@@ -74,6 +75,11 @@ class Dev:
         return np.mean([one.errors for one in counted], axis=0)[back], counted[0].lengths[back]
 
     @property
+    def has_folds(self) -> bool:
+        """Whether what chooses for one fold is tested in another."""
+        return self._config.model.task == "events" and self.audio.corpus.column("fold")[0] is not None
+
+    @property
     def _draws(self) -> int:
         return self._config.control_draws if CONTROLS[self._config.control].is_random else 1
 
@@ -91,6 +97,10 @@ class Dev:
         folds = sorted({fold for fold in self.audio.corpus.column("fold") if fold is not None})
         if self._config.model.task == "asr" or not folds:
             return [""] * len(rows)
+        if len(folds) < 2:
+            raise DataError(
+                f"data={self._config.data.name}: has one fold; λ for it is chosen on another. Say data.fold=..."
+            )
         before = {fold: folds[place - 1] for place, fold in enumerate(folds)}
         return [str(before[row["fold"]]) for row in rows]
 
@@ -100,14 +110,22 @@ def on_dev(config: Config, bench: Workbench, lam: float) -> dict[str, Any]:
     metric = TASKS[config.model.task].METRIC
     try:
         dev = Dev(config, bench)
+        if dev.has_folds:
+            raise DataError("what is dev for one fold is tested in another: choose λ fold by fold, with tune=grid")
         counted = dev.counted(lam)
     except DataError as error:
-        return {"metric": metric, "rate": None, "n": 0, "note": str(error).splitlines()[0]}
-    if any(dev.folds):
-        note = "what is dev for one fold is tested in another: choose λ fold by fold, with tune=grid"
-        return {"metric": metric, "rate": None, "n": 0, "note": note}
-    rate = float(counted.errors.sum() / counted.lengths.sum())
-    return {"metric": metric, "rate": rate, "n": len(counted.errors), "note": None}
+        note = str(error).splitlines()[0]
+        return {"metric": metric, "rate": None, "n": 0, "note": note, "data": dev_sha256(config, bench)}
+    rate, data = float(counted.errors.sum() / counted.lengths.sum()), dev_sha256(config, bench)
+    return {"metric": metric, "rate": rate, "n": len(counted.errors), "note": None, "data": data}
+
+
+def dev_sha256(config: Config, bench: Workbench) -> str | None:
+    """Hash of what is dev now, None where there is none."""
+    try:
+        return bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
+    except DataError:
+        return None
 
 
 def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
@@ -119,6 +137,8 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         DataError: there is no dev.
         ConfigError: a search whose library is not installed.
     """
+    if config.tune.name == "optuna" and processes.count() > 1:
+        raise ConfigError("tune=optuna: several processes would search apart. Say tune=grid, or start one process")
     tune, dev = config.tune, Dev(config, bench)
     if tune.name == "race":
         clusters = None if config.data.clusters == "utterance" else dev.audio.corpus.column(config.data.clusters)
@@ -145,7 +165,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         rate(0.0)
         place = folder / (fold or "all")
         place.mkdir(parents=True, exist_ok=True)
-        SEARCHES[tune.name](rate, tune, config.seed, place)
+        seen |= SEARCHES[tune.name](rate, tune, config.seed, place)
         chosen[fold] = best(seen)
         tried += [{"fold": fold or None, "lam": lam, "rate": seen[lam]} for lam in seen]
     return Choice(chosen, _record(tune.name, chosen, tried, 1.0, []))

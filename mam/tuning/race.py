@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+TOLD_APART = 1.96  # t from which on a difference is significant at 5 %
 LEAST = 12  # units, below which nothing is dropped
 
 # (λ, positions in dev) -> errors of these examples, and their lengths, each [n]
@@ -47,6 +48,7 @@ def race(
     seed: int = 0,
     clusters: Sequence[Hashable] | None = None,
     weights: Sequence[float] | None = None,
+    settles: bool = True,
 ) -> Race:
     """Race ``lams`` over ``n`` examples.
 
@@ -54,8 +56,10 @@ def race(
     one-sided paired t test over examples (over ``clusters``, where there are any) finds it worse than the leader at the
     level ``alpha / (looks · (K - 1))``. Whichever λ is the best: it can only be dropped in one of these comparisons, of
     which there are no more than looks · (K - 1) with it, so that it is dropped with a probability of at most ``alpha``
-    (Bonferroni, as far as the t test keeps its level). The race ends when one is left or dev is over; of those left the
-    one with the lowest rate is chosen, of equal ones the smallest λ.
+    (Bonferroni, as far as the t test keeps its level). The race ends when one is left or dev is over, and with
+    ``settles``, from a quarter of dev on, when none of those left could be told from the leader: when the differences
+    seen so far, if they lasted, would not be significant at 5 % on all of dev. Of those left the one with the lowest
+    rate is chosen, of equal ones the smallest λ.
     """
     lams = sorted(set(lams))
     alive, level = list(lams), alpha / (looks * max(1, len(lams) - 1))
@@ -73,13 +77,15 @@ def race(
         words = max(1, int(lengths[done].sum()))
         rates |= {lam: float(seen[lam][done].sum()) / words for lam in alive}
         leader = min(alive, key=lambda lam: (rates[lam], lam))
-        units = np.unique(member[done])
-        dropped = {}
+        units, whole = np.unique(member[done]), int(member.max()) + 1
+        dropped, apart = {}, []
         for lam in alive:
             differences = np.bincount(member, (seen[lam] - seen[leader]) * done)[units].astype(np.float64)
             p_value = _worse(differences)
             if lam != leader and p_value < level:
                 dropped[lam] = p_value
+            elif lam != leader:
+                apart.append(_reach(differences, whole))
         alive = [lam for lam in alive if lam not in dropped]
         path.append(
             {
@@ -89,10 +95,18 @@ def race(
                 "dropped": {f"{lam:g}": p_value for lam, p_value in dropped.items()},
             }
         )
-        if len(alive) == 1:
+        is_settled = settles and 4 * len(units) >= whole and all(reach < TOLD_APART for reach in apart)
+        if len(alive) == 1 or is_settled:
             break
     chosen = min(alive, key=lambda lam: (rates[lam], lam))
     return Race(chosen, rates, path, spent / float(cost.sum() * len(lams)))
+
+
+def _reach(differences: NDArray[np.float64], units: int) -> float:
+    """t that the mean difference would have over so many units, if mean and spread stayed as they are."""
+    spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    mean = float(differences.mean())
+    return mean / spread * units**0.5 if spread else (0.0 if mean <= 0 else float("inf"))
 
 
 def _worse(differences: NDArray[np.float64]) -> float:

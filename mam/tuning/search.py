@@ -13,12 +13,15 @@ from mam.config import TuneConfig
 from mam.errors import ConfigError
 
 Rate = Callable[[float], float]
-Search = Callable[[Rate, TuneConfig, int, Path], None]
+Search = Callable[[Rate, TuneConfig, int, Path], dict[float, float]]
 SEARCHES: dict[str, Search] = {}
 
 
 def search(function: Search) -> Search:
-    """Register ``function`` (rate, settings, seed, folder for what it must not lose) under its own name."""
+    """Register ``function`` under its own name.
+
+    (rate, settings, seed, folder for what it must not lose) -> rates by λ that it knows beyond those it asked for.
+    """
     SEARCHES[function.__name__] = function
     return function
 
@@ -29,14 +32,13 @@ def best(tried: dict[float, float]) -> float:
 
 
 @search
-def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
     """Every one of ``values`` on all of dev."""
-    for lam in sorted(set(settings.values)):
-        rate(lam)
+    return {lam: rate(lam) for lam in sorted(set(settings.values))}
 
 
 @search
-def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
     """Golden-section search (Kiefer 1953) between ``low`` and ``high``: for a rate with one valley."""
     shrink = (math.sqrt(5) - 1) / 2
     low, high = settings.low, settings.high
@@ -53,10 +55,11 @@ def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
         else:
             low, left, at_left = left, right, at_right
             right, at_right = at(shrink)
+    return {}
 
 
 @search
-def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
+def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
     """Optuna's tree-structured Parzen estimator; its journal in ``folder`` is gone on from after a kill."""
     try:
         import optuna as engine
@@ -72,6 +75,5 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> None:
         study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
         trial = study.ask()
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
-    for told in study.get_trials(deepcopy=False):
-        if told.state.is_finished():
-            rate(round(told.params["lam"], 4))
+    told = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return {round(trial.params["lam"], 4): trial.value for trial in told if trial.value is not None}

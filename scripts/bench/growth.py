@@ -56,7 +56,7 @@ def main() -> None:
         rows = []
         for times, lams in ((1, 4), (2, 4), (4, 4), (1, 8), (2, 8), (4, 8)):
             rows.append(
-                (times, lams, statistics.median(timed(lambda t=times, n=lams: sweep(roots[t], n)) for _ in range(3)))
+                (times, lams, statistics.median(timed(lambda t=times, n=lams: sweep(roots[t], n)) for _ in range(2)))
             )
     audio = 212.0  # seconds of the demo's test clips
     design = np.array([[times * audio, times * audio * lams, lams] for times, lams, _ in rows])

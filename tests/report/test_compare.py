@@ -47,7 +47,7 @@ def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
     with pytest.raises(RecordError, match="their task differs, asr and events"):
         compare(whole.folder, once([*event_words, "lam=0.3"]).folder)
     other = once([*words, "lam=0.3", "data.normalizer=basic"])
-    with pytest.raises(RecordError, match=r"their normalizer differs, hubert_english and basic\. Score one again"):
+    with pytest.raises(RecordError, match=r"their normalizer differs, hubert_english and basic\. Run one again with"):
         compare(whole.folder, other.folder)
     (clips / "metadata.csv").write_text((clips / "metadata.csv").read_text().replace("ANNA", "HANNA"))
     with pytest.raises(RecordError, match=r"the reference of 'clip1' differs, 'ANNA' and 'HANNA'"):

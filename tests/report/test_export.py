@@ -118,10 +118,14 @@ def test_what_is_refused(words, hubert_group, tmp_path):
     run = once([*words, f"model.target={own}", "lam=0.4"])
     Path("full").mkdir()
     Path("full/precious").touch()
-    with pytest.raises(RecordError, match=r"out=full: is not empty\. .*force=true"):
-        export(run.folder, Path("full"))
-    export(run.folder, Path("full"), force=True)
-    assert not Path("full/precious").exists() and Path("full/model.safetensors").is_file()
+    with pytest.raises(RecordError, match="no earlier export that could be replaced"):
+        export(run.folder, Path("full"), force=True)
+    assert Path("full/precious").exists(), "force replaces exports and nothing else"
+    export(run.folder, Path("made"))
+    with pytest.raises(RecordError, match=r"out=made: is not empty\. .*force=true to replace the export"):
+        export(run.folder, Path("made"))
+    export(run.folder, Path("made"), force=True)
+    assert Path("made/model.safetensors").is_file() and not list(Path().glob(".made*"))
     with pytest.raises(RecordError, match="is not a finished run"):
         export(tmp_path, Path("other"))
     raw = bytearray((own / "model.safetensors").read_bytes())

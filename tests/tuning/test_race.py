@@ -43,7 +43,7 @@ def test_what_is_worse_is_dropped_and_costs_no_more():
     good = rng.poisson(1, 320)
     errors = np.stack([good, good, good + rng.poisson(3, 320)])
     seen, asked = table_of(errors, lams)
-    ran = race(seen, lams, 320, looks=5, alpha=0.05, seed=1)
+    ran = race(seen, lams, 320, looks=5, alpha=0.05, seed=1, settles=False)
     assert ran.chosen == 0.0, "of equal ones the smallest"
     assert [lam for lam, _ in asked].count(0.5) == 1 and list(ran.path[0]["dropped"]) == ["0.5"]
     assert ran.path[0]["examples"] == 20 and ran.path[-1]["examples"] == 320
@@ -56,6 +56,16 @@ def test_it_ends_when_one_is_left():
     seen, asked = table_of(np.stack([np.ones(160), np.zeros(160)]), lams)
     ran = race(seen, lams, 160, looks=4)
     assert ran.chosen == 0.3 and len(ran.path) == 1 and sum(n for _, n in asked) == 40
+
+
+def test_it_settles_when_none_left_could_be_told_from_the_leader():
+    rng, lams = np.random.default_rng(0), [0.0, 0.1, 0.2]
+    good = rng.poisson(1, 320)
+    seen, _ = table_of(np.stack([good, good, good + (rng.random(320) < 0.3)]), lams)
+    ran = race(seen, lams, 320, looks=5, seed=1)
+    # 0.2 is worse by 0.3 errors: with all of dev a t of 11. It is dropped first; 0.0 and 0.1 are equal.
+    assert "0.2" in {lam for look in ran.path for lam in look["dropped"]}
+    assert ran.chosen == 0.0 and ran.path[-1]["examples"] == 80
 
 
 def test_clusters_are_the_units():
@@ -84,6 +94,6 @@ def test_the_best_is_dropped_as_rarely_as_promised(_):
     for seed in range(1000):
         shared = rng.poisson(0.6, 200)
         errors = np.stack([np.where(rng.random(200) < 0.15, rng.poisson(0.6, 200), shared) for _ in lams])
-        ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed)
+        ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed, settles=False)
         dropped += any("0.3" in look["dropped"] for look in ran.path)
     assert dropped <= 65  # 50 and three standard deviations of a binomial would be 71

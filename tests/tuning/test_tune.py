@@ -26,8 +26,7 @@ def tried_by(name: str, rate, tmp_path, **settings) -> dict[float, float]:
         seen[lam] = rate(lam)
         return seen[lam]
 
-    SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path)
-    return seen
+    return seen | SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path)
 
 
 def valley(lam):
