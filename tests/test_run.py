@@ -29,6 +29,7 @@ from transformers import ViTConfig, ViTModel
 
 from mam.compose import jobs
 from mam.errors import DataError
+from mam.evaluation.attention import CLIPS
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.finished import read_result
@@ -209,7 +210,7 @@ def test_a_study_runs_on_one_workbench(words):
     assert [end.outcome.status for end in ended] == ["finished"] * 5
     assert len({end.outcome.folder.parent for end in ended}) == 1
     prefix = bench._made["prefix all"][1]
-    assert prefix.computed == 1  # one pack, five runs and a baseline
+    assert prefix.computed == 1 + CLIPS  # one pack, and clips whose attention is looked at; five runs and a baseline
     again = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in again] == ["skipped"] * 5
 
