@@ -82,7 +82,8 @@ def fine_tune(
     before = _dev_before(config, bench)
     bench.free_states()
     done: list[Trained] = []
-    for sentence in others_unfinished(expanded(config.outputs), question):
+    is_alone = config.study.name == "none"  # in a study the others are its other runs
+    for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
         bench.terminal.say(sentence)
     with unfinished(expanded(config.outputs), question, config.train.resume) as work:
         for split in splits:
