@@ -179,7 +179,7 @@ def lambda_text(result: Result) -> str:
     """λ of the merged layers: one number where they agree, else the range."""
     lams = [result["merge"]["lam"][layer] for layer in merged_layers(result["merge"])]
     low, high = min(lams), max(lams)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def _rates_table(result: Result) -> Table:
