@@ -119,6 +119,11 @@ def points(value: float | None) -> str:
     return "–" if value is None else f"{'+' if value >= 0 else ''}{hundredfold(value)}"
 
 
+def relative(value: float | None) -> str:
+    """A relative change with its sign: -0.067 is ``-6.7 %``; None is a dash."""
+    return "–" if value is None else f"{100 * value:+.1f} %"
+
+
 def hundredfold(value: float) -> str:
     """100 times a fraction with two decimals; none from 1 on, where a rate is a collapse and no measurement."""
     return f"{100 * value:.{2 if abs(value) < 1 else 0}f}"

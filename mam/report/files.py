@@ -10,7 +10,7 @@ from typing import Any
 from mam.files import atomic
 from mam.report.collect import Group, Run
 from mam.report.tables import best_on_dev, fitted, metric_of
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, points
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, points, relative
 
 NAMES = {"lam": "λ"}
 TEX = {
@@ -83,8 +83,8 @@ def cells(group: Group) -> list[list[str]]:
         row.append(percent(run.result["metrics"][run.metric]))
         delta = run.result["delta"]
         if run.folder in adjusted or run.result["train"]:
-            relative = "–" if delta["relative"] is None else f"{100 * delta['relative']:+.1f} %"
-            row += [points(delta["absolute"]), interval(delta["ci95"]), relative, p_text(delta["p_value"])]
+            change = points(delta["absolute"]), interval(delta["ci95"]), relative(delta["relative"])
+            row += [*change, p_text(delta["p_value"])]
             row.append(p_text(adjusted[run.folder]) if run.folder in adjusted else "")
             row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
         else:

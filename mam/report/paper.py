@@ -15,7 +15,7 @@ from mam.report.tables import TITLES, fitted, metric_of
 from mam.scoring.significance import LEAST_SEEDS, detectable_over_seeds
 from mam.studies.execute import Ended
 from mam.studies.trainings import FT, against_ft
-from mam.terminal import Terminal, hundredfold, interval, percent, points
+from mam.terminal import Terminal, hundredfold, interval, percent, points, relative
 
 # Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
 # L-MAM against FT. Its absolute numbers are not known to us.
@@ -85,7 +85,7 @@ def _zero_shot(name: str, ended: Sequence[Ended]) -> list[list[str]]:
                     percent(result["metrics"][metric_of(result)[0]]),
                     points(delta["absolute"]),
                     interval(delta["ci95"]),
-                    _relative(delta["relative"]),
+                    relative(delta["relative"]),
                     _relatives(delta["relative_ci95"]),
                     "–" if delta["detectable"] is None else hundredfold(delta["detectable"]),
                     PAPER.get((name, data), "") if arm == "fixed" else "",
@@ -122,7 +122,7 @@ def _trained(name: str, ended: Sequence[Ended]) -> list[list[str]]:
             row += [
                 points(one.mean),
                 interval(ends) if ends else "too few seeds",
-                _relative(one.mean / mean_ft if mean_ft else None),
+                relative(one.mean / mean_ft if mean_ft else None),
             ]
             row += [
                 _relatives([end / mean_ft for end in ends]) if ends and mean_ft else "",
@@ -140,12 +140,8 @@ def _by_data(ended: Sequence[Ended]) -> dict[str, list[Ended]]:
     return found
 
 
-def _relative(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f} %"
-
-
 def _relatives(ends: Sequence[float | None] | None) -> str:
-    return "–" if ends is None else f"[{', '.join(_relative(end) for end in ends)}]"
+    return "–" if ends is None else f"[{', '.join(relative(end) for end in ends)}]"
 
 
 def write_paper_table(table: Mapping[str, Any], folder: Path) -> None:

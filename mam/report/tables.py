@@ -12,7 +12,7 @@ from rich.table import Table
 from mam.report.plots import metric_key
 from mam.scoring.significance import holm
 from mam.studies.evidence import Comparison, conclusion
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points, relative
 
 Result = Mapping[str, Any]
 LAMBDA_NAMES = "lambda.csv, lambda.png"
@@ -31,7 +31,7 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     terminal.say("")
     terminal.say(
         f"Δ {metric_of(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
-        f" p {p_text(delta['p_value'])}; relative {_signed(delta['relative'])}"
+        f" p {p_text(delta['p_value'])}; relative {relative(delta['relative'])}"
     )
     if delta["detectable"] is not None:
         terminal.say(f"smallest detectable difference: {100 * delta['detectable']:.2f} points (80 % power at 5 %)")
@@ -275,7 +275,3 @@ def _data_text(result: Result) -> str:
     folds = [one["fold"] for one in (result.get("head") or {}).get("folds", [])]
     where = f"{len(folds)} folds" if len(folds) > 1 else folds[0] if folds else result["data"]["split"]
     return f"{result['data']['name']}, {where} ({result['data']['n']} examples)"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:+.1f} %"
