@@ -10,14 +10,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mam.config import Config, ScheduleConfig
-from mam.errors import MamError, choices
+from mam.config import Config
+from mam.errors import choices
 from mam.learning_checks import DTYPES, TRAININGS, missing_trackers, training_problems, tuning_problems
+from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.pairing import PAIRINGS
+from mam.merge.project import PROJECTS
 from mam.merge.schedules import SCHEDULES
-from mam.merge.selection import parse_heads, parse_layers, parse_parts
+from mam.merging_checks import ON_MISMATCH, merging_problems
 from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all")
@@ -56,6 +58,9 @@ def problems(config: Config) -> list[str]:
         found.append(f"lam={config.lam}: the share of the source must be a number from 0 to 1")
     registered("pairing", config.pairing, PAIRINGS)
     registered("control", config.control, CONTROLS)
+    registered("align", config.align, ALIGNMENTS)
+    one_of("on_mismatch", config.on_mismatch, ON_MISMATCH)
+    registered("project", config.project, PROJECTS)
     registered("method.name", config.method.name, METHODS)
     registered("schedule.name", config.schedule.name, SCHEDULES)
     one_of("data.split", config.data.split, DATA_SPLITS)
@@ -77,7 +82,6 @@ def problems(config: Config) -> list[str]:
     between("launch.jobs_per_task", config.launch.jobs_per_task, 1, 10**6)
     between("launch.patience_minutes", config.launch.patience_minutes, 0, 10**5)
     between("evaluate.cache_gb", config.evaluate.cache_gb, 0, 10**6)
-    found += _schedule_problems(config.schedule)
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
     found += _task_problems(config)
@@ -89,44 +93,13 @@ def problems(config: Config) -> list[str]:
         found.append(f"data.hub.id: data={config.data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME")
     if config.data.source == "folder" and config.data.root is None:
         found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
-    try:
-        parse_heads(config.heads, config.model.target_shape.heads)
-    except MamError as error:
-        found.append(str(error))
-    try:
-        parts = parse_parts(config.parts)
-        if config.control in CONTROLS and not set(parts) & set(CONTROLS[config.control].parts):
-            kept = CONTROLS[config.control].parts
-            found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
-    except MamError as error:
-        found.append(str(error))
-    return found + _depth_problems(config)
+    return found + merging_problems(config)
 
 
 def _in_one_line(entry: Any) -> str:
     """What a registered function or control is: the first line of its docstring, but for what it raises."""
     line = entry if isinstance(entry, str) else getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
     return str(line).split(" Raises ")[0].rstrip(".")
-
-
-OPTIONS = {  # of schedules: which of them read it
-    "start": ("linear",),
-    "end": ("linear",),
-    "values": ("list",),
-    "alpha": ("power", "lines"),
-    "beta": ("power", "lines"),
-    "center": ("gaussian",),
-    "width": ("gaussian",),
-}
-
-
-def _schedule_problems(schedule: ScheduleConfig) -> list[str]:
-    defaults = ScheduleConfig()
-    return [
-        f"schedule.{name}: has no effect without schedule={' or '.join(readers)}"
-        for name, readers in OPTIONS.items()
-        if schedule.name not in readers and getattr(schedule, name) != getattr(defaults, name)
-    ]
 
 
 def _task_problems(config: Config) -> list[str]:
@@ -146,34 +119,4 @@ def _task_problems(config: Config) -> list[str]:
             found.append(
                 f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
             )
-    return found
-
-
-def _depth_problems(config: Config) -> list[str]:
-    """Layers, schedule and pairing against the depths and widths that the model's configuration states."""
-    found: list[str] = []
-    target, source = config.model.target_shape, config.model.source_shape
-    try:
-        selected = parse_layers(config.layers.spec, target.layers)
-    except MamError as error:
-        return [str(error)]
-    if config.schedule.name in SCHEDULES:
-        try:
-            SCHEDULES[config.schedule.name](config.lam, target.layers, config.schedule)
-        except MamError as error:
-            found.append(str(error))
-    if config.pairing in PAIRINGS:
-        try:
-            PAIRINGS[config.pairing](selected, target.layers, source.layers)
-        except MamError as error:
-            found.append(str(error))
-    if config.control == "shuffle_layers" and source.layers < 2:
-        found.append("control=shuffle_layers: the source has one layer, there is none to exchange it with")
-    if config.control == "self" and target.layers < 2:
-        found.append("control=self: the target has one layer, there is no other to take")
-    if target.width != source.width:
-        found.append(
-            f"model: the target is {target.width} wide and the source {source.width}."
-            " Widths must agree; choose another source, or mend model.*_shape if they do."
-        )
     return found

@@ -108,10 +108,26 @@ class LayersConfig:
 
 
 @dataclass
+class CalibrationConfig:
+    """Inputs on which a method measures activations, ``limit`` of each side at most.
+
+    ``audio``, for the target: ``train`` (the recordings of the data set's training split, without their labels) or a
+    folder of recordings. ``source``, of the source's own modality: a text file with a sentence a line, or a folder of
+    images or recordings.
+    """
+
+    audio: str = "train"
+    source: str | None = None
+    limit: int = 64
+
+
+@dataclass
 class MethodConfig:
-    """How two tensors are mixed."""
+    """How two layers are mixed. ``alpha``, of regmean, is the share of the moments' off-diagonal that is kept."""
 
     name: str = "linear"
+    alpha: float = 0.9
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
 
 @dataclass
@@ -250,6 +266,9 @@ class Config:
     parts: str = "qkv"
     bias: bool = True
     pairing: str = "index"
+    align: str = "none"
+    on_mismatch: str = "error"
+    project: str = "procrustes"
     heads: str = "all"
     control: str = "none"
     control_draws: int = 5
@@ -294,6 +313,7 @@ VERBATIM = (
     "outputs",
     "cache_dir",
     "train.resume",
+    "method.calibration.",
 )
 
 ConfigStore.instance().store(name="schema", node=Config)

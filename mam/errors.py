@@ -5,6 +5,7 @@ MamError            exit code 1
 ├── DataError       a data set, a metadata line, a recording
 ├── CheckpointError a model's folder, hub id or weights
 ├── MergeError      blocks, layers or shapes that do not fit together
+│   └── UnfitError  a method or an alignment that this pair of models does not allow; a study leaves the run out
 ├── TrainingError   a training that cannot start, go on or be resumed
 └── RecordError     a run folder that cannot be written or read
 """
@@ -40,6 +41,10 @@ class CheckpointError(MamError):
 
 class MergeError(MamError):
     """The target and the source do not fit together as asked."""
+
+
+class UnfitError(MergeError):
+    """A method or an alignment that has no meaning for this pair of models."""
 
 
 class TrainingError(MamError):

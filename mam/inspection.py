@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mam.config import Config
-from mam.merge.apply import changed, checked_source, finite, merged_projection
+from mam.evaluation.pair import refuse_unfit, refuse_without_activations
+from mam.merge.align import ALIGNMENTS, cosine
+from mam.merge.basis import Heads, Pair
 from mam.merge.controls import CONTROLS, Place
-from mam.merge.plan import MergePlan, heads_note, plan_merge
+from mam.merge.given import Given, Read, finite, layer_of
+from mam.merge.methods import Projection as Tensors
+from mam.merge.mixing import changed, merged_layer, substituted
+from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import TARGETS
 
 SCALES = (0.5, 2.0)  # a source whose standard deviation is outside these multiples of the target's is warned of
 BYTES = 4  # of fp32
+QKV = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,32 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """What an alignment did to one layer's Q, K and V together: before, after.
+
+    ``cosine`` is that of target and source; ``distance`` what the alignment makes small, see `mam.merge.align`;
+    ``noise`` the cosine that a source of random numbers with the same singular values ends at, aligned alike: what
+    an alignment finds in nothing.
+    """
+
+    layer: int
+    cosine: tuple[float, float]
+    distance: tuple[float, float]
+    noise: float
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Everything that `mam inspect` says. Memory in bytes, time in seconds. ``control`` replaces the source."""
 
     target: Side
     source: Side
     control: str
+    align: str
     lam: list[float]
     heads: list[int] | None
     projections: list[Projection]
+    gains: list[Gain]
     tensors: int
     parameters: int
     notes: list[str]
@@ -93,22 +117,26 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     """
     own = Source(target)
     plan = plan_merge(config, own.layers, source.layers)
-    given = own if CONTROLS[plan.control].layers == "own" else source
+    refuse_unfit(plan, target)
+    refuse_without_activations(plan, "inspect")
+    read = partial(finite, own.read, "target")
+    given = Given(plan, read, source.read)
     notes: dict[str, None] = {}
     projections, tensors, parameters, kept, largest = [], 0, 0, 0, 0
     start = time.perf_counter()
-    for layer, source_layer in plan.pairs.items():
-        for part in plan.parts if plan.lams[layer] else ():
-            weight, bias = finite(own.read, "target", layer, part)
-            theirs = checked_source(given.read, source_layer, part, weight.shape)
-            new, new_bias, note = merged_projection(plan, layer, part, weight, bias, theirs)
-            notes |= {note: None} if note else {}
-            written = [new] if new_bias is None else [new, new_bias]
+    for layer in plan.layers if not plan.is_identity else ():
+        if not plan.lams[layer]:
+            continue
+        ours, theirs = (layer_of(one, layer, plan.parts) for one in (read, given.read))
+        merged, said = merged_layer(plan, layer, ours, theirs)
+        notes |= dict.fromkeys(said)
+        for part, made in merged.items():
+            written = [tensor for tensor in made if tensor is not None]
             tensors, parameters = tensors + len(written), parameters + sum(changed(plan, one) for one in written)
-            kept += weight.nbytes + (0 if bias is None else bias.nbytes)
-            largest = max(largest, theirs[0].nbytes)
-            substitute = CONTROLS[plan.control].substitute(theirs[0], weight, Place(plan.seed, 0, layer, part))
-            projections.append(_projection(plan, layer, part, weight, substitute, new_bias is not None))
+            kept += sum(tensor.nbytes for tensor in ours[part] if tensor is not None)
+            largest = max(largest, theirs[part][0].nbytes)
+            substitute, _ = substituted(plan, layer, part, ours[part], theirs[part])
+            projections.append(_projection(plan, layer, part, ours[part][0], substitute, len(written) == 2))
     spent = time.perf_counter() - start
     memory = {"target": target.parameters * BYTES, "pristine": kept, "source": largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
@@ -116,16 +144,47 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         target=_side(own, plan),
         source=_side(source, plan),
         control=plan.control,
+        align=plan.align,
         lam=list(plan.lams),
         heads=None if plan.heads is None else list(plan.heads),
         projections=projections,
+        gains=_gains(plan, read, source.read),
         tensors=tensors,
         parameters=parameters,
         notes=[*notes],
-        warnings=[*heads_note(own.heads, source.heads, own.width), *_scale_warnings(projections), *caveats],
+        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats],
         memory=memory | {"together": sum(memory.values())},
         seconds={"read_and_merge": round(spent, 3)},
     )
+
+
+def _gains(plan: MergePlan, own: Read, source: Read) -> list[Gain]:
+    """For each layer, as it is projected and aligned; nothing without an alignment."""
+    if plan.align == "none":
+        return []
+    heads = Heads(plan.target_heads, plan.source_heads, plan.seed)
+
+    def noise(layer: int, part: str) -> Tensors:
+        weight, bias = (own if CONTROLS[plan.control].layers == "own" else source)(layer, part)
+        return CONTROLS["random_spectrum"].substitute(weight, weight, Place(plan.seed, 0, layer, part)), bias
+
+    before = Given(replace(plan, align="none"), own, source)
+    after, found = Given(plan, own, source), []
+    drawn = Given(replace(plan, control="none"), own, noise)
+    for layer in plan.layers:
+        old, new, random = (
+            Pair(layer, layer_of(own, layer, QKV), layer_of(one.read, layer, QKV)) for one in (before, after, drawn)
+        )
+        distances = [ALIGNMENTS[plan.align].distance(one, heads) for one in (old, new)]
+        found.append(
+            Gain(
+                layer,
+                (round(cosine(old), 6), round(cosine(new), 6)),
+                (round(distances[0], 6), round(distances[1], 6)),
+                round(cosine(random), 6),
+            )
+        )
+    return found
 
 
 def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: Tensor, bias: bool) -> Projection:

@@ -22,15 +22,18 @@ from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.store import AudioStore
+from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.measured import Measured
+from mam.evaluation.pair import refuse_unfit
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import SCHEMA, find_finished, read_result
 from mam.merge.apply import MergeReport
-from mam.merge.plan import MergePlan, heads_note, plan_merge
+from mam.merge.methods import METHODS
+from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.record import RunFolder, open_run, refuse_unwritable, run_root
 from mam.tasks import TASKS
@@ -79,7 +82,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
     audio, pair = bench.audio(config), bench.pair(config)
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
-    notes = heads_note(pair.target.heads, pair.source.heads, pair.target.width)
+    refuse_unfit(plan, target_checkpoint)
+    notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
 
     task = TASKS[config.model.task]
@@ -148,7 +152,7 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         DataError, CheckpointError: what is asked about is not there.
     """
     config, (target, source) = job.config, bench.checkpoints(job.config.model)
-    question = {
+    question: dict[str, Any] = {
         "config": job.resolved,
         "data": bench.corpus(config).sha256,
         "target": target.fingerprint,
@@ -161,7 +165,10 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         from mam.training.folds import corpora
 
         question["taught"] = [corpus.sha256 for corpus in corpora(config, bench)]
-    elif config.tune.name != "none" and config.model.task == "asr":
+    if METHODS[config.method.name].needs_moments:
+        own = [bench.corpus(train_config(config)).sha256] if config.method.calibration.audio == TRAIN else []
+        question["calibrated on"] = [*inputs_sha256(config.method.calibration), *own]
+    if config.train.name == "none" and config.tune.name != "none" and config.model.task == "asr":
         question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
     return question
 
@@ -245,6 +252,8 @@ def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: 
         "layers": plan.layers,
         "parts": "".join(plan.parts),
         "pairing": plan.pairing,
+        "align": plan.align,
+        "project": plan.project,
         "pairs": {str(layer): source for layer, source in plan.pairs.items()},
         "bias": plan.bias,
         "heads": None if plan.heads is None else list(plan.heads),

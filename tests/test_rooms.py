@@ -18,8 +18,12 @@ ORDER = [
     "merge.schedules",
     "merge.methods",
     "merge.controls",
+    "merge.basis",
+    "merge.project",
+    "merge.align",
     "config",
     "learning_checks",
+    "merging_checks",
     "checks",
     "compose",
     "plans",
@@ -43,7 +47,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PURE = ("scoring", "merge.selection", "merge.pairing", "merge.schedules", "merge.methods", "merge.controls")
+PURE = ("scoring", *(name for name in ORDER if name.startswith("merge.")))
 
 
 def room(module: str) -> str:

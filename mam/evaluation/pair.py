@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 
 from mam.config import Config, ModelConfig, ShapeConfig
-from mam.errors import CheckpointError
+from mam.errors import CheckpointError, MergeError, UnfitError
 from mam.evaluation.devices import device_of
 from mam.files import free_memory
+from mam.merge.align import ALIGNMENTS
 from mam.merge.apply import Merger
+from mam.merge.methods import METHODS
+from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
-from mam.models.targets import Target, family_of, load_target
+from mam.models.targets import TARGETS, Target, family_of, load_target
 from mam.tasks import TASKS
 
 
@@ -62,6 +65,35 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
     _check_shape("target", config.target_shape, target.id, Source(target))
     _check_shape("source", config.source_shape, source.checkpoint.id, source)
     return target, source
+
+
+def refuse_unfit(plan: MergePlan, target: Checkpoint) -> None:
+    """Whether method and alignment have a meaning for this pair of models.
+
+    Raises:
+        UnfitError: they need as many heads on both sides, or a target in which nothing else reads Q.
+    """
+    heads = f"the target has {plan.target_heads} heads and the source {plan.source_heads}"
+    differ = plan.target_heads != plan.source_heads
+    if ALIGNMENTS[plan.align].needs_heads and differ:
+        raise UnfitError(f"align={plan.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+    if METHODS[plan.method].joins_qk:
+        if differ:
+            raise UnfitError(f"method={plan.method}: merges head with head, but {heads}. Say method=linear")
+        reader = TARGETS[target.model_type].reads_query(target)
+        if reader:
+            raise UnfitError(
+                f"method={plan.method}: writes Q and K in another basis, in which {reader}, which reads Q, would mean"
+                f" nothing ({target.id}). Say method=linear"
+            )
+
+
+def refuse_without_activations(plan: MergePlan, verb: str) -> None:
+    """Raise MergeError where the plan's method needs more than files."""
+    if METHODS[plan.method].needs_moments:
+        raise MergeError(
+            f"method={plan.method}: needs activations, and mam {verb} reads files only. Say mam run, or method=linear"
+        )
 
 
 def _refuse_too_large(checkpoint: Checkpoint) -> None:

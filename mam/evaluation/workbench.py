@@ -26,11 +26,20 @@ from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
 from mam.errors import MamError
 from mam.evaluation.attention import Attention, Change, measure
+from mam.evaluation.calibration import (
+    TRAIN,
+    measured,
+    moments_of_source,
+    moments_of_target,
+    recordings,
+    train_config,
+)
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.pair import Pair, load_pair
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
+from mam.merge.mixing import Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.targets import Target, family_of
 from mam.tasks import TASKS
@@ -118,7 +127,29 @@ class Workbench:
         readout = TASKS[config.model.task].readout(config)
         made_from = (*(one.fingerprint for one in checkpoints), str(device_of(config)), config.dtype, readout)
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
-        return self._once("pair", (*made_from, config.compile, shapes), load)
+        pair = self._once("pair", (*made_from, config.compile, shapes), load)
+        pair.merger.calibrate = lambda: self.moments(config)
+        return pair
+
+    def moments(self, config: Config) -> Moments:
+        """Of what the projections of both models hear, for methods that need them; see `mam.evaluation.calibration`."""
+        pair, calibration = self.pair(config), config.method.calibration
+
+        def measure_both() -> Moments:
+            if calibration.audio == TRAIN:
+                store = self.audio(train_config(config))
+                waves = store.waves(range(len(store.samples)))
+            else:
+                waves = recordings(calibration.audio, "method.calibration.audio", calibration.limit)
+            pair.merger.restore()
+            with self.terminal.status("measuring activations"):
+                sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, calibration)
+            names = pair.target.checkpoint.id, pair.source.checkpoint.id
+            return measured(*sides, config.parts, names)
+
+        data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
+        key = self._made["pair"][0], sha256_json([asdict(calibration), config.parts]), data
+        return self._once("moments", key, measure_both)
 
     def cache(self, config: Config) -> Cache:
         """The cache folder."""

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merge.controls import CONTROLS, Place
-from mam.merge.methods import METHODS
+from mam.merge.controls import CONTROLS
+from mam.merge.given import Given, Read, layer_of
+from mam.merge.methods import METHODS, Projection
+from mam.merge.mixing import Moments, changed, merged_layer, substituted
 from mam.merge.plan import MergePlan
 from mam.models.attention import AttentionBlock
-
-ReadSource = Callable[[int, str], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,17 @@ class MergeReport:
 class Merger:
     """Merges one source into one target, again and again at other λ, without drift.
 
-    Keeps a copy of every projection of the target that it changes, as it was before (fp32, on the CPU). Source tensors
-    are read where they are mixed in and not kept: more than one layer of them is never in memory.
+    Keeps a copy of every projection of the target that it changes, as it was before (fp32, on the CPU), and of the
+    source what `Given` keeps.
     """
 
-    def __init__(self, blocks: Sequence[AttentionBlock], read_source: ReadSource) -> None:
+    def __init__(self, blocks: Sequence[AttentionBlock], read_source: Read) -> None:
         """Args: ``blocks`` of the target, fp32; ``read_source`` (layer, part) -> weight, bias or None, fp32."""
         self._blocks, self._read = blocks, read_source
-        self._pristine: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
+        self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
-        self._checked: set[tuple[int, str]] = set()  # source tensors that were looked at before
+        self._given: tuple[object, Given] | None = None
+        self.calibrate: Callable[[], Moments] | None = None  # for methods that need moments, on the unmerged target
 
     def keep_all(self) -> None:
         """Copy every projection now: before the model is cast or moved, after which its fp32 values are gone."""
@@ -46,7 +47,7 @@ class Merger:
             for part in block.parts:
                 self._own(block.layer, part)
 
-    def _own(self, layer: int, part: str) -> tuple[Tensor, Tensor | None]:
+    def _own(self, layer: int, part: str) -> Projection:
         """The target's projection as it was before any merge."""
         if (layer, part) not in self._pristine:
             linear = self._blocks[layer].projection(part)
@@ -66,14 +67,24 @@ class Merger:
         self.restore()
         for part in plan.parts:
             self._blocks[0].projection(part)  # raises where it is not there
+        if plan.is_identity:
+            return MergeReport(0, 0, ())
+        given, moments = self.given(plan), self._moments(plan)
         notes: dict[str, None] = {}
         tensors = parameters = 0
         try:
-            for layer, source_layer in plan.pairs.items():
-                for part in plan.parts:
-                    if plan.lams[layer]:
-                        written = self._merge_projection(plan, layer, source_layer, part, notes)
-                        tensors, parameters = tensors + written[0], parameters + written[1]
+            for layer in plan.layers:
+                if not plan.lams[layer]:
+                    continue
+                ours, theirs = (layer_of(read, layer, plan.parts) for read in (self._own, given.read))
+                made, said = merged_layer(plan, layer, ours, theirs, moments_of(plan, layer, given, moments))
+                notes |= dict.fromkeys(said)
+                for part, projection in made.items():
+                    self._changed.add((layer, part))
+                    _write(self._blocks[layer].projection(part), projection)
+                    written = [tensor for tensor in projection if tensor is not None]
+                    tensors += len(written)
+                    parameters += sum(changed(plan, tensor) for tensor in written)
         except BaseException:
             self.restore()
             raise
@@ -83,157 +94,54 @@ class Merger:
     def restore(self) -> None:
         """Put the target's own tensors back, bit for bit."""
         for layer, part in self._changed:
-            linear, (weight, bias) = self._blocks[layer].projection(part), self._pristine[layer, part]
-            linear.weight.copy_(weight)
-            if bias is not None:
-                linear.bias.copy_(bias)
+            _write(self._blocks[layer].projection(part), self._pristine[layer, part])
         self._changed.clear()
 
     @torch.no_grad()
-    def sources(self, plan: MergePlan) -> dict[tuple[int, str], tuple[Tensor, Tensor | None]]:
-        """What takes the source's place at each (target layer, part): weight, and bias where the source has one.
+    def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
+        """What takes the source's place at each (target layer, part): weight, and bias where either side has one.
 
         Raises:
             MergeError: as `apply`.
         """
-        made = {}
-        for layer, source_layer in plan.pairs.items():
-            for part in plan.parts:
-                weight, bias = self._own(layer, part)
-                given, given_bias = self._given(plan, source_layer, part, weight.shape)
-                place, substitute = Place(plan.seed, plan.draw, layer, part), CONTROLS[plan.control].substitute
-                own_bias = None if given_bias is None else torch.zeros_like(given_bias) if bias is None else bias
-                made[layer, part] = (
-                    substitute(given, weight, place),
-                    None if given_bias is None or own_bias is None else substitute(given_bias, own_bias, place),
-                )
-        return made
+        given = self.given(plan)
+        return {
+            (layer, part): substituted(plan, layer, part, self._own(layer, part), given.read(layer, part))
+            for layer in plan.layers
+            for part in plan.parts
+        }
 
-    def _given(self, plan: MergePlan, source_layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-        if CONTROLS[plan.control].layers == "own":
-            return self._own(source_layer, part)
-        if (source_layer, part) in self._checked:
-            return self._read(source_layer, part)
-        found = checked_source(self._read, source_layer, part, shape)
-        self._checked.add((source_layer, part))
-        return found
+    def given(self, plan: MergePlan) -> Given:
+        """What the target is given; made anew only where another plan gives something else."""
+        key = Given.key(plan)
+        if self._given is None or self._given[0] != key:
+            self._given = key, Given(plan, self._own, self._read)
+        return self._given[1]
 
-    def _merge_projection(
-        self, plan: MergePlan, layer: int, source_layer: int, part: str, notes: dict[str, None]
-    ) -> tuple[int, int]:
-        linear = self._blocks[layer].projection(part)
-        weight, bias = self._own(layer, part)
-        given = self._given(plan, source_layer, part, weight.shape)
-        self._changed.add((layer, part))
-        new, new_bias, note = merged_projection(plan, layer, part, weight, bias, given)
-        linear.weight.copy_(new)
-        if new_bias is not None:
-            linear.bias.copy_(new_bias)
-        if note:
-            notes[note] = None
-        written = [new] if new_bias is None else [new, new_bias]
-        return len(written), sum(changed(plan, tensor) for tensor in written)
+    def _moments(self, plan: MergePlan) -> Moments | None:
+        if not METHODS[plan.method].needs_moments:
+            return None
+        if self.calibrate is None:
+            raise MergeError(f"method={plan.method}: needs activations, which are measured where models run: mam run.")
+        return self.calibrate()
 
 
-def changed(plan: MergePlan, tensor: Tensor) -> int:
-    """How many numbers of a merged weight or bias belong to the heads that are merged."""
-    share = 1.0 if plan.heads is None else len(plan.heads) * plan.head_width / len(tensor)
-    return round(share * tensor.numel())
+def moments_of(
+    plan: MergePlan, layer: int, given: Given, moments: Moments | None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Moments of one layer's inputs on both sides, those of the source in the target's basis, by part."""
+    if moments is None:
+        return {}, {}
+    theirs = (moments.target if CONTROLS[plan.control].layers == "own" else moments.source)[plan.pairs[layer]]
+    ours = {part: moments.target[layer][part] for part in plan.parts}
+    return ours, {part: given.moments(layer, part, theirs[part]) for part in plan.parts}
 
 
-def merged_projection(
-    plan: MergePlan,
-    layer: int,
-    part: str,
-    weight: Tensor,
-    bias: Tensor | None,
-    source: tuple[Tensor, Tensor | None],
-) -> tuple[Tensor, Tensor | None, str | None]:
-    """One projection merged as ``plan`` says for ``layer``; its λ is not 0. All tensors fp32.
-
-    Args:
-        plan: what is to be merged.
-        layer: the target's layer.
-        part: ``"q"``, ``"k"``, ``"v"`` or ``"o"``.
-        weight: the target's, ``[d, d]``.
-        bias: the target's, ``[d]``, None where it has none.
-        source: weight and bias of the source.
-
-    Returns:
-        The new weight; the new bias, None where none is merged; a note on what was dropped.
-    """
-    lam, place = plan.lams[layer], Place(plan.seed, plan.draw, layer, part)
-    mix = METHODS[plan.method] if lam < 1 else _source_alone
-    source_weight, source_bias = source
-
-    def merged(own: Tensor, given: Tensor) -> Tensor:
-        new = mix(own, CONTROLS[plan.control].substitute(given, own, place), lam)
-        if not is_finite(new):
-            raise MergeError(f"layer {layer}, {part}: control={plan.control} made NaN or infinite values of it.")
-        return new
-
-    new = _of_heads(plan, part, weight, merged(weight, source_weight))
-    if not plan.bias or (part == "o" and plan.heads is not None):  # the output's bias belongs to no head
-        return new, None, None
-    if bias is None:
-        is_dropped = source_bias is not None and bool(merged(torch.zeros_like(source_bias), source_bias).any())
-        return new, None, _dropped_bias(part) if is_dropped else None
-    note = None
-    if source_bias is None:  # a projection without bias is one whose bias is zero
-        source_bias = torch.zeros_like(bias)
-        note = f"the source's {part.upper()} has no bias: the target's is merged with zero. bias=false leaves it alone"
-    return new, _of_heads(plan, part, bias, merged(bias, source_bias)), note
-
-
-def _of_heads(plan: MergePlan, part: str, own: Tensor, merged: Tensor) -> Tensor:
-    """``merged`` where it belongs to one of the plan's heads, else ``own``.
-
-    A head is a block of rows of Q, K and V and of their biases, and of columns of O.
-    """
-    if plan.heads is None:
-        return merged
-    chosen = torch.zeros(len(own), dtype=torch.bool)
-    for head in plan.heads:
-        chosen[head * plan.head_width : (head + 1) * plan.head_width] = True
-    if part == "o":
-        return torch.where(chosen[None, :], merged, own)
-    return torch.where(chosen if own.ndim == 1 else chosen[:, None], merged, own)
-
-
-def checked_source(read: ReadSource, layer: int, part: str, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
-    """One projection of the source. Raises MergeError where it is not of ``shape`` or not finite."""
-    weight, bias = finite(read, "source", layer, part)
-    if weight.shape != shape or (bias is not None and bias.shape != shape[:1]):
-        found = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
-        raise MergeError(
-            f"source layer {layer}, {part}: is {found}, the target's is {tuple(shape)}."
-            " Widths must agree; choose a source as wide as the target."
-        )
-    return weight, bias
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite. One pass where all is well: such a value makes the sum one too."""
-    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
-
-
-def finite(read: ReadSource, side: str, layer: int, part: str) -> tuple[Tensor, Tensor | None]:
-    """One projection of either side. Raises MergeError where it has NaN or infinity."""
-    weight, bias = read(layer, part)
-    for tensor in (weight, bias):
-        if tensor is not None and not is_finite(tensor):
-            raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
-    return weight, bias
-
-
-def _source_alone(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """λ=1 of any method: the source, bit for bit."""
-    return source
-
-
-def _dropped_bias(part: str) -> str:
-    consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
-    return f"the source's {part.upper()} bias is dropped: the target's {part.upper()} has none ({consequence})"
+def _write(linear: torch.nn.Linear, projection: Projection) -> None:
+    weight, bias = projection
+    linear.weight.copy_(weight)
+    if bias is not None:
+        linear.bias.copy_(bias)
 
 
 def _copy(parameter: Tensor) -> Tensor:

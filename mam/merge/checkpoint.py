@@ -9,7 +9,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
-from mam.merge.apply import MergeReport, checked_source, finite, merged_projection
-from mam.merge.apply import changed as changed_numbers
-from mam.merge.controls import CONTROLS
+from mam.merge.apply import MergeReport, moments_of
+from mam.merge.given import Given, finite, layer_of
+from mam.merge.mixing import Moments, merged_layer
+from mam.merge.mixing import changed as changed_numbers
 from mam.merge.plan import MergePlan
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
@@ -30,23 +31,15 @@ RECORD = "mam_merge.json"
 _BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
 
 
-@dataclass(frozen=True)
-class _Projection:
-    """Where one of the target's projections stands and what it is merged with."""
-
-    name: str
-    layer: int
-    source_layer: int
-    part: str
-
-
-def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: Path) -> MergeReport:
+def merge_checkpoint(
+    target: Checkpoint, source: Source, plan: MergePlan, out: Path, moments: Moments | None = None
+) -> MergeReport:
     """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
 
     The files keep the target's names and shards, as safetensors; BEATs stays in its original format. Merged tensors are
     stored in fp32, so that nothing is rounded after the merge; all others keep their dtype and their bytes. Memory: a
-    few times the largest tensor (of BEATs: the whole file).
-    ``out/mam_merge.json`` says what was merged with what.
+    few times the Q, K and V of a layer (of BEATs: the whole file; of an aligned source all of its Q, K and V).
+    ``moments`` are for methods that need them. ``out/mam_merge.json`` says what was merged with what.
 
     Raises:
         RecordError: ``out`` exists and is not empty.
@@ -54,18 +47,16 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
-    places = Source(target).places
-    to_merge = {
-        places[layer][part].name: _Projection(places[layer][part].name, layer, source_layer, part)
-        for layer, source_layer in plan.pairs.items()
-        for part in plan.parts
-        if plan.lams[layer]
-    }
-    to_change = {f"{name}.weight" for name in to_merge}
-    if plan.bias:  # the output's bias belongs to no head
-        whole = [name for name, one in to_merge.items() if plan.heads is None or one.part != "o"]
-        to_change |= {f"{name}.bias" for name in whole}
-    merged: dict[str, Tensor] = {}  # biases are made with their weights, and may stand in a later file
+    own = Source(target)
+    given, layer_with = Given(plan, partial(finite, own.read, "target"), source.read), dict[str, int]()
+    for layer in plan.layers:
+        for part in plan.parts if plan.lams[layer] else ():
+            name = own.places[layer][part].name
+            layer_with[f"{name}.weight"] = layer
+            if plan.bias and not (part == "o" and plan.heads is not None):  # the output's bias belongs to no head
+                layer_with[f"{name}.bias"] = layer
+    to_change = set(layer_with)
+    merged: dict[str, Tensor] = {}  # a layer is made at once, and what is left of it may stand in a later file
     tensors = parameters = 0
     notes: dict[str, None] = {}
     with new_folder(out) as folder:
@@ -80,8 +71,7 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
             with open_writer(folder / written, target, names, changed) as writer:
                 for name in names:
                     if name in changed and name not in merged:
-                        projection = to_merge[name.rpartition(".")[0]]
-                        merged |= _merged(target, source, plan, projection, notes)
+                        merged |= _merged(own, given, plan, layer_with[name], moments, notes)
                     tensor = merged.pop(name) if name in changed else target.read_as_stored(name)
                     writer.add(tensor)
                     tensors += name in changed
@@ -99,20 +89,18 @@ def merge_checkpoint(target: Checkpoint, source: Source, plan: MergePlan, out: P
 
 
 def _merged(
-    target: Checkpoint, source: Source, plan: MergePlan, projection: _Projection, notes: dict[str, None]
+    own: Source, given: Given, plan: MergePlan, layer: int, moments: Moments | None, notes: dict[str, None]
 ) -> dict[str, Tensor]:
-    """Weight and, where it is merged too, bias of one projection, by name, fp32."""
-    names = [f"{projection.name}.weight", f"{projection.name}.bias"]
-    own = target.read([name for name in names if name in target.tensor_files])
-    finite(lambda *_: (own[names[0]], own.get(names[1])), "target", projection.layer, projection.part)
-    read = Source(target).read if CONTROLS[plan.control].layers == "own" else source.read
-    given = checked_source(read, projection.source_layer, projection.part, own[names[0]].shape)
-    weight, bias, note = merged_projection(
-        plan, projection.layer, projection.part, own[names[0]], own.get(names[1]), given
-    )
-    if note:
-        notes[note] = None
-    return {names[0]: weight} | ({} if bias is None else {names[1]: bias})
+    """Weights and, where they are merged too, biases of one layer, by name, fp32."""
+    ours = layer_of(partial(finite, own.read, "target"), layer, plan.parts)
+    theirs = layer_of(given.read, layer, plan.parts)
+    projections, said = merged_layer(plan, layer, ours, theirs, moments_of(plan, layer, given, moments))
+    notes |= dict.fromkeys(said)
+    made: dict[str, Tensor] = {}
+    for part, (weight, bias) in projections.items():
+        name = own.places[layer][part].name
+        made |= {f"{name}.weight": weight} | ({} if bias is None else {f"{name}.bias": bias})
+    return made
 
 
 def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeReport) -> dict[str, Any]:
@@ -121,6 +109,8 @@ def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeRe
         **{side: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for side, c in sides.items()},
         "method": plan.method,
         "control": plan.control,
+        "align": plan.align,
+        "project": plan.project,
         "lam": list(plan.lams),
         "pairs": {str(layer): other for layer, other in plan.pairs.items()},
         "parts": "".join(plan.parts),

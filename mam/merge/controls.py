@@ -44,13 +44,14 @@ class Control:
 
     ``parts`` are the projections that it merges, the others stay the target's; ``layers`` says which tensor W_s is: the
     ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the target (``own``). A random control is
-    drawn several times.
+    drawn several times. ``has_structure``: S still is a trained attention, which can be aligned with the target's.
     """
 
     substitute: Substitute
     parts: str = "qkvo"
     layers: str = "paired"
     is_random: bool = False
+    has_structure: bool = False
 
     @property
     def summary(self) -> str:
@@ -61,17 +62,19 @@ class Control:
 CONTROLS: dict[str, Control] = {}
 
 
-def control(parts: str = "qkvo", layers: str = "paired", is_random: bool = False) -> Callable[[Substitute], Substitute]:
+def control(
+    parts: str = "qkvo", layers: str = "paired", is_random: bool = False, has_structure: bool = False
+) -> Callable[[Substitute], Substitute]:
     """Register a function (source tensor, target tensor, place) -> S under its own name; see `Control`."""
 
     def register(function: Substitute) -> Substitute:
-        CONTROLS[function.__name__.removesuffix("_")] = Control(function, parts, layers, is_random)
+        CONTROLS[function.__name__.removesuffix("_")] = Control(function, parts, layers, is_random, has_structure)
         return function
 
     return register
 
 
-@control()
+@control(has_structure=True)
 def none(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """The source itself: no control."""
     return source
@@ -95,7 +98,7 @@ def shrink_v(source: Tensor, target: Tensor, place: Place) -> Tensor:
     return source.new_zeros(source.shape)
 
 
-@control()
+@control(has_structure=True)
 def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks."""
     return target + source
@@ -137,13 +140,13 @@ def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     return (source.double() @ haar(source.shape[1], Place(place.seed, place.draw), "shared")).to(source.dtype)
 
 
-@control(layers="shuffled", is_random=True)
+@control(layers="shuffled", is_random=True, has_structure=True)
 def shuffle_layers(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Another layer of the source: no layer gets the one that it is paired with."""
     return source
 
 
-@control(layers="own")
+@control(layers="own", has_structure=True)
 def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """The next layer of the target itself (of the last, the first): another trained attention, of no other modality."""
     return source

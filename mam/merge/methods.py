@@ -1,24 +1,207 @@
-"""How a target tensor and a source tensor become one. Pure functions; λ=0 and λ=1 are taken care of by `apply`."""
+"""How a layer of the target and a layer of the source become one. Pure functions; λ=0 is taken care of by `mixing`.
+
+Left out are methods that compare two models with the one they were both trained from (task arithmetic, TIES, DARE):
+a speech model and a text model have no such ancestor, so that W_s - W_t is no task vector.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Method = Callable[["Tensor", "Tensor", float], "Tensor"]
+Projection: TypeAlias = "tuple[Tensor, Tensor | None]"  # weight [out, in], bias [out] or None; fp32
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One side of a merge at one layer: ``parts`` has weight ``[d, d]`` and bias ``[d]`` of ``q``, ``k``, ``v``, ``o``.
+
+    A bias is there on both sides or on none. ``head_width`` is d_h of the model that it comes from, by whose root its
+    logits are divided. ``moments`` has, for methods that need them, the mean of x xᵀ over the inputs x of each
+    projection, ``[d, d]``, fp64; ``alpha`` is the share of their off-diagonal that is kept.
+    """
+
+    parts: Mapping[str, Projection]
+    heads: int = 1
+    head_width: int = 1
+    moments: Mapping[str, Tensor] = field(default_factory=dict)
+    alpha: float = 1.0
+
+
+Merge = Callable[[Layer, Layer, float], "dict[str, Projection]"]
+Mix = Callable[["Tensor", "Tensor", float], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method. ``joins_qk``: Q and K are merged together and mean nothing apart."""
+
+    merge: Merge
+    summary: str
+    needs_moments: bool = False
+    joins_qk: bool = False
+
+
 METHODS: dict[str, Method] = {}
 
 
-def method(function: Method) -> Method:
-    """Register ``function`` (target, source, λ) -> merged under its own name. Tensors are fp32 of one shape."""
-    METHODS[function.__name__] = function
+def _summary(function: Callable[..., object]) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0]
+
+
+def method(function: Mix) -> Mix:
+    """Register ``function`` (target, source, λ) -> merged, which merges every weight and bias by itself.
+
+    Tensors are fp32 of one shape.
+    """
+
+    def merge(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+        return {part: _each(function, own, source.parts[part], lam) for part, own in target.parts.items()}
+
+    METHODS[function.__name__] = Method(merge, _summary(function))
     return function
+
+
+def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callable[[Merge], Merge]:
+    """Register a function (target layer, source layer, λ) -> merged projections."""
+
+    def register(function: Merge) -> Merge:
+        METHODS[function.__name__] = Method(function, _summary(function), needs_moments, joins_qk)
+        return function
+
+    return register
 
 
 @method
 def linear(target: Tensor, source: Tensor, lam: float) -> Tensor:
     """MAM: W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."""
     return target.lerp(source, lam)
+
+
+@method
+def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
+    """On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two.
+
+    Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, on whole tensors. Tensors at a right angle, as
+    unrelated ones nearly are, do not shrink as they do under `linear`. Without an angle (zeros, parallel tensors)
+    it is `linear`.
+    """
+    import torch
+
+    own, other = target.double(), source.double()
+    lengths = own.norm() * other.norm()
+    cosine = float((own * other).sum() / lengths) if lengths else 1.0
+    angle = torch.tensor(min(1.0, max(-1.0, cosine)), dtype=torch.float64).acos()
+    sine = angle.sin()
+    if sine < 1e-6:
+        return linear(target, source, lam)
+    made: Tensor = (((1 - lam) * angle).sin() / sine * own + (lam * angle).sin() / sine * other).to(target.dtype)
+    return made
+
+
+@method
+def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
+    """The source at the target's size: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A source of 0 stays 0."""
+    length = source.double().norm()
+    scaled: Tensor = (source.double() * (target.double().norm() / length)).to(target.dtype) if length else source
+    return target.lerp(scaled, lam)
+
+
+@layer_method(needs_moments=True)
+def regmean(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+    """Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.
+
+    G is the mean of x xᵀ over each model's own inputs; W minimises (1-λ) E‖(W-W_t) x_t‖² + λ E‖(W-W_s) x_s‖².
+    Jin et al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, whose
+    off-diagonal factor is ``alpha``; they sum where we average, so that λ does not depend on how much was heard.
+    """
+    import torch
+
+    made: dict[str, Projection] = {}
+    for part, (weight, bias) in target.parts.items():
+        other, other_bias = source.parts[part]
+        ours, theirs = ((1 - lam) * _damped(target, part), lam * _damped(source, part))
+        right = weight.double() @ ours + other.double() @ theirs
+        # W A = B with A symmetric. An input that neither model ever saw leaves A singular there: least norm.
+        solved = torch.linalg.lstsq(ours + theirs, right.T, driver="gelsd").solution.T
+        new_bias = None if bias is None or other_bias is None else linear(bias, other_bias, lam)
+        made[part] = solved.to(weight.dtype), new_bias
+    return made
+
+
+@layer_method(joins_qk=True)
+def qk_product(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+    """What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
+
+    Logits depend on Q and K through M alone, so that averaging W_Q and W_K apart mixes in terms of no meaning. M is
+    augmented with the biases, [W_Q b_Q]ᵀ [W_K b_K], that of the source scaled by √(d_h,t / d_h,s), since logits are
+    divided by √d_h. It has rank 2 d_h; W_Q and W_K are its best factors of rank d_h (Eckart & Young 1936), from an SVD.
+    """
+    made: dict[str, Projection] = {
+        part: _each(linear, own, source.parts[part], lam) for part, own in target.parts.items() if part not in "qk"
+    }
+    scale = (target.head_width / source.head_width) ** 0.5
+    sides = [(augmented(side.parts["q"]), augmented(side.parts["k"])) for side in (target, source)]
+    queries, keys = [], []
+    for head in range(target.heads):
+        (own_q, own_k), (other_q, other_k) = (
+            tuple(matrix.chunk(target.heads)[head] for matrix in side) for side in sides
+        )
+        q, k = product_factors([((1 - lam), own_q, own_k), (lam * scale, other_q, other_k)], len(own_q))
+        queries.append(q)
+        keys.append(k)
+    for part, rows in (("q", queries), ("k", keys)):
+        made[part] = _without_column(rows, target.parts[part])
+    return made
+
+
+def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor]:
+    """Q and K ``[rank, n]``, whose QᵀK is the nearest to Σ c q_iᵀ k_i; q_i and k_i ``[m_i, n]``, fp64.
+
+    By QR of both stacks and the SVD of what is between, which costs n (Σ m)² instead of n³.
+    """
+    import torch
+
+    left = torch.cat([c * q for c, q, _ in terms])  # [m, n]
+    right = torch.cat([k for _, _, k in terms])
+    (basis_l, upper_l), (basis_r, upper_r) = torch.linalg.qr(left.T), torch.linalg.qr(right.T)
+    u, s, vh = torch.linalg.svd(upper_l @ upper_r.T)
+    root = s[:rank].sqrt()[:, None]
+    q, k = root * (basis_l @ u[:, :rank]).T, root * (basis_r @ vh[:rank].T).T
+    if len(q) < rank:  # fewer inputs than the head is wide
+        q, k = (torch.cat([one, one.new_zeros(rank - len(one), one.shape[1])]) for one in (q, k))
+    return q, k
+
+
+def augmented(projection: Projection) -> Tensor:
+    """``[W b]``, ``[out, in + 1]``, fp64; zeros where there is no bias."""
+    import torch
+
+    weight, bias = projection
+    column = weight.new_zeros(len(weight)) if bias is None else bias
+    return torch.cat([weight, column[:, None]], dim=1).double()
+
+
+def _without_column(rows: list[Tensor], like: Projection) -> Projection:
+    """Heads' rows ``[d_h, in + 1]`` as one weight, and bias where ``like`` has one."""
+    import torch
+
+    weight, bias = like
+    together = torch.cat(rows).to(weight.dtype)
+    return together[:, :-1].contiguous(), None if bias is None else together[:, -1].contiguous()
+
+
+def _damped(layer: Layer, part: str) -> Tensor:
+    """The moments of a projection's inputs, their off-diagonal multiplied by ``alpha``."""
+    moments = layer.moments[part]
+    return layer.alpha * moments + (1 - layer.alpha) * moments.diagonal().diag()
+
+
+def _each(mix: Mix, own: Projection, other: Projection, lam: float) -> Projection:
+    (weight, bias), (other_weight, other_bias) = own, other
+    new_bias = None if bias is None or other_bias is None else mix(bias, other_bias, lam)
+    return mix(weight, other_weight, lam), new_bias

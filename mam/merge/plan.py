@@ -15,8 +15,9 @@ from mam.merge.selection import parse_heads, parse_layers, parse_parts
 class MergePlan:
     """``lams`` has one λ a target layer, 0 where unselected; ``pairs`` maps each selected layer to its source layer.
 
-    ``heads`` are the heads merged, None where all are, each ``head_width`` wide; ``draw`` counts the draws of a random
-    control from 0.
+    ``heads`` are the heads merged, None where all are, each ``head_width`` wide; ``source_head_width`` is that of the
+    source as it was trained. ``project`` is how a source of another width is taken to the target's, None where that is
+    an error; ``alpha`` is the method's. ``draw`` counts the draws of a random control from 0.
     """
 
     method: str
@@ -27,7 +28,13 @@ class MergePlan:
     pairing: str
     bias: bool
     heads: tuple[int, ...] | None = None
-    head_width: int = 0
+    head_width: int = 1
+    target_heads: int = 1
+    source_heads: int = 1
+    source_head_width: int = 1
+    align: str = "none"
+    project: str | None = None
+    alpha: float = 1.0
     seed: int = 0
     draw: int = 0
 
@@ -52,12 +59,20 @@ class MergePlan:
         return not any(self.lams)
 
 
-def heads_note(target_heads: int, source_heads: int, width: int) -> tuple[str, ...]:
-    """A warning where the two have another number of heads: the shapes fit, the heads do not correspond."""
-    if target_heads == source_heads:
-        return ()
-    target, source = (f"{heads} heads of {width // heads}" for heads in (target_heads, source_heads))
-    return (f"heads differ: the target has {target}, the source {source}; the shapes fit all the same",)
+def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
+    """Where the two are of another shape: what is done about widths, and a warning where heads do not correspond."""
+    notes = []
+    widths = plan.target_heads * plan.head_width, plan.source_heads * plan.source_head_width
+    if plan.project:
+        notes.append(
+            f"widths differ: the source's {widths[1]} are taken to the target's {widths[0]} by project={plan.project}"
+        )
+    if (plan.target_heads, plan.head_width) != (plan.source_heads, plan.source_head_width):
+        target = f"{plan.target_heads} heads of {plan.head_width}"
+        source = f"{plan.source_heads} heads of {plan.source_head_width}"
+        fits = " head by head" if plan.target_heads == plan.source_heads else "; the shapes fit all the same"
+        notes.append(f"heads differ: the target has {target}, the source {source}{fits}")
+    return tuple(notes)
 
 
 def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int = 0) -> MergePlan:
@@ -69,6 +84,8 @@ def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int =
     selected = parse_layers(config.layers.spec, target_depth)
     lams = SCHEDULES[config.schedule.name](config.lam, target_depth, config.schedule)
     control = CONTROLS[config.control]
+    shape = config.model.target_shape
+    theirs = shape if control.layers == "own" else config.model.source_shape
     pairs = PAIRINGS[config.pairing](selected, target_depth, source_depth)
     if control.layers == "own":
         pairs = {layer: (layer + 1) % target_depth for layer in selected}
@@ -83,8 +100,14 @@ def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int =
         parts=tuple(part for part in parse_parts(config.parts) if part in control.parts),
         pairing=config.pairing,
         bias=config.bias,
-        heads=parse_heads(config.heads, config.model.target_shape.heads),
-        head_width=config.model.target_shape.width // config.model.target_shape.heads,
+        heads=parse_heads(config.heads, shape.heads),
+        head_width=shape.width // shape.heads,
+        target_heads=shape.heads,
+        source_heads=theirs.heads,
+        source_head_width=theirs.width // theirs.heads,
+        align=config.align,
+        project=config.project if config.on_mismatch == "project" and theirs.width != shape.width else None,
+        alpha=config.method.alpha,
         seed=config.seed,
         draw=draw,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mam.data.audio import RATE, Wave
+from mam.models.checkpoints import Checkpoint
 from mam.models.ctc import CTCTarget
 from mam.models.targets import Hidden, target
 
@@ -19,6 +20,13 @@ class Wav2Vec2Conformer(CTCTarget):
 
     stem = "Wav2Vec2Conformer"
     is_pre_norm = True
+    default_positions = "relative"
+    positions_on_query: tuple[str, ...] = ("relative",)  # rotary positions turn the input of Q and K, not Q
+
+    @classmethod
+    def reads_query(cls, checkpoint: Checkpoint) -> str | None:  # noqa: D102
+        kind = checkpoint.config.get("position_embeddings_type", cls.default_positions)
+        return f"its position embedding ({kind})" if kind in cls.positions_on_query else None
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:  # noqa: D102
         return states
@@ -58,6 +66,8 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
 
     stem = "Wav2Vec2Bert"
+    default_positions = "relative_key"
+    positions_on_query = ("relative", "relative_key")
     is_pre_norm = False
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102

@@ -51,10 +51,14 @@ class Beats(Target):
     @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
         """Where the position bias is gated, the gate reads the projected query."""
-        config = _config(checkpoint)
-        if "q" not in parts or not (config.gru_rel_pos and config.relative_position_embedding):
+        if "q" not in parts or cls.reads_query(checkpoint) is None:
             return ()
         return ("merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",)
+
+    @classmethod
+    def reads_query(cls, checkpoint: Checkpoint) -> str | None:  # noqa: D102
+        config = _config(checkpoint)
+        return "the gate of its position bias" if config.gru_rel_pos and config.relative_position_embedding else None
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
         """Filterbank, batched: ``[b, f, 128]``."""

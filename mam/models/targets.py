@@ -188,6 +188,11 @@ class Target(ABC):
         """What else a merge of ``parts`` moves in such a model, one sentence each."""
         return ()
 
+    @classmethod
+    def reads_query(cls, checkpoint: Checkpoint) -> str | None:
+        """What reads a head's projected query beside its dot product with the keys; None where nothing does."""
+        return None
+
     @property
     def depth(self) -> int:
         """Number of encoder layers."""

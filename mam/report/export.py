@@ -14,9 +14,11 @@ from mam import __version__
 from mam.config import Config
 from mam.errors import RecordError
 from mam.evaluation.pair import checked_source_and_target
+from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.finished import read_config, read_result
 from mam.merge.checkpoint import merge_checkpoint, new_folder
+from mam.merge.methods import METHODS
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
 from mam.report.tables import arm_text, metric_of, plain_id
@@ -105,7 +107,8 @@ def _merge(config: Config, lam: float, out: Path) -> list[float]:
     """Merge file to file; returns λ of every layer."""
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(replace(config, lam=lam), config.model.target_shape.layers, source.layers)
-    merge_checkpoint(target, source, plan, out)
+    needs_moments = METHODS[plan.method].needs_moments
+    merge_checkpoint(target, source, plan, out, Workbench().moments(config) if needs_moments else None)
     return list(plan.lams)
 
 

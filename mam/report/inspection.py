@@ -34,6 +34,11 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
             f"what will change (cos: of the two weights; ×: {source} spread over target's)",
             _layers(found.projections),
         )
+    if found.gains:
+        terminal.table(
+            f"align={found.align}, Q, K and V together (noise: random numbers of the source's spectrum, aligned alike)",
+            _gains(found),
+        )
     share = 100 * found.parameters / found.target.parameters
     terminal.say("")
     heads = "" if found.heads is None else f", heads {', '.join(map(str, found.heads))} of {found.target.heads} only"
@@ -66,6 +71,17 @@ def _layers(projections: Sequence[Projection]) -> Table:
             ["–" if one.scale is None else f"{one.scale:.2f}" for one in found],
         )
         table.add_row(str(layer), str(found[0].source_layer), f"{found[0].lam:.4g}", *cosines, *scales)
+    return table
+
+
+def _gains(found: Inspection) -> Table:
+    measure = "spectra" if found.align == "heads" else "distance"
+    table = plain_table(
+        *((name, "right") for name in ("layer", "cos", "aligned", "gain", "noise", measure, "aligned ")),
+    )
+    for one in found.gains:
+        cosines = [one.cosine[0], one.cosine[1], one.cosine[1] - one.cosine[0], one.noise]
+        table.add_row(str(one.layer), *(f"{value:+.3f}" for value in cosines), *(f"{d:.3f}" for d in one.distance))
     return table
 
 

@@ -76,7 +76,7 @@ def train(
     torch.manual_seed(config.seed)  # of what the file does not hold: SpecAugment's embedding, the head
     target = load_target(checkpoints[0], "text" if config.model.task == "asr" else "features")
     head = target.new_head(len(classes)).to(device) if classes else None
-    lambdas = _merge(config, target, Source(checkpoints[1]), plan)
+    lambdas = _merge(config, bench, target, Source(checkpoints[1]), plan)
     target.to(device, torch.float32)
     if config.train.gradient_checkpointing:
         target.recompute_layers()
@@ -132,9 +132,10 @@ def train(
     )
 
 
-def _merge(config: Config, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
+def _merge(config: Config, bench: Workbench, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
     """Merge once (MAM-FT), or make λ a part of the model (L-MAM)."""
     merger = Merger(target.blocks, source.read)
+    merger.calibrate = lambda: bench.moments(config)
     if config.train.name == "finetune":
         merger.apply(plan)
         return None

@@ -22,19 +22,20 @@ def main(argv: Sequence[str]) -> int:
 
     config = jobs(words)[0].config
     terminal = open_terminal()
-    from mam.evaluation.pair import checked_source_and_target
+    from mam.evaluation.pair import checked_source_and_target, refuse_unfit, refuse_without_activations
     from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
-    from mam.merge.plan import heads_note, plan_merge
+    from mam.merge.plan import mismatch_notes, plan_merge
     from mam.models.targets import TARGETS
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
+    refuse_unfit(plan, target)
+    refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
         report = merge_checkpoint(target, source, plan, expanded(outs[0]))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
-    shapes = config.model.target_shape, config.model.source_shape
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
-    for note in (*heads_note(shapes[0].heads, shapes[1].heads, shapes[0].width), *caveats, *report.notes):
+    for note in (*mismatch_notes(plan), *caveats, *report.notes):
         terminal.say(note)
     return 0

@@ -9,7 +9,7 @@ from torch import nn
 from mam.errors import MergeError
 from mam.merge.apply import Merger
 from mam.merge.controls import CONTROLS, Control, Place
-from mam.merge.methods import METHODS
+from mam.merge.methods import linear
 from mam.merge.plan import MergePlan
 from mam.models.attention import find_blocks
 
@@ -49,8 +49,8 @@ def state(encoder):
 
 def test_two_by_two_by_hand():
     target, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0, 0.0], [-1.0, 8.0]])
-    assert METHODS["linear"](target, other, 0.25).tolist() == [[2.0, 1.5], [2.0, 5.0]]
-    assert METHODS["linear"](target, CONTROLS["shrink"].substitute(other, target, Place(0, 0)), 0.25).tolist() == [
+    assert linear(target, other, 0.25).tolist() == [[2.0, 1.5], [2.0, 5.0]]
+    assert linear(target, CONTROLS["shrink"].substitute(other, target, Place(0, 0)), 0.25).tolist() == [
         [0.75, 1.5],
         [2.25, 3.0],
     ]

@@ -1,0 +1,221 @@
+"""What the layers of both models hear: moments of their inputs, measured on inputs of each one's own modality.
+
+Labels are never read. Every input goes through its model alone, so that there is no padding to leave out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+from mam.config import CalibrationConfig, Config
+from mam.data.audio import RATE, Wave, read
+from mam.errors import CheckpointError, DataError, MamError, first_line
+from mam.files import local_path, sha256_file, sha256_json
+from mam.merge.mixing import Moments
+from mam.models.attention import AttentionBlock, find_blocks
+from mam.models.checkpoints import Checkpoint
+from mam.models.sources import Source
+from mam.models.targets import Target, load_target
+
+TRAIN = "train"  # method.calibration.audio: the data set's own training split
+PARTS = ("q", "k", "v", "o")
+Sums = list[dict[str, Tensor]]
+
+
+def train_config(config: Config) -> Config:
+    """Where the recordings come from when ``method.calibration.audio=train``: the first of the training split.
+
+    Raises:
+        DataError: audio events, whose folds are all tested in turn.
+    """
+    if config.model.task == "events":
+        raise DataError(
+            "method.calibration.audio=train: every fold of these sounds is tested in turn, none is for training alone."
+            " Say method.calibration.audio=FOLDER with other recordings"
+        )
+    return replace(config, data=replace(config.data, split=TRAIN, limit=config.method.calibration.limit))
+
+
+def inputs(name: str, key: str) -> list[Path]:
+    """The files that a calibration reads, in the order of their names: one text file, or what lies in a folder.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    path = local_path(name)
+    found = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise DataError(f"{key}={name}: there is no such file, or nothing in the folder")
+    return found
+
+
+def inputs_sha256(calibration: CalibrationConfig) -> list[str]:
+    """Hashes of what is calibrated on, but for the data set's own recordings."""
+    named = {"audio": calibration.audio, "source": calibration.source}
+    return [
+        sha256_json([sha256_file(file) for file in inputs(name, f"method.calibration.{key}")])
+        for key, name in named.items()
+        if name and not (key == "audio" and name == TRAIN)
+    ]
+
+
+def recordings(name: str, key: str, limit: int) -> list[Wave]:
+    """The first recordings of a folder. Raises DataError for one that cannot be read."""
+    return [read(file, RATE, str(file)) for file in inputs(name, key)[:limit]]
+
+
+@torch.no_grad()
+def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
+    """Of the target as it is now, unmerged; a clip that its encoder sees piece by piece is left out.
+
+    Raises:
+        DataError: nothing is left.
+    """
+
+    def runs() -> Iterator[Callable[[], int]]:
+        for wave in waves:
+            hidden = target.front([wave])
+            if not hidden.whole:
+                n = min(int(hidden.lengths[0]), hidden.states.shape[1])
+                yield lambda hidden=hidden, n=n: (target.advance(hidden, 0, target.depth), n)[1]  # type: ignore[misc]
+
+    return _moments(target.blocks, runs(), target.checkpoint.id)
+
+
+@torch.no_grad()
+def moments_of_source(source: Source, calibration: CalibrationConfig) -> Sums:
+    """Of the source, loaded whole for this: text by its tokenizer, images by its processor, recordings as a target.
+
+    Raises:
+        DataError: inputs that are not there or not of its modality.
+        CheckpointError: a source that cannot be run: weights or tokenizer are missing, Q, K and V are fused.
+    """
+    checkpoint, name = source.checkpoint, str(calibration.source)
+    key = "method.calibration.source"
+    if source.family.modality in ("speech", "audio"):
+        waves = recordings(name, key, calibration.limit)
+        return moments_of_target(load_target(checkpoint, "features"), waves)
+    model = _tower(source)
+    try:
+        blocks = find_blocks(model)
+    except MamError as error:
+        raise CheckpointError(f"{checkpoint.id}: its activations cannot be measured. {error}") from error
+    read_inputs = {"text": _texts, "image": _images}[source.family.modality]
+
+    def runs() -> Iterator[Callable[[], int]]:
+        for given in read_inputs(checkpoint, inputs(name, key), calibration.limit):
+            yield lambda given=given: int(model(**given).last_hidden_state.shape[1])  # type: ignore[misc]
+
+    return _moments(blocks, runs(), checkpoint.id)
+
+
+def _moments(blocks: Sequence[AttentionBlock], runs: Iterator[Callable[[], int]], name: str) -> Sums:
+    """Run every input and average x xᵀ over what the projections hear; a run says how many frames are real.
+
+    Some attentions use Q, K and V without calling them; they hear what their owner is given.
+    """
+    heard: dict[tuple[int, str], Tensor] = {}
+
+    def note(layer: int, parts: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            states = given[0] if given else named["hidden_states"]
+            heard.update({(layer, part): states[0] for part in parts})
+
+        return hook
+
+    hooks = []
+    for block in blocks:
+        # In this order: what a projection is given itself takes the place of what its owner is given.
+        for module, parts in ((block.owner, "qkv"), *((block.projection(part), part) for part in block.parts)):
+            hooks.append(module.register_forward_pre_hook(note(block.layer, parts), with_kwargs=True))
+    sums: Sums = [{} for _ in blocks]
+    frames = 0
+    try:
+        for run in runs:
+            heard.clear()
+            n = run()
+            frames += n
+            for (layer, part), states in heard.items():
+                x = states[:n].detach().to("cpu", torch.float64)
+                sums[layer][part] = sums[layer].get(part, 0) + x.T @ x
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not frames:
+        raise DataError(f"{name}: nothing was left to measure activations on")
+    return [{part: total / frames for part, total in layer.items()} for layer in sums]
+
+
+def _tower(source: Source) -> Any:
+    """The source's model, or the half of it whose attention is read, with every weight from the file."""
+    checkpoint = source.checkpoint
+    try:
+        model, info = AutoModel.from_pretrained(
+            checkpoint.folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
+        raise CheckpointError(
+            f"{checkpoint.id}: cannot be loaded to measure its activations: {first_line(error)}"
+        ) from error
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing:
+        raise CheckpointError(
+            f"{checkpoint.id}: lacks {len(missing)} weights, such as {missing[0]}: its activations would be those of"
+            " random weights. Take a whole checkpoint, or a method that reads Q, K and V alone"
+        )
+    tower = model if source.family.section is None else getattr(model, source.family.section.replace("config", "model"))
+    return tower.eval()
+
+
+def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterator[dict[str, Tensor]]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # many kinds again
+        raise CheckpointError(f"{checkpoint.id}: its tokenizer cannot be loaded: {first_line(error)}") from error
+    sentences = []
+    for file in files:
+        try:
+            sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"method.calibration.source: {file} is not UTF-8 text, which this source reads") from error
+    longest = min(int(tokenizer.model_max_length), int(checkpoint.config.get("max_position_embeddings", 512)))
+    for sentence in sentences[:limit]:
+        yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
+
+
+def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterator[dict[str, Tensor]]:
+    from PIL import Image, UnidentifiedImageError
+
+    shape = checkpoint.config.get("vision_config", checkpoint.config)
+    size, is_grey = shape.get("image_size", 224), shape.get("num_channels", 3) == 1
+    if (checkpoint.folder / "preprocessor_config.json").is_file():
+        load: Any = transformers.AutoImageProcessor.from_pretrained  # untyped in transformers
+        processor = load(checkpoint.folder, backend="pil")
+    else:  # what most of these models were trained with: values from -1 to 1
+        processor = transformers.ViTImageProcessorPil(size={"height": size, "width": size})
+    for file in files[:limit]:
+        try:
+            with Image.open(file) as image:
+                pixels = processor(image.convert("RGB"), return_tensors="pt")["pixel_values"]
+                yield {"pixel_values": pixels.mean(1, keepdim=True) if is_grey else pixels}
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(f"method.calibration.source: {file} is not an image, which this source reads") from error
+
+
+def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:
+    """Both sides together. Raises CheckpointError where what a merged projection hears could not be seen."""
+    for side, name in zip((target, source), names, strict=True):
+        unseen = [part for part in parts if part not in side[0]]
+        if unseen:
+            raise CheckpointError(
+                f"{name}: what {', '.join(unseen).upper()} hears cannot be seen in its attention. Leave it out of parts"
+            )
+    return Moments(target, source)

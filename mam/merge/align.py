@@ -1,0 +1,193 @@
+"""Alignment (``align=``): the source is moved into the target's basis before it is merged. Pure functions.
+
+Heads, and the directions of the residual stream, have no order of their own: two models that compute the same need
+not agree on a single number. Each alignment moves the source by a map that leaves what its attention computes
+as it was (orthogonal on the stream, a permutation of and within heads), and every layer by the same map of the stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mam.merge.basis import Basis, Heads, Pair, cross, moved, nearest_isometry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from mam.merge.methods import Projection
+
+Fit = Callable[[Sequence[Pair], Heads], Basis]
+Distance = Callable[[Pair, Heads], float]
+SWEEPS = 50  # of `permute`, which ends by itself long before
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A registered alignment; ``needs_heads``: both sides must have as many; ``distance`` is what it makes small."""
+
+    fit: Fit
+    summary: str
+    needs_heads: bool
+    distance: Distance
+
+
+ALIGNMENTS: dict[str, Alignment] = {}
+
+
+def distance(pair: Pair, heads: Heads) -> float:
+    """‖W_t - W_s‖ / ‖W_t‖ over Q, K and V of a pair of one width."""
+    ours, theirs = _flat(pair)
+    return float((ours - theirs).norm() / ours.norm())
+
+
+def cosine(pair: Pair) -> float:
+    """Of the angle between all of Q, K and V of the target and all of the source's; 0 where one of them is 0."""
+    ours, theirs = _flat(pair)
+    return float(ours @ theirs / (ours.norm() * theirs.norm()).clamp_min(1e-30))
+
+
+def spectral_distance(pair: Pair, heads: Heads) -> float:
+    """Root of the summed squares by which the heads' `spectra` differ, head by head."""
+    ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
+    return float(((ours - theirs) ** 2).sum() ** 0.5)
+
+
+def alignment(needs_heads: bool = False, distance: Distance = distance) -> Callable[[Fit], Fit]:
+    """Register a function (pairs of one width, heads) -> basis under its own name."""
+
+    def register(function: Fit) -> Fit:
+        summary = (function.__doc__ or "").strip().splitlines()[0]
+        ALIGNMENTS[function.__name__] = Alignment(function, summary, needs_heads, distance)
+        return function
+
+    return register
+
+
+@alignment()
+def none(pairs: Sequence[Pair], heads: Heads) -> Basis:
+    """The source as it is."""
+    return Basis()
+
+
+@alignment(needs_heads=True, distance=spectral_distance)
+def heads(pairs: Sequence[Pair], heads: Heads) -> Basis:
+    """Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
+
+    A head's spectrum: singular values of its W_QᵀW_K and of its W_V, over the length of all of its layer's.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    rows: dict[tuple[int, str], Tensor] = {}
+    for one in pairs:
+        ours, theirs = (spectra(side, heads.target) for side in (one.target, one.source))
+        order = linear_sum_assignment(_distances(ours, theirs))[1]
+        matrix = _head_blocks(order, len(one.target["q"][0]))
+        rows |= {(one.layer, "qk"): matrix, (one.layer, "v"): matrix}
+    return Basis(rows=rows)
+
+
+@alignment()
+def procrustes(pairs: Sequence[Pair], heads: Heads) -> Basis:
+    """The orthogonal R of min Σ‖W_t - W_s R‖² over all paired Q, K and V, in closed form: one R for the stream.
+
+    R = U Vᵀ of Σ W_sᵀ W_t = U Σ Vᵀ (Schönemann 1966).
+    """
+    return Basis(stream=nearest_isometry(cross(pairs)))
+
+
+@alignment()
+def permute(pairs: Sequence[Pair], heads: Heads) -> Basis:
+    """Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩.
+
+    Weight matching by coordinate descent (Ainsworth et al., "Git Re-Basin", ICLR 2023, algorithm 1): the stream with
+    heads fixed, then every layer's heads with the stream fixed, each an assignment problem, until nothing is
+    gained. With different numbers of heads the stream alone is permuted.
+    """
+    import torch
+    from scipy.optimize import linear_sum_assignment
+
+    basis, reached = Basis(), -float("inf")
+    for _ in range(SWEEPS):
+        scores = cross(moved(pairs, Basis(rows=basis.rows)))
+        order = linear_sum_assignment(scores.numpy(), maximize=True)[1]
+        stream = torch.eye(len(order), dtype=torch.float64)[order]
+        rows = _matched_rows(moved(pairs, Basis(stream)), heads) if heads.common > 1 else {}
+        gained = float((cross(moved(pairs, Basis(rows=rows))) * stream).sum())
+        if gained <= reached + 1e-9 * abs(reached):
+            break
+        basis, reached = Basis(stream, rows), gained
+    return basis
+
+
+def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
+    """Singular values of each head's W_QᵀW_K and W_V, ``[h, 2 d_h]``, over the length of all of the layer's."""
+    import torch
+
+    q, k, v = (side[part][0].double().chunk(count) for part in "qkv")
+    found = []
+    for i in range(count):
+        # The singular values of QᵀK are those of R_q R_kᵀ, from QR of both.
+        upper_q, upper_k = torch.linalg.qr(q[i].T).R, torch.linalg.qr(k[i].T).R
+        found.append((torch.linalg.svdvals(upper_q @ upper_k.T), torch.linalg.svdvals(v[i])))
+    columns = [torch.stack(values) for values in zip(*found, strict=True)]
+    together: NDArray[np.float64] = torch.cat([one / one.norm().clamp_min(1e-30) for one in columns], 1).numpy()
+    return together
+
+
+def _flat(pair: Pair) -> tuple[Tensor, Tensor]:
+    import torch
+
+    ours, theirs = (
+        torch.cat([side[part][0].double().flatten() for part in "qkv"]) for side in (pair.target, pair.source)
+    )
+    return ours, theirs
+
+
+def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    made: NDArray[np.float64] = ((ours[:, None] - theirs[None]) ** 2).sum(-1)
+    return made
+
+
+def _head_blocks(order: Sequence[int], width: int) -> Tensor:
+    """The permutation of rows that puts head ``order[i]`` in the place of head i."""
+    import torch
+
+    size = width // len(order)
+    rows = [head * size + row for head in order for row in range(size)]
+    return torch.eye(width, dtype=torch.float64)[rows]
+
+
+def _matched_rows(pairs: Sequence[Pair], heads: Heads) -> dict[tuple[int, str], Tensor]:
+    """For every layer the permutation of its heads, and of the rows within each, of the largest inner product.
+
+    Q and K share theirs, and V goes with the same heads, so that every head computes what it did.
+    """
+    import numpy as np
+    import torch
+    from scipy.optimize import linear_sum_assignment
+
+    made = {}
+    for one in pairs:
+        width, count = len(one.target["q"][0]), heads.common
+        size = width // count
+        inner = {
+            kind: sum(one.target[part][0].double() @ one.source[part][0].double().T for part in kind)
+            for kind in ("qk", "v")
+        }
+        within = np.empty((2, count, count, size), dtype=int)
+        scores = np.zeros((count, count))
+        for number, matrix in enumerate(inner.values()):
+            blocks = matrix.view(count, size, count, size).permute(0, 2, 1, 3).numpy()  # type: ignore[union-attr]
+            for i in range(count):
+                for j in range(count):
+                    order = linear_sum_assignment(blocks[i, j], maximize=True)[1]
+                    within[number, i, j], scores[i, j] = order, scores[i, j] + blocks[i, j][range(size), order].sum()
+        partner = linear_sum_assignment(scores, maximize=True)[1]
+        for number, kind in enumerate(inner):
+            rows = [partner[i] * size + row for i in range(count) for row in within[number, i, partner[i]]]
+            made[one.layer, kind] = torch.eye(width, dtype=torch.float64)[rows]
+    return made

@@ -1,0 +1,116 @@
+"""Where the source's coordinates go in the target: maps of its residual stream and of its heads' rows. Pure.
+
+Shapes: ``d_t`` and ``d_s`` are the widths of target and source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mam.merge.methods import Projection
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One target layer and the source layer that it is paired with: Q, K and V of both, fp32."""
+
+    layer: int
+    target: Mapping[str, Projection]
+    source: Mapping[str, Projection]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Number of heads on both sides, and a number that fixes what is drawn."""
+
+    target: int
+    source: int
+    seed: int = 0
+
+    @property
+    def common(self) -> int:
+        """How many blocks of rows correspond: the heads where both have as many, else one block that is everything."""
+        return self.target if self.target == self.source else 1
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Linear maps, fp64; None, or no entry: the coordinates stay as they are.
+
+    ``stream`` ``[d_t, d_s]`` takes the residual stream, which all layers read and write; ``rows`` takes the rows of a
+    target layer's heads, ``[d_t, d_s]``: ``(layer, "qk")`` those of Q and K, ``(layer, "v")`` those of V, which are the
+    columns of O.
+    """
+
+    stream: Tensor | None = None
+    rows: Mapping[tuple[int, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether nothing moves."""
+        return self.stream is None and not self.rows
+
+    def moved(self, layer: int, part: str, projection: Projection) -> Projection:
+        """Weight and bias of the source as they are in the target's coordinates, fp32."""
+        weight, bias = projection
+        rows = self.rows.get((layer, "qk" if part in "qk" else "v"))
+        out, into = (self.stream, rows) if part == "o" else (rows, self.stream)
+        new, new_bias = weight.double(), None if bias is None else bias.double()
+        if out is not None:
+            new, new_bias = out @ new, None if new_bias is None else out @ new_bias
+        if into is not None:
+            new = new @ into.T
+        return new.to(weight.dtype), None if new_bias is None else new_bias.to(weight.dtype)
+
+    def moved_moments(self, layer: int, part: str, moments: Tensor) -> Tensor:
+        """The mean of x xᵀ over inputs x of a projection, in the target's coordinates: ``[d_t, d_t]``."""
+        into = self.rows.get((layer, "v")) if part == "o" else self.stream
+        return moments if into is None else into @ moments @ into.T
+
+    def then(self, other: Basis) -> Basis:
+        """This map and then the other."""
+        rows = dict(self.rows)
+        for place, matrix in other.rows.items():
+            rows[place] = matrix @ rows[place] if place in rows else matrix
+        return Basis(_product(other.stream, self.stream), rows)
+
+
+def moved(pairs: Sequence[Pair], basis: Basis) -> list[Pair]:
+    """The pairs with the sources in the basis."""
+    if basis.is_identity:
+        return list(pairs)
+    return [
+        Pair(one.layer, one.target, {part: basis.moved(one.layer, part, given) for part, given in one.source.items()})
+        for one in pairs
+    ]
+
+
+def cross(pairs: Sequence[Pair]) -> Tensor:
+    """Σ W_tᵀ W_s over the Q, K and V of all pairs, ``[d_t, d_s]``, fp64: what a map of the stream is fitted to."""
+    import torch
+
+    terms = [one.target[part][0].double().T @ one.source[part][0].double() for one in pairs for part in "qkv"]
+    return torch.stack(terms).sum(0)
+
+
+def nearest_isometry(matrix: Tensor) -> Tensor:
+    """U Vᵀ of U Σ Vᵀ: the (semi-)orthogonal P ``[m, n]`` of the largest tr(Pᵀ matrix).
+
+    Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31, 1966.
+    """
+    import torch
+
+    u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+    made: Tensor = u @ vh
+    return made
+
+
+def _product(second: Tensor | None, first: Tensor | None) -> Tensor | None:
+    if second is None or first is None:
+        return first if second is None else second
+    return second @ first

@@ -1,0 +1,114 @@
+"""What the target's layers are given: the source's projections, checked, in the target's width and basis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mam.errors import MergeError
+from mam.merge.align import ALIGNMENTS
+from mam.merge.basis import Basis, Heads, Pair, moved
+from mam.merge.controls import CONTROLS
+from mam.merge.methods import Projection
+from mam.merge.plan import MergePlan
+from mam.merge.project import projected
+
+Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32
+
+
+class Given:
+    """The source as a plan gives it to the target; nothing of it depends on λ.
+
+    A source that is taken as it is is read where it is wanted and not kept: more than one layer is never in memory. One
+    that is projected or aligned is kept in the target's basis, since that is costly to compute.
+    """
+
+    def __init__(self, plan: MergePlan, own: Read, source: Read) -> None:
+        """Args: ``own`` and ``source`` read the projections of the pristine target and of the source."""
+        self._plan, self._own = plan, own
+        self._read = own if CONTROLS[plan.control].layers == "own" else source
+        self._checked: set[tuple[int, str]] = set()
+        self._kept: dict[tuple[int, str], Projection] = {}
+
+    @staticmethod
+    def key(plan: MergePlan) -> tuple[object, ...]:
+        """Equal for plans that give the same."""
+        whose = CONTROLS[plan.control].layers == "own"
+        return whose, tuple(plan.pairs.items()), plan.align, plan.project, plan.seed
+
+    def read(self, layer: int, part: str) -> Projection:
+        """Weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.
+
+        Raises:
+            MergeError: the source's tensor is of another shape, or has NaN or infinite values.
+        """
+        if self.basis.is_identity:
+            return self._source(layer, part)
+        if (layer, part) not in self._kept:
+            self._kept[layer, part] = self.basis.moved(layer, part, self._source(layer, part))
+        return self._kept[layer, part]
+
+    def moments(self, layer: int, part: str, moments: Tensor) -> Tensor:
+        """Moments of the source's inputs, see `Basis.moved_moments`."""
+        return self.basis.moved_moments(layer, part, moments)
+
+    @cached_property
+    def basis(self) -> Basis:
+        """Fitted to the Q, K and V of all pairs, whichever parts are merged."""
+        plan = self._plan
+        if plan.align == "none" and plan.project is None:
+            return Basis()
+        pairs = [
+            Pair(layer, *({part: read(layer, part) for part in "qkv"} for read in (self._own, self._source)))
+            for layer in plan.pairs
+        ]
+        heads, basis = Heads(plan.target_heads, plan.source_heads, plan.seed), Basis()
+        with torch.inference_mode(False), torch.no_grad():
+            if pairs[0].source["q"][0].shape != pairs[0].target["q"][0].shape and plan.project:
+                basis = projected(pairs, heads, plan.project)
+            return basis.then(ALIGNMENTS[plan.align].fit(moved(pairs, basis), heads))
+
+    def _source(self, layer: int, part: str) -> Projection:
+        """As the file has it, checked when it is read for the first time."""
+        place = self._plan.pairs[layer], part
+        if place in self._checked:
+            return self._read(*place)
+        width = None if self._plan.project else len(self._own(layer, part)[0])
+        found = checked_source(self._read, *place, width)
+        self._checked.add(place)
+        return found
+
+
+def checked_source(read: Read, layer: int, part: str, width: int | None) -> Projection:
+    """One projection of the source. Raises MergeError where it is not square, ``width`` wide, and finite."""
+    weight, bias = finite(read, "source", layer, part)
+    wanted = len(weight) if width is None else width
+    if weight.shape != (wanted, wanted) or (bias is not None and bias.shape != (wanted,)):
+        found = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
+        raise MergeError(
+            f"source layer {layer}, {part}: is {found}, the target's is {(wanted, wanted)}."
+            " Widths must agree; say on_mismatch=project, or choose a source as wide as the target."
+        )
+    return weight, bias
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite. One pass where all is well: such a value makes the sum one too."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
+
+
+def finite(read: Read, side: str, layer: int, part: str) -> Projection:
+    """One projection of either side. Raises MergeError where it has NaN or infinity."""
+    weight, bias = read(layer, part)
+    for tensor in (weight, bias):
+        if tensor is not None and not is_finite(tensor):
+            raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
+    return weight, bias
+
+
+def layer_of(read: Read, layer: int, parts: tuple[str, ...]) -> Mapping[str, Projection]:
+    """Some projections of one layer."""
+    return {part: read(layer, part) for part in parts}

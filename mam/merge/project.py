@@ -1,0 +1,88 @@
+"""Sources of another width (``on_mismatch=project``): a basis that takes them to the target's. Pure functions.
+
+The residual stream goes through an isometry P ``[d_t, d_s]``: a narrower source fills a part of the target's stream, of
+a wider one a part is kept. Rows of heads are filled up with zeros, or cut to their strongest directions, head by head
+where both have as many heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mam.merge.basis import Basis, Heads, Pair, cross, moved, nearest_isometry
+from mam.merge.controls import Place, haar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Stream = Callable[[Sequence[Pair], Heads], "Tensor"]
+PROJECTS: dict[str, Stream] = {}
+
+
+def project(function: Stream) -> Stream:
+    """Register a function (pairs, their rows fitted already, heads) -> P ``[d_t, d_s]``, fp64, under its own name."""
+    PROJECTS[function.__name__] = function
+    return function
+
+
+@project
+def svd(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+    """Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K, V.
+
+    Signs are arbitrary; of each direction the largest component is made positive.
+    """
+    import torch
+
+    sides = []
+    for of in ("target", "source"):
+        weights = [getattr(one, of)[part][0].double() for one in pairs for part in "qkv"]
+        vectors = torch.linalg.eigh(torch.stack([weight.T @ weight for weight in weights]).sum(0)).eigenvectors.flip(1)
+        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+        sides.append(vectors * largest.sign())
+    rank = min(len(side) for side in sides)
+    made: Tensor = sides[0][:, :rank] @ sides[1][:, :rank].T
+    return made
+
+
+@project
+def procrustes(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+    """The isometry under which the source's Q, K and V have the largest inner product with the target's.
+
+    For a source that is not wider it is also the one with min Σ‖W_t - W_s Pᵀ‖, since its norm does not depend on P.
+    """
+    return nearest_isometry(cross(pairs))
+
+
+@project
+def random(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+    """A Haar-random isometry, by the seed: nothing of the two models is matched."""
+    target, source = (getattr(pairs[0], side)["q"][0].shape[1] for side in ("target", "source"))
+    return haar(max(target, source), Place(heads.seed, 0), "project")[:target, :source]
+
+
+def projected(pairs: Sequence[Pair], heads: Heads, name: str) -> Basis:
+    """The basis that ``project=name`` chooses for a source of another width."""
+    width = len(pairs[0].target["q"][0])
+    rows = {}
+    for one in pairs:
+        for kind in ("qk", "v"):
+            rows[one.layer, kind] = _rows([one.source[part][0] for part in kind], heads.common, width)
+    fitted = Basis(rows=rows)
+    return Basis(PROJECTS[name](moved(pairs, fitted), heads), rows)
+
+
+def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
+    """A map ``[width, d_s]`` of the rows of so many heads: the strongest directions of a head, or zeros added to it."""
+    import torch
+
+    blocks = []
+    for head in range(heads):
+        rows = torch.cat([weight.double().chunk(heads)[head] for weight in weights], dim=1)  # [d_h, in]
+        size, wanted = len(rows), width // heads
+        if size <= wanted:
+            blocks.append(torch.eye(wanted, size, dtype=torch.float64))
+        else:
+            blocks.append(torch.linalg.eigh(rows @ rows.T).eigenvectors.flip(1)[:, :wanted].T)
+    made: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return made

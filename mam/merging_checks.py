@@ -1,0 +1,135 @@
+"""What can be wrong in how two models are merged: method, alignment, widths, depths, schedule, one sentence each."""
+
+from __future__ import annotations
+
+from mam.config import CalibrationConfig, Config, MethodConfig, ScheduleConfig
+from mam.errors import MamError
+from mam.merge.controls import CONTROLS
+from mam.merge.methods import METHODS
+from mam.merge.pairing import PAIRINGS
+from mam.merge.schedules import SCHEDULES
+from mam.merge.selection import parse_heads, parse_layers, parse_parts
+
+ON_MISMATCH = ("error", "project")
+OPTIONS = {  # of schedules: which of them read it
+    "start": ("linear",),
+    "end": ("linear",),
+    "values": ("list",),
+    "alpha": ("power", "lines"),
+    "beta": ("power", "lines"),
+    "center": ("gaussian",),
+    "width": ("gaussian",),
+}
+
+
+def merging_problems(config: Config) -> list[str]:
+    """Everything that is wrong about the merge itself."""
+    found = [*_schedule_problems(config.schedule), *_method_problems(config), *_alignment_problems(config)]
+    try:
+        parse_heads(config.heads, config.model.target_shape.heads)
+    except MamError as error:
+        found.append(str(error))
+    try:
+        parts = parse_parts(config.parts)
+        if config.control in CONTROLS and not set(parts) & set(CONTROLS[config.control].parts):
+            kept = CONTROLS[config.control].parts
+            found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
+    except MamError as error:
+        found.append(str(error))
+    return found + _depth_problems(config)
+
+
+def _method_problems(config: Config) -> list[str]:
+    """What a method needs, and settings that it does not read."""
+    method, defaults, found = config.method, MethodConfig(), []
+    if method.name not in METHODS:
+        return []
+    entry = METHODS[method.name]
+    if not entry.needs_moments:
+        readers = " or ".join(name for name, other in METHODS.items() if other.needs_moments)
+        given = {"alpha": method.alpha != defaults.alpha, "calibration": method.calibration != CalibrationConfig()}
+        found += [
+            f"method.{key}: has no effect without method={readers}" for key, is_given in given.items() if is_given
+        ]
+    elif method.calibration.source is None:
+        found.append(
+            f"method={method.name}: needs inputs on which the source's activations are measured. Say"
+            " method.calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source"
+            " that reads those"
+        )
+    if not 0 <= method.alpha <= 1:
+        found.append(f"method.alpha={method.alpha:g}: must be from 0 to 1")
+    if not 1 <= method.calibration.limit <= 10**6:
+        found.append(f"method.calibration.limit={method.calibration.limit}: must be from 1 to 1 000 000")
+    if entry.joins_qk:
+        kept = CONTROLS[config.control].parts if config.control in CONTROLS else "qkvo"
+        if not {"q", "k"} <= {part for part in config.parts if part in kept}:
+            found.append(
+                f"method={method.name}: merges Q and K together, and parts={config.parts} control={config.control}"
+                " leaves one of them out. Say parts=qkv or parts=qk, or method=linear"
+            )
+        if not config.bias:
+            found.append(
+                f"method={method.name}: writes Q and K in another basis, in which the target's biases mean nothing."
+                " Leave bias=false out, or say method=linear"
+            )
+    if config.train.name == "lmam" and method.name != "linear":
+        found.append(
+            f"method={method.name}: train=lmam learns λ of (1-λ) W_t + λ W_s. Say method=linear, or train=finetune"
+            " for a λ that is fixed"
+        )
+    return found
+
+
+def _alignment_problems(config: Config) -> list[str]:
+    """An alignment with nothing to align, and a projection of which nothing is asked."""
+    found = []
+    control = CONTROLS.get(config.control)
+    if config.align != "none" and control and not control.has_structure:
+        found.append(
+            f"align={config.align}: control={config.control} leaves nothing of the source that could be aligned: it"
+            " replaces what was learnt by numbers without structure. Compare with that control at align=none"
+        )
+    if config.on_mismatch == "error" and config.project != Config().project:
+        found.append("project: has no effect without on_mismatch=project")
+    return found
+
+
+def _schedule_problems(schedule: ScheduleConfig) -> list[str]:
+    defaults = ScheduleConfig()
+    return [
+        f"schedule.{name}: has no effect without schedule={' or '.join(readers)}"
+        for name, readers in OPTIONS.items()
+        if schedule.name not in readers and getattr(schedule, name) != getattr(defaults, name)
+    ]
+
+
+def _depth_problems(config: Config) -> list[str]:
+    """Layers, schedule and pairing against the depths and widths that the model's configuration states."""
+    found: list[str] = []
+    target, source = config.model.target_shape, config.model.source_shape
+    try:
+        selected = parse_layers(config.layers.spec, target.layers)
+    except MamError as error:
+        return [str(error)]
+    if config.schedule.name in SCHEDULES:
+        try:
+            SCHEDULES[config.schedule.name](config.lam, target.layers, config.schedule)
+        except MamError as error:
+            found.append(str(error))
+    if config.pairing in PAIRINGS:
+        try:
+            PAIRINGS[config.pairing](selected, target.layers, source.layers)
+        except MamError as error:
+            found.append(str(error))
+    if config.control == "shuffle_layers" and source.layers < 2:
+        found.append("control=shuffle_layers: the source has one layer, there is none to exchange it with")
+    if config.control == "self" and target.layers < 2:
+        found.append("control=self: the target has one layer, there is no other to take")
+    differ = target.width != source.width and getattr(CONTROLS.get(config.control), "layers", "paired") != "own"
+    if differ and config.on_mismatch == "error":
+        found.append(
+            f"model: the target is {target.width} wide and the source {source.width}. Widths must agree; say"
+            " on_mismatch=project, or choose another source, or mend model.*_shape if they do."
+        )
+    return found
