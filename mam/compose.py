@@ -26,6 +26,7 @@ from mam.checks import problems
 from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
+from mam.merge.controls import CONTROLS
 
 BESIDE = ("none", "shrink")  # the controls of a sweep that names none
 
@@ -85,10 +86,11 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
             expanded.append([f"control={name}" for name in BESIDE])
         if multirun and not any(word.startswith("train=") and "lmam" in word for word in words):
             expanded = [_with_zero(values) for values in expanded]
+        are_beside = any(len(values) > 1 and values[0].startswith("control=") for values in expanded)
         made: list[Job] = []
         for combination in itertools.product(*expanded):
             try:
-                job = job_of(combination)
+                job = job_of(unaligned(combination) if are_beside else combination)
                 if job.config.tune.name != "none" and "lam" in given:
                     raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
                 is_beside = multirun and "evaluate.dev" not in given and _may_choose(job.config)
@@ -122,6 +124,15 @@ def _beside_dev(job: Job) -> Job:
 def is_empty(job: Job) -> bool:
     """Whether it is a control that nothing is merged from."""
     return job.config.lam == 0 and job.config.control != "none"
+
+
+def unaligned(words: Sequence[str]) -> tuple[str, ...]:
+    """The words without their alignment, where their control leaves nothing to align: it stands beside as it is."""
+    said = dict(word.split("=", 1) for word in words)
+    control = CONTROLS.get(said.get("control", "none"))
+    if said.get("align", "none") == "none" or control is None or control.has_structure:
+        return tuple(words)
+    return (*(word for word in words if not word.startswith("align=")), "align=none")
 
 
 def distinct(made: Sequence[Job]) -> list[Job]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.compose import BESIDE, Job, as_word, composing, distinct, is_empty, job_of, parsed
+from mam.compose import BESIDE, Job, as_word, composing, distinct, is_empty, job_of, parsed, unaligned
 from mam.config import VERBATIM
 from mam.errors import ConfigError
 
@@ -48,7 +48,8 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
         arms = [[*arm_words, f"study.arm={name}"] for name, arm_words in (pairs or config.arms).items()]
         for combination in itertools.product(*words):
             for arm in arms or [[]]:
-                job = job_of((*study.overrides, *combination, *arm))
+                combined = (*study.overrides, *combination, *arm)
+                job = job_of(combined if "control" in said else unaligned(combined))
                 if not is_empty(job):
                     made.append(job)
     return distinct(made)

@@ -21,6 +21,7 @@ ORDER = [
     "merge.basis",
     "merge.project",
     "merge.align",
+    "inputs",
     "config",
     "learning_checks",
     "merging_checks",

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from mam.config import Config, ModelConfig, ShapeConfig
+from mam.config import Config
 from mam.errors import CheckpointError, MergeError, UnfitError
 from mam.evaluation.devices import device_of
 from mam.files import free_memory
+from mam.inputs import ModelConfig, ShapeConfig
 from mam.merge.align import ALIGNMENTS
 from mam.merge.apply import Merger
 from mam.merge.methods import METHODS

@@ -20,7 +20,7 @@ import torch
 
 from mam import __version__, processes
 from mam.cache import Cache, cache_folder
-from mam.config import Config, ModelConfig
+from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
@@ -39,6 +39,7 @@ from mam.evaluation.pair import Pair, load_pair
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
+from mam.inputs import ModelConfig
 from mam.merge.mixing import Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.targets import Target, family_of

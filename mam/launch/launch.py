@@ -10,7 +10,7 @@ from mam.errors import ConfigError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
-from mam.launch.work import Errand, read_note, tasks_of
+from mam.launch.work import LEFT_OUT, Errand, read_note, tasks_of
 from mam.run import Outcome, finished_run
 from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
 
@@ -27,7 +27,7 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
     say_schedules(plan, bench.terminal.say)
     ended = {id(job): end for job in plan if (end := _finished(job, bench)) is not None}
     for end in ended.values():
-        bench.terminal.say(f"{varied_text(end.job, plan)}: {how(end.outcome) if end.outcome else 'failed'}")
+        bench.terminal.say(f"{varied_text(end.job, plan)}: {how(end)}")
     missing = [job for job in in_order(plan) if id(job) not in ended]
     for wave in ([job for job in missing if _is_ft(job)], [job for job in missing if not _is_ft(job)]):
         if wave:
@@ -81,7 +81,8 @@ def _ended(job: Job, folder: Path, bench: Workbench) -> Ended:
     if note is None:  # killed, perhaps after its result was written
         return _finished(job, bench) or Ended(job, None, LOST, folder / "logs")
     if note["folder"] is None:
-        return Ended(job, None, note["error"], Path(note["log"]) if note["log"] else None)
+        log = Path(note["log"]) if note["log"] else None
+        return Ended(job, None, note["error"], log, note["status"] == LEFT_OUT)
     path = Path(note["folder"])
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return Ended(job, Outcome(note["status"], path, read_result(path)), None)

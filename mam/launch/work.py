@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mam.evaluation.workbench import Workbench
     from mam.studies.execute import Ended
 
-ENDED = "ended"
+ENDED, LEFT_OUT = "ended", "left out"
 _benches: list[Workbench] = []  # of this process: a process that gets several tasks keeps its models
 
 
@@ -95,7 +95,7 @@ def write_note(folder: Path, end: Ended) -> None:
     write_json(
         _note(folder, end.job),
         {
-            "status": end.outcome.status if end.outcome else "failed",
+            "status": end.outcome.status if end.outcome else LEFT_OUT if end.is_unfit else "failed",
             "folder": str(end.outcome.folder.absolute()) if end.outcome else None,
             "error": end.error,
             "log": str(end.log) if end.log else None,

@@ -48,7 +48,7 @@ class Run:
         """Equal for runs that differ in nothing but their control and what follows from it."""
         merge, train = self.result["merge"], self.result["train"]
         lams = (train or {}).get("lam_at_start") or (None if self.is_learnt else merge["lam"])
-        same = {key: merge.get(key) for key in ("method", "layers", "pairing", "bias", "heads")}
+        same = {key: merge.get(key) for key in ("method", "layers", "pairing", "project", "bias", "heads")}
         names = ("source", "method", "tuned", "seed")
         return sha256_json(
             [same, lams, train and train["settings"], [self.traits[name] for name in names], self._parts]
@@ -74,6 +74,8 @@ class Run:
             "heads": "all" if merge.get("heads") is None else ",".join(map(str, merge["heads"])),
             "mixed by": merge["method"],
             "pairing": merge["pairing"],
+            "align": merge.get("align", "none"),
+            "project": merge.get("project") or "no",
             "control": merge["control"] if self.is_merged else "none",
             "tuned": tune["name"] if tune else "no",
             "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from mam.report.plots import metric_key
 from mam.scoring.significance import holm
-from mam.studies.evidence import Comparison, conclusion
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points, relative
 
 Result = Mapping[str, Any]
@@ -74,7 +73,8 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
     """
     chosen = best_on_dev([result for _, result in results])
-    title = " and ".join(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
+    titles = list(dict.fromkeys(f"{r['model']['name']} on {_data_text(r)}" for _, r in results))
+    title = " and ".join(titles) if len(titles) < 4 else f"{len(titles)} pairs of models and data"
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = metric_of(results[0][1])
     columns = [(key, "left") for key in keys] + ([("dev", "right")] if chosen else [])
@@ -132,21 +132,6 @@ def best_on_dev(results: Sequence[Result]) -> set[int]:
 def _dev_text(result: Result, is_best: bool) -> str:
     rate = (result.get("dev") or {}).get("rate")
     return "" if rate is None else f"{'*' if is_best else ''}{percent(rate)}"
-
-
-def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
-    """The real source minus each control, and in one sentence what follows."""
-    keys = list(dict.fromkeys(key for one in comparisons for key in one.where))
-    columns = [(key, "left") for key in (*keys, "control")] + [("Δ points", "right"), ("95 %", "left")]
-    table = plain_table(*columns, ("p", "right"), ("p Holm", "right"), ("det.", "right"))
-    for one in comparisons:
-        delta = one.difference
-        row = [one.where.get(key, "") for key in keys] + [one.control, points(delta.absolute), interval(delta.ci95)]
-        row += [p_text(delta.p_value), p_text(one.p_holm)]
-        table.add_row(*map(escape, row), "–" if delta.detectable is None else hundredfold(delta.detectable))
-    terminal.table("source minus control, paired by example", table)
-    terminal.say("")
-    terminal.say(conclusion(comparisons, n))
 
 
 def plain_id(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,8 @@ from mam.tasks import TASKS
 from mam.tasks.task import Counted
 
 LEVEL = 0.05
+PLAIN = "linear"  # in place of a control: the merge of the paper
+ALIGN = ("align",)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Merged:
     where: tuple[tuple[str, str], ...]
     control: str
     folder: Path
-    key: Hashable  # equal for runs that differ in their control alone
+    key: Hashable  # equal for runs that differ in their control alone, or in their alignment
 
     @cached_property
     def config(self) -> Config:
@@ -64,11 +66,26 @@ def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
     plan = [end.job for end in ended]
     return compared(
         [
-            Merged(where := _where(end.job, plan), end.job.config.control, end.outcome.folder, where)
+            Merged(where := _where(end.job, plan), end.job.config.control, end.outcome.folder, _without(where, ALIGN))
             for end in ended
             if end.outcome and end.job.config.lam > 0
         ]
     )
+
+
+def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
+    """Every other method and alignment of the real source against the linear, unaligned merge in the same place.
+
+    ``control`` of a comparison is then `PLAIN`. Raises what `compared` raises.
+    """
+    plan, merged = [end.job for end in ended], []
+    for end in ended:
+        config = end.job.config
+        if end.outcome and config.lam > 0 and config.control == "none":
+            where, is_plain = _where(end.job, plan), config.method.name == "linear" and config.align == "none"
+            key = _without(where, (*ALIGN, "arm", "method"))
+            merged.append(Merged(where, PLAIN if is_plain else "none", end.outcome.folder, key))
+    return compared(merged)
 
 
 def compared(merged: Sequence[Merged]) -> list[Comparison]:
@@ -81,11 +98,14 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
     """
     controls = [one for one in merged if one.control != "none"]
     wanted = {one.key for one in controls}
-    real = {one.key: one.counted()[0] for one in merged if one.control == "none" and one.key in wanted}
+    real = [(one, one.counted()[0]) for one in merged if one.control == "none" and one.key in wanted]
     found: list[tuple[dict[str, str], str, Difference]] = []
     for one in controls:
-        if one.key in real:
-            source, draws = real[one.key], one.counted()
+        draws: list[Counted] = []
+        for other, source in real:
+            if other.key != one.key:
+                continue
+            draws = draws or one.counted()
             difference = paired_bootstrap(
                 source.errors,
                 np.stack([draw.errors for draw in draws]),
@@ -94,39 +114,53 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
                 one.config.evaluate.draws,
                 one.config.seed,
             )
-            found.append((dict(one.where), one.control, difference))
+            found.append((dict(other.where), one.control, difference))
     adjusted = holm([difference.p_value for _, _, difference in found])
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
 
 def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     """One sentence on what follows; ``n`` examples were compared."""
+    found = _passed(comparisons, lambda one: f"than {_name(one)}")
+    if not found:
+        return f"no evidence that the source's content matters at n = {n}{_limit(comparisons)}"
+    return f"the source's content matters at n = {n}: it does {found}"
+
+
+def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
+    """One sentence on methods and alignments against linear, unaligned merging; ``n`` examples were compared."""
+    found = _passed(comparisons, lambda one: " ".join(f"{key}={value}" for key, value in one.where.items()))
+    if not found:
+        return f"nothing differs from linear, unaligned merging at n = {n}{_limit(comparisons)}"
+    return f"against linear, unaligned merging at n = {n}: {found}"
+
+
+def _passed(comparisons: Sequence[Comparison], name: Callable[[Comparison], str]) -> str:
+    """What is better and what is worse beyond the correction, "" where nothing is."""
     passed = [one for one in comparisons if one.is_significant]
-    if not passed:
-        seen = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
-        limit = "; no prediction's errors differ, so that nothing can be said of what could have been seen"
-        if seen:
-            low, high = f"{100 * min(seen):.2f}", f"{100 * max(seen):.2f}"
-            span = low if low == high else f"{low} to {high}"
-            limit = f"; differences below {span} points could not have been seen"
-        return f"no evidence that the source's content matters at n = {n}{limit}"
-    better = [one for one in passed if one.difference.absolute < 0]
-    worse = [one for one in passed if one.difference.absolute > 0]
-    pieces = [
-        f"{word} than {', '.join(_name(one) for one in some)}"
-        for word, some in (("better", better), ("worse", worse))
-        if some
-    ]
-    rest = len(comparisons) - len(passed)
-    return (
-        f"the source's content matters at n = {n}: it does {' and '.join(pieces)}"
-        f" ({rest} of {len(comparisons)} comparisons show no difference)"
-    )
+    better = [name(one) for one in passed if one.difference.absolute < 0]
+    worse = [name(one) for one in passed if one.difference.absolute > 0]
+    pieces = [f"{word} {', '.join(some)}" for word, some in (("better", better), ("worse", worse)) if some]
+    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons show no difference)"
+    return " and ".join(pieces) + rest if pieces else ""
+
+
+def _limit(comparisons: Sequence[Comparison]) -> str:
+    """What could not have been seen."""
+    seen = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
+    if not seen:
+        return "; no prediction's errors differ, so that nothing can be said of what could have been seen"
+    low, high = f"{100 * min(seen):.2f}", f"{100 * max(seen):.2f}"
+    return f"; differences below {low if low == high else f'{low} to {high}'} points could not have been seen"
 
 
 def _name(one: Comparison) -> str:
     where = " ".join(f"{key}={value}" for key, value in one.where.items())
     return f"{one.control} at {where}" if where else one.control
+
+
+def _without(where: tuple[tuple[str, str], ...], keys: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple(pair for pair in where if pair[0] not in keys)
 
 
 def _where(job: Job, plan: Sequence[Job]) -> tuple[tuple[str, str], ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mam import processes
 from mam.compose import Job
-from mam.errors import MamError
+from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.merge.plan import plan_merge
@@ -24,12 +24,16 @@ log = logging.getLogger("mam")
 
 @dataclass(frozen=True)
 class Ended:
-    """A job and how it ended: an outcome, or the message of what went wrong and where more is said about it."""
+    """A job and how it ended: an outcome, or the message of what went wrong and where more is said about it.
+
+    ``is_unfit``: nothing went wrong, but what was asked for has no meaning for this pair of models, says ``error``.
+    """
 
     job: Job
     outcome: Outcome | None
     error: str | None
     log: Path | None = None
+    is_unfit: bool = False
 
 
 def study_folder(plan: Sequence[Job], name: str) -> Path:
@@ -60,17 +64,19 @@ def execute(
     say_schedules(plan, bench.terminal.say)
     ended: dict[int, Ended] = {}
     for number, job in enumerate(in_order(plan), 1):
-        outcome, error, where = None, None, None
+        outcome, error, where, is_unfit = None, None, None, False
         try:
             outcome = run(job, bench, run_root(job.config.outputs) / folder.name)
+        except UnfitError as problem:
+            error, is_unfit = str(problem), True
         except Exception as problem:  # one job's failure, whatever it is, neither stops nor hides the others
             if processes.count() > 1:  # the other processes wait for this one: torchrun ends them all
                 raise
             is_said = isinstance(problem, MamError | OSError)
             error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
             where = _noted(folder, job, error if is_said else traceback.format_exc())
-        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(outcome)}")
-        ended[id(job)] = Ended(job, outcome, error, where)
+        ended[id(job)] = Ended(job, outcome, error, where, is_unfit)
+        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(ended[id(job)])}")
         when_ended(ended[id(job)])
     return [ended[id(job)] for job in plan]
 
@@ -88,11 +94,11 @@ def varied_text(job: Job, plan: Sequence[Job]) -> str:
     return " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
 
 
-def how(outcome: Outcome | None) -> str:
+def how(end: Ended) -> str:
     """How a job ended, in a word or two."""
-    if outcome is None:
-        return "failed"
-    return f"skipped, finished in {outcome.folder}" if outcome.status == "skipped" else "finished"
+    if end.outcome is None:
+        return "left out" if end.is_unfit else "failed"
+    return f"skipped, finished in {end.outcome.folder}" if end.outcome.status == "skipped" else "finished"
 
 
 def _noted(folder: Path, job: Job, text: str) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from mam.errors import ConfigError
+from mam.files import ASSET_SCHEME
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 
@@ -15,11 +16,13 @@ from mam.models.sources import Source
 def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
     """``study.pairs``, [target, source] each: name of the pair -> words, with the shapes that the checkpoints have.
 
+    A pair is called after both, or after the source alone where the target is always the same.
+
     Raises:
         ConfigError: an entry that is not two names.
         CheckpointError, MergeError: a checkpoint that is not there or not known.
     """
-    made = {}
+    made: dict[str, list[str]] = {}
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
             raise ConfigError(f"study.pairs: {pair} is not [TARGET, SOURCE]. Write 'study.pairs=[[T1,S1],[T2,S2]]'")
@@ -28,5 +31,8 @@ def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
             found = Source(locate(name))
             shape = {"layers": found.layers, "width": found.width, "heads": found.heads}
             words += [f"model.{side}={name}", *(f"model.{side}_shape.{key}={value}" for key, value in shape.items())]
-        made[re.sub(r"[^\w.+-]", "_", "+".join(PurePath(name).name for name in pair))] = words
+        named = pair[1:] if len({str(other[0]) for other in pairs if other}) == 1 < len(pairs) else pair
+        name = re.sub(r"[^\w.+-]", "_", "+".join(PurePath(one.removeprefix(ASSET_SCHEME)).name for one in named))
+        name = f"{name}-{len(made) + 1}" if name in made else name
+        made[name] = [f"model.name={name}", *words]
     return made

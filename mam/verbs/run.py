@@ -116,4 +116,5 @@ def _run_many(plan: Sequence[Job], name: str, study: Job | None, launcher: Launc
             if end.job.config.track and end.outcome and end.outcome.status == "finished":
                 track(end.outcome.folder, end.outcome.result, end.job.config.track, pictures)
                 pictures = []
-    return 1 if any(end.error for end in ended) else 0
+    is_whole = any(end.outcome for end in ended) and not any(end.error and not end.is_unfit for end in ended)
+    return 0 if is_whole else 1

@@ -10,11 +10,11 @@ from datasets import Dataset
 from huggingface_hub import constants
 
 from mam.compose import jobs
-from mam.config import DataConfig, HubConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
+from mam.inputs import DataConfig, HubConfig
 from mam.run import run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -10,7 +10,6 @@ from conftest import pair_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
-from torch import nn
 from transformers import BertConfig, BertModel
 
 from mam.compose import jobs
@@ -41,8 +40,7 @@ def pairs(seed: int = 0, depth: int = 3, width: int = D) -> list[Pair]:
 
 def scrambled(given: list[Pair], basis: Basis) -> list[Pair]:
     """The same targets, with sources that are these targets in another basis."""
-    hidden = moved([Pair(one.layer, one.target, one.target) for one in given], basis)
-    return hidden
+    return moved([Pair(one.layer, one.target, one.target) for one in given], basis)
 
 
 def permutation(order) -> torch.Tensor:
@@ -93,23 +91,25 @@ def bert_with(basis: Basis, model: BertModel, inverse: bool = False) -> BertMode
 
 @pytest.mark.parametrize("name", ["heads", "permute"])
 def test_reordered_heads_leave_the_sources_function_as_it_was(name):
-    """The source itself, run in its new basis, computes what it did; the inverse gives its weights back, bit for bit."""
+    """The source, run in its new basis, computes what it did; the inverse gives its weights back, bit for bit."""
     torch.manual_seed(0)
-    shape = {"hidden_size": D, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+    shape = {"hidden_size": D, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 16}
     model = BertModel(BertConfig(vocab_size=20, **shape)).eval()
+    blocks = [layer.attention.self for layer in model.encoder.layer]
     theirs = [
-        {part: (linear.weight.detach(), linear.bias.detach()) for part, linear in zip("qkv", linears, strict=True)}
-        for linears in ((one.attention.self.query, one.attention.self.key, one.attention.self.value) for one in model.encoder.layer)
-    ]  # fmt: skip
+        {part: (linear.weight.detach(), linear.bias.detach()) for part, linear in linears.items()}
+        for linears in ({"q": one.query, "k": one.key, "v": one.value} for one in blocks)
+    ]
     given = [Pair(i, block(i), source) for i, source in enumerate(theirs)]
-    basis = Basis(rows=ALIGNMENTS[name].fit(given, HEADS).rows)  # of the stream every other module would have to move
+    basis = Basis(rows=ALIGNMENTS[name].fit(given, Heads(4, 4)).rows)  # the stream every module would have to follow
     words = torch.arange(12)[None]
     there = bert_with(basis, model)
     with torch.no_grad():
         torch.testing.assert_close(there(words).last_hidden_state, model(words).last_hidden_state, rtol=0, atol=1e-5)
     back = bert_with(basis, there, inverse=True)
     assert all(torch.equal(tensor, model.state_dict()[key]) for key, tensor in back.state_dict().items())
-    assert not torch.equal(there.encoder.layer[0].attention.self.query.weight, theirs[0]["q"][0])
+    queries = [layer.attention.self.query.weight for layer in there.encoder.layer]
+    assert not all(torch.equal(query, source["q"][0]) for query, source in zip(queries, theirs, strict=True))
 
 
 def test_procrustes_is_scipys():
@@ -157,9 +157,8 @@ def test_an_alignment_of_weights_never_moves_the_source_away(seed, name):
     assert inner[1] >= inner[0] - 1e-4
     for one, other in zip(given, moved(given, basis), strict=True):
         for part in "qkv":  # orthogonal maps keep singular values
-            torch.testing.assert_close(
-                torch.linalg.svdvals(one.source[part][0]), torch.linalg.svdvals(other.source[part][0]), rtol=1e-4, atol=1e-4
-            )  # fmt: skip
+            singular = [torch.linalg.svdvals(side.source[part][0]) for side in (one, other)]
+            torch.testing.assert_close(*singular, rtol=1e-4, atol=1e-4)
 
 
 def test_permute_with_other_heads_moves_the_stream_alone():
@@ -233,7 +232,8 @@ def test_random_projections_follow_the_seed():
 
 def test_nearest_isometry_by_hand():
     torch.testing.assert_close(
-        nearest_isometry(torch.tensor([[3.0, 0.0], [0.0, -2.0], [0.0, 0.0]])).tolist(), [[1, 0], [0, -1], [0, 0]]
+        nearest_isometry(torch.tensor([[3.0, 0.0], [0.0, -2.0], [0.0, 0.0]])),
+        torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]),
     )
 
 
@@ -268,7 +268,8 @@ def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
 
 
 def test_another_width_without_projection_is_refused_by_the_tensor_too():
-    given = Given(MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True), lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))  # fmt: skip
+    plan = MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True)
+    given = Given(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
     with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
         given.read(0, "q")
 

@@ -133,7 +133,7 @@ def test_regmean_on_equal_uncorrelated_inputs_is_linear():
 
 
 def test_qk_product_by_hand():
-    """One head of width 1 of two inputs: M_t = diag(4, 0), M_s = diag(0, 2); at λ=¼ the best of rank 1 is diag(3, 0)."""
+    """One head of width 1, M_t = diag(4, 0) and M_s = diag(0, 2): at λ=¼ diag(3, ½), of which rank 1 is diag(3, 0)."""
 
     def side(q, k):
         parts = {"q": (torch.tensor([q]), None), "k": (torch.tensor([k]), None)}
