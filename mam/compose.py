@@ -207,7 +207,7 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         )
     if override.is_sweep_override() and not multirun:
         return f"{line}: several values need --multirun"
-    if override.is_delete() or (override.is_add() and not key.startswith("study.axes.")):
+    if override.is_delete() or (override.is_add() and not key.startswith(("study.axes.", "study.arms."))):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
     try:
         values = _values(override)
@@ -222,6 +222,9 @@ def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig,
         if not isinstance(values[0], list) or not values[0]:
             return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
         return _unknown_key(key.removeprefix("study.axes."), groups, base)
+    if key.startswith("study.arms."):
+        words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
+        return None if words else f"{line}: an arm is a list of words, 'study.arms.NAME=[\"KEY=VALUE\"]'"
     unknown_key = _unknown_key(key, groups, base)
     if unknown_key:
         return unknown_key

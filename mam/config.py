@@ -113,8 +113,10 @@ class TrainConfig:
 class TuneConfig:
     """How λ is chosen on dev, before the run reports on test; ``none``: ``lam`` as given.
 
-    ``values`` are tried by grid and race, ``evaluations`` between ``low`` and ``high`` by golden and optuna. A race
-    looks at its values ``looks`` times and loses the best of them with a probability of at most ``alpha``.
+    ``values`` are tried by grid and race, ``evaluations`` between ``low`` and ``high`` by golden, optuna and cmaes. A
+    race looks at its values ``looks`` times and loses the best of them with a probability of at most ``alpha``. cmaes
+    and entropy choose a λ for every layer, from ``start`` on; entropy goes ``epochs`` times over ``audio`` (dev, or
+    test, which makes it transductive) with this ``learning_rate``.
     """
 
     name: str = "none"
@@ -124,6 +126,10 @@ class TuneConfig:
     evaluations: int = 12
     looks: int = 5
     alpha: float = 0.05
+    start: float = 0.05
+    epochs: int = 5
+    learning_rate: float = 0.01
+    audio: str = "dev"
 
 
 @dataclass

@@ -22,7 +22,10 @@ TUNINGS = {  # and what each reads
     "race": ("values", "looks", "alpha"),
     "golden": ("low", "high", "evaluations"),
     "optuna": ("low", "high", "evaluations"),
+    "cmaes": ("low", "high", "evaluations", "start"),
+    "entropy": ("low", "high", "start", "epochs", "learning_rate", "audio"),
 }
+PER_LAYER = ("cmaes", "entropy")  # choose a λ for every layer
 
 
 def missing_trackers(key: str, names: Sequence[str]) -> list[str]:
@@ -121,6 +124,23 @@ def tuning_problems(config: Config) -> list[str]:
         found.append(f"tune.values={tune.values}: give two or more λ from 0 to 1")
     if not 0 <= tune.low < tune.high <= 1:
         found.append(f"tune.low={tune.low:g}, tune.high={tune.high:g}: must be in order and from 0 to 1")
+    if not tune.low <= tune.start <= tune.high and tune.name in PER_LAYER:
+        found.append(f"tune.start={tune.start:g}: must be from tune.low={tune.low:g} to tune.high={tune.high:g}")
+    if tune.audio not in ("dev", "test"):
+        found.append(f"tune.audio={tune.audio}: not known. Choose one of: dev, test")
+    if not 1 <= tune.epochs <= 10_000:
+        found.append(f"tune.epochs={tune.epochs}: must be from 1 to 10 000")
+    if not 0 < tune.learning_rate <= 1:
+        found.append(f"tune.learning_rate={tune.learning_rate:g}: must be above 0, and 1 at most")
+    if tune.name in PER_LAYER and config.schedule.name != "constant":
+        found.append(f"schedule={config.schedule.name}: tune={tune.name} chooses λ of every layer. Leave schedule out")
+    if tune.name == "entropy" and config.method.name != "linear":
+        found.append(f"method={config.method.name}: tune=entropy takes the gradient of linear merging. Say tune=cmaes")
+    if tune.name == "entropy" and config.model.task == "events":
+        found.append(
+            "tune=entropy: takes the entropy of what a recogniser decides; a probe of sounds decides nothing before it"
+            " is fitted. Say tune=grid"
+        )
     if not 3 <= tune.evaluations <= 10_000:
         found.append(f"tune.evaluations={tune.evaluations}: must be from 3 to 10 000")
     if not 1 <= tune.looks <= 20:

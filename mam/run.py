@@ -28,7 +28,7 @@ from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.measured import Measured
 from mam.evaluation.pair import refuse_unfit
 from mam.evaluation.workbench import Predictions, Workbench
-from mam.evaluation.zero_shot import plan_for, zero_shot
+from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import SCHEMA, find_finished, read_result
 from mam.merge.apply import MergeReport
@@ -106,10 +106,11 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         if is_trained:
             made = fine_tune(config, bench, checkpoints, plan, question, folder, baseline)
         else:
-            lams = {"": config.lam} if choice is None else choice.lams
+            lams: Mapping[str, Lam] = {"": config.lam} if choice is None else choice.lams
             made = zero_shot(config, bench, lams, baseline)
-            plan = plan_for(config, bench, max(lams.values()))
+            plan = max((plan_for(config, bench, lam) for lam in lams.values()), key=lambda one: sum(one.lams))
             folder.lambdas(made.lams, plan.parts)
+        choice_notes = [] if choice is None else choice.notes
         report = pair.merger.apply(plan)
         pair.merger.restore()
 
@@ -135,7 +136,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "train": made.train,
             "tune": None if choice is None else choice.record,
             "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
-            **scores(made.sides, made.baseline, config, made.notes, made.kind),
+            **scores(made.sides, made.baseline, config, [*made.notes, *choice_notes], made.kind),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config),
             "seeds": {"bootstrap": config.seed, "control": config.seed}

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mam.config import Config
+from mam.config import Config, ScheduleConfig
 from mam.evaluation.attention import Change
 from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
@@ -17,25 +17,29 @@ from mam.merge.plan import MergePlan, plan_merge
 from mam.tasks import TASKS
 from mam.tasks.task import Judged
 
+Lam = float | tuple[float, ...]  # one for all, by the schedule; or one for each target layer
 
-def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, float], baseline: Predictions) -> Measured:
+
+def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, Lam], baseline: Predictions) -> Measured:
     """Merge and predict, once or once a draw of a random control. At λ=0 the baseline is the answer.
 
     ``lams`` has one λ for all ("") or one a test fold. At the end the target is merged as it was last.
     """
     pair, audio, task = bench.pair(config), bench.audio(config), TASKS[config.model.task]
     labels = pair.target.labels if pair.target.readout == "scores" else None
-    draws = config.control_draws if CONTROLS[config.control].is_random and any(lams.values()) else 1
-    merging, found = 0.0, dict[tuple[float, int], Predictions]()
-    plan = plan_for(config, bench, max(lams.values()))
+    plans = {fold: plan_for(config, bench, lam) for fold, lam in lams.items()}
+    plan = max(plans.values(), key=lambda one: sum(one.lams))
+    draws = config.control_draws if CONTROLS[config.control].is_random and not plan.is_identity else 1
+    merging, found = 0.0, dict[tuple[Lam, int], Predictions]()
     before = bench.unmerged_attention(config)
-    for lam in sorted(set(lams.values())):
+    for lam in sorted(set(lams.values()), key=np.sum):
         for draw in range(draws):
             start = time.perf_counter()
-            pair.merger.apply(plan_for(config, bench, lam, draw))
+            made = plan_for(config, bench, lam, draw)
+            pair.merger.apply(made)
             merging += time.perf_counter() - start
             label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
-            found[lam, draw] = baseline if lam == 0 else bench.predict(config, plan.first, label)
+            found[lam, draw] = baseline if made.is_identity else bench.predict(config, plan.first, label)
     attention = Change(before, before, plan.layers) if plan.is_identity else bench.attention(config, plan.layers)
     sides = []
     for draw in range(draws):
@@ -44,7 +48,7 @@ def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, float], basel
             asked = config if not fold else replace(config, data=replace(config.data, fold=int(fold)))
             judged.append(task.judge(asked, audio, found[lam, draw].items, baseline.items, labels))
         sides.append(_together(judged))
-    by_layer = [plan_for(config, bench, lam).lams for lam in lams.values()]
+    by_layer = [one.lams for one in plans.values()]
     done = [side for side in found.values() if side is not baseline]
     return Measured(
         sides=[one.merged for one in sides],
@@ -59,9 +63,11 @@ def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, float], basel
     )
 
 
-def plan_for(config: Config, bench: Workbench, lam: float, draw: int = 0) -> MergePlan:
+def plan_for(config: Config, bench: Workbench, lam: Lam, draw: int = 0) -> MergePlan:
     """The merge that the configuration asks for, at another λ."""
     pair = bench.pair(config)
+    if isinstance(lam, tuple):
+        config, lam = replace(config, schedule=ScheduleConfig("list", values=list(lam))), 1.0
     return plan_merge(replace(config, lam=lam), pair.target.depth, pair.source.layers, draw)
 
 

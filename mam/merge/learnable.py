@@ -189,12 +189,21 @@ def learn(
 
 def fold(blocks: Sequence[AttentionBlock]) -> None:
     """Write the effective tensors into the model and forget λ and source: what is left is a plain model."""
+    _forget(blocks, keeps=True)
+
+
+def unlearn(blocks: Sequence[AttentionBlock]) -> None:
+    """Forget λ and source; what is left is the target's own tensors."""
+    _forget(blocks, keeps=False)
+
+
+def _forget(blocks: Sequence[AttentionBlock], keeps: bool) -> None:
     for block in blocks:
         for part in block.parts:
             linear = block.projection(part)
             for name in ("weight", "bias"):
                 if parametrize.is_parametrized(linear, name):
-                    parametrize.remove_parametrizations(linear, name, leave_parametrized=True)
+                    parametrize.remove_parametrizations(linear, name, leave_parametrized=keeps)
 
 
 def _rows(plan: MergePlan, lambdas: Lambdas, part: str, shape: torch.Size) -> Tensor | None:

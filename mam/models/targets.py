@@ -153,6 +153,18 @@ class Target(ABC):
         """
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
+    def anchors(self, hidden: Hidden) -> list[Any]:
+        """What the target says, one entry a clip; it fixes of which decisions `doubts` asks later."""
+        raise TypeError(f"{type(self).__name__} does not transcribe")
+
+    def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """Of each clip the mean entropy of its decisions in nats, and the share that are silence now, ``[b]`` each.
+
+        ``anchors`` are what the unmerged target said: the decisions are always the same ones, so that a merge cannot
+        lower its doubt by saying less.
+        """
+        raise TypeError(f"{type(self).__name__} does not transcribe")
+
     def new_head(self, classes: int) -> nn.Module:
         """An untrained classifier of pooled features, ``[b, d]`` -> logits ``[b, classes]``, that `save` can save."""
         return nn.Linear(self.width, classes)

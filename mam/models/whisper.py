@@ -115,11 +115,37 @@ class Whisper(HubTarget):
         )
         return loss.sum(1) / (truth != -100).sum(1)
 
+    def anchors(self, hidden: Hidden) -> list[Any]:
+        """Of each clip the tokens that the decoder writes, to the end of the text."""
+        end = self.model.config.eos_token_id
+        made = []
+        for row in self._written(hidden):
+            ends = (row[1:] == end).nonzero()  # the first token may be the same: it starts the text
+            made.append(row[: int(ends[0, 0]) + 2] if len(ends) else row)
+        return made
+
+    def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """At every token of the anchored text, the decoder reading that text; silence is an end before its end."""
+        end, doubts, silent = self.model.config.eos_token_id, [], []
+        rows = nn.utils.rnn.pad_sequence(list(anchors), batch_first=True, padding_value=end)
+        encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
+        scores = self.model(encoder_outputs=encoded, decoder_input_ids=rows[:, :-1], use_cache=False).logits
+        for logits, row in zip(scores.float(), anchors, strict=True):
+            tokens = logits[: len(row) - 1].log_softmax(-1)  # [tokens after the first, vocabulary]
+            doubts.append(-(tokens.exp() * tokens).sum(-1).mean())
+            silent.append(((tokens.argmax(-1) == end) & (row[1:] != end)).float().mean())
+        return torch.stack(doubts), torch.stack(silent)
+
     def share(self, model: Any, head: nn.Module) -> None:  # noqa: D102
         model.encoder.load_state_dict(self.encoder.state_dict())
         self.share_head(model, head)
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
+        texts: list[str] = self.tokenizer.batch_decode(self._written(hidden), skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _written(self, hidden: Hidden) -> Tensor:
+        """Token ids ``[b, n]`` that the decoder writes greedily, padded with the end of the text."""
         greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1}
         if getattr(self.model.generation_config, "is_multilingual", False):  # absent in English-only models
             greedy |= {"language": "en", "task": "transcribe"}
@@ -130,11 +156,10 @@ class Whisper(HubTarget):
                     " 30 s cannot be decoded. Take the published file, or cut the recordings."
                 )
             mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
-            ids = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
-        else:
-            outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
-            # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
-            # for which there is no input. One window, one call.
-            ids = self.model.generate(encoder_outputs=outputs, force_unique_generate_call=True, **greedy)
-        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+            whole: Tensor = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
+            return whole
+        outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
+        # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
+        # for which there is no input. One window, one call.
+        ids: Tensor = self.model.generate(encoder_outputs=outputs, force_unique_generate_call=True, **greedy)
+        return ids

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mam import __version__
-from mam.config import Config
+from mam.config import Config, ScheduleConfig
 from mam.errors import RecordError
 from mam.evaluation.pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
@@ -72,8 +72,12 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
             shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)
             lams = lams if fold is None else _of_fold(result, fold)
         else:
-            settings["lam"], settings["tune"] = _lam(config, result, fold), {"name": "none"}
-            lams = _merge(config, settings["lam"], folder / "merged")
+            lam = _lam(config, result, fold)
+            config = replace(config, lam=lam if isinstance(lam, float) else 1.0)
+            if isinstance(lam, list):
+                config = replace(config, schedule=ScheduleConfig("list", values=lam))
+            settings |= {"lam": config.lam, "schedule": asdict(config.schedule), "tune": {"name": "none"}}
+            lams = _merge(config, folder / "merged")
             for path in (folder / "merged").iterdir():
                 path.replace(folder / path.name)
             (folder / "merged").rmdir()
@@ -103,17 +107,19 @@ def _saved(run: Path, fold: str | None) -> Path:
     return folder / f"fold {fold}"
 
 
-def _merge(config: Config, lam: float, out: Path) -> list[float]:
+def _merge(config: Config, out: Path) -> list[float]:
     """Merge file to file; returns λ of every layer."""
     target, source = checked_source_and_target(config.model)
-    plan = plan_merge(replace(config, lam=lam), config.model.target_shape.layers, source.layers)
+    plan = plan_merge(config, config.model.target_shape.layers, source.layers)
     needs_moments = METHODS[plan.method].needs_moments
     merge_checkpoint(target, source, plan, out, Workbench().moments(config) if needs_moments else None)
     return list(plan.lams)
 
 
-def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float:
-    """The λ that was run: as configured, or as chosen on dev."""
+def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float | list[float]:
+    """The λ that was run: as configured, or as chosen on dev, for all layers or for each."""
+    if any("lams" in one for one in (result["tune"] or {}).get("chosen", [])):
+        return list(result["merge"]["lam"])
     chosen = {one["fold"]: float(one["lam"]) for one in (result["tune"] or {}).get("chosen", [])}
     if not chosen:
         return config.lam

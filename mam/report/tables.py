@@ -231,7 +231,16 @@ def _by_fold(result: Result) -> bool:
 def _tune_text(tune: Mapping[str, Any]) -> str:
     """Which λ were chosen on dev, among how many."""
     chosen = ", ".join(f"{one['lam']:g}" + (f" (fold {one['fold']})" if one["fold"] else "") for one in tune["chosen"])
-    tried = len({one["lam"] for one in tune["tried"]})
+    tried = len({str(one.get("lams", one["lam"])) for one in tune["tried"]})
+    if tune["name"] == "entropy":
+        looks, last = tune["tried"], next(one for one in tune["tried"] if one["lams"] == tune["chosen"][0]["lams"])
+        where = "test itself" if tune["transductive"] else "dev"
+        return (
+            f"tune    entropy on {where}, no labels: {looks[0]['entropy']:.4f} nats at λ=0, {last['entropy']:.4f} at"
+            f" the best of {len(looks)} looks"
+        )
+    if "lams" in tune["chosen"][0]:
+        return f"tune    {tune['name']} on dev: λ of every layer, {tried} sets tried"
     work = f", {100 * tune['work']:.0f} % of a grid's work" if tune["name"] == "race" else ""
     return f"tune    {tune['name']} on dev: λ {chosen} of {tried} tried{work}"
 

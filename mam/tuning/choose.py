@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,26 @@ from mam import processes
 from mam.config import Config
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
-from mam.evaluation.zero_shot import plan_for
+from mam.evaluation.zero_shot import Lam, plan_for
+from mam.learning_checks import PER_LAYER
 from mam.merge.controls import CONTROLS
 from mam.tasks import TASKS
 from mam.tasks.task import Counted, Row
+from mam.tuning.entropy import COLLAPSED, best_look, least_entropy
 from mam.tuning.race import race
 from mam.tuning.search import SEARCHES, best
 
 
 @dataclass(frozen=True)
 class Choice:
-    """``lams`` has the λ chosen for each test fold ("" where there are none); ``record`` goes into `result.json`."""
+    """``lams`` has the λ chosen for each test fold ("" where there are none); ``record`` goes into `result.json`.
 
-    lams: dict[str, float]
+    ``notes`` are sentences for the diagnostics.
+    """
+
+    lams: dict[str, Lam]
     record: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
 
 
 class Dev:
@@ -43,10 +49,10 @@ class Dev:
         pair = bench.pair(config)
         self._labels = pair.target.labels if pair.target.readout == "scores" else None
         self._baseline: list[Any] | None = None
-        self._counted: dict[float, Counted] = {}
+        self._counted: dict[Lam, Counted] = {}
         self.folds: list[str] = []  # of each counted row, the test fold for which it chooses
 
-    def counted(self, lam: float) -> Counted:
+    def counted(self, lam: Lam) -> Counted:
         """Errors of every example of dev at this λ."""
         if lam not in self._counted:
             if self._baseline is None:
@@ -59,7 +65,7 @@ class Dev:
             self.folds = self._folds(rows[0])
         return self._counted[lam]
 
-    def rate(self, lam: float, fold: str = "") -> float:
+    def rate(self, lam: Lam, fold: str = "") -> float:
         """Error rate at this λ, on what chooses for a test fold."""
         counted = self.counted(lam)
         mine = np.array([name == fold for name in self.folds])
@@ -83,10 +89,10 @@ class Dev:
     def _draws(self) -> int:
         return self._config.control_draws if CONTROLS[self._config.control].is_random else 1
 
-    def _items(self, lam: float, draw: int, clips: Sequence[int] | None = None) -> list[Any]:
+    def _items(self, lam: Lam, draw: int, clips: Sequence[int] | None = None) -> list[Any]:
         plan = plan_for(self._config, self._bench, lam, draw)
         self._bench.pair(self._config).merger.apply(plan)
-        return self._bench.predict(self._read, plan.first, f"dev, λ={lam:.4g}", clips).items
+        return self._bench.predict(self._read, plan.first, f"dev, λ={np.mean(lam):.4g}", clips).items
 
     def _judged(self, items: Sequence[Any]) -> list[Row]:
         assert self._baseline is not None
@@ -137,9 +143,12 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         DataError: there is no dev.
         ConfigError: a search whose library is not installed.
     """
-    if config.tune.name == "optuna" and processes.count() > 1:
-        raise ConfigError("tune=optuna: several processes would search apart. Say tune=grid, or start one process")
-    tune, dev = config.tune, Dev(config, bench)
+    tune = config.tune
+    if tune.name in ("optuna", *PER_LAYER) and processes.count() > 1:
+        raise ConfigError(f"tune={tune.name}: several processes would search apart. Say tune=grid, or start one")
+    if tune.name == "entropy":
+        return _without_labels(config, bench)
+    dev = Dev(config, bench)
     if tune.name == "race":
         clusters = None if config.data.clusters == "utterance" else dev.audio.corpus.column(config.data.clusters)
         lams = sorted({0.0, *tune.values})
@@ -151,28 +160,70 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         ]
         return Choice({"": ran.chosen}, _record(tune.name, {"": ran.chosen}, rates, ran.work, ran.path))
     dev.counted(0.0)
-    chosen: dict[str, float] = {}
+    depth, layers = bench.pair(config).target.depth, plan_for(config, bench, 0.0).layers
+    chosen: dict[str, Lam] = {}
     tried: list[dict[str, Any]] = []
     for fold in [
         name for name in dict.fromkeys(dev.folds) if config.data.fold is None or name == str(config.data.fold)
     ]:
-        seen: dict[float, float] = {}
+        seen: dict[Lam, float] = {}
 
-        def rate(lam: float, fold: str = fold, seen: dict[float, float] = seen) -> float:
-            seen[lam] = dev.rate(lam, fold)
+        def rate(lam: Lam, fold: str = fold, seen: dict[Lam, float] = seen) -> float:
+            seen[lam] = dev.rate(_of_all(lam, layers, depth), fold)
             return seen[lam]
 
         rate(0.0)
         place = folder / (fold or "all")
         place.mkdir(parents=True, exist_ok=True)
-        seen |= SEARCHES[tune.name](rate, tune, config.seed, place)
-        chosen[fold] = best(seen)
-        tried += [{"fold": fold or None, "lam": lam, "rate": seen[lam]} for lam in seen]
-    return Choice(chosen, _record(tune.name, chosen, tried, 1.0, []))
+        seen |= SEARCHES[tune.name](rate, tune, config.seed, place, len(layers))
+        chosen[fold] = _of_all(best(seen), layers, depth)
+        for lam, of_dev in seen.items():
+            tried.append({"fold": fold or None, **_lam(_of_all(lam, layers, depth), layers), "rate": of_dev})
+    return Choice(chosen, _record(tune.name, chosen, tried, 1.0, [], layers))
+
+
+def _without_labels(config: Config, bench: Workbench) -> Choice:
+    """A λ for every layer by `least_entropy`; where test itself was listened to the record says so."""
+    on_test = config.tune.audio == "test"
+    looks = least_entropy(config, bench, replace(config, data=replace(config.data, split=config.tune.audio)))
+    layers, chosen = plan_for(config, bench, config.tune.start).layers, best_look(looks)
+    tried = [
+        {"fold": None, **_lam(one.lams, layers), "entropy": one.entropy, "silenced": one.silenced, "rate": None}
+        for one in looks
+    ]
+    record = _record("entropy", {"": chosen.lams}, tried, 1.0, [], layers) | {"transductive": on_test}
+    notes = ["λ was chosen on the test recordings themselves, without their labels: transductive"] if on_test else []
+    lost = sum(one.silenced > COLLAPSED for one in looks)
+    if lost:
+        notes.append(
+            f"entropy: {lost} of {len(looks)} looks at λ silenced over {100 * COLLAPSED:.0f} % of what the unmerged"
+            " target hears, and were not eligible"
+        )
+    return Choice({"": chosen.lams}, record, notes)
+
+
+def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
+    """One λ for each of the target's layers from one for each merged layer; a single number as it is."""
+    if not isinstance(lam, tuple):
+        return lam
+    by_layer = dict(zip(layers, lam, strict=True))
+    return tuple(by_layer.get(layer, 0.0) for layer in range(depth))
+
+
+def _lam(lam: Lam, layers: Sequence[int]) -> dict[str, Any]:
+    """λ for the record: a number, or the mean over merged layers beside all of them."""
+    if not isinstance(lam, tuple):
+        return {"lam": lam}
+    return {"lam": float(np.mean([lam[layer] for layer in layers])), "lams": list(lam)}
 
 
 def _record(
-    name: str, chosen: dict[str, float], tried: list[dict[str, Any]], work: float, path: list[dict[str, Any]]
+    name: str,
+    chosen: Mapping[str, Lam],
+    tried: list[dict[str, Any]],
+    work: float,
+    path: list[dict[str, Any]],
+    layers: Sequence[int] = (),
 ) -> dict[str, Any]:
-    folds = [{"fold": fold or None, "lam": lam} for fold, lam in chosen.items()]
+    folds = [{"fold": fold or None, **_lam(lam, layers)} for fold, lam in chosen.items()]
     return {"name": name, "chosen": folds, "tried": tried, "work": round(work, 4), "path": path}

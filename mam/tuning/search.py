@@ -1,44 +1,52 @@
 """Searches for the λ of the lowest rate on dev. Pure: a rate comes from a function that the caller gives.
 
-Rates are fractions; every search returns all it tried, and `best` chooses among that and λ=0.
+Rates are fractions; every search returns all it tried, and `best` chooses among that and λ=0. λ is one number for all
+layers, or a tuple with one for each that is merged.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from mam.config import TuneConfig
 from mam.errors import ConfigError
+from mam.evaluation.zero_shot import Lam
+from mam.files import write_json
 
-Rate = Callable[[float], float]
-Search = Callable[[Rate, TuneConfig, int, Path], dict[float, float]]
+Rate = Callable[[Lam], float]
+Tried = dict[Lam, float]
+Search = Callable[[Rate, TuneConfig, int, Path, int], Tried]
 SEARCHES: dict[str, Search] = {}
 
 
 def search(function: Search) -> Search:
     """Register ``function`` under its own name.
 
-    (rate, settings, seed, folder for what it must not lose) -> rates by λ that it knows beyond those it asked for.
+    (rate, settings, seed, folder for what it must not lose, number of merged layers) -> rates by λ that it knows beyond
+    those it asked for.
     """
     SEARCHES[function.__name__] = function
     return function
 
 
-def best(tried: dict[float, float]) -> float:
-    """The λ of the lowest rate; of equal ones the smallest."""
-    return min(tried, key=lambda lam: (tried[lam], lam))
+def best(tried: Mapping[Lam, float]) -> Lam:
+    """The λ of the lowest rate; of equal ones the smallest (of several numbers: by their mean)."""
+    return min(tried, key=lambda lam: (tried[lam], np.mean(lam), np.atleast_1d(lam).tolist()))
 
 
 @search
-def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
+def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Every one of ``values`` on all of dev."""
     return {lam: rate(lam) for lam in sorted(set(settings.values))}
 
 
 @search
-def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
+def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Golden-section search (Kiefer 1953) between ``low`` and ``high``: for a rate with one valley."""
     shrink = (math.sqrt(5) - 1) / 2
     low, high = settings.low, settings.high
@@ -59,7 +67,7 @@ def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[fl
 
 
 @search
-def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[float, float]:
+def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Optuna's tree-structured Parzen estimator; its journal in ``folder`` is gone on from after a kill."""
     try:
         import optuna as engine
@@ -77,3 +85,38 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path) -> dict[fl
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
     told = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     return {round(trial.params["lam"], 4): trial.value for trial in told if trial.value is not None}
+
+
+@search
+def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
+    """A λ for every layer by CMA-ES (Hansen & Ostermeier 2001), from ``start`` in all of them.
+
+    The same seed asks the same λ as long as it is told the same rates; those already known lie in ``folder``.
+    """
+    try:
+        from cmaes import CMA
+    except ImportError as error:
+        raise ConfigError("tune=cmaes: is not installed here. Install it: pip install 'mam[tune]'") from error
+    if layers < 2:
+        raise ConfigError("tune=cmaes: one merged layer has one λ. Say tune=golden, or select more layers")
+    known, path = dict[str, float](), folder / "cmaes.json"
+    if path.is_file():
+        known = json.loads(path.read_text("utf-8"))
+    bounds = np.tile([[settings.low, settings.high]], (layers, 1))
+    # A fifth of the range: steps that see all of it, from a start that lies near its end.
+    optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed)
+    tried: Tried = {}
+    for begun in range(0, settings.evaluations, optimizer.population_size):
+        told = []
+        for _ in range(min(optimizer.population_size, settings.evaluations - begun)):
+            asked = optimizer.ask()
+            lams = tuple(round(float(lam), 4) for lam in asked)
+            name = json.dumps(lams)
+            if name not in known:
+                known[name] = rate(lams)
+                write_json(path, known)
+            tried[lams] = known[name]
+            told.append((asked, known[name]))
+        if len(told) == optimizer.population_size:
+            optimizer.tell(told)
+    return tried

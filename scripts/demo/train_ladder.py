@@ -26,7 +26,7 @@ SHAPES = [
     *((6, 128, 4), (4, 192, 4), (4, 128, 8)),
 ]
 ASSETS = Path(__file__).parents[2] / "mam" / "assets"
-SENTENCES, LENGTH, STEPS, BATCH, WARM_UP, PEAK_RATE = 20_000, 24, 1500, 32, 100, 1e-3
+SENTENCES, LENGTH, STEPS, BATCH, WARM_UP, PEAK_RATE = 20_000, 24, 1500, 32, 500, 1e-3
 SPECIAL = ["[PAD]", "[MASK]", "[SEP]"]
 
 

@@ -26,7 +26,7 @@ def tried_by(name: str, rate, tmp_path, **settings) -> dict[float, float]:
         seen[lam] = rate(lam)
         return seen[lam]
 
-    return seen | SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path)
+    return seen | SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path, 1)
 
 
 def valley(lam):
@@ -153,7 +153,7 @@ def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
         (["tune=race", "tune.alpha=1"], "must lie between 0 and 1"),
         (["tune=race", "tune.looks=0"], "tune.looks=0: must be from 1 to 20"),
         (["tune.values=[0,1]"], "tune.values: has no effect without tune=grid or race"),
-        (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      golden"),
+        (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      cmaes"),
         (["tune=race", "model=demo_beats_vit", "data=demo_sounds"], "a probe of sounds is judged on whole folds"),
     ],
 )

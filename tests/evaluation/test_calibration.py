@@ -1,0 +1,221 @@
+"""Moments of what layers hear: against plain transformers, on text, images and speech; and what cannot be measured."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import LAYERS, WIDTH, make_bert, make_hubert, noise, once, pair_words, predictions, write_folder
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
+
+from mam.compose import jobs
+from mam.config import CalibrationConfig
+from mam.errors import CheckpointError, ConfigError, DataError, MergeError
+from mam.evaluation.calibration import inputs_sha256, measured, moments_of_source, moments_of_target
+from mam.evaluation.workbench import Workbench
+from mam.merge.methods import METHODS, Layer
+from mam.models.checkpoints import locate
+from mam.models.sources import Source
+from mam.models.targets import load_target
+from mam.report.export import export
+
+SENTENCES = "a b c\nb a\n\nc c c b\n"
+
+
+@pytest.fixture
+def text_source(tmp_path) -> Path:
+    """A tiny BERT with a tokenizer."""
+    folder = make_bert(tmp_path / "text")
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "c"]))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
+    return folder
+
+
+@pytest.fixture
+def sentences(tmp_path) -> Path:
+    path = tmp_path / "sentences.txt"
+    path.write_text(SENTENCES)
+    return path
+
+
+def moments_by_hand(states: list[torch.Tensor]) -> torch.Tensor:
+    rows = torch.cat([one[0] for one in states]).double()
+    return rows.T @ rows / len(rows)
+
+
+def test_text_by_plain_transformers(text_source, sentences):
+    """The input of layer i's attention is hidden state i of transformers; [CLS] is 2, [SEP] 3."""
+    model = BertModel.from_pretrained(text_source, dtype=torch.float32).eval()
+    with torch.no_grad():
+        ids = [[2, 5, 6, 7, 3], [2, 6, 5, 3], [2, 7, 7, 7, 6, 3]]
+        outputs = [model(torch.tensor([one]), output_hidden_states=True).hidden_states for one in ids]
+    found = moments_of_source(Source(locate(str(text_source))), CalibrationConfig(source=str(sentences)))
+    for layer in range(len(found)):
+        expected = moments_by_hand([one[layer] for one in outputs])
+        for part in "qkv":
+            torch.testing.assert_close(found[layer][part], expected, rtol=1e-4, atol=1e-5)
+    first = moments_of_source(Source(locate(str(text_source))), CalibrationConfig(source=str(sentences), limit=1))
+    torch.testing.assert_close(first[0]["q"], moments_by_hand([outputs[0][0]]), rtol=1e-4, atol=1e-5)
+
+
+def test_speech_by_plain_transformers(hubert_group):
+    """Clip by clip; the same as target and as source. The output projection hears what the heads put together."""
+    waves = [noise(0.6, 0), noise(0.9, 1)]
+    processor = AutoProcessor.from_pretrained(hubert_group)
+    model = HubertModel.from_pretrained(hubert_group, dtype=torch.float32).eval()
+    with torch.no_grad():
+        inputs = [processor(wave, sampling_rate=16000, return_tensors="pt").input_values for wave in waves]
+        outputs = [model(one, output_hidden_states=True).hidden_states for one in inputs]
+    found = moments_of_target(load_target(locate(str(hubert_group)), "features"), waves)
+    for layer in range(LAYERS):
+        torch.testing.assert_close(
+            found[layer]["k"], moments_by_hand([one[layer] for one in outputs]), rtol=1e-3, atol=1e-4
+        )
+        assert found[layer]["o"].shape == (WIDTH, WIDTH)
+
+
+def test_images_by_plain_transformers(vit, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    pixels = [np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8) for i in range(2)]
+    for i, one in enumerate(pixels):
+        Image.fromarray(one).save(folder / f"{i}.png")
+    model = ViTModel.from_pretrained(vit, dtype=torch.float32, add_pooling_layer=False).eval()
+    states = []
+    with torch.no_grad():
+        for one in pixels:
+            image = torch.from_numpy(one).permute(2, 0, 1)[None].float() / 127.5 - 1
+            layer, hidden = model.layers[0], model.embeddings(image)
+            states.append(layer.layernorm_before(hidden))
+    found = moments_of_source(Source(locate(str(vit))), CalibrationConfig(source=str(folder)))
+    torch.testing.assert_close(found[0]["v"], moments_by_hand(states), rtol=1e-3, atol=1e-3)
+    (folder / "2.png").write_text("no image")
+    with pytest.raises(DataError, match="2.png is not an image, which this source reads"):
+        moments_of_source(Source(locate(str(vit))), CalibrationConfig(source=str(folder)))
+
+
+@pytest.fixture
+def regmean_words(hubert_group, text_source, sentences, tmp_path) -> list[str]:
+    data = write_folder(tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.4], split=["train"] * 2 + ["test"] * 3)
+    words = [*pair_words(hubert_group, text_source), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
+    return [*words, "method=regmean", f"method.calibration.source={sentences}"]
+
+
+def test_a_run_calibrates_on_train_and_the_named_text(regmean_words, hubert_group, text_source, sentences, tmp_path):
+    """The merged weights equal the formula on moments that are measured apart; the export holds the same."""
+    outcome = once([*regmean_words, "lam=0.4"])
+    assert outcome.result["merge"]["method"] == "regmean"
+    waves = [soundfile.read(tmp_path / "data" / f"clip{i}.wav", dtype="float32")[0] for i in range(2)]
+    target, source = load_target(locate(str(hubert_group))), Source(locate(str(text_source)))
+    own = moments_of_target(target, waves)
+    theirs = moments_of_source(source, CalibrationConfig(source=str(sentences)))
+    sides = []
+    for read, moments in (
+        (lambda part: (target.blocks[1].projection(part).weight.detach(), None), own[1]),
+        (lambda part: (source.read(1, part)[0], None), theirs[1]),
+    ):
+        sides.append(Layer({"q": read("q")}, moments=moments, alpha=0.9))
+    expected = METHODS["regmean"].merge(*sides, 0.4)["q"][0]
+    export(outcome.folder, Path("exported"))
+    written = load_file("exported/model.safetensors")["hubert.encoder.layers.1.attention.q_proj.weight"]
+    torch.testing.assert_close(written, expected, rtol=1e-4, atol=1e-5)
+    again = once([word for word in regmean_words if "method" not in word] + ["model.target=exported", "lam=0"])
+    assert predictions(again) == predictions(outcome)
+
+
+def test_a_training_starts_from_the_same_merge(regmean_words, tmp_path):
+    words = [word for word in regmean_words if not word.startswith("data.root=")]
+    data = write_folder(tmp_path / "more", [0.9] * 6, split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2)
+    settings = ["train=finetune", "train.steps=1", "train.learning_rate=0", "train.batch_size=2", "lam=0.4"]
+    trained = once([*words, f"data.root={data}", *settings])
+    assert predictions(trained) == predictions(once([*words, f"data.root={data}", "lam=0.4"]))
+
+
+def test_other_inputs_are_another_run(regmean_words, sentences):
+    first = once([*regmean_words, "lam=0.4"])
+    assert once([*regmean_words, "lam=0.4"]).status == "skipped"
+    sentences.write_text(SENTENCES + "a a a\n")
+    other = once([*regmean_words, "lam=0.4"])
+    assert other.status == "finished" and other.result["hash"] != first.result["hash"]
+
+
+def test_recordings_of_a_folder(regmean_words, tmp_path):
+    bench, folder = Workbench(), write_folder(tmp_path / "heard", [0.6, 0.7])
+    (folder / "metadata.csv").unlink()
+    config = jobs([*regmean_words, f"method.calibration.audio={folder}"])[0].config
+    found = bench.moments(config)
+    direct = moments_of_target(bench.pair(config).target, [noise(0.6, 0), noise(0.7, 1)])
+    torch.testing.assert_close(found.target[0]["q"], direct[0]["q"], rtol=1e-3, atol=1e-3)
+    assert bench.moments(config) is found
+    assert len(inputs_sha256(config.method.calibration)) == 2
+
+
+def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_group, vit, tmp_path):
+    def source_error(words=()):
+        with pytest.raises((DataError, CheckpointError, MergeError)) as caught:
+            once([*regmean_words, "lam=0.4", *words])
+        return str(caught.value)
+
+    assert "method.calibration.source=nowhere: there is no such file" in source_error(
+        ["method.calibration.source=nowhere"]
+    )
+    picture = tmp_path / "p.png"
+    picture.write_bytes(b"\x89PNG\xff\xfe")
+    assert "p.png is not UTF-8 text" in source_error([f"method.calibration.source={picture}"])
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n")
+    assert "nothing was left to measure" in source_error([f"method.calibration.source={empty}"])
+    assert "not readable as audio" in source_error([f"method.calibration.audio={empty}"])
+    partial = tmp_path / "partial"
+    shutil.copytree(text_source, partial)
+    kept = {n: t for n, t in load_file(partial / "model.safetensors").items() if ".attention.self." in n}
+    save_file(kept, partial / "model.safetensors", metadata={"format": "pt"})
+    assert "its activations would be those of random weights" in source_error([f"model.source={partial}"])
+    assert "data.split=train: no example is in it" in source_error(
+        [f"data.root={write_folder(tmp_path / 'test', [0.6, 0.7], split=['test'] * 2)}"]
+    )
+    with pytest.raises(CheckpointError, match="what O hears cannot be seen"):
+        measured([{"q": torch.eye(2)}], [{"q": torch.eye(2)}], "qo", ("one", "other"))
+
+
+def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (8, 8)).save(images / "0.png")
+    words = [*event_words, "method=regmean", f"method.calibration.source={images}", "lam=0.2"]
+    with pytest.raises(DataError, match="every fold of these sounds is tested in turn"):
+        once(words)
+    heard = write_folder(tmp_path / "heard", [0.6, 0.7])
+    (heard / "metadata.csv").unlink()
+    assert once([*words, f"method.calibration.audio={heard}"]).result["merge"]["method"] == "regmean"
+
+
+def test_files_alone_do_not_serve(regmean_words, tmp_path):
+    from mam.evaluation.pair import checked_source_and_target
+    from mam.inspection import inspect
+    from mam.verbs import merge
+
+    config = jobs(regmean_words)[0].config
+    with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run, or method=linear"):
+        inspect(config, *checked_source_and_target(config.model))
+    words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
+    with pytest.raises(MergeError, match="mam merge reads files only"):
+        merge.main([*words, f"out={tmp_path / 'out'}"])
+    with pytest.raises(ConfigError, match="lam: tune=grid chooses it"):
+        jobs([*regmean_words, "tune=grid", "lam=0.1"])
+
+
+def test_a_speech_source_is_calibrated_on_recordings(hubert_group, tmp_path):
+    other = make_hubert(tmp_path / "other", "layer")
+    heard = write_folder(tmp_path / "heard", [0.6, 0.7])
+    (heard / "metadata.csv").unlink()
+    found = moments_of_source(Source(locate(str(other))), CalibrationConfig(source=str(heard)))
+    direct = moments_of_target(load_target(locate(str(other)), "features"), [noise(0.6, 0), noise(0.7, 1)])
+    torch.testing.assert_close(found[2]["q"], direct[2]["q"], rtol=1e-3, atol=1e-3)
