@@ -1,0 +1,196 @@
+"""Studies of rivals, alignments and pairs that do not fit: plans, what is compared with what, what is left out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import LAYERS, WIDTH, data_words, make_bert, once, pair_words, predictions
+
+from mam.compose import jobs
+from mam.errors import ConfigError
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.merge.align import ALIGNMENTS
+from mam.merge.methods import METHODS
+from mam.plans import study_jobs
+from mam.report.evidence import show_evidence, show_mismatches, show_plain
+from mam.report.study import report_study
+from mam.scoring.significance import Difference, paired_bootstrap
+from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import LENGTH, error_counts, errors
+from mam.studies.evidence import PLAIN, Comparison, against_controls, against_plain, rivalry
+from mam.studies.execute import execute, study_folder
+from mam.studies.mismatch import by_mismatch
+from mam.studies.pairs import words_of_pairs
+from mam.terminal import Terminal
+
+
+def ran(*words: str):
+    study = jobs([*words, "evaluate.draws=200"])[0]
+    pairs = words_of_pairs(study.config.study.pairs) if study.config.study.pairs else None
+    plan = study_jobs(study, pairs)
+    name = study.config.study.name
+    folder = study_folder(plan, name)
+    return execute(plan, Workbench(), folder), folder, name
+
+
+def test_every_registered_method_and_alignment_is_in_its_study():
+    rivals = study_jobs(jobs(["experiment=rivals"])[0])
+    assert {job.config.method.name for job in rivals} == set(METHODS)
+    assert len(rivals) == len(METHODS) * 3 * 3
+    alignment = study_jobs(jobs(["experiment=alignment"])[0])
+    assert {job.config.align for job in alignment} == set(ALIGNMENTS)
+    for plan in (rivals, alignment):
+        assert {job.config.lam for job in plan} == {0.02, 0.05, 0.1}
+        assert {job.config.control for job in plan} == {"none", "shrink", "random_spectrum"}
+    # Controls without structure stand once at each λ, unaligned.
+    beside = [(job.config.lam, job.config.control) for job in alignment if job.config.control != "none"]
+    assert len(beside) == len(set(beside)) == 6
+    assert all(job.config.align == "none" for job in alignment if job.config.control != "none")
+
+
+def test_in_a_sweep_over_alignments_shrink_stands_beside_unaligned():
+    made = jobs(["align=none,procrustes", "lam=0,0.1"], multirun=True)
+    found = [(job.config.lam, job.config.align, job.config.control) for job in made if job.config.lam]
+    assert sorted(found) == [(0.1, "none", "none"), (0.1, "none", "shrink"), (0.1, "procrustes", "none")]
+    with pytest.raises(ConfigError, match="align=procrustes: control=shrink leaves nothing"):
+        jobs(["align=procrustes", "control=shrink", "lam=0,0.1"], multirun=True)
+
+
+def test_an_arm_is_a_list_of_words():
+    study = jobs(["experiment=rivals", 'study.arms.regmean=["method=regmean","method.calibration.source=x"]'])[0]
+    (word,) = {job.config.method.calibration.source for job in study_jobs(study) if job.config.method.name == "regmean"}
+    assert word == "x"
+    with pytest.raises(ConfigError, match=r"an arm is a list of words, 'study.arms.NAME="):
+        jobs(["experiment=rivals", "study.arms.regmean=[3]"])
+
+
+def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, clips, capsys):
+    read_back(clips, words)
+    ended, folder, name = ran(*words, "experiment=alignment", "study.axes.lam=[0.4]")
+    against = against_controls(ended)
+    assert [(one.where["align"], one.control) for one in against] == [
+        (align, control) for control in ("shrink", "random_spectrum") for align in ALIGNMENTS
+    ]
+    rivals = against_plain(ended)
+    assert [one.where["align"] for one in rivals] == [name for name in ALIGNMENTS if name != "none"]
+    runs = {(end.job.config.align, end.job.config.control): end.outcome for end in ended}
+    plain, aligned = runs["none", "none"].result, runs["procrustes", "none"].result
+    found = next(one for one in rivals if one.where["align"] == "procrustes").difference.absolute
+    assert found == pytest.approx(aligned["metrics"]["wer"] - plain["metrics"]["wer"])
+    assert aligned["merge"]["align"] == "procrustes"
+    report_study(Terminal(), ended, folder, name)
+    shown = capsys.readouterr().out
+    assert "minus linear, unaligned merging, paired by example" in shown
+    kept = json.loads((folder / "study.json").read_text())
+    assert len(kept["rivals"]) == 3 and kept["rivalry"].startswith(("nothing differs", "against linear"))
+
+
+def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, clips, capsys):
+    pair = ["model=whisper_minilm", *pair_words(whisper, minilm, 8), *data_words(clips)]
+    ended, folder, name = ran(*pair, "experiment=alignment", "study.axes.lam=[0.2]", "study.axes.control=[none]")
+    assert [end.is_unfit for end in ended] == [align == "heads" for align in ALIGNMENTS]
+    report_study(Terminal(), ended, folder, name)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "4 runs: 3 finished now, 0 skipped, 0 failed, 1 left out" in shown
+    assert "left out (1 runs): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
+    assert any("left_out" in run for run in json.loads((folder / "study.json").read_text())["runs"])
+    assert not (folder / "failures").exists()
+
+
+def test_rivalry_in_one_sentence():
+    def comparison(absolute, p, detectable=0.01):
+        return Comparison(
+            {"arm": "slerp", "lam": "0.1"}, PLAIN, Difference(absolute, None, None, None, p, detectable, "t", 5), p
+        )
+
+    assert rivalry([comparison(-0.02, 0.4)], 30) == (
+        "nothing differs from linear, unaligned merging at n = 30; differences below 1.00 points could not have been"
+        " seen"
+    )
+    assert rivalry([comparison(-0.02, 0.01), comparison(0.01, 0.9)], 30) == (
+        "against linear, unaligned merging at n = 30: better arm=slerp lam=0.1 (1 of 2 comparisons show no difference)"
+    )
+
+
+@pytest.fixture
+def ladder(tmp_path):
+    """Sources of 4 layers, as wide as the target and narrower, with as many heads and fewer."""
+    shapes = {"fits": (LAYERS, WIDTH, 4), "narrow": (LAYERS, WIDTH // 2, 4), "few": (LAYERS, WIDTH, 2)}
+    shapes["deep"] = (5, WIDTH, 4)
+    return {
+        name: make_bert(tmp_path / name, "", width, layers, heads) for name, (layers, width, heads) in shapes.items()
+    }
+
+
+def read_back(clips, words) -> None:
+    """Make the target's own answers the transcripts, so that every change is an error."""
+    texts = predictions(once([*words, "lam=0"]))
+    with (clips / "metadata.csv").open("w", newline="") as file:
+        names = [[f"clip{i}.wav", text or "A"] for i, text in enumerate(texts)]
+        csv.writer(file).writerows([["file_name", "transcription"], *names])
+
+
+def test_the_effect_of_each_mismatch(ladder, hubert_group, words, clips, capsys):
+    """Against the bootstrap on changes that are computed here from the predictions that lie in the folders."""
+    read_back(clips, words)
+    pairs = ",".join(f"['{hubert_group}','{source}']" for source in ladder.values())
+    axes = ["study.axes.lam=[0.1]", "study.axes.control=[none,shrink]"]
+    ended, folder, name = ran("experiment=compatibility", f"study.pairs=[{pairs}]", *axes, *data_words(clips))
+    assert [end.error for end in ended] == [None] * 8
+    assert [end.job.config.study.arm for end in ended[:4]] == list(ladder)
+    assert ended[0].outcome.result["model"]["name"] == "fits"
+    assert ended[1].outcome.result["merge"]["project"] == "procrustes"
+    assert any("widths differ: the source's 16 are taken" in note for note in ended[1].outcome.result["merge"]["notes"])
+    found = by_mismatch(ended)
+    assert [(one.dimension, one.unequal, one.equal) for one in found] == [
+        ("layers", 1, 3),
+        ("width", 1, 3),
+        ("heads", 1, 3),
+    ]
+
+    def counted(end, file):
+        rows = read_jsonl(end.outcome.folder / file)
+        normal = NORMALIZERS["hubert_english"]
+        sides = [[normal(row[side]) for row in rows] for side in ("reference", "prediction")]
+        return error_counts(*sides, "word")
+
+    changes = {
+        end.job.config.study.arm: errors(counted(end, "predictions.jsonl")) - errors(counted(end, "baseline.jsonl"))
+        for end in ended
+        if end.job.config.control == "none"
+    }
+    lengths = counted(ended[0], "baseline.jsonl")[:, LENGTH]
+    others = np.stack([changes[name] for name in ("fits", "few", "deep")])
+    expected = paired_bootstrap(changes["narrow"], others, lengths, None, 200, 0)
+    assert found[1].difference.absolute == pytest.approx(expected.absolute)
+    assert found[1].difference.ci95 == pytest.approx(expected.ci95)
+    mean = changes["narrow"].sum() / lengths.sum() - others.sum() / 3 / lengths.sum()
+    assert found[1].difference.absolute == pytest.approx(mean)
+    report_study(Terminal(), ended, folder, name)
+    shown = capsys.readouterr().out
+    table = shown.partition("effect by mismatch")[2].splitlines()[:5]
+    assert len(table) == 5 and max(map(len, table)) <= 80 and mean != 0
+    assert len(json.loads((folder / "study.json").read_text())["mismatches"]) == 3
+
+
+def test_pairs_of_one_name_are_told_apart(hubert_group, bert, tmp_path):
+    (tmp_path / "a").mkdir()
+    other = make_bert(tmp_path / "a" / bert.name)
+    made = words_of_pairs([[str(hubert_group), str(bert)], [str(hubert_group), str(other)]])
+    assert list(made) == [bert.name, f"{bert.name}-2"]
+    assert made[f"{bert.name}-2"][0] == f"model.name={bert.name}-2"
+
+
+def test_tables_of_comparisons_fit_the_screen(capsys):
+    where = {"arm": "norm_matched", "lam": "0.02"}
+    one = Comparison(where, "random_spectrum", Difference(-0.01, None, (-0.02, 0.01), None, 0.3, 0.02, "t", 5), 1.0)
+    show_evidence(Terminal(), [one], 90)
+    show_plain(Terminal(), [replace(one, control=PLAIN)], 90)
+    show_mismatches(Terminal(), [])
+    shown = capsys.readouterr().out
+    assert "norm_matched" in shown and "no mismatch changes what merging does" in shown
