@@ -26,7 +26,7 @@ from mam.checks import problems
 from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
-from mam.merge.controls import CONTROLS
+from mam.merging_checks import unaligned
 
 BESIDE = ("none", "shrink")  # the controls of a sweep that names none
 
@@ -124,15 +124,6 @@ def _beside_dev(job: Job) -> Job:
 def is_empty(job: Job) -> bool:
     """Whether it is a control that nothing is merged from."""
     return job.config.lam == 0 and job.config.control != "none"
-
-
-def unaligned(words: Sequence[str]) -> tuple[str, ...]:
-    """The words without their alignment, where their control leaves nothing to align: it stands beside as it is."""
-    said = dict(word.split("=", 1) for word in words)
-    control = CONTROLS.get(said.get("control", "none"))
-    if said.get("align", "none") == "none" or control is None or control.has_structure:
-        return tuple(words)
-    return (*(word for word in words if not word.startswith("align=")), "align=none")
 
 
 def distinct(made: Sequence[Job]) -> list[Job]:

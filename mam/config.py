@@ -33,7 +33,7 @@ class LayersConfig:
 
 @dataclass
 class CalibrationConfig:
-    """Inputs on which a method measures activations, ``limit`` of each side at most.
+    """Inputs on which a method or an alignment measures activations, ``limit`` of each side at most.
 
     ``audio``, for the target: ``train`` (the recordings of the data set's training split, without their labels) or a
     folder of recordings. ``source``, of the source's own modality: a text file with a sentence a line, or a folder of
@@ -51,7 +51,6 @@ class MethodConfig:
 
     name: str = "linear"
     alpha: float = 0.9
-    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
 
 
 @dataclass
@@ -189,6 +188,7 @@ class Config:
     method: MethodConfig = field(default_factory=MethodConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
@@ -243,7 +243,7 @@ VERBATIM = (
     "outputs",
     "cache_dir",
     "train.resume",
-    "method.calibration.",
+    "calibration.",
 )
 
 ConfigStore.instance().store(name="schema", node=Config)

@@ -117,7 +117,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     """
     own = Source(target)
     plan = plan_merge(config, own.layers, source.layers)
-    refuse_unfit(plan, target)
+    refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "inspect")
     read = partial(finite, own.read, "target")
     given = Given(plan, read, source.read)

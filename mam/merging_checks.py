@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mam.config import CalibrationConfig, Config, MethodConfig, ScheduleConfig
 from mam.errors import MamError
+from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.pairing import PAIRINGS
@@ -45,22 +48,17 @@ def _method_problems(config: Config) -> list[str]:
     if method.name not in METHODS:
         return []
     entry = METHODS[method.name]
-    if not entry.needs_moments:
-        readers = " or ".join(name for name, other in METHODS.items() if other.needs_moments)
-        given = {"alpha": method.alpha != defaults.alpha, "calibration": method.calibration != CalibrationConfig()}
-        found += [
-            f"method.{key}: has no effect without method={readers}" for key, is_given in given.items() if is_given
-        ]
-    elif method.calibration.source is None:
+    if entry.needs_moments and config.calibration.source is None:
         found.append(
             f"method={method.name}: needs inputs on which the source's activations are measured. Say"
-            " method.calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source"
-            " that reads those"
+            " calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source that"
+            " reads those"
         )
+    readers = " or ".join(name for name, other in METHODS.items() if other.needs_moments)
+    if not entry.needs_moments and method.alpha != defaults.alpha:
+        found.append(f"method.alpha: has no effect without method={readers}")
     if not 0 <= method.alpha <= 1:
         found.append(f"method.alpha={method.alpha:g}: must be from 0 to 1")
-    if not 1 <= method.calibration.limit <= 10**6:
-        found.append(f"method.calibration.limit={method.calibration.limit}: must be from 1 to 1 000 000")
     if entry.joins_qk:
         kept = CONTROLS[config.control].parts if config.control in CONTROLS else "qkvo"
         if not {"q", "k"} <= {part for part in config.parts if part in kept}:
@@ -82,9 +80,21 @@ def _method_problems(config: Config) -> list[str]:
 
 
 def _alignment_problems(config: Config) -> list[str]:
-    """An alignment with nothing to align, and a projection of which nothing is asked."""
+    """An alignment with nothing to align; a projection or a calibration of which nothing is asked."""
     found = []
-    control = CONTROLS.get(config.control)
+    control, calibration = CONTROLS.get(config.control), config.calibration
+    measure = [f"method={name}" for name, entry in METHODS.items() if entry.needs_moments]
+    measure += [f"align={name}" for name, entry in ALIGNMENTS.items() if entry.needs_activations]
+    given = {"source": calibration.source is not None} | {
+        key: getattr(calibration, key) != getattr(CalibrationConfig(), key) for key in ("audio", "limit")
+    }
+    readers = {"source": measure[:1], "audio": measure, "limit": measure}
+    chosen = (f"method={config.method.name}", f"align={config.align}")
+    for key in (key for key, is_given in given.items() if is_given):
+        if not set(readers[key]) & set(chosen):
+            found.append(f"calibration.{key}: has no effect without {' or '.join(readers[key])}")
+    if not 1 <= calibration.limit <= 10**6:
+        found.append(f"calibration.limit={calibration.limit}: must be from 1 to 1 000 000")
     if config.align != "none" and control and not control.has_structure:
         found.append(
             f"align={config.align}: control={config.control} leaves nothing of the source that could be aligned: it"
@@ -133,3 +143,12 @@ def _depth_problems(config: Config) -> list[str]:
             " on_mismatch=project, or choose another source, or mend model.*_shape if they do."
         )
     return found
+
+
+def unaligned(words: Sequence[str]) -> tuple[str, ...]:
+    """The words without their alignment, where their control leaves nothing to align: it stands beside as it is."""
+    said = dict(word.split("=", 1) for word in words)
+    control = CONTROLS.get(said.get("control", "none"))
+    if said.get("align", "none") == "none" or control is None or control.has_structure:
+        return tuple(words)
+    return (*(word for word in words if not word.startswith("align=")), "align=none")

@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.compose import BESIDE, Job, as_word, composing, distinct, is_empty, job_of, parsed, unaligned
+from mam.compose import BESIDE, Job, as_word, composing, distinct, is_empty, job_of, parsed
 from mam.config import VERBATIM
 from mam.errors import ConfigError
+from mam.merging_checks import unaligned
 
 
 def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:

@@ -31,6 +31,7 @@ from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import SCHEMA, find_finished, read_result
+from mam.merge.align import ALIGNMENTS
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
@@ -82,7 +83,6 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
     audio, pair = bench.audio(config), bench.pair(config)
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
-    refuse_unfit(plan, target_checkpoint)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
 
@@ -151,8 +151,10 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
 
     Raises:
         DataError, CheckpointError: what is asked about is not there.
+        UnfitError: it has no meaning for this pair of models.
     """
     config, (target, source) = job.config, bench.checkpoints(job.config.model)
+    refuse_unfit(config, target, source)
     question: dict[str, Any] = {
         "config": job.resolved,
         "data": bench.corpus(config).sha256,
@@ -166,9 +168,9 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         from mam.training.folds import corpora
 
         question["taught"] = [corpus.sha256 for corpus in corpora(config, bench)]
-    if METHODS[config.method.name].needs_moments:
-        own = [bench.corpus(train_config(config)).sha256] if config.method.calibration.audio == TRAIN else []
-        question["calibrated on"] = [*inputs_sha256(config.method.calibration), *own]
+    if METHODS[config.method.name].needs_moments or ALIGNMENTS[config.align].needs_activations:
+        own = [bench.corpus(train_config(config)).sha256] if config.calibration.audio == TRAIN else []
+        question["calibrated on"] = [*inputs_sha256(config.calibration), *own]
     if config.train.name == "none" and config.tune.name != "none" and config.model.task == "asr":
         question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
     return question

@@ -18,7 +18,7 @@ CONF = Path(next(iter(mam.conf.__path__)))
 GROUPS = ["model", "data", "schedule", "layers", "method", "train", "tune", "experiment"]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {  # what a choice needs beside it to be complete
-    "method=regmean": ["method.calibration.source=sentences.txt"],
+    "method=regmean": ["calibration.source=sentences.txt"],
     "data=audiofolder": ["data.root=here"],
     "schedule=list": ["schedule.values=[0,0.1,0.2,0.3]"],
     **{f"layers={place}{n}": ["model=hubert_bert"] for place in ("top", "bottom", "middle") for n in (6, 12)},

@@ -5,7 +5,7 @@ Labels are never read. Every input goes through its model alone, so that there i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,31 +17,30 @@ from transformers import AutoModel, AutoTokenizer
 
 from mam.config import CalibrationConfig, Config
 from mam.data.audio import RATE, Wave, read
-from mam.errors import CheckpointError, DataError, MamError, first_line
+from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
 from mam.files import local_path, sha256_file, sha256_json
-from mam.merge.mixing import Moments
+from mam.merge.activations import Moments, Sums
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target
 
-TRAIN = "train"  # method.calibration.audio: the data set's own training split
-PARTS = ("q", "k", "v", "o")
-Sums = list[dict[str, Tensor]]
+TRAIN = "train"  # calibration.audio: the data set's own training split
+Heard = dict[tuple[int, str], Tensor]  # (layer, part) -> its input, [t, d], fp64
 
 
 def train_config(config: Config) -> Config:
-    """Where the recordings come from when ``method.calibration.audio=train``: the first of the training split.
+    """Where the recordings come from when ``calibration.audio=train``: the first of the training split.
 
     Raises:
         DataError: audio events, whose folds are all tested in turn.
     """
     if config.model.task == "events":
         raise DataError(
-            "method.calibration.audio=train: every fold of these sounds is tested in turn, none is for training alone."
-            " Say method.calibration.audio=FOLDER with other recordings"
+            "calibration.audio=train: every fold of these sounds is tested in turn, none is for training alone."
+            " Say calibration.audio=FOLDER with other recordings"
         )
-    return replace(config, data=replace(config.data, split=TRAIN, limit=config.method.calibration.limit))
+    return replace(config, data=replace(config.data, split=TRAIN, limit=config.calibration.limit))
 
 
 def inputs(name: str, key: str) -> list[Path]:
@@ -61,7 +60,7 @@ def inputs_sha256(calibration: CalibrationConfig) -> list[str]:
     """Hashes of what is calibrated on, but for the data set's own recordings."""
     named = {"audio": calibration.audio, "source": calibration.source}
     return [
-        sha256_json([sha256_file(file) for file in inputs(name, f"method.calibration.{key}")])
+        sha256_json([sha256_file(file) for file in inputs(name, f"calibration.{key}")])
         for key, name in named.items()
         if name and not (key == "audio" and name == TRAIN)
     ]
@@ -79,6 +78,38 @@ def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
     Raises:
         DataError: nothing is left.
     """
+    return _moments(heard_by(target, waves), target.checkpoint.id)
+
+
+@torch.no_grad()
+def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: Mapping[int, int]) -> dict[int, Tensor]:
+    """For each pair of layers the mean of x_t x_sᵀ over what both hear of the same recordings, ``[d_t, d_s]``, fp64.
+
+    Raises:
+        UnfitError: the source makes another number of frames.
+        DataError: nothing was left to listen to.
+    """
+    other = target
+    if source.checkpoint.fingerprint != target.checkpoint.fingerprint:
+        other = load_target(source.checkpoint, "features")
+    sums, frames = dict[int, Tensor](), 0
+    for ours, theirs in zip(heard_by(target, waves), heard_by(other, waves), strict=True):
+        counts = len(ours[0, "q"]), len(theirs[0, "q"])
+        if counts[0] != counts[1]:
+            raise UnfitError(
+                f"align=procrustes_activations: the two make {counts[0]} and {counts[1]} frames of one recording."
+                " Say align=procrustes, which compares weights"
+            )
+        frames += counts[0]
+        for layer, source_layer in pairs.items():
+            sums[layer] = sums.get(layer, 0) + ours[layer, "q"].T @ theirs[source_layer, "q"]
+    if not frames:
+        raise DataError(f"{target.checkpoint.id}: nothing was left to measure activations on")
+    return {layer: total / frames for layer, total in sums.items()}
+
+
+def heard_by(target: Target, waves: Sequence[Wave]) -> Iterator[Heard]:
+    """What the target's projections hear, clip by clip."""
 
     def runs() -> Iterator[Callable[[], int]]:
         for wave in waves:
@@ -87,7 +118,7 @@ def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
                 n = min(int(hidden.lengths[0]), hidden.states.shape[1])
                 yield lambda hidden=hidden, n=n: (target.advance(hidden, 0, target.depth), n)[1]  # type: ignore[misc]
 
-    return _moments(target.blocks, runs(), target.checkpoint.id)
+    return _heard(target.blocks, runs())
 
 
 @torch.no_grad()
@@ -99,7 +130,7 @@ def moments_of_source(source: Source, calibration: CalibrationConfig) -> Sums:
         CheckpointError: a source that cannot be run: weights or tokenizer are missing, Q, K and V are fused.
     """
     checkpoint, name = source.checkpoint, str(calibration.source)
-    key = "method.calibration.source"
+    key = "calibration.source"
     if source.family.modality in ("speech", "audio"):
         waves = recordings(name, key, calibration.limit)
         return moments_of_target(load_target(checkpoint, "features"), waves)
@@ -114,44 +145,52 @@ def moments_of_source(source: Source, calibration: CalibrationConfig) -> Sums:
         for given in read_inputs(checkpoint, inputs(name, key), calibration.limit):
             yield lambda given=given: int(model(**given).last_hidden_state.shape[1])  # type: ignore[misc]
 
-    return _moments(blocks, runs(), checkpoint.id)
+    return _moments(_heard(blocks, runs()), checkpoint.id)
 
 
-def _moments(blocks: Sequence[AttentionBlock], runs: Iterator[Callable[[], int]], name: str) -> Sums:
-    """Run every input and average x xᵀ over what the projections hear; a run says how many frames are real.
+def _heard(blocks: Sequence[AttentionBlock], runs: Iterator[Callable[[], int]]) -> Iterator[Heard]:
+    """Run every input and give what each projection hears of it; a run says how many frames are real.
 
     Some attentions use Q, K and V without calling them; they hear what their owner is given.
     """
-    heard: dict[tuple[int, str], Tensor] = {}
+    seen: dict[tuple[int, str], Tensor] = {}
 
     def note(layer: int, parts: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
             states = given[0] if given else named["hidden_states"]
-            heard.update({(layer, part): states[0] for part in parts})
+            seen.update({(layer, part): states[0] for part in parts})
 
         return hook
 
-    hooks = []
-    for block in blocks:
-        # In this order: what a projection is given itself takes the place of what its owner is given.
-        for module, parts in ((block.owner, "qkv"), *((block.projection(part), part) for part in block.parts)):
-            hooks.append(module.register_forward_pre_hook(note(block.layer, parts), with_kwargs=True))
-    sums: Sums = [{} for _ in blocks]
-    frames = 0
-    try:
-        for run in runs:
-            heard.clear()
+    for run in runs:
+        hooks = []
+        for block in blocks:
+            # In this order: what a projection is given itself takes the place of what its owner is given.
+            for module, parts in ((block.owner, "qkv"), *((block.projection(part), part) for part in block.parts)):
+                hooks.append(module.register_forward_pre_hook(note(block.layer, parts), with_kwargs=True))
+        seen.clear()
+        try:
             n = run()
-            frames += n
-            for (layer, part), states in heard.items():
-                x = states[:n].detach().to("cpu", torch.float64)
-                sums[layer][part] = sums[layer].get(part, 0) + x.T @ x
-    finally:
-        for hook in hooks:
-            hook.remove()
+        finally:  # before what was heard is given: another model, or this one, may run meanwhile
+            for hook in hooks:
+                hook.remove()
+        yield {place: states[:n].detach().to("cpu", torch.float64) for place, states in seen.items()}
+
+
+def _moments(heard: Iterator[Heard], name: str) -> Sums:
+    """The mean of x xᵀ over all frames x, for every layer and part."""
+    sums: dict[tuple[int, str], Tensor] = {}
+    frames = 0
+    for states in heard:
+        frames += len(states[0, "q"])
+        for place, x in states.items():
+            sums[place] = sums.get(place, 0) + x.T @ x
     if not frames:
         raise DataError(f"{name}: nothing was left to measure activations on")
-    return [{part: total / frames for part, total in layer.items()} for layer in sums]
+    made: Sums = [{} for _ in range(1 + max(layer for layer, _ in sums))]
+    for (layer, part), total in sums.items():
+        made[layer][part] = total / frames
+    return made
 
 
 def _tower(source: Source) -> Any:
@@ -185,7 +224,7 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
         try:
             sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"method.calibration.source: {file} is not UTF-8 text, which this source reads") from error
+            raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
     longest = min(int(tokenizer.model_max_length), int(checkpoint.config.get("max_position_embeddings", 512)))
     for sentence in sentences[:limit]:
         yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
@@ -207,7 +246,7 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
                 pixels = processor(image.convert("RGB"), return_tensors="pt")["pixel_values"]
                 yield {"pixel_values": pixels.mean(1, keepdim=True) if is_grey else pixels}
         except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"method.calibration.source: {file} is not an image, which this source reads") from error
+            raise DataError(f"calibration.source: {file} is not an image, which this source reads") from error
 
 
 def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:

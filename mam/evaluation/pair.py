@@ -14,6 +14,7 @@ from mam.files import free_memory
 from mam.inputs import ModelConfig, ShapeConfig
 from mam.merge.align import ALIGNMENTS
 from mam.merge.apply import Merger
+from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint, locate
@@ -68,33 +69,44 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
     return target, source
 
 
-def refuse_unfit(plan: MergePlan, target: Checkpoint) -> None:
+def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
     """Whether method and alignment have a meaning for this pair of models.
 
     Raises:
-        UnfitError: they need as many heads on both sides, or a target in which nothing else reads Q.
+        UnfitError: they need as many heads on both sides, a target in which nothing else reads Q, or a source that
+            hears.
     """
-    heads = f"the target has {plan.target_heads} heads and the source {plan.source_heads}"
-    differ = plan.target_heads != plan.source_heads
-    if ALIGNMENTS[plan.align].needs_heads and differ:
-        raise UnfitError(f"align={plan.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
-    if METHODS[plan.method].joins_qk:
+    shapes, is_own = config.model, CONTROLS[config.control].layers == "own"
+    theirs = shapes.target_shape if is_own else shapes.source_shape
+    heads = f"the target has {shapes.target_shape.heads} heads and the source {theirs.heads}"
+    differ, alignment = shapes.target_shape.heads != theirs.heads, ALIGNMENTS[config.align]
+    if alignment.needs_heads and differ:
+        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+    if alignment.needs_activations and not is_own and source.model_type not in TARGETS:
+        modality = Source(source).family.modality
+        raise UnfitError(
+            f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
+            " Say align=procrustes, which compares weights"
+        )
+    if METHODS[config.method.name].joins_qk:
         if differ:
-            raise UnfitError(f"method={plan.method}: merges head with head, but {heads}. Say method=linear")
-        reader = TARGETS[target.model_type].reads_query(target)
+            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
+        reader = TARGETS[target.model_type].reads_query(target) if target.model_type in TARGETS else None
         if reader:
             raise UnfitError(
-                f"method={plan.method}: writes Q and K in another basis, in which {reader}, which reads Q, would mean"
-                f" nothing ({target.id}). Say method=linear"
+                f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
+                f" mean nothing ({target.id}). Say method=linear"
             )
 
 
 def refuse_without_activations(plan: MergePlan, verb: str) -> None:
-    """Raise MergeError where the plan's method needs more than files."""
-    if METHODS[plan.method].needs_moments:
-        raise MergeError(
-            f"method={plan.method}: needs activations, and mam {verb} reads files only. Say mam run, or method=linear"
-        )
+    """Raise MergeError where the plan's method or alignment needs more than files."""
+    for needs, word, other in (
+        (METHODS[plan.method].needs_moments, f"method={plan.method}", "method=linear"),
+        (ALIGNMENTS[plan.align].needs_activations, f"align={plan.align}", "align=procrustes"),
+    ):
+        if needs:
+            raise MergeError(f"{word}: needs activations, and mam {verb} reads files only. Say mam run, or {other}")
 
 
 def _refuse_too_large(checkpoint: Checkpoint) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -17,17 +17,19 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+from torch import Tensor
 
 from mam import __version__, processes
 from mam.cache import Cache, cache_folder
 from mam.config import Config
-from mam.data.audio import RATE
+from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
 from mam.errors import MamError
 from mam.evaluation.attention import Attention, Change, measure
 from mam.evaluation.calibration import (
     TRAIN,
+    cross_moments,
     measured,
     moments_of_source,
     moments_of_target,
@@ -40,8 +42,9 @@ from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
 from mam.inputs import ModelConfig
-from mam.merge.mixing import Moments
+from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
+from mam.models.sources import Source
 from mam.models.targets import Target, family_of
 from mam.tasks import TASKS
 from mam.terminal import Terminal
@@ -129,28 +132,30 @@ class Workbench:
         made_from = (*(one.fingerprint for one in checkpoints), str(device_of(config)), config.dtype, readout)
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
         pair = self._once("pair", (*made_from, config.compile, shapes), load)
-        pair.merger.calibrate = lambda: self.moments(config)
+        pair.merger.activations = self.activations(config)
         return pair
 
-    def moments(self, config: Config) -> Moments:
-        """Of what the projections of both models hear, for methods that need them; see `mam.evaluation.calibration`."""
-        pair, calibration = self.pair(config), config.method.calibration
+    def activations(self, config: Config) -> Activations:
+        """What both models hear, measured when it is asked for."""
+        return _Activations(self, config)
 
-        def measure_both() -> Moments:
+    def calibrated(self, config: Config, what: str, measure: Callable[[Pair, list[Wave]], T]) -> T:
+        """What ``measure`` finds of the unmerged pair on the recordings for calibration; ``what`` names it."""
+        pair, calibration = self.pair(config), config.calibration
+        data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
+
+        def measured_once() -> T:
             if calibration.audio == TRAIN:
                 store = self.audio(train_config(config))
                 waves = store.waves(range(len(store.samples)))
             else:
-                waves = recordings(calibration.audio, "method.calibration.audio", calibration.limit)
+                waves = recordings(calibration.audio, "calibration.audio", calibration.limit)
             pair.merger.restore()
             with self.terminal.status("measuring activations"):
-                sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, calibration)
-            names = pair.target.checkpoint.id, pair.source.checkpoint.id
-            return measured(*sides, config.parts, names)
+                return measure(pair, waves)
 
-        data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
-        key = self._made["pair"][0], sha256_json([asdict(calibration), config.parts]), data
-        return self._once("moments", key, measure_both)
+        key = self._made["pair"][0], sha256_json([asdict(calibration), what]), data
+        return self._once("activations", key, measured_once)
 
     def cache(self, config: Config) -> Cache:
         """The cache folder."""
@@ -244,6 +249,28 @@ class Workbench:
             if processes.is_main():
                 cache.keep_json(path, {"key": key, "items": _packed(made.items), "seconds": made.seconds})
         return made
+
+
+@dataclass(frozen=True)
+class _Activations:
+    """`Activations` of one configuration."""
+
+    bench: Workbench
+    config: Config
+
+    def moments(self) -> Moments:
+        def measure(pair: Pair, waves: list[Wave]) -> Moments:
+            sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, self.config.calibration)
+            return measured(*sides, self.config.parts, (pair.target.checkpoint.id, pair.source.checkpoint.id))
+
+        return self.bench.calibrated(self.config, f"moments {self.config.parts}", measure)
+
+    def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
+        def measure(pair: Pair, waves: list[Wave]) -> Mapping[int, Tensor]:
+            source = Source(pair.target.checkpoint) if is_own else pair.source
+            return cross_moments(pair.target, source, waves, pairs)
+
+        return self.bench.calibrated(self.config, f"cross {is_own} {sorted(pairs.items())}", measure)
 
 
 def _usable(kept: dict[str, Any] | None, key: dict[str, Any]) -> dict[str, Any] | None:

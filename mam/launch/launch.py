@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mam.compose import Job
-from mam.errors import ConfigError, MamError
+from mam.errors import ConfigError, MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
@@ -72,7 +72,7 @@ def _finished(job: Job, bench: Workbench) -> Ended | None:
     try:
         found = finished_run(job, bench)
     except (MamError, OSError) as problem:
-        return Ended(job, None, str(problem))
+        return Ended(job, None, str(problem), is_unfit=isinstance(problem, UnfitError))
     return None if found is None else Ended(job, Outcome("skipped", found, read_result(found)), None)
 
 

@@ -27,11 +27,15 @@ SWEEPS = 50  # of `permute`, which ends by itself long before
 
 @dataclass(frozen=True)
 class Alignment:
-    """A registered alignment; ``needs_heads``: both sides must have as many; ``distance`` is what it makes small."""
+    """A registered alignment; ``distance`` is what it makes small.
+
+    ``needs_heads``: both sides must have as many; ``needs_activations``: every pair must have been heard.
+    """
 
     fit: Fit
     summary: str
     needs_heads: bool
+    needs_activations: bool
     distance: Distance
 
 
@@ -56,12 +60,14 @@ def spectral_distance(pair: Pair, heads: Heads) -> float:
     return float(((ours - theirs) ** 2).sum() ** 0.5)
 
 
-def alignment(needs_heads: bool = False, distance: Distance = distance) -> Callable[[Fit], Fit]:
+def alignment(
+    needs_heads: bool = False, needs_activations: bool = False, distance: Distance = distance
+) -> Callable[[Fit], Fit]:
     """Register a function (pairs of one width, heads) -> basis under its own name."""
 
     def register(function: Fit) -> Fit:
         summary = (function.__doc__ or "").strip().splitlines()[0]
-        ALIGNMENTS[function.__name__] = Alignment(function, summary, needs_heads, distance)
+        ALIGNMENTS[function.__name__] = Alignment(function, summary, needs_heads, needs_activations, distance)
         return function
 
     return register
@@ -97,6 +103,17 @@ def procrustes(pairs: Sequence[Pair], heads: Heads) -> Basis:
     R = U Vᵀ of Σ W_sᵀ W_t = U Σ Vᵀ (Schönemann 1966).
     """
     return Basis(stream=nearest_isometry(cross(pairs)))
+
+
+@alignment(needs_activations=True)
+def procrustes_activations(pairs: Sequence[Pair], heads: Heads) -> Basis:
+    """The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.
+
+    R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame for frame.
+    """
+    import torch
+
+    return Basis(stream=nearest_isometry(torch.stack([one.heard for one in pairs if one.heard is not None]).sum(0)))
 
 
 @alignment()

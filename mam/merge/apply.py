@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mam.errors import MergeError
+from mam.merge.activations import Activations, Moments
 from mam.merge.controls import CONTROLS
 from mam.merge.given import Given, Read, layer_of
 from mam.merge.methods import METHODS, Projection
-from mam.merge.mixing import Moments, changed, merged_layer, substituted
+from mam.merge.mixing import changed, merged_layer, substituted
 from mam.merge.plan import MergePlan
 from mam.models.attention import AttentionBlock
 
@@ -39,7 +40,7 @@ class Merger:
         self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
         self._given: tuple[object, Given] | None = None
-        self.calibrate: Callable[[], Moments] | None = None  # for methods that need moments, on the unmerged target
+        self.activations: Activations | None = None  # for methods and alignments that need them
 
     def keep_all(self) -> None:
         """Copy every projection now: before the model is cast or moved, after which its fp32 values are gone."""
@@ -115,15 +116,15 @@ class Merger:
         """What the target is given; made anew only where another plan gives something else."""
         key = Given.key(plan)
         if self._given is None or self._given[0] != key:
-            self._given = key, Given(plan, self._own, self._read)
+            self._given = key, Given(plan, self._own, self._read, self.activations)
         return self._given[1]
 
     def _moments(self, plan: MergePlan) -> Moments | None:
         if not METHODS[plan.method].needs_moments:
             return None
-        if self.calibrate is None:
-            raise MergeError(f"method={plan.method}: needs activations, which are measured where models run: mam run.")
-        return self.calibrate()
+        if self.activations is None:
+            raise MergeError(f"method={plan.method}: needs activations, which are measured where models run: mam run")
+        return self.activations.moments()
 
 
 def moments_of(

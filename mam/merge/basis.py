@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pair:
-    """One target layer and the source layer that it is paired with: Q, K and V of both, fp32."""
+    """One target layer and the source layer that it is paired with: Q, K and V of both, fp32.
+
+    ``heard`` is the mean of x_t x_sᵀ over what both hear, ``[d_t, d_s]``, fp64, where it was measured.
+    """
 
     layer: int
     target: Mapping[str, Projection]
     source: Mapping[str, Projection]
+    heard: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,12 @@ def moved(pairs: Sequence[Pair], basis: Basis) -> list[Pair]:
     """The pairs with the sources in the basis."""
     if basis.is_identity:
         return list(pairs)
-    return [
-        Pair(one.layer, one.target, {part: basis.moved(one.layer, part, given) for part, given in one.source.items()})
-        for one in pairs
-    ]
+    made = []
+    for one in pairs:
+        source = {part: basis.moved(one.layer, part, given) for part, given in one.source.items()}
+        heard = one.heard if one.heard is None or basis.stream is None else one.heard @ basis.stream.T
+        made.append(Pair(one.layer, one.target, source, heard))
+    return made
 
 
 def cross(pairs: Sequence[Pair]) -> Tensor:

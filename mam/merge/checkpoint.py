@@ -18,10 +18,12 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
+from mam.merge.activations import Activations, Moments
 from mam.merge.apply import MergeReport, moments_of
 from mam.merge.given import Given, finite, layer_of
-from mam.merge.mixing import Moments, merged_layer
+from mam.merge.methods import METHODS
 from mam.merge.mixing import changed as changed_numbers
+from mam.merge.mixing import merged_layer
 from mam.merge.plan import MergePlan
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
@@ -32,14 +34,15 @@ _BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
 
 
 def merge_checkpoint(
-    target: Checkpoint, source: Source, plan: MergePlan, out: Path, moments: Moments | None = None
+    target: Checkpoint, source: Source, plan: MergePlan, out: Path, activations: Activations | None = None
 ) -> MergeReport:
     """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
 
     The files keep the target's names and shards, as safetensors; BEATs stays in its original format. Merged tensors are
     stored in fp32, so that nothing is rounded after the merge; all others keep their dtype and their bytes. Memory: a
     few times the Q, K and V of a layer (of BEATs: the whole file; of an aligned source all of its Q, K and V).
-    ``moments`` are for methods that need them. ``out/mam_merge.json`` says what was merged with what.
+    ``activations`` are for methods and alignments that need them. ``out/mam_merge.json`` says what was merged with
+    what.
 
     Raises:
         RecordError: ``out`` exists and is not empty.
@@ -48,7 +51,7 @@ def merge_checkpoint(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
     own = Source(target)
-    given, layer_with = Given(plan, partial(finite, own.read, "target"), source.read), dict[str, int]()
+    given, layer_with = Given(plan, partial(finite, own.read, "target"), source.read, activations), dict[str, int]()
     for layer in plan.layers:
         for part in plan.parts if plan.lams[layer] else ():
             name = own.places[layer][part].name
@@ -56,6 +59,7 @@ def merge_checkpoint(
             if plan.bias and not (part == "o" and plan.heads is not None):  # the output's bias belongs to no head
                 layer_with[f"{name}.bias"] = layer
     to_change = set(layer_with)
+    moments = activations.moments() if activations and METHODS[plan.method].needs_moments else None
     merged: dict[str, Tensor] = {}  # a layer is made at once, and what is left of it may stand in a later file
     tensors = parameters = 0
     notes: dict[str, None] = {}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
+from mam.merge.activations import Activations
 from mam.merge.align import ALIGNMENTS
 from mam.merge.basis import Basis, Heads, Pair, moved
 from mam.merge.controls import CONTROLS
@@ -16,6 +17,7 @@ from mam.merge.methods import Projection
 from mam.merge.plan import MergePlan
 from mam.merge.project import projected
 
+QKV = ("q", "k", "v")
 Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32
 
 
@@ -26,9 +28,12 @@ class Given:
     that is projected or aligned is kept in the target's basis, since that is costly to compute.
     """
 
-    def __init__(self, plan: MergePlan, own: Read, source: Read) -> None:
-        """Args: ``own`` and ``source`` read the projections of the pristine target and of the source."""
-        self._plan, self._own = plan, own
+    def __init__(self, plan: MergePlan, own: Read, source: Read, activations: Activations | None = None) -> None:
+        """Args: ``own`` and ``source`` read the projections of the pristine target and of the source.
+
+        ``activations`` are for alignments that need them.
+        """
+        self._plan, self._own, self._activations = plan, own, activations
         self._read = own if CONTROLS[plan.control].layers == "own" else source
         self._checked: set[tuple[int, str]] = set()
         self._kept: dict[tuple[int, str], Projection] = {}
@@ -61,8 +66,13 @@ class Given:
         plan = self._plan
         if plan.align == "none" and plan.project is None:
             return Basis()
+        heard: Mapping[int, Tensor] = {}
+        if ALIGNMENTS[plan.align].needs_activations:
+            if self._activations is None:
+                raise MergeError(f"align={plan.align}: needs activations, which are measured where models run: mam run")
+            heard = self._activations.cross(plan.pairs, CONTROLS[plan.control].layers == "own")
         pairs = [
-            Pair(layer, *({part: read(layer, part) for part in "qkv"} for read in (self._own, self._source)))
+            Pair(layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), heard.get(layer))
             for layer in plan.pairs
         ]
         heads, basis = Heads(plan.target_heads, plan.source_heads, plan.seed), Basis()

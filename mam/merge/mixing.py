@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,14 +14,6 @@ from mam.merge.methods import METHODS, Layer, Projection
 from mam.merge.plan import MergePlan
 
 Projections = Mapping[str, Projection]  # by part
-
-
-@dataclass(frozen=True)
-class Moments:
-    """The mean of x xᵀ over each projection's inputs, ``[d, d]``, fp64: one mapping by part for every layer."""
-
-    target: list[dict[str, Tensor]]
-    source: list[dict[str, Tensor]]
 
 
 def merged_layer(

@@ -17,6 +17,7 @@ from mam.evaluation.pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.finished import read_config, read_result
+from mam.merge.align import ALIGNMENTS
 from mam.merge.checkpoint import merge_checkpoint, new_folder
 from mam.merge.methods import METHODS
 from mam.merge.plan import plan_merge
@@ -111,8 +112,8 @@ def _merge(config: Config, out: Path) -> list[float]:
     """Merge file to file; returns λ of every layer."""
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
-    needs_moments = METHODS[plan.method].needs_moments
-    merge_checkpoint(target, source, plan, out, Workbench().moments(config) if needs_moments else None)
+    needs_activations = METHODS[plan.method].needs_moments or ALIGNMENTS[plan.align].needs_activations
+    merge_checkpoint(target, source, plan, out, Workbench().activations(config) if needs_activations else None)
     return list(plan.lams)
 
 

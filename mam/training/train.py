@@ -135,7 +135,7 @@ def train(
 def _merge(config: Config, bench: Workbench, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
     """Merge once (MAM-FT), or make λ a part of the model (L-MAM)."""
     merger = Merger(target.blocks, source.read)
-    merger.calibrate = lambda: bench.moments(config)
+    merger.activations = bench.activations(config)
     if config.train.name == "finetune":
         merger.apply(plan)
         return None

@@ -22,7 +22,12 @@ MERGE_KEYS = (
     "bias=",
     "heads=",
     "pairing=",
+    "align=",
+    "on_mismatch=",
+    "project=",
+    "calibration.",  # so that what needs activations can be told why not here
     "control=",
+    "seed=",
 )
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)
-    refuse_unfit(plan, target)
+    refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
         report = merge_checkpoint(target, source, plan, expanded(outs[0]))

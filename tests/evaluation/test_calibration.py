@@ -13,18 +13,29 @@ import torch
 from conftest import LAYERS, WIDTH, make_bert, make_hubert, noise, once, pair_words, predictions, write_folder
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scipy.linalg import orthogonal_procrustes
 from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 
 from mam.compose import jobs
 from mam.config import CalibrationConfig
-from mam.errors import CheckpointError, ConfigError, DataError, MergeError
-from mam.evaluation.calibration import inputs_sha256, measured, moments_of_source, moments_of_target
+from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
+from mam.evaluation.calibration import (
+    cross_moments,
+    heard_by,
+    inputs_sha256,
+    measured,
+    moments_of_source,
+    moments_of_target,
+)
+from mam.evaluation.pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
+from mam.inspection import inspect
 from mam.merge.methods import METHODS, Layer
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 from mam.report.export import export
+from mam.verbs import merge
 
 SENTENCES = "a b c\nb a\n\nc c c b\n"
 
@@ -105,7 +116,7 @@ def test_images_by_plain_transformers(vit, tmp_path):
 def regmean_words(hubert_group, text_source, sentences, tmp_path) -> list[str]:
     data = write_folder(tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.4], split=["train"] * 2 + ["test"] * 3)
     words = [*pair_words(hubert_group, text_source), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
-    return [*words, "method=regmean", f"method.calibration.source={sentences}"]
+    return [*words, "method=regmean", f"calibration.source={sentences}"]
 
 
 def test_a_run_calibrates_on_train_and_the_named_text(regmean_words, hubert_group, text_source, sentences, tmp_path):
@@ -126,7 +137,13 @@ def test_a_run_calibrates_on_train_and_the_named_text(regmean_words, hubert_grou
     export(outcome.folder, Path("exported"))
     written = load_file("exported/model.safetensors")["hubert.encoder.layers.1.attention.q_proj.weight"]
     torch.testing.assert_close(written, expected, rtol=1e-4, atol=1e-5)
-    again = once([word for word in regmean_words if "method" not in word] + ["model.target=exported", "lam=0"])
+    again = once(
+        [word for word in regmean_words if not word.startswith(("method", "calibration"))]
+        + [
+            "model.target=exported",
+            "lam=0",
+        ]
+    )
     assert predictions(again) == predictions(outcome)
 
 
@@ -149,12 +166,12 @@ def test_other_inputs_are_another_run(regmean_words, sentences):
 def test_recordings_of_a_folder(regmean_words, tmp_path):
     bench, folder = Workbench(), write_folder(tmp_path / "heard", [0.6, 0.7])
     (folder / "metadata.csv").unlink()
-    config = jobs([*regmean_words, f"method.calibration.audio={folder}"])[0].config
-    found = bench.moments(config)
+    config = jobs([*regmean_words, f"calibration.audio={folder}"])[0].config
+    found = bench.activations(config).moments()
     direct = moments_of_target(bench.pair(config).target, [noise(0.6, 0), noise(0.7, 1)])
     torch.testing.assert_close(found.target[0]["q"], direct[0]["q"], rtol=1e-3, atol=1e-3)
-    assert bench.moments(config) is found
-    assert len(inputs_sha256(config.method.calibration)) == 2
+    assert bench.activations(config).moments() is found
+    assert len(inputs_sha256(config.calibration)) == 2
 
 
 def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_group, vit, tmp_path):
@@ -163,16 +180,14 @@ def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_grou
             once([*regmean_words, "lam=0.4", *words])
         return str(caught.value)
 
-    assert "method.calibration.source=nowhere: there is no such file" in source_error(
-        ["method.calibration.source=nowhere"]
-    )
+    assert "calibration.source=nowhere: there is no such file" in source_error(["calibration.source=nowhere"])
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG\xff\xfe")
-    assert "p.png is not UTF-8 text" in source_error([f"method.calibration.source={picture}"])
+    assert "p.png is not UTF-8 text" in source_error([f"calibration.source={picture}"])
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    assert "nothing was left to measure" in source_error([f"method.calibration.source={empty}"])
-    assert "not readable as audio" in source_error([f"method.calibration.audio={empty}"])
+    assert "nothing was left to measure" in source_error([f"calibration.source={empty}"])
+    assert "not readable as audio" in source_error([f"calibration.audio={empty}"])
     partial = tmp_path / "partial"
     shutil.copytree(text_source, partial)
     kept = {n: t for n, t in load_file(partial / "model.safetensors").items() if ".attention.self." in n}
@@ -189,19 +204,15 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     Image.new("RGB", (8, 8)).save(images / "0.png")
-    words = [*event_words, "method=regmean", f"method.calibration.source={images}", "lam=0.2"]
+    words = [*event_words, "method=regmean", f"calibration.source={images}", "lam=0.2"]
     with pytest.raises(DataError, match="every fold of these sounds is tested in turn"):
         once(words)
     heard = write_folder(tmp_path / "heard", [0.6, 0.7])
     (heard / "metadata.csv").unlink()
-    assert once([*words, f"method.calibration.audio={heard}"]).result["merge"]["method"] == "regmean"
+    assert once([*words, f"calibration.audio={heard}"]).result["merge"]["method"] == "regmean"
 
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
-    from mam.evaluation.pair import checked_source_and_target
-    from mam.inspection import inspect
-    from mam.verbs import merge
-
     config = jobs(regmean_words)[0].config
     with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run, or method=linear"):
         inspect(config, *checked_source_and_target(config.model))
@@ -219,3 +230,55 @@ def test_a_speech_source_is_calibrated_on_recordings(hubert_group, tmp_path):
     found = moments_of_source(Source(locate(str(other))), CalibrationConfig(source=str(heard)))
     direct = moments_of_target(load_target(locate(str(other)), "features"), [noise(0.6, 0), noise(0.7, 1)])
     torch.testing.assert_close(found[2]["q"], direct[2]["q"], rtol=1e-3, atol=1e-3)
+
+
+def test_what_both_hear_by_plain_transformers(hubert_group, tmp_path):
+    """x_t x_sᵀ of hidden states, frame by frame, of paired layers; of itself it is the moments."""
+    other = make_hubert(tmp_path / "other", "layer")
+    waves = [noise(0.6, 0), noise(0.9, 1)]
+    states = []
+    for folder in (hubert_group, other):
+        model = HubertModel.from_pretrained(folder, dtype=torch.float32).eval()
+        processor = AutoProcessor.from_pretrained(folder)
+        with torch.no_grad():
+            inputs = [processor(wave, sampling_rate=16000, return_tensors="pt").input_values for wave in waves]
+            states.append([model(one, output_hidden_states=True).hidden_states for one in inputs])
+    target, source = load_target(locate(str(hubert_group))), Source(locate(str(other)))
+    found = cross_moments(target, source, waves, {0: 1})
+    ours = torch.cat([one[0][0] for one in states[0]]).double()
+    own = [block.layer_norm for block in HubertModel.from_pretrained(other, dtype=torch.float32).encoder.layers]
+    theirs = torch.cat([one[1][0] for one in states[1]])  # this one normalises before its attention
+    with torch.no_grad():
+        theirs = own[1](theirs).double()
+    torch.testing.assert_close(found[0], ours.T @ theirs / len(ours), rtol=1e-3, atol=1e-4)
+    itself = cross_moments(target, Source(locate(str(hubert_group))), waves, {0: 0})
+    torch.testing.assert_close(itself[0], moments_of_target(target, waves)[0]["q"])
+
+
+def test_an_alignment_on_activations(hubert_group, tmp_path):
+    """A run aligns with the rotation that scipy finds on what both hear; without hearing in common it is unfit."""
+    other = make_hubert(tmp_path / "other", "layer")
+    data = write_folder(tmp_path / "data", [0.6, 1.3, 0.9, 0.4], split=["train"] * 2 + ["test"] * 2)
+    words = [*pair_words(hubert_group, other), "model.source_shape.layers=3", "data=audiofolder", f"data.root={data}"]
+    words += ["evaluate.draws=200", "lam=0.4", "align=procrustes_activations"]
+    outcome = once(words)
+    waves = [soundfile.read(data / f"clip{i}.wav", dtype="float32")[0] for i in range(2)]
+    target, source = load_target(locate(str(hubert_group))), load_target(locate(str(other)), "features")
+    pairs = {i: i for i in range(LAYERS)}
+    heard = [
+        torch.cat([torch.cat([one[layer, "q"] for layer in pairs]) for one in heard_by(model, waves)]).detach()
+        for model in (target, source)
+    ]
+    rotation, _ = orthogonal_procrustes(heard[1].numpy(), heard[0].numpy())
+    export(outcome.folder, Path("exported"))
+    written = load_file("exported/model.safetensors")["hubert.encoder.layers.1.attention.v_proj.weight"]
+    own, given = (model.blocks[1].v.weight.detach() for model in (target, source))
+    expected = own.lerp((given.double() @ torch.from_numpy(rotation)).float(), 0.4)
+    torch.testing.assert_close(written, expected, rtol=1e-3, atol=1e-4)
+    assert once([*words, "control=self"]).status == "finished"
+    bert_words = [*pair_words(hubert_group, make_bert(tmp_path / "bert")), *words[-6:]]
+    with pytest.raises(UnfitError, match="both models must take the same input, and .* reads text"):
+        once([*bert_words, "data=audiofolder", f"data.root={data}"])
+    with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
+        config = jobs(words)[0].config
+        inspect(config, *checked_source_and_target(config.model))

@@ -45,7 +45,7 @@ def source(layer: int, part: str):
 def plan(
     control: str, lam: float = 0.3, method: str = "linear", parts: str = "qkvo", draw: int = 0, **fields
 ) -> MergePlan:
-    calibrated = ["method.calibration.source=x"] if METHODS[method].needs_moments else []
+    calibrated = ["calibration.source=x"] if METHODS[method].needs_moments else []
     config = jobs(
         [f"control={control}", f"lam={lam}", f"method={method}", f"parts={parts}", *calibrated]
         + [f"model.{side}_shape.{key}" for side in ("target", "source") for key in ("layers=3", "width=8", "heads=4")]

@@ -13,10 +13,11 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from mam.compose import jobs
 from mam.errors import ConfigError, MergeError
+from mam.merge.activations import Moments
 from mam.merge.apply import Merger
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS, Layer, linear, norm_matched, product_factors, slerp
-from mam.merge.mixing import Moments, merged_layer
+from mam.merge.mixing import merged_layer
 from mam.merge.plan import MergePlan
 
 D, HEADS = 8, 2
@@ -245,15 +246,16 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
     merger, seen = Merger(find_blocks(encoder), source), []
     before = encoder.layers[0].q_proj.weight.detach().clone()
 
-    def calibrate() -> Moments:
-        seen.append(torch.equal(encoder.layers[0].q_proj.weight, before))
-        side = [dict.fromkeys("qkv", torch.eye(6, dtype=torch.float64)) for _ in range(3)]
-        return Moments(side, side)
+    class Listening:
+        def moments(self) -> Moments:
+            seen.append(torch.equal(encoder.layers[0].q_proj.weight, before))
+            side = [dict.fromkeys("qkv", torch.eye(6, dtype=torch.float64)) for _ in range(3)]
+            return Moments(side, side)
 
     plan = MergePlan("regmean", "none", (0.3,) * 3, {i: i for i in range(3)}, ("q",), "index", True)
     with pytest.raises(MergeError, match="method=regmean: needs activations"):
         merger.apply(plan)
-    merger.calibrate = calibrate
+    merger.activations = Listening()
     merger.apply(plan)
     merger.apply(plan)
     assert seen == [True, True]
@@ -268,12 +270,12 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
         (["method=ties"], r"method=ties: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
         (
             ["method=regmean"],
-            "method=regmean: needs inputs on which the source's activations are measured. Say method.c",
+            "method=regmean: needs inputs on which the source's activations are measured. Say calibr",
         ),
         (["method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
-        (["method.calibration.limit=3"], "method.calibration: has no effect without method=regmean"),
-        (["method=regmean", "method.calibration.source=x", "method.alpha=2"], "method.alpha=2: must be from 0 to 1"),
-        (["method=regmean", "method.calibration.source=x", "method.calibration.limit=0"], "limit=0: must be from 1"),
+        (["calibration.limit=3"], "calibration.limit: has no effect without method=regmean or align=procrustes_act"),
+        (["method=regmean", "calibration.source=x", "method.alpha=2"], "method.alpha=2: must be from 0 to 1"),
+        (["method=regmean", "calibration.source=x", "calibration.limit=0"], "limit=0: must be from 1"),
         (["method=qk_product", "parts=qv"], "merges Q and K together, and parts=qv control=none leaves one of them"),
         (["method=qk_product", "control=shrink_v"], "control=shrink_v leaves one of them out"),
         (["method=qk_product", "bias=false"], "the target's biases mean nothing. Leave bias=false out"),
