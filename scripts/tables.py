@@ -16,7 +16,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import mam.data  # noqa: F401  # fill the registry of formats
+from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
+from mam.merge.methods import METHODS
+from mam.merge.project import PROJECTS
 from mam.merge.schedules import SCHEDULES
 from mam.models.sources import SOURCES
 from mam.models.targets import TARGETS
@@ -27,6 +30,7 @@ FILES = (
     ROOT / "README.md",
     ROOT / "docs" / "normalizers.md",
     ROOT / "docs" / "method.md",
+    ROOT / "docs" / "rivals.md",
     ROOT / "docs" / "training.md",
     ROOT / "docs" / "configuration.md",
 )
@@ -152,6 +156,22 @@ def controls() -> str:
     return table(["`control=`", ""], [[f"`{name}`", control.summary] for name, control in CONTROLS.items()])
 
 
+def methods() -> str:
+    """Every ``method=``."""
+    return table(["`method=`", ""], [[f"`{name}`", method.summary] for name, method in METHODS.items()])
+
+
+def alignments() -> str:
+    """Every ``align=``."""
+    return table(["`align=`", ""], [[f"`{name}`", alignment.summary] for name, alignment in ALIGNMENTS.items()])
+
+
+def projects() -> str:
+    """Every ``project=``."""
+    rows = [[f"`{name}`", (function.__doc__ or "").splitlines()[0]] for name, function in PROJECTS.items()]
+    return table(["`project=`", ""], rows)
+
+
 def schedules() -> str:
     """Every ``schedule=``, by the first line of its docstring."""
     return table(
@@ -163,6 +183,9 @@ def schedules() -> str:
 TABLES = {
     "controls": controls,
     "schedules": schedules,
+    "methods": methods,
+    "alignments": alignments,
+    "projects": projects,
     "keys": keys,
     "groups": groups,
     "training": training,

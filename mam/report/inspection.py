@@ -36,7 +36,7 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         )
     if found.gains:
         terminal.table(
-            f"align={found.align}, Q, K and V together (noise: random numbers of the source's spectrum, aligned alike)",
+            f"align={found.align}: Q, K and V together (noise: of the source's spectrum)",
             _gains(found),
         )
     share = 100 * found.parameters / found.target.parameters

@@ -27,7 +27,6 @@ MERGE_KEYS = (
     "project=",
     "calibration.",  # so that what needs activations can be told why not here
     "control=",
-    "seed=",
 )
 
 
