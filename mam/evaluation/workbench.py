@@ -258,6 +258,10 @@ class _Activations:
     bench: Workbench
     config: Config
 
+    @property
+    def key(self) -> Hashable:
+        return sha256_json([asdict(self.config.calibration), asdict(self.config.data)])
+
     def moments(self) -> Moments:
         def measure(pair: Pair, waves: list[Wave]) -> Moments:
             sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, self.config.calibration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,10 @@ class Moments:
 
 class Activations(Protocol):
     """Measures on the unmerged target and the source; each result is made once."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal where the same recordings are listened to."""
 
     def moments(self) -> Moments:
         """Of both, each on inputs of its own modality. Raises DataError, CheckpointError."""

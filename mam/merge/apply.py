@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merge.activations import Activations, Moments
+from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
 from mam.merge.given import Given, Read, layer_of
 from mam.merge.methods import METHODS, Projection
@@ -114,7 +115,8 @@ class Merger:
 
     def given(self, plan: MergePlan) -> Given:
         """What the target is given; made anew only where another plan gives something else."""
-        key = Given.key(plan)
+        hears = self.activations if ALIGNMENTS[plan.align].needs_activations else None
+        key = Given.key(plan), None if hears is None else hears.key
         if self._given is None or self._given[0] != key:
             self._given = key, Given(plan, self._own, self._read, self.activations)
         return self._given[1]

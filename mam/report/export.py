@@ -170,8 +170,7 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], lams: Seque
         f"# {plain_id(target['id'])} ← {plain_id(source['id'])}",
         "",
         f"{arm_text(result)}: {merge['parts'].upper()} of the source's attention merged into the target's"
-        f" {'with' if merge['bias'] else 'without'} biases, `W = (1-λ)·W_target + λ·W_source`,"
-        f" by mam {__version__}.{control}",
+        f" {'with' if merge['bias'] else 'without'} biases, {_formula(merge)}, by mam {__version__}.{control}",
         "",
         "| layer | λ | source layer |",
         "|---|---|---|",
@@ -204,6 +203,15 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], lams: Seque
         CITATION,
     ]
     return "\n".join(lines)
+
+
+def _formula(merge: Mapping[str, Any]) -> str:
+    """How the two were mixed, in which basis."""
+    method, align, project = merge["method"], merge.get("align", "none"), merge.get("project")
+    plain = "`W = (1-λ)·W_target + λ·W_source`"
+    said = plain if method == "linear" else f"by `{method}` ({METHODS[method].summary.rstrip('.')})"
+    said += f", the source projected to the target's width by `{project}`" if project else ""
+    return said + ("" if align == "none" else f", the source aligned by `{align}`")
 
 
 def _of_fold(result: Mapping[str, Any], fold: str) -> list[float]:

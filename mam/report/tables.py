@@ -44,7 +44,7 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
         f" {layers_text(merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
-        f" {'mean ' if _by_fold(result) else ''}λ {lambda_text(result)}"
+        f" {'mean ' if _by_fold(result) else ''}λ {lambda_text(result)}{_how_text(merge)}"
     )
     if result["train"]:
         _show_training(terminal, result)
@@ -149,6 +149,12 @@ def layers_text(layers: Sequence[int], depth: int) -> str:
             pieces.append([layer])
     text = ",".join(str(piece[0]) if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces)
     return f"layers {text} of {depth}"
+
+
+def _how_text(merge: Mapping[str, Any]) -> str:
+    """Method and alignment where they are not the plain ones."""
+    method = "" if merge["method"] == "linear" else f", by {merge['method']}"
+    return method + ("" if merge.get("align", "none") == "none" else f", aligned by {merge['align']}")
 
 
 def _heads_text(merge: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LAYERS, data_words, make_whisper, pair_words
+from conftest import LAYERS, WIDTH, data_words, make_bert, make_whisper, pair_words
 from safetensors.torch import load_file
 from transformers import HubertForCTC
 
@@ -30,7 +30,9 @@ from mam.run import run
 
 
 def plan(*words: str):
-    config = jobs([*words, "model.target_shape.layers=3", "model.source_shape.layers=4"])[0].config
+    shapes = ["model.target_shape.layers=3", "model.source_shape.layers=4"]
+    shapes += [f"model.{side}_shape.width={WIDTH}" for side in ("target", "source")]
+    config = jobs([*shapes, *words])[0].config
     return plan_merge(config, LAYERS, 4)
 
 
@@ -41,7 +43,18 @@ def in_memory(target: Path, source: Path, merge_plan) -> dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize(
-    "words", [["lam=0.3"], ["lam=1", "layers.spec=1", "parts=qv"], ["lam=0.4", "bias=false"], ["lam=0"]]
+    "words",
+    [
+        ["lam=0.3"],
+        ["lam=1", "layers.spec=1", "parts=qv"],
+        ["lam=0.4", "bias=false"],
+        ["lam=0"],
+        ["lam=0.3", "align=procrustes", "parts=qkvo"],
+        ["lam=0.3", "align=permute", "layers.spec=0,2"],
+        ["lam=0.3", "align=heads", "method=norm_matched"],
+        ["lam=0.3", "method=qk_product", "heads=1"],
+        ["lam=0.3", "method=slerp", "control=shuffle_layers"],
+    ],
 )
 def test_the_file_holds_what_the_model_holds_in_memory(hubert_group, bert, tmp_path, words):
     merge_plan = plan(*words)
@@ -52,6 +65,21 @@ def test_the_file_holds_what_the_model_holds_in_memory(hubert_group, bert, tmp_p
     before, after = (load_file(folder / "model.safetensors") for folder in (hubert_group, tmp_path / "out"))
     assert list(before) == list(after)
     assert sum(not torch.equal(before[name], after[name]) for name in before) == report.tensors
+
+
+@pytest.mark.parametrize("project", ["svd", "procrustes", "random"])
+def test_a_source_of_another_width(hubert_group, tmp_path, project):
+    """As deep as the fixture's, half as wide; the same in the file and in memory."""
+    source = make_bert(tmp_path / "narrow", width=WIDTH // 2)
+    words = ["on_mismatch=project", f"project={project}", f"model.source_shape.width={WIDTH // 2}"]
+    merge_plan = plan("lam=0.3", "align=permute", *words)
+    assert merge_plan.project == project
+    merge_checkpoint(locate(str(hubert_group)), Source(locate(str(source))), merge_plan, tmp_path / "out")
+    expected = in_memory(hubert_group, source, merge_plan)
+    plain = HubertForCTC.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in plain.state_dict().items())
+    record = json.loads((tmp_path / "out" / "mam_merge.json").read_text())
+    assert (record["align"], record["project"]) == ("permute", project)
 
 
 def test_shards_pickles_and_half_precision(hubert_layer, bert, tmp_path):

@@ -167,3 +167,13 @@ def test_sounds_by_fold(event_words, tmp_path):
     export(trained.folder, Path("fold"), fold="2")
     model = BeatsModel.from_checkpoint(Path("fold/beats.pt"))
     assert [model.labels[i] for i in range(3)] == sorted(CLASSES)
+
+
+def test_the_card_says_how_it_was_mixed(words):
+    run = once([*words, "lam=0.4", "method=slerp", "align=permute"])
+    export(run.folder, Path("exported"))
+    card = Path("exported/README.md").read_text()
+    assert "by `slerp` (On an arc: W = [" in card and "the source aligned by `permute`" in card
+    assert "`W = (1-λ)·W_target + λ·W_source`" not in card
+    again = once([word for word in words if not word.startswith("model.target=")] + ["model.target=exported", "lam=0"])
+    assert predictions(again) == predictions(run)
