@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mam.compose import jobs
+from mam.config import Config, MethodConfig
 from mam.errors import ConfigError, MergeError
 from mam.evaluation.workbench import Workbench
 from mam.merge.apply import Merger
@@ -42,15 +46,18 @@ def source(layer: int, part: str):
     return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
 
 
+@cache
+def composed() -> Config:
+    shapes = [
+        f"model.{side}_shape.{key}" for side in ("target", "source") for key in ("layers=3", "width=8", "heads=4")
+    ]
+    return jobs(shapes)[0].config
+
+
 def plan(
     control: str, lam: float = 0.3, method: str = "linear", parts: str = "qkvo", draw: int = 0, **fields
 ) -> MergePlan:
-    calibrated = ["calibration.source=x"] if METHODS[method].needs_moments else []
-    config = jobs(
-        [f"control={control}", f"lam={lam}", f"method={method}", f"parts={parts}", *calibrated]
-        + [f"model.{side}_shape.{key}" for side in ("target", "source") for key in ("layers=3", "width=8", "heads=4")]
-        + [f"{key}={value}" for key, value in fields.items()]
-    )[0].config
+    config = replace(composed(), control=control, lam=lam, method=MethodConfig(method), parts=parts, **fields)
     return plan_merge(config, DEPTH, DEPTH, draw)
 
 
@@ -198,7 +205,7 @@ def test_no_control_is_another_in_disguise():
 
 
 def test_heads_are_blocks_of_rows_and_of_os_columns():
-    state, before, whole = merged(plan("none", heads="'0,2-3'")), model().state_dict(), merged(plan("none"))
+    state, before, whole = merged(plan("none", heads="0,2-3")), model().state_dict(), merged(plan("none"))
     rows = torch.tensor([True, True, False, False, True, True, True, True])  # four heads of two
     for name in before:
         own, changed, all_heads = before[name], state[name], whole[name]
