@@ -26,7 +26,7 @@ from mam.checks import problems
 from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
-from mam.merging_checks import unaligned
+from mam.merging_checks import reads_calibration, unaligned, without_unread
 
 BESIDE = ("none", "shrink")  # the controls of a sweep that names none
 
@@ -51,6 +51,8 @@ class Job:
             node.pop(last)
         if self.config.train.name != "lmam":
             plain["train"].pop("lam")
+        if not reads_calibration(self.config):
+            plain.pop("calibration")
         return plain
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
@@ -90,7 +92,8 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
         made: list[Job] = []
         for combination in itertools.product(*expanded):
             try:
-                job = job_of(unaligned(combination) if are_beside else combination)
+                said = without_unread(combination) if multirun else combination
+                job = job_of(unaligned(said) if are_beside else said)
                 if job.config.tune.name != "none" and "lam" in given:
                     raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
                 is_beside = multirun and "evaluate.dev" not in given and _may_choose(job.config)

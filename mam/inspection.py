@@ -121,6 +121,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     refuse_without_activations(plan, "inspect")
     read = partial(finite, own.read, "target")
     given = Given(plan, read, source.read)
+    is_kept = not given.basis.is_identity
     notes: dict[str, None] = {}
     projections, tensors, parameters, kept, largest = [], 0, 0, 0, 0
     start = time.perf_counter()
@@ -134,7 +135,8 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
             written = [tensor for tensor in made if tensor is not None]
             tensors, parameters = tensors + len(written), parameters + sum(changed(plan, one) for one in written)
             kept += sum(tensor.nbytes for tensor in ours[part] if tensor is not None)
-            largest = max(largest, theirs[part][0].nbytes)
+            theirs_bytes = theirs[part][0].nbytes
+            largest = largest + theirs_bytes if is_kept else max(largest, theirs_bytes)
             substitute, _ = substituted(plan, layer, part, ours[part], theirs[part])
             projections.append(_projection(plan, layer, part, ours[part][0], substitute, len(written) == 2))
     spent = time.perf_counter() - start

@@ -64,7 +64,7 @@ def _method_problems(config: Config) -> list[str]:
         if not {"q", "k"} <= {part for part in config.parts if part in kept}:
             found.append(
                 f"method={method.name}: merges Q and K together, and parts={config.parts} control={config.control}"
-                " leaves one of them out. Say parts=qkv or parts=qk, or method=linear"
+                " leaves one of them out. Say parts=qkv and a control that merges both, or method=linear"
             )
         if not config.bias:
             found.append(
@@ -90,7 +90,8 @@ def _alignment_problems(config: Config) -> list[str]:
     }
     readers = {"source": measure[:1], "audio": measure, "limit": measure}
     chosen = (f"method={config.method.name}", f"align={config.align}")
-    for key in (key for key, is_given in given.items() if is_given):
+    is_shared = config.study.name != "none"  # by members of which some read it
+    for key in (key for key, is_given in given.items() if is_given and not is_shared):
         if not set(readers[key]) & set(chosen):
             found.append(f"calibration.{key}: has no effect without {' or '.join(readers[key])}")
     if not 1 <= calibration.limit <= 10**6:
@@ -143,6 +144,21 @@ def _depth_problems(config: Config) -> list[str]:
             " on_mismatch=project, or choose another source, or mend model.*_shape if they do."
         )
     return found
+
+
+def reads_calibration(config: Config) -> bool:
+    """Whether the merge depends on what is measured on activations."""
+    return METHODS[config.method.name].needs_moments or ALIGNMENTS[config.align].needs_activations
+
+
+def without_unread(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a member of a sweep, without those on calibration where it reads none."""
+    said = dict(word.split("=", 1) for word in words)
+    method = METHODS.get(said.get("method.name", said.get("method", "linear")))
+    alignment = ALIGNMENTS.get(said.get("align", "none"))
+    if method is None or alignment is None or method.needs_moments or alignment.needs_activations:
+        return tuple(words)
+    return tuple(word for word in words if not word.startswith("calibration."))
 
 
 def unaligned(words: Sequence[str]) -> tuple[str, ...]:

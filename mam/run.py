@@ -31,10 +31,10 @@ from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import SCHEMA, find_finished, read_result
-from mam.merge.align import ALIGNMENTS
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merging_checks import reads_calibration
 from mam.models.checkpoints import Checkpoint
 from mam.record import RunFolder, open_run, refuse_unwritable, run_root
 from mam.tasks import TASKS
@@ -131,7 +131,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "source": _identity(source_checkpoint),
             },
             "data": _data(config, audio, len(made.baseline)),
-            "merge": _merge(plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
+            "merge": _merge(config, plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
             "head": made.head,
             "train": made.train,
             "tune": None if choice is None else choice.record,
@@ -168,11 +168,12 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         from mam.training.folds import corpora
 
         question["taught"] = [corpus.sha256 for corpus in corpora(config, bench)]
-    if METHODS[config.method.name].needs_moments or ALIGNMENTS[config.align].needs_activations:
+    if reads_calibration(config):
         own = [bench.corpus(train_config(config)).sha256] if config.calibration.audio == TRAIN else []
         question["calibrated on"] = [*inputs_sha256(config.calibration), *own]
     if config.train.name == "none" and config.tune.name != "none" and config.model.task == "asr":
-        question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
+        heard = config.tune.audio if config.tune.name == "entropy" else "dev"
+        question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split=heard))).sha256
     return question
 
 
@@ -246,9 +247,11 @@ def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
     }
 
 
-def _merge(plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: int) -> dict[str, Any]:
+def _merge(config: Config, plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: int) -> dict[str, Any]:
     return {
         "method": plan.method,
+        "alpha": plan.alpha if METHODS[plan.method].needs_moments else None,
+        "calibration": asdict(config.calibration) if reads_calibration(config) else None,
         "control": plan.control,
         "draws": draws,
         "lam": list(plan.lams),

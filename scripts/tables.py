@@ -145,8 +145,8 @@ def commented(name: str, prefix: str = "") -> str:
         if not found:
             continue
         indent, key, value, comment = found.groups()
-        section = section if indent else (f"{key}." if not value and not comment else "")
-        if comment:
+        section = section if indent else ("" if value else f"{key}.")
+        if comment and value:
             rows.append([f"`{prefix}{section if indent else ''}{key}`", f"`{value}`", comment])
     return table(["key", "default", ""], rows)
 

@@ -50,7 +50,7 @@ def inputs(name: str, key: str) -> list[Path]:
         DataError: nothing is there.
     """
     path = local_path(name)
-    found = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    found = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
     if not found or not found[0].is_file():
         raise DataError(f"{key}={name}: there is no such file, or nothing in the folder")
     return found
@@ -109,10 +109,17 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
 
 
 def heard_by(target: Target, waves: Sequence[Wave]) -> Iterator[Heard]:
-    """What the target's projections hear, clip by clip."""
+    """What the target's projections hear, clip by clip. Raises DataError for a clip that it cannot hear."""
+    least, most = type(target).limits(target.checkpoint, target.readout)
 
     def runs() -> Iterator[Callable[[], int]]:
-        for wave in waves:
+        for i, wave in enumerate(waves):
+            if len(wave) < least or (most is not None and len(wave) > most):
+                bounds = f"at least {least / RATE:.3f}" + ("" if most is None else f" and at most {most / RATE:.3f}")
+                raise DataError(
+                    f"calibration: recording {i + 1} is {len(wave) / RATE:.3f} s long; {target.checkpoint.id} hears"
+                    f" {bounds} s. Take others"
+                )
             hidden = target.front([wave])
             if not hidden.whole:
                 n = min(int(hidden.lengths[0]), hidden.states.shape[1])
@@ -225,7 +232,9 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
             sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
-    longest = min(int(tokenizer.model_max_length), int(checkpoint.config.get("max_position_embeddings", 512)))
+    # RoBERTa and its kin count positions from behind the padding.
+    behind = int(tokenizer.pad_token_id or 0) + 1 if "roberta" in checkpoint.model_type else 0
+    longest = min(int(tokenizer.model_max_length), int(checkpoint.config.get("max_position_embeddings", 512)) - behind)
     for sentence in sentences[:limit]:
         yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
 

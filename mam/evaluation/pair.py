@@ -106,7 +106,9 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
         (ALIGNMENTS[plan.align].needs_activations, f"align={plan.align}", "align=procrustes"),
     ):
         if needs:
-            raise MergeError(f"{word}: needs activations, and mam {verb} reads files only. Say mam run, or {other}")
+            raise MergeError(
+                f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+            )
 
 
 def _refuse_too_large(checkpoint: Checkpoint) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from mam import processes
+from mam.config import Config
 from mam.data.audio import RATE
 from mam.data.batching import pack
+from mam.errors import MamError
 from mam.evaluation.prefix import Prefix
 from mam.models.targets import Hidden, Target
 
@@ -74,3 +76,12 @@ def _read(target: Target, hidden: Hidden) -> Sequence[Any]:
     if target.readout == "text":
         return target.transcribe(hidden)
     return list((target.pooled(hidden) if target.readout == "features" else target.scores(hidden)).cpu().numpy())
+
+
+def out_of_memory(config: Config, target: Target) -> MamError:
+    """What to do about it."""
+    seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
+    return MamError(
+        f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."
+        " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
+    )

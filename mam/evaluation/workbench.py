@@ -10,7 +10,7 @@ import base64
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +25,6 @@ from mam.config import Config
 from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
-from mam.errors import MamError
 from mam.evaluation.attention import Attention, Change, measure
 from mam.evaluation.calibration import (
     TRAIN,
@@ -38,7 +37,7 @@ from mam.evaluation.calibration import (
 )
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.pair import Pair, load_pair
-from mam.evaluation.predict import packs_of, predict
+from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
 from mam.inputs import ModelConfig
@@ -155,7 +154,7 @@ class Workbench:
                 return measure(pair, waves)
 
         key = self._made["pair"][0], sha256_json([asdict(calibration), what]), data
-        return self._once("activations", key, measured_once)
+        return self._once(f"activations {what.split()[0]}", key, measured_once)
 
     def cache(self, config: Config) -> Cache:
         """The cache folder."""
@@ -201,11 +200,7 @@ class Workbench:
             with self.terminal.progress(label, sum(map(len, packs))) as advance:
                 items = predict(target, prefix, packs, audio.samples, first, advance)
         except torch.OutOfMemoryError as error:
-            seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
-            raise MamError(
-                f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."
-                " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
-            ) from error
+            raise out_of_memory(config, target) from error
         spent = prefix.seconds - earlier
         return Predictions(items, time.perf_counter() - start - spent, spent)
 
@@ -260,7 +255,7 @@ class _Activations:
 
     @property
     def key(self) -> Hashable:
-        return sha256_json([asdict(self.config.calibration), asdict(self.config.data)])
+        return sha256_json([asdict(self.config.calibration), asdict(replace(self.config.data, split=TRAIN))])
 
     def moments(self) -> Moments:
         def measure(pair: Pair, waves: list[Wave]) -> Moments:

@@ -132,7 +132,7 @@ def permute(pairs: Sequence[Pair], heads: Heads) -> Basis:
         scores = cross(moved(pairs, Basis(rows=basis.rows)))
         order = linear_sum_assignment(scores.numpy(), maximize=True)[1]
         stream = torch.eye(len(order), dtype=torch.float64)[order]
-        rows = _matched_rows(moved(pairs, Basis(stream)), heads) if heads.common > 1 else {}
+        rows = _matched_rows(moved(pairs, Basis(stream)), heads) if heads.target == heads.source else {}
         gained = float((cross(moved(pairs, Basis(rows=rows))) * stream).sum())
         if gained <= reached + 1e-9 * abs(reached):
             break

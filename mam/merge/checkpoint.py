@@ -112,6 +112,8 @@ def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeRe
     return {
         **{side: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for side, c in sides.items()},
         "method": plan.method,
+        "alpha": plan.alpha if METHODS[plan.method].needs_moments else None,
+        "heads": None if plan.heads is None else list(plan.heads),
         "control": plan.control,
         "align": plan.align,
         "project": plan.project,

@@ -63,7 +63,7 @@ def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
     """Where the two are of another shape: what is done about widths, and a warning where heads do not correspond."""
     notes = []
     widths = plan.target_heads * plan.head_width, plan.source_heads * plan.source_head_width
-    if plan.project:
+    if plan.project and widths[0] != widths[1]:
         notes.append(
             f"widths differ: the source's {widths[1]} are taken to the target's {widths[0]} by project={plan.project}"
         )
@@ -85,6 +85,7 @@ def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int =
     lams = SCHEDULES[config.schedule.name](config.lam, target_depth, config.schedule)
     control = CONTROLS[config.control]
     shape = config.model.target_shape
+    differ = config.model.source_shape.width != shape.width
     theirs = shape if control.layers == "own" else config.model.source_shape
     pairs = PAIRINGS[config.pairing](selected, target_depth, source_depth)
     if control.layers == "own":
@@ -106,7 +107,7 @@ def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int =
         source_heads=theirs.heads,
         source_head_width=theirs.width // theirs.heads,
         align=config.align,
-        project=config.project if config.on_mismatch == "project" and theirs.width != shape.width else None,
+        project=config.project if config.on_mismatch == "project" and differ else None,
         alpha=config.method.alpha,
         seed=config.seed,
         draw=draw,

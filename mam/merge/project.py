@@ -37,9 +37,7 @@ def svd(pairs: Sequence[Pair], heads: Heads) -> Tensor:
     sides = []
     for of in ("target", "source"):
         weights = [getattr(one, of)[part][0].double() for one in pairs for part in "qkv"]
-        vectors = torch.linalg.eigh(torch.stack([weight.T @ weight for weight in weights]).sum(0)).eigenvectors.flip(1)
-        largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-        sides.append(vectors * largest.sign())
+        sides.append(_principal(torch.stack([weight.T @ weight for weight in weights]).sum(0)))
     rank = min(len(side) for side in sides)
     made: Tensor = sides[0][:, :rank] @ sides[1][:, :rank].T
     return made
@@ -72,6 +70,15 @@ def projected(pairs: Sequence[Pair], heads: Heads, name: str) -> Basis:
     return Basis(PROJECTS[name](moved(pairs, fitted), heads), rows)
 
 
+def _principal(gram: Tensor) -> Tensor:
+    """Eigenvectors as columns, the strongest first; of each the largest component is positive."""
+    import torch
+
+    vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
+    made: Tensor = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+    return made
+
+
 def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
     """A map ``[width, d_s]`` of the rows of so many heads: the strongest directions of a head, or zeros added to it."""
     import torch
@@ -83,6 +90,6 @@ def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
         if size <= wanted:
             blocks.append(torch.eye(wanted, size, dtype=torch.float64))
         else:
-            blocks.append(torch.linalg.eigh(rows @ rows.T).eigenvectors.flip(1)[:, :wanted].T)
+            blocks.append(_principal(rows @ rows.T)[:, :wanted].T)
     made: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
     return made

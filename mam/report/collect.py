@@ -46,9 +46,17 @@ class Run:
     @property
     def but_for_control(self) -> str:
         """Equal for runs that differ in nothing but their control and what follows from it."""
+        return sha256_json([self.but_for_control_and_align, self.traits["align"]])
+
+    @property
+    def but_for_control_and_align(self) -> str:
+        """Equal for runs that differ in nothing but their control, their alignment and what follows from them."""
         merge, train = self.result["merge"], self.result["train"]
         lams = (train or {}).get("lam_at_start") or (None if self.is_learnt else merge["lam"])
-        same = {key: merge.get(key) for key in ("method", "layers", "pairing", "project", "bias", "heads")}
+        same = {
+            key: merge.get(key)
+            for key in ("method", "layers", "pairing", "project", "bias", "heads", "alpha", "calibration")
+        }
         names = ("source", "method", "tuned", "seed")
         return sha256_json(
             [same, lams, train and train["settings"], [self.traits[name] for name in names], self._parts]
@@ -76,6 +84,8 @@ class Run:
             "pairing": merge["pairing"],
             "align": merge.get("align", "none"),
             "project": merge.get("project") or "no",
+            "alpha": "" if merge.get("alpha") is None else f"{merge['alpha']:g}",
+            "calibrated on": ", ".join(str(value) for value in (merge.get("calibration") or {}).values()),
             "control": merge["control"] if self.is_merged else "none",
             "tuned": tune["name"] if tune else "no",
             "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",
@@ -111,6 +121,7 @@ class Group:
                 run.traits["control"],
                 run.folder,
                 run.but_for_control,
+                run.but_for_control_and_align,
             )
             for run in self.runs
             if run.is_merged

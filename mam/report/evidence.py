@@ -42,20 +42,26 @@ def _comparisons(comparisons: Sequence[Comparison], control: str) -> Table:
 
 def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
     """What it costs or gains that a pair does not fit, by dimension and λ."""
-    columns = [("pairs that differ in", "left"), ("lam", "left"), ("pairs", "right"), ("others", "right")]
+    keys = list(dict.fromkeys(key for one in found for key in one.where))
+    columns = [("differ in", "left"), *((key, "left") for key in keys), ("pairs", "right"), ("others", "right")]
     columns += [("Δ points", "right"), ("95 %", "left"), ("p", "right"), ("p Holm", "right"), ("det.", "right")]
     rows = []
     for one in found:
         delta = one.difference
         seen = "–" if delta.detectable is None else hundredfold(delta.detectable)
-        row = [one.dimension, f"{one.lam:g}", str(one.unequal), str(one.equal), points(delta.absolute)]
+        row = [one.dimension, *(one.where.get(key, "") for key in keys), str(one.unequal), str(one.equal)]
+        row.append(points(delta.absolute))
         rows.append([*row, interval(delta.ci95), p_text(delta.p_value), p_text(one.p_holm), seen])
     terminal.table(
         "effect by mismatch: change of pairs that differ minus that of others", fitted(columns, rows, ("p", "det."))
     )
     terminal.say("")
     passed = [one for one in found if one.p_holm < LEVEL]
-    named = ", ".join(f"{one.dimension} at lam={one.lam:g}" for one in passed)
+    named = ", ".join(
+        " ".join([one.dimension, "at", *(f"{key}={value}" for key, value in one.where.items())]) for one in passed
+    )
+    if any(1 in (one.unequal, one.equal) for one in found):
+        terminal.say("with one pair on a side, how pairs scatter cannot be in the interval")
     terminal.say(
         f"a mismatch matters in {named}" if passed else "no mismatch changes what merging does, beyond its interval"
     )

@@ -119,15 +119,15 @@ def _merge(config: Config, out: Path) -> list[float]:
 
 def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float | list[float]:
     """The λ that was run: as configured, or as chosen on dev, for all layers or for each."""
-    if any("lams" in one for one in (result["tune"] or {}).get("chosen", [])):
-        return list(result["merge"]["lam"])
-    chosen = {one["fold"]: float(one["lam"]) for one in (result["tune"] or {}).get("chosen", [])}
+    chosen: dict[str | None, float | list[float]]
+    chosen = {one["fold"]: one.get("lams", float(one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}
     if not chosen:
         return config.lam
-    if len(set(chosen.values())) == 1:
-        return next(iter(chosen.values()))
+    first = next(iter(chosen.values()))
+    if all(lam == first for lam in chosen.values()):
+        return first
     if fold not in chosen:
-        choices = ", ".join(f"fold {name}: {lam:g}" for name, lam in chosen.items())
+        choices = ", ".join(f"fold {name}: {lam}" for name, lam in chosen.items())
         raise RecordError(f"λ was chosen for each fold ({choices}). Say fold=N.")
     return chosen[fold]
 

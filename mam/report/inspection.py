@@ -49,7 +49,7 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         terminal.say(f"note    {note}")
     for warning in found.warnings:
         terminal.say(f"warning {warning}")
-    pieces = {"target": "target", "pristine": "copy of what changes", "source": "one source tensor"}
+    pieces = {"target": "target", "pristine": "copy of what changes", "source": "of the source"}
     terminal.say(f"memory  {_size(found.memory['together'])} in fp32:")
     for name, words in pieces.items():
         terminal.say(f"        {words} {_size(found.memory[name])}")

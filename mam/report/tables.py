@@ -231,7 +231,7 @@ def _show_training(terminal: Terminal, result: Result) -> None:
 
 
 def _by_fold(result: Result) -> bool:
-    return len({one["lam"] for one in (result["tune"] or {}).get("chosen", [])}) > 1
+    return len({str(one.get("lams", one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}) > 1
 
 
 def _tune_text(tune: Mapping[str, Any]) -> str:
@@ -245,7 +245,7 @@ def _tune_text(tune: Mapping[str, Any]) -> str:
             f"tune    entropy on {where}, no labels: {looks[0]['entropy']:.4f} nats at λ=0, {last['entropy']:.4f} at"
             f" the best of {len(looks)} looks"
         )
-    if "lams" in tune["chosen"][0]:
+    if any("lams" in one for one in tune["chosen"]):
         return f"tune    {tune['name']} on dev: λ of every layer, {tried} sets tried"
     work = f", {100 * tune['work']:.0f} % of a grid's work" if tune["name"] == "race" else ""
     return f"tune    {tune['name']} on dev: λ {chosen} of {tried} tried{work}"

@@ -12,6 +12,7 @@ import numpy as np
 from mam.compose import Job
 from mam.config import Config
 from mam.finished import read_config, read_predictions
+from mam.merge.controls import CONTROLS
 from mam.scoring.significance import Difference, holm, paired_bootstrap
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
@@ -25,6 +26,8 @@ ALIGN = ("align",)
 @dataclass(frozen=True)
 class Comparison:
     """The real source minus a control, both merged in the same way; ``where`` is what else varies in the study.
+
+    A control without structure stands unaligned beside an aligned source.
 
     ``p_holm`` is adjusted over all comparisons of the study.
     """
@@ -47,7 +50,8 @@ class Merged:
     where: tuple[tuple[str, str], ...]
     control: str
     folder: Path
-    key: Hashable  # equal for runs that differ in their control alone, or in their alignment
+    key: Hashable  # equal for runs that differ in their control alone
+    unaligned: Hashable = None  # equal for runs that differ in their control and alignment alone
 
     @cached_property
     def config(self) -> Config:
@@ -66,7 +70,13 @@ def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
     plan = [end.job for end in ended]
     return compared(
         [
-            Merged(where := _where(end.job, plan), end.job.config.control, end.outcome.folder, _without(where, ALIGN))
+            Merged(
+                where := _where(end.job, plan),
+                end.job.config.control,
+                end.outcome.folder,
+                where,
+                _without(where, ALIGN),
+            )
             for end in ended
             if end.outcome and end.job.config.lam > 0
         ]
@@ -83,7 +93,8 @@ def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
         config = end.job.config
         if end.outcome and config.lam > 0 and config.control == "none":
             where, is_plain = _where(end.job, plan), config.method.name == "linear" and config.align == "none"
-            key = _without(where, (*ALIGN, "arm", "method"))
+            arm = () if config.study.pairs else ("arm",)  # of given pairs the arm is the pair
+            key = _without(where, (*ALIGN, *arm, "method"))
             merged.append(Merged(where, PLAIN if is_plain else "none", end.outcome.folder, key))
     return compared(merged)
 
@@ -97,14 +108,17 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
         RecordError: predictions of a finished run are missing or broken.
     """
     controls = [one for one in merged if one.control != "none"]
-    wanted = {one.key for one in controls}
-    real = [(one, one.counted()[0]) for one in merged if one.control == "none" and one.key in wanted]
+    sources = [one for one in merged if one.control == "none"]
+    kept: dict[Path, Counted] = {}
     found: list[tuple[dict[str, str], str, Difference]] = []
     for one in controls:
         draws: list[Counted] = []
-        for other, source in real:
-            if other.key != one.key:
+        for other in sources:
+            if not _matches(other, one):
                 continue
+            if other.folder not in kept:
+                kept[other.folder] = other.counted()[0]
+            source = kept[other.folder]
             draws = draws or one.counted()
             difference = paired_bootstrap(
                 source.errors,
@@ -119,12 +133,28 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
 
+def _matches(source: Merged, control: Merged) -> bool:
+    """Whether the two were merged in the same way; in a control without structure there is nothing to align."""
+    is_bare = control.control in CONTROLS and not CONTROLS[control.control].has_structure
+    return source.unaligned == control.unaligned if is_bare else source.key == control.key
+
+
 def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
-    """One sentence on what follows; ``n`` examples were compared."""
-    found = _passed(comparisons, lambda one: f"than {_name(one)}")
+    """One sentence on what follows; ``n`` examples were compared.
+
+    Of an aligned source against an unaligned control nothing follows for its content: an alignment finds something in
+    noise too.
+    """
+    fair = [
+        one for one in comparisons if one.where.get("align", "none") == "none" or CONTROLS[one.control].has_structure
+    ]
+    rest = "" if len(fair) == len(comparisons) else "; aligned sources, whose controls are not aligned, are left out"
+    if not fair:
+        return "nothing follows for the source's content: it was aligned, and its controls are not"
+    found = _passed(fair, lambda one: f"than {_name(one)}")
     if not found:
-        return f"no evidence that the source's content matters at n = {n}{_limit(comparisons)}"
-    return f"the source's content matters at n = {n}: it does {found}"
+        return f"no evidence that the source's content matters at n = {n}{_limit(fair)}{rest}"
+    return f"the source's content matters at n = {n}: it does {found}{rest}"
 
 
 def rivalry(comparisons: Sequence[Comparison], n: int) -> str:

@@ -20,10 +20,13 @@ DIMENSIONS = ("layers", "width", "heads")
 @dataclass(frozen=True)
 class Mismatch:
     """Mean change by merging over the ``unequal`` pairs minus that over the ``equal`` ones, each change paired with its
-    own baseline; ``dimension`` is in what target and source differ, ``lam`` the λ of all."""
+    own baseline; ``dimension`` is in what target and source differ, ``where`` what else the study varies.
+
+    With one pair on a side its scatter cannot be in the interval.
+    """
 
     dimension: str
-    lam: float
+    where: dict[str, str]
     unequal: int
     equal: int
     difference: Difference
@@ -31,7 +34,7 @@ class Mismatch:
 
 
 def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
-    """Every dimension at every λ of a study of pairs, of the real source alone; p adjusted over all of them.
+    """Every dimension of a study of pairs, of the real source alone, at each point of the study's axes; p adjusted.
 
     A dimension in which all pairs are alike says nothing and is left out. Pairs count as draws of a pair: how they
     scatter enters the interval (`paired_bootstrap`).
@@ -39,21 +42,25 @@ def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    runs = [end for end in ended if end.outcome and end.job.config.control == "none" and end.job.config.lam > 0]
-    found: list[tuple[str, float, int, int, Difference]] = []
-    for lam in sorted({end.job.config.lam for end in runs}):
-        some = [(end.job.config, _change(end)) for end in runs if end.job.config.lam == lam]
+    plan = [end.job for end in ended]
+    points: dict[tuple[tuple[str, str], ...], list[Ended]] = {}
+    for end in ended:
+        if end.outcome and end.job.config.control == "none" and end.job.config.lam > 0:
+            varied = tuple((key, value) for key, value in end.job.varied(plan).items() if key not in ("arm", "control"))
+            points.setdefault(varied, []).append(end)
+    found: list[tuple[str, dict[str, str], int, int, Difference]] = []
+    for where, runs in points.items():
+        some = [(end.job.config, _change(end)) for end in runs]
+        config, (_, lengths, clusters) = some[0]
         for dimension in DIMENSIONS:
-            sides = [
+            unequal, equal = (
                 [change for config, (change, _, _) in some if _differs(config, dimension) == differs]
                 for differs in (True, False)
-            ]
-            if sides[0] and sides[1]:
-                config, (_, lengths, clusters) = some[0]
-                unequal, equal = (np.stack(side) for side in sides)
-                draws, seed = config.evaluate.draws, config.seed
-                difference = paired_bootstrap(unequal, equal, lengths, clusters, draws, seed)
-                found.append((dimension, lam, len(unequal), len(equal), difference))
+            )
+            if unequal and equal:
+                sides = np.stack(unequal), np.stack(equal)
+                difference = paired_bootstrap(*sides, lengths, clusters, config.evaluate.draws, config.seed)
+                found.append((dimension, dict(where), len(unequal), len(equal), difference))
     adjusted = holm([one[-1].p_value for one in found])
     return [Mismatch(*one, p) for one, p in zip(found, adjusted, strict=True)]
 

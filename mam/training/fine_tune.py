@@ -41,6 +41,10 @@ MERGING = (
     "parts",
     "bias",
     "pairing",
+    "align",
+    "on_mismatch",
+    "project",
+    "calibration",
     "heads",
     "control",
     "control_draws",
@@ -151,7 +155,8 @@ def ft_key(question: Mapping[str, Any]) -> str:
     config = {key: value for key, value in question["config"].items() if key not in MERGING}
     config["model"] = {key: value for key, value in config["model"].items() if key == "task" or "target" in key}
     config["train"] = {key: value for key, value in config["train"].items() if key not in ("name", "lam", "save_model")}
-    return sha256_json({key: value for key, value in question.items() if key not in ("source", "config")} | config)
+    unread = ("source", "config", "calibrated on")
+    return sha256_json({key: value for key, value in question.items() if key not in unread} | config)
 
 
 def _dev_before(config: Config, bench: Workbench) -> list[Row]:

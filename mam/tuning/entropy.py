@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mam.config import Config
 from mam.errors import DataError
-from mam.evaluation.predict import packs_of
+from mam.evaluation.predict import out_of_memory, packs_of
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.merge.learnable import Lambdas, learn, unlearn
@@ -82,10 +82,10 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Look]
 
     looks = [look((0.0,) * target.depth)]
     lambdas = Lambdas(plan, target.heads)
-    learn(target.blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)
-    lambdas.to(target.device)
     learnable = _freeze(target)
     try:
+        learn(target.blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)
+        lambdas.to(target.device)
         looks.append(look(plan.lams))
         optimizer = torch.optim.Adam([lambdas.raw], lr=tune.learning_rate)
         with bench.terminal.progress("least entropy", tune.epochs * len(packs)) as advance:
@@ -101,6 +101,8 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Look]
                 looks.append(look(tuple(named.get(str(layer), 0.0) for layer in range(target.depth))))
                 if looks[-1].silenced > COLLAPSED:
                     break
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(config, target) from error
     finally:
         for parameter in learnable:
             parameter.requires_grad_(True)

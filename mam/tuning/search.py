@@ -104,7 +104,7 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
         known = json.loads(path.read_text("utf-8"))
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
     # A fifth of the range: steps that see all of it, from a start that lies near its end.
-    optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed)
+    optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)
     tried: Tried = {}
     for begun in range(0, settings.evaluations, optimizer.population_size):
         told = []

@@ -214,7 +214,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
-    with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run, or method=linear"):
+    with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run and mam export"):
         inspect(config, *checked_source_and_target(config.model))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
     with pytest.raises(MergeError, match="mam merge reads files only"):
@@ -282,3 +282,15 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
     with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
         config = jobs(words)[0].config
         inspect(config, *checked_source_and_target(config.model))
+
+
+def test_a_recording_that_the_target_cannot_hear_is_named(beats):
+    target = load_target(locate(str(beats)), "features")
+    with pytest.raises(DataError, match=r"calibration: recording 2 is 0.0\d\d s long; .* hears at least 0.\d+ s"):
+        moments_of_target(target, [noise(0.6, 0), noise(0.075, 1)])
+
+
+def test_alpha_and_calibration_are_recorded(regmean_words, sentences):
+    merge_record = once([*regmean_words, "lam=0.4", "method.alpha=0.5"]).result["merge"]
+    assert merge_record["alpha"] == 0.5
+    assert merge_record["calibration"] == {"audio": "train", "source": str(sentences), "limit": 64}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,12 +18,21 @@ from mam.files import read_jsonl
 from mam.merge.align import ALIGNMENTS
 from mam.merge.methods import METHODS
 from mam.plans import study_jobs
+from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study
 from mam.scoring.significance import Difference, paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, error_counts, errors
-from mam.studies.evidence import PLAIN, Comparison, against_controls, against_plain, rivalry
+from mam.studies.evidence import (
+    PLAIN,
+    Comparison,
+    against_controls,
+    against_plain,
+    compared,
+    conclusion,
+    rivalry,
+)
 from mam.studies.execute import execute, study_folder
 from mam.studies.mismatch import by_mismatch
 from mam.studies.pairs import words_of_pairs
@@ -195,3 +205,45 @@ def test_tables_of_comparisons_fit_the_screen(capsys):
     show_mismatches(Terminal(), [])
     shown = capsys.readouterr().out
     assert "norm_matched" in shown and "no mismatch changes what merging does" in shown
+
+
+def test_a_structured_control_is_compared_under_its_own_alignment(words, clips):
+    """`self` is aligned too, and stands against the source aligned in the same way, once."""
+    read_back(clips, words)
+    axes = ["study.axes.lam=[0.1]", "study.axes.align=[none,permute]", "study.axes.control=[none,self,shrink]"]
+    ended, _, _ = ran(*words, "experiment=alignment", *axes)
+    found = against_controls(ended)
+    assert sorted((one.where["align"], one.control) for one in found) == [
+        ("none", "self"),
+        ("none", "shrink"),
+        ("permute", "self"),
+        ("permute", "shrink"),
+    ]
+    fair = [one for one in found if (one.where["align"], one.control) != ("permute", "shrink")]
+    left_out = "; aligned sources, whose controls are not aligned, are left out"
+    assert conclusion(found, 5) == conclusion(fair, 5) + left_out
+    (alone,) = [one for one in found if one not in fair]
+    assert conclusion([alone], 5).startswith("nothing follows for the source's content")
+    group = max(collect([Path("outputs")]).groups, key=lambda one: len(one.runs))
+    assert len(compared(group.merged())) == 4
+
+
+def test_pairs_are_not_compared_with_each_other(ladder, hubert_group, words, clips):
+    """Of given pairs the arm is the pair: a method stands against linear merging of the same pair."""
+    read_back(clips, words)
+    pairs = ",".join(f"['{hubert_group}','{ladder[name]}']" for name in ("fits", "few"))
+    axes = ["study.axes.lam=[0.1]", "study.axes.control=[none]", "+study.axes.align=[none,permute]"]
+    ended, _, _ = ran("experiment=compatibility", f"study.pairs=[{pairs}]", *axes, *data_words(clips))
+    assert [one.where["arm"] for one in against_plain(ended)] == ["fits", "few"]
+    assert [one.where for one in by_mismatch(ended)] == [{"align": "none"}, {"align": "permute"}]
+
+
+def test_words_on_calibration_reach_those_who_read_them():
+    made = jobs(["method=linear,regmean", "calibration.source=asset:sentences.txt", "lam=0.1"], multirun=True)
+    sources = {job.config.method.name: job.config.calibration.source for job in made}
+    assert sources == {"linear": None, "regmean": "asset:sentences.txt"}
+    plan = study_jobs(jobs(["experiment=rivals", "calibration.limit=8"])[0])
+    assert {job.config.calibration.limit for job in plan} == {8}
+    plain = next(job for job in plan if job.config.method.name == "linear")
+    assert "calibration" not in plain.resolved
+    assert plain.signature in {job.signature for job in study_jobs(jobs(["experiment=rivals"])[0])}

@@ -346,6 +346,8 @@ def test_what_is_shared_between_fine_tunings_of_one_baseline():
     }
     other = json.loads(json.dumps(question))
     other["config"] |= {"lam": 0.0, "train": {"name": "finetune"}}
+    other["config"] |= {"align": "permute", "on_mismatch": "project", "project": "svd", "calibration": {"limit": 3}}
+    other["calibrated on"] = ["c"]
     other["config"]["model"]["source"] = other["source"] = "x"
     assert fine_tune.ft_key(question) == fine_tune.ft_key(other)
     other["config"]["seed"] = 2

@@ -14,11 +14,11 @@ from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGener
 
 from mam.compose import jobs
 from mam.config import TuneConfig
-from mam.errors import ConfigError, DataError
+from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.models.checkpoints import locate
 from mam.models.targets import load_target
-from mam.report.export import export
+from mam.report.export import _lam, export
 from mam.tuning.choose import Dev
 from mam.tuning.entropy import Look, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
@@ -251,3 +251,24 @@ def test_settings_that_make_no_sense_are_refused(words, message):
 def test_without_dev_there_is_nothing_to_listen_to(words):
     with pytest.raises(DataError, match="no example is in it"):
         once([word for word in words if word != "data.split=all"] + ["tune=entropy"])
+
+
+def test_listening_to_test_needs_no_dev(hubert_group, bert, tmp_path):
+    data = write_folder(tmp_path / "test", [0.6, 0.9], split=["test"] * 2)
+    words = [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
+    result = once([*words, "tune=entropy", "tune.epochs=1", "tune.audio=test"]).result
+    assert result["tune"]["transductive"] is True
+
+
+def test_any_seed_serves(tmp_path):
+    assert len(SEARCHES["cmaes"](bowl, TuneConfig("cmaes", **SETTINGS), 2**40 + 1, tmp_path, 2)) == 60
+
+
+def test_lambdas_by_fold_are_exported_by_fold():
+    config = jobs([])[0].config
+    chosen = [{"fold": "1", "lam": 0.1, "lams": [0.0, 0.2]}, {"fold": "2", "lam": 0.1, "lams": [0.2, 0.0]}]
+    result = {"tune": {"chosen": chosen}, "merge": {"lam": [0.1, 0.1]}}
+    assert _lam(config, result, "2") == [0.2, 0.0]
+    with pytest.raises(RecordError, match="λ was chosen for each fold"):
+        _lam(config, result, None)
+    assert _lam(config, {"tune": {"chosen": chosen[:1]}}, None) == [0.0, 0.2]
