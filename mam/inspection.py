@@ -167,7 +167,7 @@ def _gains(plan: MergePlan, own: Read, source: Read) -> list[Gain]:
     heads = Heads(plan.target_heads, plan.source_heads, plan.seed)
 
     def noise(layer: int, part: str) -> Tensors:
-        weight, bias = (own if CONTROLS[plan.control].layers == "own" else source)(layer, part)
+        weight, bias = (own if plan.is_own else source)(layer, part)
         return CONTROLS["random_spectrum"].substitute(weight, weight, Place(plan.seed, 0, layer, part)), bias
 
     before = Given(replace(plan, align="none"), own, source)

@@ -11,7 +11,6 @@ from torch import Tensor
 from mam.errors import MergeError
 from mam.merge.activations import Activations, Moments
 from mam.merge.align import ALIGNMENTS
-from mam.merge.controls import CONTROLS
 from mam.merge.given import Given, Read, layer_of
 from mam.merge.methods import METHODS, Projection
 from mam.merge.mixing import changed, merged_layer, substituted
@@ -135,7 +134,7 @@ def moments_of(
     """Moments of one layer's inputs on both sides, those of the source in the target's basis, by part."""
     if moments is None:
         return {}, {}
-    theirs = (moments.target if CONTROLS[plan.control].layers == "own" else moments.source)[plan.pairs[layer]]
+    theirs = (moments.target if plan.is_own else moments.source)[plan.pairs[layer]]
     ours = {part: moments.target[layer][part] for part in plan.parts}
     return ours, {part: given.moments(layer, part, theirs[part]) for part in plan.parts}
 

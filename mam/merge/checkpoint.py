@@ -56,7 +56,7 @@ def merge_checkpoint(
         for part in plan.parts if plan.lams[layer] else ():
             name = own.places[layer][part].name
             layer_with[f"{name}.weight"] = layer
-            if plan.bias and not (part == "o" and plan.heads is not None):  # the output's bias belongs to no head
+            if plan.has_bias(part):
                 layer_with[f"{name}.bias"] = layer
     to_change = set(layer_with)
     moments = activations.moments() if activations and METHODS[plan.method].needs_moments else None

@@ -12,7 +12,6 @@ from mam.errors import MergeError
 from mam.merge.activations import Activations
 from mam.merge.align import ALIGNMENTS
 from mam.merge.basis import Basis, Heads, Pair, moved
-from mam.merge.controls import CONTROLS
 from mam.merge.methods import Projection
 from mam.merge.plan import MergePlan
 from mam.merge.project import projected
@@ -34,14 +33,14 @@ class Given:
         ``activations`` are for alignments that need them.
         """
         self._plan, self._own, self._activations = plan, own, activations
-        self._read = own if CONTROLS[plan.control].layers == "own" else source
+        self._read = own if plan.is_own else source
         self._checked: set[tuple[int, str]] = set()
         self._kept: dict[tuple[int, str], Projection] = {}
 
     @staticmethod
     def key(plan: MergePlan) -> tuple[object, ...]:
         """Equal for plans that give the same."""
-        whose = CONTROLS[plan.control].layers == "own"
+        whose = plan.is_own
         return whose, tuple(plan.pairs.items()), plan.align, plan.project, plan.seed
 
     def read(self, layer: int, part: str) -> Projection:
@@ -70,7 +69,7 @@ class Given:
         if ALIGNMENTS[plan.align].needs_activations:
             if self._activations is None:
                 raise MergeError(f"align={plan.align}: needs activations, which are measured where models run: mam run")
-            heard = self._activations.cross(plan.pairs, CONTROLS[plan.control].layers == "own")
+            heard = self._activations.cross(plan.pairs, plan.is_own)
         pairs = [
             Pair(layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), heard.get(layer))
             for layer in plan.pairs

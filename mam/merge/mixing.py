@@ -39,7 +39,7 @@ def merged_layer(
     notes = []
     for part in plan.parts:
         (weight, bias), (new, new_bias) = own[part], substituted(plan, layer, part, own[part], given[part])
-        has_bias = plan.bias and not (part == "o" and plan.heads is not None)  # the output's bias belongs to no head
+        has_bias = plan.has_bias(part)
         if has_bias and bias is None:
             notes += [_dropped_bias(part)] if new_bias is not None and bool(new_bias.any()) else []
         elif has_bias and given[part][1] is None:

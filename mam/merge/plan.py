@@ -54,6 +54,15 @@ class MergePlan:
         return "λ by layer: " + " ".join(f"{layer}:{self.lams[layer]:.4g}" for layer in self.layers)
 
     @property
+    def is_own(self) -> bool:
+        """Whether the target itself takes the source's place."""
+        return CONTROLS[self.control].layers == "own"
+
+    def has_bias(self, part: str) -> bool:
+        """Whether the bias of a projection is merged with it; that of the output belongs to no head."""
+        return self.bias and not (part == "o" and self.heads is not None)
+
+    @property
     def is_identity(self) -> bool:
         """Whether every λ is 0, so that the merged model is the target."""
         return not any(self.lams)
