@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from grammar import sentence
+from masked import masked_loss, warm_up_and_cosine
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM
 
@@ -78,31 +79,22 @@ def train(windows: torch.Tensor, words: list[str], layers: int, width: int, head
     ).train()
     held_out, windows = windows[::50], windows[torch.arange(len(windows)) % 50 != 0]
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1.0, s / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, s / STEPS)))
-    )
-
-    def masked_loss(batch: torch.Tensor) -> torch.Tensor:
-        """15 % are predicted: of these 80 % are masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
-        chosen = torch.rand(batch.shape) < 0.15
-        fate = torch.rand(batch.shape)
-        shown = batch.where(~(chosen & (fate < 0.8)), torch.tensor(words.index("[MASK]")))
-        shown = shown.where(~(chosen & (fate > 0.9)), torch.randint(len(words), batch.shape))
-        loss: torch.Tensor = model(input_ids=shown, labels=batch.where(chosen, torch.tensor(-100))).loss
-        return loss
+    schedule = warm_up_and_cosine(optimizer, WARM_UP, STEPS)
 
     start = time.time()
     for _ in range(STEPS):
-        loss = masked_loss(windows[torch.randint(len(windows), (BATCH,))])
+        batch = windows[torch.randint(len(windows), (BATCH,))]
+        loss = masked_loss(model, batch, words.index("[MASK]"), len(words))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     with torch.no_grad():
+        last = masked_loss(model, held_out, words.index("[MASK]"), len(words)).item()
         spent, uniform = time.time() - start, math.log(len(words))
         print(
-            f"{layers} x {width}, {heads} heads: held-out loss {masked_loss(held_out).item():.3f}"
+            f"{layers} x {width}, {heads} heads: held-out loss {last:.3f}"
             f" (a uniform guess has {uniform:.2f}), {spent:.0f} s",
             flush=True,
         )

@@ -10,12 +10,12 @@ About a quarter of an hour on two cores. Width, depth and heads equal those of t
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import time
 from pathlib import Path
 
 import torch
+from masked import masked_loss, warm_up_and_cosine
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForMaskedLM
 
@@ -51,22 +51,12 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {len(ids)} word pieces")
     held_out, windows = windows[::50], windows[torch.arange(len(windows)) % 50 != 0]
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min(1.0, s / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(1.0, s / STEPS)))
-    )
-
-    def masked_loss(batch: torch.Tensor) -> torch.Tensor:
-        """15 % are predicted: of these 80 % are masked, 10 % replaced, 10 % left (Devlin et al. 2019)."""
-        chosen = torch.rand(batch.shape) < 0.15
-        fate = torch.rand(batch.shape)
-        shown = batch.where(~(chosen & (fate < 0.8)), torch.tensor(index["[MASK]"]))
-        shown = shown.where(~(chosen & (fate > 0.9)), torch.randint(len(index), batch.shape))
-        loss: torch.Tensor = model(input_ids=shown, labels=batch.where(chosen, torch.tensor(-100))).loss
-        return loss
+    schedule = warm_up_and_cosine(optimizer, WARM_UP, STEPS)
 
     start = time.time()
     for step in range(1, STEPS + 1):
-        loss = masked_loss(windows[torch.randint(len(windows), (BATCH,))])
+        batch = windows[torch.randint(len(windows), (BATCH,))]
+        loss = masked_loss(model, batch, index["[MASK]"], len(index))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -74,8 +64,9 @@ def main() -> None:
         schedule.step()
         if step % 500 == 0:
             with torch.no_grad():
+                last = masked_loss(model, held_out, index["[MASK]"], len(index)).item()
                 print(
-                    f"step {step}  held-out loss {masked_loss(held_out).item():.3f}  {time.time() - start:.0f} s",
+                    f"step {step}  held-out loss {last:.3f}  {time.time() - start:.0f} s",
                     flush=True,
                 )
 
