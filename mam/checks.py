@@ -20,6 +20,7 @@ from mam.merge.pairing import PAIRINGS
 from mam.merge.project import PROJECTS
 from mam.merge.schedules import SCHEDULES
 from mam.merging_checks import ON_MISMATCH, merging_problems
+from mam.scoring.significance import INTERVALS
 from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all")
@@ -71,6 +72,7 @@ def problems(config: Config) -> list[str]:
     registered("head", config.head, HEADS)
     one_of("train.name", config.train.name, TRAININGS)
     one_of("device", config.device, DEVICES)
+    one_of("evaluate.interval", config.evaluate.interval, INTERVALS)
     one_of("dtype", config.dtype, DTYPES)
     between("control_draws", config.control_draws, 5, 1000)
     between("data.limit", config.data.limit, 1, 10**9)

@@ -133,9 +133,10 @@ class TuneConfig:
 
 @dataclass
 class EvaluateConfig:
-    """Packs of at most ``batch_seconds`` padded seconds (null: what suits target and device); the bootstrap.
+    """Packs of at most ``batch_seconds`` padded seconds (null: what suits target and device); the statistics.
 
-    With ``dev`` the rate on dev is recorded too, for a choice.
+    ``draws`` are random assignments of signs, or resamples; ``interval`` is ``sign_flip`` or ``bootstrap``. With
+    ``dev`` the rate on dev is recorded too, for a choice.
 
     ``memory_gb`` for decoded audio and as much for prefix states, ``cache_gb`` on disk; with ``share`` other processes
     find both there.
@@ -143,6 +144,7 @@ class EvaluateConfig:
 
     batch_seconds: float | None = None
     draws: int = 10_000
+    interval: str = "sign_flip"
     dev: bool = False
     memory_gb: float = 2.0
     cache_gb: float = 20.0

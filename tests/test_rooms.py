@@ -29,6 +29,7 @@ ORDER = [
     "compose",
     "plans",
     "terminal",
+    "wording",
     "data",
     "models",
     "merge",

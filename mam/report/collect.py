@@ -12,6 +12,7 @@ from typing import Any
 from mam.errors import RecordError
 from mam.files import sha256_json
 from mam.finished import RESULT, read_result
+from mam.report.merges import same_merges
 from mam.report.plots import metric_key
 from mam.report.tables import TITLES, arm_text, lambda_text, layers_text, merged_layers, plain_id
 from mam.scoring.significance import holm
@@ -131,12 +132,14 @@ class Group:
 @dataclass(frozen=True)
 class Collected:
     """What was found. ``broken`` are results that cannot be read, with the reason; ``repeated`` counts runs of equal
-    hash, of which the newest is kept; ``tables`` are the studies that fill a table of the paper."""
+    hash, of which the newest is kept; ``alike`` runs whose merge another made too; ``tables`` are the studies that
+    fill a table of the paper."""
 
     groups: list[Group]
     unfinished: list[Path]
     broken: list[tuple[Path, str]]
     repeated: int
+    alike: int
     tables: list[Mapping[str, Any]]
 
     @property
@@ -154,6 +157,11 @@ class Collected:
             found.append(f"{len(self.broken)} unreadable: {_named([reason for _, reason in self.broken])}")
         if self.repeated:
             found.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
+        if self.alike:
+            found.append(f"{self.alike} runs made the same merge as another, and share its row")
+        older = sum(run.result["delta"].get("changed") is None for run in self.runs)
+        if older:
+            found.append(f"{older} runs were tested by an older version, with a bootstrap: mam score RUN tests again")
         if len(self.groups) > 1:
             found.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
         return found
@@ -188,8 +196,14 @@ def collect(folders: Sequence[Path]) -> Collected:
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in found.values():
         groups.setdefault(_comparable(run), []).append(run)
-    made = [Group(_title(runs[0]), sorted(runs, key=_order)) for runs in groups.values()]
-    return Collected(made, unfinished, broken, repeated, _tables(folders, broken))
+    made = [Group(_title(runs[0]), sorted(_distinct(runs), key=_order)) for runs in groups.values()]
+    alike = len(found) - sum(len(group.runs) for group in made)
+    return Collected(made, unfinished, broken, repeated, alike, _tables(folders, broken))
+
+
+def _distinct(runs: Sequence[Run]) -> list[Run]:
+    """The first run of every merge."""
+    return [runs[i] for i in same_merges([run.result for run in runs])]
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Mapping[str, Any]]:

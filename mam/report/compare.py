@@ -12,10 +12,12 @@ import numpy as np
 from mam.errors import RecordError
 from mam.finished import read_config, read_predictions, read_result
 from mam.report.utterances import Word, aligned
-from mam.scoring.significance import Difference, paired_bootstrap
+from mam.scoring.significance import Difference
 from mam.scoring.text import NORMALIZERS
 from mam.tasks import TASKS
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+from mam.tasks.task import paired
+from mam.terminal import Terminal, percent, plain_table
+from mam.wording import difference_text, units_text
 
 SHOWN = 10
 
@@ -63,9 +65,8 @@ def compare(first: Path, second: Path) -> Compared:
         by_id = [{row["id"]: row for row in rows} for rows in draws]
         counted.append([task.counted(config, [rows[name] for name in order]) for rows in by_id])
     old, new = (np.stack([one.errors for one in side]) for side in counted)
-    lengths = counted[0][0].lengths
-    difference = paired_bootstrap(new, old, lengths, counted[0][0].clusters, config.evaluate.draws, config.seed)
-    total = int(lengths.sum())
+    difference = paired(config, counted[1], counted[0])
+    total = int(counted[0][0].lengths.sum())
     rates = (float(old.mean(0).sum() / total), float(new.mean(0).sum() / total))
     texts = [{row["id"]: row["prediction"] for row in draws[0]} for draws in sides]
     wrong = list(zip(old.mean(0).tolist(), new.mean(0).tolist(), strict=True))
@@ -107,12 +108,9 @@ def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], n
         table.add_row(letter, name, percent(rate))
     terminal.table(f"{found.n} examples", table)
     delta = found.difference
-    seen = "unknown" if delta.detectable is None else f"{hundredfold(delta.detectable)} points"
     terminal.say("")
-    terminal.say(
-        f"B - A: {points(delta.absolute)} points, 95 % {interval(delta.ci95)}, p {p_text(delta.p_value)};"
-        f" smallest detectable difference {seen}"
-    )
+    terminal.say(f"B - A: {difference_text(delta)}")
+    terminal.say(f"        {units_text(delta)}")
     terminal.say(f"test    {delta.test}")
     terminal.say(f"{len(found.changed)} of {found.n} predictions differ")
     for one in found.changed[:SHOWN]:

@@ -23,7 +23,8 @@ from mam.merge.methods import METHODS
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
 from mam.report.tables import arm_text, metric_of, plain_id
-from mam.terminal import interval, p_text, percent, points
+from mam.terminal import percent
+from mam.wording import difference_text, read_difference, units_text
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
 CITATION = """\
@@ -180,8 +181,8 @@ def card(result: Mapping[str, Any], parents: tuple[Checkpoint, ...], lams: Seque
         "",
         f"On {data['name']}, {data['split']} ({data['n']} examples, {data['seconds']:.0f} s): {name[1]}"
         f" {percent(result['metrics'][name[0]])}, {baseline} {percent(result['baseline'][name[0]])};"
-        f" difference {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])}, p {p_text(delta['p_value'])}"
-        f" ({delta['test']}).",
+        f" difference {difference_text(read_difference(delta))} ({units_text(read_difference(delta))};"
+        f" {delta['test']}).",
         "",
         *(f"- {note}" for note in result["diagnostics"]),
         "",

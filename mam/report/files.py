@@ -9,8 +9,10 @@ from typing import Any
 
 from mam.files import atomic
 from mam.report.collect import Group, Run
-from mam.report.tables import best_on_dev, fitted, metric_of
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, points, relative
+from mam.report.layout import fitted
+from mam.report.tables import best_on_dev, metric_of
+from mam.terminal import Terminal, interval, percent, points, relative
+from mam.wording import COUNTS, counts_cell, p_cell, read_difference
 
 NAMES = {"lam": "λ"}
 TEX = {
@@ -55,7 +57,10 @@ FIELDS = (
     "relative",
     "p_value",
     "p_holm",
-    "detectable",
+    "units",
+    "changed",
+    "better",
+    "worse",
     "dev",
     "hash",
     "folder",
@@ -68,7 +73,7 @@ def headings(group: Group) -> list[str]:
     has_dev = any((run.result.get("dev") or {}).get("rate") is not None for run in group.runs)
     heading = metric_of(group.runs[0].result)[1]
     named = [NAMES.get(key, key) for key in group.varied]
-    return [*named, *(["dev"] if has_dev else []), heading, "Δ points", "95 %", "relative", "p", "p Holm", "detectable"]
+    return [*named, *(["dev"] if has_dev else []), heading, "Δ points", "95 %", "relative", "p", "p Holm", COUNTS]
 
 
 def cells(group: Group) -> list[list[str]]:
@@ -81,12 +86,11 @@ def cells(group: Group) -> list[list[str]]:
             rate = (run.result.get("dev") or {}).get("rate")
             row.append("" if rate is None else percent(rate) + (" *" if place in chosen else ""))
         row.append(percent(run.result["metrics"][run.metric]))
-        delta = run.result["delta"]
+        delta = read_difference(run.result["delta"])
         if run.folder in adjusted or run.result["train"]:
-            change = points(delta["absolute"]), interval(delta["ci95"]), relative(delta["relative"])
-            row += [*change, p_text(delta["p_value"])]
-            row.append(p_text(adjusted[run.folder]) if run.folder in adjusted else "")
-            row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
+            row += [points(delta.absolute), interval(delta.ci95), relative(delta.relative), p_cell(delta)]
+            row.append(p_cell(delta, adjusted[run.folder]) if run.folder in adjusted else "")
+            row.append(counts_cell(delta))
         else:
             row += ["baseline", "", "", "", "", ""]
         rows.append(row)
@@ -162,12 +166,17 @@ def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
         "ci95_low": ends[0],
         "ci95_high": ends[1],
         "p_holm": p_holm,
+        "units": delta["clusters"],
         "dev": (result.get("dev") or {}).get("rate"),
         "hash": result["hash"],
         "folder": str(run.folder),
         "command": result["command"],
     }
-    row = run.traits | {key: delta[key] for key in ("absolute", "relative", "p_value", "detectable")} | values
+    row = (
+        run.traits
+        | {key: delta.get(key) for key in ("absolute", "relative", "p_value", "changed", "better", "worse")}
+        | values
+    )
     return ["" if row[field] is None else row[field] for field in FIELDS]
 
 
@@ -178,4 +187,4 @@ def show_group(terminal: Terminal, group: Group) -> None:
         for heading in headings(group)
     ]
     rows = cells(group)
-    terminal.table(group.title, fitted(columns, rows, ("p", "relative", "detectable", "p Holm")))
+    terminal.table(group.title, fitted(columns, rows, ("p", "relative", COUNTS, "p Holm")))

@@ -18,11 +18,11 @@ from mam.finished import read_config
 from mam.report.collect import Collected, Group, Run
 from mam.report.files import cells, headings, latex, write_tables
 from mam.report.lambdas import lambdas_figure
+from mam.report.layout import difference_cells
 from mam.report.plots import as_svg, curve, differences, save
 from mam.report.tables import best_on_dev, metric_of
 from mam.report.utterances import Utterance, changed, utterances, worst
 from mam.studies.evidence import Comparison, compared, conclusion
-from mam.terminal import hundredfold, interval, p_text, points
 
 SHOWN = 8  # utterances of each kind
 COURSES = 4  # trainings whose λ are drawn
@@ -170,16 +170,7 @@ def _is_number(text: str) -> bool:
 def _comparison_row(one: Comparison) -> list[str]:
     delta = one.difference
     where = ", ".join(f"{'λ' if key == 'lam' else key} {value}" for key, value in one.where.items())
-    seen = "–" if delta.detectable is None else hundredfold(delta.detectable)
-    return [
-        where,
-        one.control,
-        points(delta.absolute),
-        interval(delta.ci95),
-        p_text(delta.p_value),
-        p_text(one.p_holm),
-        seen,
-    ]
+    return [where, one.control, *difference_cells(delta, one.p_holm)]
 
 
 def _confusions(run: Run) -> list[Confusion]:

@@ -11,11 +11,13 @@ import numpy as np
 
 from mam.files import atomic, write_json
 from mam.report.files import latex, markdown
-from mam.report.tables import TITLES, fitted, metric_of
-from mam.scoring.significance import LEAST_SEEDS, detectable_over_seeds
+from mam.report.layout import fitted
+from mam.report.tables import TITLES, metric_of
+from mam.scoring.seeds import LEAST_SEEDS
 from mam.studies.execute import Ended
 from mam.studies.trainings import FT, against_ft
-from mam.terminal import Terminal, hundredfold, interval, percent, points, relative
+from mam.terminal import Terminal, interval, percent, points, relative
+from mam.wording import COUNTS, counts_cell, read_difference
 
 # Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
 # L-MAM against FT. Its absolute numbers are not known to us.
@@ -44,12 +46,13 @@ HEADINGS = [
     "95 %",
     "relative",
     "95 % relative",
-    "detectable",
+    COUNTS,
     "paper, relative",
 ]
 NOTE = (
     "Rates are WER or classification error; λ chosen on dev, reported on test. The last column is the paper's own"
-    " figure, on its own checkpoints; none of it was measured here."
+    " figure, on its own checkpoints; none of it was measured here. Of"
+    " trainings the interval is over seeds, on these clips."
 )
 
 
@@ -87,7 +90,7 @@ def _zero_shot(name: str, ended: Sequence[Ended]) -> list[list[str]]:
                     interval(delta["ci95"]),
                     relative(delta["relative"]),
                     _relatives(delta["relative_ci95"]),
-                    "–" if delta["detectable"] is None else hundredfold(delta["detectable"]),
+                    counts_cell(read_difference(delta)),
                     PAPER.get((name, data), "") if arm == "fixed" else "",
                 ]
             )
@@ -118,16 +121,12 @@ def _trained(name: str, ended: Sequence[Ended]) -> list[list[str]]:
                 continue
             enough = one.ci95 is not None and len(one.seeds) >= LEAST_SEEDS
             ends = one.ci95 if enough and one.ci95 else None
-            seen = detectable_over_seeds([difference.absolute for _, difference in one.seeds]) if enough else None
             row += [
                 points(one.mean),
                 interval(ends) if ends else "too few seeds",
                 relative(one.mean / mean_ft if mean_ft else None),
             ]
-            row += [
-                _relatives([end / mean_ft for end in ends]) if ends and mean_ft else "",
-                "–" if seen is None else hundredfold(seen),
-            ]
+            row += [_relatives([end / mean_ft for end in ends]) if ends and mean_ft else "", ""]
             rows.append([*row, PAPER.get((name, data), "") if arm == "L-MAM" else ""])
     return rows
 
@@ -161,7 +160,7 @@ def show_paper_table(terminal: Terminal, table: Mapping[str, Any]) -> None:
     is_one = len({row[0] for row in rows}) == 1
     places = [i for i in range(len(heads)) if any(row[i] for row in rows) and not (i == 0 and is_one)]
     columns = [(heads[i], "left") for i in places]
-    needless = ("95 % relative", "detectable", "λ", "relative")
+    needless = ("95 % relative", COUNTS, "λ", "relative")
     terminal.table(table["title"], fitted(columns, [[row[i] for i in places] for row in rows], needless))
     terminal.say("")
     terminal.say(table["note"])

@@ -6,12 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
+from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
+from mam.report.merges import is_by_fold, same_merges
 from mam.report.plots import metric_key
 from mam.scoring.significance import holm
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points, relative
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+from mam.wording import (
+    difference_text,
+    read_difference,
+    table_notes,
+    units_text,
+)
 
 Result = Mapping[str, Any]
 LAMBDA_NAMES = "lambda.csv, lambda.png"
@@ -28,23 +35,19 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
     data, delta, merge, timing = result["data"], result["delta"], result["merge"], result["timing"]
     terminal.table(f"{result['model']['name']} on {_data_text(result)}", _rates_table(result))
     terminal.say("")
-    terminal.say(
-        f"Δ {metric_of(result)[1]} {points(delta['absolute'])} points, 95 % {interval(delta['ci95'])},"
-        f" p {p_text(delta['p_value'])}; relative {relative(delta['relative'])}"
-    )
-    if delta["detectable"] is not None:
-        terminal.say(f"smallest detectable difference: {100 * delta['detectable']:.2f} points (80 % power at 5 %)")
-    else:
-        terminal.say("no example's number of errors changed: what could have been seen is unknown")
+    difference = read_difference(delta)
+    terminal.say(f"Δ {metric_of(result)[1]} {difference_text(difference)}")
+    terminal.say(f"  {units_text(difference)}")
     if "mcnemar" in delta:
-        terminal.say(
-            f"McNemar's exact test, which takes clips for independent: p {p_text(delta['mcnemar']['p_value'])}"
-        )
+        p = p_text(delta["mcnemar"]["p_value"])
+        terminal.say(f"  McNemar's exact test, which takes clips to be independent: p {p}")
+    if delta.get("over_folds"):
+        terminal.say(f"  {_over_folds_text(delta['over_folds'])}")
     terminal.say(
         f"merged  {merge['tensors']} tensors, {merge['parameters']:,} parameters: {merge['parts']}"
         f"{' with biases' if merge['bias'] else ' without biases'},"
         f" {layers_text(merged_layers(merge), len(merge['lam']))},{_heads_text(merge)}"
-        f" {'mean ' if _by_fold(result) else ''}λ {lambda_text(result)}{_how_text(merge)}"
+        f" {'mean ' if is_by_fold(result) else ''}λ {lambda_text(result)}{_how_text(merge)}"
     )
     if result["train"]:
         _show_training(terminal, result)
@@ -78,23 +81,27 @@ def show_study(terminal: Terminal, results: Sequence[tuple[Mapping[str, str], Re
     keys = list(dict.fromkeys(key for varied, _ in results for key in varied))
     metric, heading = metric_of(results[0][1])
     columns = [(key, "left") for key in keys] + ([("dev", "right")] if chosen else [])
-    columns += [(heading, "right"), ("Δ points", "right"), ("95 %", "left")]
-    columns += [("p", "right"), ("p Holm", "right"), ("det.", "right")]
+    columns += [(heading, "right"), *DIFFERENCE_COLUMNS]
     rows = []
-    tried = [i for i, (_, result) in enumerate(results) if any(result["merge"]["lam"])]
+    same = same_merges([result for _, result in results])
+    tried = [i for i in same if any(results[i][1]["merge"]["lam"])]
     adjusted = dict(zip(tried, holm([results[i][1]["delta"]["p_value"] for i in tried]), strict=True))
-    for i, (varied, result) in enumerate(results):
-        delta = result["delta"]
+    for i in same:
+        varied, result = results[i]
         row = [varied.get(key, "") for key in keys] + ([_dev_text(result, i in chosen)] if chosen else [])
         row.append(percent(result["metrics"][metric]))
         if i in adjusted:
-            row += [points(delta["absolute"]), interval(delta["ci95"]), p_text(delta["p_value"]), p_text(adjusted[i])]
-            row.append("–" if delta["detectable"] is None else hundredfold(delta["detectable"]))
+            row += difference_cells(read_difference(result["delta"]), adjusted[i])
         else:
             row += ["baseline", "", "", "", ""]
         rows.append(row)
-    terminal.table(title, fitted(columns, rows, ("p", "det.")))
+    terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
+    for note in table_notes(read_difference(results[i][1]["delta"]) for i in tried):
+        terminal.say(note)
+    for first, others in same.items():
+        for other in others:
+            terminal.say(f"{_words(results[other][0])} made the same merge as {_words(results[first][0])}: one row")
     unmerged = [(r, "before training" if r["train"] else "baseline λ=0") for _, r in results]
     baselines = [
         f"{name}: {heading} {percent(r['baseline'][metric])} on {_data_text(r)}"
@@ -187,24 +194,10 @@ def _rates_table(result: Result) -> Table:
     return table
 
 
-def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
-    """A table of at most 80 columns, if leaving out the ``needless`` ones, one after the other, makes it one."""
-    places = list(range(len(columns)))
-    for name in (*needless, None):
-        widths = [max(len(cell) for cell in (columns[i][0], *(row[i] for row in rows))) for i in places]
-        if sum(widths) + 2 * (len(widths) - 1) <= 80 or name is None:
-            break
-        places = [i for i in places if columns[i][0] != name]
-    table = plain_table(*(columns[i] for i in places))
-    for row in rows:
-        table.add_row(*(escape(row[i]) for i in places))
-    return table
-
-
 def arm_text(result: Result) -> str:
     """What was done to the target, in the paper's words."""
     if not result["train"]:
-        return "merged, λ by fold" if _by_fold(result) else f"merged λ={lambda_text(result)}"
+        return "merged, λ by fold" if is_by_fold(result) else f"merged λ={lambda_text(result)}"
     if result["train"]["name"] == "lmam":
         return "L-MAM"
     return f"MAM-FT λ={lambda_text(result)}" if any(result["merge"]["lam"]) else "FT"
@@ -230,8 +223,14 @@ def _show_training(terminal: Terminal, result: Result) -> None:
         terminal.say("")
 
 
-def _by_fold(result: Result) -> bool:
-    return len({str(one.get("lams", one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}) > 1
+def _words(varied: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in varied.items())
+
+
+def _over_folds_text(over: Mapping[str, Any]) -> str:
+    """The mean over folds with its interval."""
+    ends = f", 95 % {interval(over['ci95'])}, p {p_text(over['p_value'])}" if over["ci95"] else ""
+    return f"over {over['folds']} folds by Student's t: {points(over['mean'])} points{ends}"
 
 
 def _tune_text(tune: Mapping[str, Any]) -> str:

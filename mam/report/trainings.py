@@ -6,53 +6,62 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.markup import escape
 
 from mam.files import atomic_path
+from mam.report.layout import fitted
 from mam.report.plots import COLOURS
-from mam.scoring.significance import LEAST_SEEDS
+from mam.scoring.seeds import LEAST_SEEDS
+from mam.studies.evidence import LEVEL
 from mam.studies.trainings import Stability, Versus
 from mam.terminal import Terminal, interval, p_text, plain_table, points
+from mam.wording import p_cell
 
 
 def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]) -> None:
-    """Each method minus FT (and minus its control), over seeds; whether FT itself did anything."""
+    """Show each method minus FT (and minus its control), over seeds, and whether FT itself did anything."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
     columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
-    table = plain_table(*columns, ("Δ points", "right"), ("95 %", "left"), ("p", "right"))
+    columns += [("Δ points", "right"), ("95 %", "left"), ("p", "right"), ("p Holm", "right")]
+    rows = []
     for one in found:
-        alone = one.seeds[0][1] if len(one.seeds) == 1 else None
-        span = interval(alone.ci95 if alone else one.ci95) if alone or one.is_enough else "too few seeds"
-        row = [one.where.get(key, "") for key in keys] + [
-            one.arm,
-            one.other,
-            str(len(one.seeds)),
-            points(one.mean),
-            span,
-        ]
-        p_value = alone.p_value if alone else one.p_value
-        table.add_row(*map(escape, row), "–" if p_value is None else p_text(p_value))
+        row = [one.where.get(key, "") for key in keys] + [one.arm, one.other, str(len(one.seeds)), points(one.mean)]
+        if len(one.seeds) == 1:
+            alone = one.seeds[0][1]
+            rows.append([*row, interval(alone.ci95), p_cell(alone), ""])
+        elif one.p_value is None or one.p_holm is None:
+            rows.append([*row, "too few seeds" if not one.is_enough else "–", "–", "–"])
+        else:
+            rows.append([*row, interval(one.ci95), p_text(one.p_value), p_text(one.p_holm)])
     are_alone = all(len(one.seeds) == 1 for one in found)
-    terminal.table("one seed, paired by example" if are_alone else "over n seeds, by Student's t", table)
+    title = "one seed, paired by example" if are_alone else "over n seeds, by Student's t"
+    terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
     if idle:
-        terminal.say(
-            f"FT did not lower the rate on dev beyond its interval at {'; '.join(idle)}: the comparison means nothing"
-        )
+        terminal.say(f"FT itself did not lower the rate on dev significantly at {'; '.join(idle)}: there it is no test")
     terminal.say(verdict(found))
 
 
 def verdict(found: Sequence[Versus]) -> str:
-    """One sentence on what follows for the methods that merge a real source."""
+    """Return one sentence on what follows for the methods that merge a real source."""
     judged = [one for one in found if one.is_enough]
     if not judged:
         return f"too few seeds to say anything: {LEAST_SEEDS} at least"
+    scope = "over seeds, on these clips"
     said = [
-        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other} beyond its interval"
+        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other} (p Holm {p_text(one.p_holm)})"
         for one in judged
-        if one.ci95 is not None and (one.ci95[0] > 0 or one.ci95[1] < 0)
+        if one.p_holm is not None and one.p_holm < LEVEL
     ]
-    return "; ".join(said) if said else "no method differs from FT, or from its control, beyond its interval over seeds"
+    if said:
+        return f"{'; '.join(said)}: {scope}"
+    ends = [one.ci95 for one in judged if one.ci95 is not None]
+    reach = (
+        f"; the intervals reach from {points(min(low for low, _ in ends))} to"
+        f" {points(max(high for _, high in ends))} points, each at 95 %"
+        if ends
+        else ""
+    )
+    return f"no difference from FT, or from a control, was found {scope}{reach}"
 
 
 def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:

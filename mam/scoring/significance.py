@@ -1,145 +1,149 @@
-"""Is a difference real? The paired bootstrap: its interval, its p, and what could not have been seen."""
+"""Paired comparison of two pooled error rates: the difference, its test and its interval.
+
+The test flips signs of units (`mam.scoring.sign_flip`); the interval is made to agree with it: it excludes 0 exactly
+where p < .05. docs/method.md says why these were chosen, with their simulated coverage.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SEEDS = 5  # fewer trainings say too little of how they scatter
-CHUNK = 2_000_000  # resampled indices held at once: bounds memory at some 16 MB a column
+from mam.scoring.bootstrap import percentile_intervals
+from mam.scoring.sign_flip import Flips, flips
+
+LEAST = 6  # changed units below which no assignment of signs has p < .05: 2/2^5 is .0625
+PSEUDO = 2.0  # unobserved units that changed, one in each direction
+INTERVALS = ("sign_flip", "bootstrap")
+ABSOLUTE, RELATIVE = 1, 2  # columns of the table that differences are divided by
+
+Ends = tuple[float | None, float | None]
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Difference:
     """Merged minus baseline, in rate (a fraction); negative is better.
 
-    ``relative`` is ``absolute`` over the baseline's rate, None where that is 0; an infinite end of its interval is
-    None. ``detectable`` is the smallest difference that would be found with 80 % power at 5 %: (z.975 + z.80) times
-    the standard error; None where no utterance differs, as then no error of estimation can be seen. ``ci95`` is None
-    below two clusters.
+    Attributes:
+        absolute: difference of the pooled rates.
+        relative: ``absolute`` over the baseline's rate, None where that is 0.
+        ci95: 95 % interval of ``absolute``; None where no unit changed, or all changed alike.
+        relative_ci95: 95 % interval of ``relative``; an infinite end is None.
+        p_value: two-sided, of the sign-flip test.
+        test: name of the test and of the interval, with the number of units, draws and the seed.
+        unit: name of what is counted and flipped, such as ``utterance`` or ``speaker``.
+        clusters: number of units.
+        changed: units whose number of errors differs; None, as the next two, in results of older versions.
+        better: changed units with fewer errors in the merged model.
+        worse: changed units with more.
+        interval: ``sign_flip``, or ``bootstrap``, which need not agree with ``p_value``.
     """
 
     absolute: float
     relative: float | None
     ci95: tuple[float, float] | None
-    relative_ci95: tuple[float | None, float | None] | None
+    relative_ci95: Ends | None
     p_value: float
-    detectable: float | None
     test: str
     clusters: int
+    unit: str = "utterance"
+    changed: int | None = None
+    better: int | None = None
+    worse: int | None = None
+    interval: str = "sign_flip"
+
+    @property
+    def can_be_significant(self) -> bool:
+        """Tell whether any assignment of signs has p < .05."""
+        return self.changed is None or self.changed >= LEAST
+
+    @property
+    def is_significant(self) -> bool:
+        """Tell whether p < .05, without a correction for other comparisons."""
+        return self.p_value < 0.05
 
 
-def paired_bootstrap(
-    merged: NDArray[np.int64],
-    baseline: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+def paired_difference(
+    merged: Counts,
+    baseline: Counts,
+    lengths: Counts,
     clusters: Sequence[Hashable] | None = None,
     draws: int = 10_000,
     seed: int = 0,
+    interval: str = "sign_flip",
+    unit: str = "utterance",
 ) -> Difference:
-    """Paired bootstrap of the difference of two pooled error rates.
+    """Compare two pooled error rates, paired by unit.
 
-    Bisani & Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004: utterances
-    are drawn with replacement, each with its error counts under both systems and its number of words; the rates are
-    pooled within a draw. Where ``clusters`` names groups (speakers, source files) whole groups are drawn. The interval
-    is the 2.5 and 97.5 percentile; p is two-sided by the sign of the resampled difference,
-    ``min(1, 2 * (1 + min(#{d <= 0}, #{d >= 0})) / (draws + 1))``.
+    p is that of the sign-flip test, exact up to 16 changed units, else from ``draws`` random assignments. The interval
+    joins the one that inverts this test with Student's t on the linearised rate, to which two units are added that
+    changed in opposite directions (Bonett & Price 2012), weighted by the share of units that did not change; only the
+    test decides whether 0 is inside. Below 6 units it is t alone, extended to 0.
 
-    A side may be several draws of a random model: its rate is their mean, and in each resample as many draws are drawn
-    with replacement, so that the variance between draws enters the interval.
+    A side may be several draws of a random model: its rate is their mean. The test then flips the mean, and distances
+    from the estimate are stretched by the variance between draws, on draws - 1 degrees of freedom (Satterthwaite 1946).
 
     Args:
         merged: errors per utterance of the merged model, ``[n]``, or of each draw of it, ``[m, n]``.
         baseline: errors per utterance of the baseline on the same utterances, ``[n]`` or ``[m, n]``.
         lengths: reference words per utterance (1 each for a classification error), ``[n]``.
-        clusters: one label an utterance, or None: every utterance for itself.
-        draws: number of resamples.
+        clusters: one label an utterance, or None: every utterance is a unit.
+        draws: random assignments of signs, or resamples of the bootstrap.
         seed: of numpy's PCG64; the same input and seed give the same numbers.
+        interval: ``sign_flip`` (as above) or ``bootstrap`` (percentile, which need not agree with p).
+        unit: name of a unit, for people.
 
     Raises:
-        ValueError: the arrays differ in length or hold no reference word.
+        ValueError: the arrays differ in length or hold no reference word, or an interval of another name.
     """
-    sides = [np.atleast_2d(side) for side in (merged, baseline)]
-    n = len(lengths)
-    if any(side.shape[1] != n for side in sides) or (clusters is not None and len(clusters) != n):
-        raise ValueError("merged, baseline, lengths and clusters must be of one length")
-    if lengths.sum() <= 0:
-        raise ValueError("no reference words: a rate is not defined")
-    table = np.concatenate([*sides, lengths[None]]).T  # [n, draws of both sides + 1]
-    if clusters is not None:
-        labels = {label: i for i, label in enumerate(dict.fromkeys(clusters))}
-        grouped = np.zeros((len(labels), table.shape[1]), dtype=np.int64)
-        np.add.at(grouped, [labels[label] for label in clusters], table)
-        table = grouped
-    columns = len(sides[0])
-    sums = _resampled_sums(table, draws, seed)  # [draws, columns of the table]
-    rng = np.random.default_rng([seed, 1])
-    resampled = [_mean_of_draws(part, rng) for part in (sums[:, :columns], sums[:, columns:-1])]
-    difference = (resampled[0] - resampled[1]) / np.maximum(sums[:, -1], 1)
-    totals = table.sum(axis=0)
-    new, old, words = float(totals[:columns].mean()), float(totals[columns:-1].mean()), int(totals[-1])
-    unit = "utterances" if clusters is None else "clusters"
-    enough = len(table) >= 2
-    standard_error = float(difference.std(ddof=1))
-    power = NormalDist().inv_cdf(0.975) + NormalDist().inv_cdf(0.80)
-    one_sided = min(int(np.count_nonzero(difference <= 0)), int(np.count_nonzero(difference >= 0)))
-    return Difference(
-        absolute=(new - old) / words,
-        relative=(new - old) / old if old else None,
-        ci95=_interval(difference) if enough else None,
-        relative_ci95=_relative_interval(*resampled) if enough and old else None,
-        p_value=min(1.0, 2 * (1 + one_sided) / (draws + 1)),
-        detectable=power * standard_error if enough and standard_error > 0 else None,
-        test=f"paired bootstrap over {unit}{_and_draws(sides)}, {draws} draws, seed {seed}",
-        clusters=len(table),
+    new, old, words = _by_unit(merged, baseline, lengths, clusters)
+    if interval not in INTERVALS:
+        raise ValueError(f"interval={interval}: is none of {', '.join(INTERVALS)}")
+    # In whole numbers: errors of all pairs of draws, so that equal sums compare as equal.
+    scale = len(new) * len(old)
+    differences = len(old) * new.sum(axis=0) - len(new) * old.sum(axis=0)
+    table = np.stack([differences, scale * words, len(new) * old.sum(axis=0)], axis=1)
+    total, all_words, all_old = (int(value) for value in table.sum(axis=0))
+    flipped = flips(table, draws, seed)
+    spread = _Spread(table.astype(np.float64), [(new, scale), (old, scale)])
+    made = Difference(
+        absolute=total / all_words,
+        relative=total / all_old if all_old else None,
+        ci95=_agreeing(flipped, spread, ABSOLUTE),
+        relative_ci95=_open(_agreeing(flipped, spread, RELATIVE)) if all_old else None,
+        p_value=flipped.p_value(ABSOLUTE, _hypothesis(total / all_words, spread.stretch(ABSOLUTE))),
+        test=_name(flipped, unit, len(words), draws, seed, max(len(new), len(old)), interval),
+        clusters=len(words),
+        unit=unit,
+        changed=int(np.count_nonzero(differences)),
+        better=int(np.count_nonzero(differences < 0)),
+        worse=int(np.count_nonzero(differences > 0)),
     )
+    if interval == "bootstrap" and made.changed and made.clusters > 1:
+        ci95, relative_ci95 = percentile_intervals(new, old, words, draws, seed)
+        return replace(made, ci95=ci95, relative_ci95=relative_ci95 if all_old else None, interval=interval)
+    return made
 
 
-def exact_mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> float:
+def exact_mcnemar(merged: Counts, baseline: Counts) -> float:
     """Two-sided p of McNemar's exact test on paired mistakes (0 or 1, ``[n]``); 1 where no clip changed sides.
 
     McNemar 1947 in the binomial form: of the clips that only one side has wrong, half should be the merged model's.
-    Clips count as independent, which those cut from one recording are not.
+    Clips count as independent, which those cut from one recording are not; of such clips it equals the
+    sign-flip test.
     """
     only_merged = int(np.count_nonzero(merged > baseline))
     only_baseline = int(np.count_nonzero(merged < baseline))
     n, fewer = only_merged + only_baseline, min(only_merged, only_baseline)
     tail = sum(math.comb(n, k) for k in range(fewer + 1))
     return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
-
-
-def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] | None, float | None]:
-    """Mean of paired differences, one a seed; its 95 % interval and two-sided p by Student's t with n - 1 degrees.
-
-    None in place of interval and p below `LEAST_SEEDS`, and where all differences are equal.
-    """
-    from scipy.stats import t
-
-    values = np.asarray(differences, dtype=np.float64)
-    mean, n = float(values.mean()), len(values)
-    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if n < LEAST_SEEDS or not error:
-        return mean, None, None
-    half = float(t.ppf(0.975, n - 1)) * error
-    return mean, (mean - half, mean + half), float(2 * t.sf(abs(mean) / error, n - 1))
-
-
-def detectable_over_seeds(differences: Sequence[float]) -> float | None:
-    """The smallest mean difference over so many seeds that would be found with 80 % power at 5 %.
-
-    (t.975 + t.80) times the standard error, with Student's t of n - 1 degrees; None where all are equal.
-    """
-    from scipy.stats import t
-
-    n = len(differences)
-    error = float(np.std(differences, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    return float(t.ppf(0.975, n - 1) + t.ppf(0.80, n - 1)) * error if error else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -152,40 +156,116 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _resampled_sums(table: NDArray[np.int64], draws: int, seed: int) -> NDArray[np.int64]:
-    """Column sums of ``draws`` resamples of the rows of ``table`` ``[n, 3]`` -> ``[draws, 3]``."""
-    rng, n = np.random.default_rng(seed), len(table)
-    step = max(1, CHUNK // n)
-    sums = np.empty((draws, table.shape[1]), dtype=np.int64)
-    for start in range(0, draws, step):
-        rows = rng.integers(n, size=(min(step, draws - start), n))
-        for column in range(table.shape[1]):
-            sums[start : start + len(rows), column] = table[:, column][rows].sum(axis=1)
-    return sums
+def _by_unit(
+    merged: Counts, baseline: Counts, lengths: Counts, clusters: Sequence[Hashable] | None
+) -> tuple[Counts, Counts, Counts]:
+    """Errors ``[draws, units]`` of both sides and words ``[units]``, summed over what is one unit."""
+    new, old = np.atleast_2d(merged), np.atleast_2d(baseline)
+    n = len(lengths)
+    if any(side.shape[1] != n for side in (new, old)) or (clusters is not None and len(clusters) != n):
+        raise ValueError("merged, baseline, lengths and clusters must be of one length")
+    if lengths.sum() <= 0:
+        raise ValueError("no reference words: a rate is not defined")
+    if clusters is None:
+        return new, old, lengths
+    position = {label: i for i, label in enumerate(dict.fromkeys(clusters))}
+    members = np.array([position[label] for label in clusters])
+
+    def summed(values: Counts) -> Counts:
+        sums = np.zeros((*values.shape[:-1], len(position)), dtype=np.int64)
+        np.add.at(sums.T, members, values.T)
+        return sums
+
+    return summed(new), summed(old), summed(lengths)
 
 
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+class _Spread:
+    """Standard errors of a pooled difference, by linearisation over units and over the draws of either side.
+
+    ``table`` is ``[units, columns]`` as `flips` takes it; ``sides`` are errors ``[draws, units]`` with the factor by
+    which the table counts each.
+    """
+
+    def __init__(self, table: Floats, sides: Sequence[tuple[Counts, int]]) -> None:
+        self._table, self._sides = table, [(side * factor, len(side)) for side, factor in sides if len(side) > 1]
+        self.units = len(table)
+
+    def over_units(self, column: int) -> float:
+        """Standard error between units, with the pseudo-units for those whose change was not observed."""
+        differences, denominators = self._table[:, 0], self._table[:, column]
+        changed = differences[differences != 0]
+        if self.units < 2 or not len(changed):
+            return 0.0
+        total = float(denominators.sum())
+        residuals = differences - float(differences.sum()) / total * denominators
+        unseen = PSEUDO * (1 - len(changed) / self.units) * float(np.mean(changed**2))
+        return math.sqrt((float(np.sum(residuals**2)) + unseen) * self.units / (self.units - 1)) / total
+
+    def half_width(self, column: int) -> float:
+        """Half of the 95 % interval by Student's t, over units alone."""
+        return _t975(self.units - 1) * self.over_units(column) if self.units > 1 else 0.0
+
+    def stretch(self, column: int) -> float:
+        """Factor by which the variance between draws widens the interval; 1 without draws."""
+        over_units = self.over_units(column)
+        parts = [(over_units**2, self.units - 1)]
+        parts += [(_between_draws(side, self._table[:, column]), draws - 1) for side, draws in self._sides]
+        variance = sum(part for part, _ in parts)
+        if not over_units or variance == over_units**2:
+            return 1.0
+        freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+        return max(1.0, _t975(freedom) * math.sqrt(variance) / self.half_width(column))
 
 
-def _relative_interval(new: NDArray[np.float64], old: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """Percentiles of merged/baseline - 1; a draw without baseline errors is +infinity, or 0 if neither has any."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        change = np.where(old > 0, new / old - 1, np.where(new > 0, np.inf, 0.0))
-    low, high = np.quantile(change, [0.025, 0.975], method="inverted_cdf")
-    return (float(low) if np.isfinite(low) else None), (float(high) if np.isfinite(high) else None)
+def _between_draws(side: Counts, denominators: Floats) -> float:
+    """Variance of the mean rate of ``side`` ``[draws, units]`` due to the draws, without what they owe to units."""
+    draws, units = side.shape
+    total = float(denominators.sum())
+    rates = side.sum(axis=1) / total
+    residuals = side - rates[:, None] * denominators
+    residuals -= residuals.mean(axis=0)
+    within = float(np.sum(residuals**2)) / (draws - 1) * units / max(1, units - 1) / total**2
+    between = float(rates.var(ddof=1)) - within
+    return float(max(0.0, between) / draws)
 
 
-def _mean_of_draws(sums: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sums of each draw of a model ``[resamples, m]`` -> the mean of ``m`` of them drawn with replacement."""
-    if sums.shape[1] == 1:
-        return sums[:, 0].astype(np.float64)
-    chosen = rng.integers(sums.shape[1], size=sums.shape)
-    mean: NDArray[np.float64] = np.take_along_axis(sums, chosen, axis=1).mean(axis=1)
-    return mean
+def _agreeing(flipped: Flips, spread: _Spread, column: int) -> tuple[float, float] | None:
+    """The interval that `paired_difference` describes; None where nothing varies."""
+    estimate = float(flipped.totals[0] / flipped.totals[column])
+    half = spread.half_width(column)
+    if not half:
+        return None
+    by_t = estimate - half, estimate + half
+    by_test = flipped.interval(column)
+    low = by_test[0] if math.isfinite(by_test[0]) else min(by_t[0], 0.0)
+    high = by_test[1] if math.isfinite(by_test[1]) else max(by_t[1], 0.0)
+    # Zero is the test's to decide; every other value stays inside if either of the two has it.
+    factor = spread.stretch(column)
+    low, high, low_t, high_t = (estimate + factor * (end - estimate) for end in (low, high, *by_t))
+    return (low if low > 0 else min(low, low_t)), (high if high < 0 else max(high, high_t))
 
 
-def _and_draws(sides: Sequence[NDArray[np.int64]]) -> str:
-    most = max(len(side) for side in sides)
-    return f" and {most} draws of the control" if most > 1 else ""
+def _hypothesis(estimate: float, stretch: float) -> float:
+    """The δ whose p is that of 0, once distances from the estimate are stretched."""
+    return estimate - estimate / stretch if stretch != 1 else 0.0
+
+
+def _t975(freedom: float) -> float:
+    """97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))
+
+
+def _open(ends: tuple[float, float] | None) -> Ends | None:
+    """The ends with None for what is not finite."""
+    if ends is None:
+        return None
+    return (ends[0] if math.isfinite(ends[0]) else None), (ends[1] if math.isfinite(ends[1]) else None)
+
+
+def _name(flipped: Flips, unit: str, units: int, draws: int, seed: int, sides: int, interval: str) -> str:
+    how = "exact" if flipped.is_exact else f"{draws} draws, seed {seed}"
+    control = f" and {sides} draws of the control" if sides > 1 else ""
+    named = "" if interval == "sign_flip" else f"; interval: percentile bootstrap, {draws} draws, seed {seed}"
+    return f"sign-flip test over {units} {unit}{'' if units == 1 else 's'}{control}, {how}{named}"

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from mam.compose import Job
 from mam.config import Config
 from mam.finished import read_config, read_predictions
 from mam.merge.controls import CONTROLS
-from mam.scoring.significance import Difference, holm, paired_bootstrap
+from mam.scoring.significance import Difference, holm
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
-from mam.tasks.task import Counted
+from mam.tasks.task import Counted, paired
+from mam.terminal import p_text
+from mam.wording import excluded
 
 LEVEL = 0.05
+RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain what a source does
 PLAIN = "linear"  # in place of a control: the merge of the paper
 ALIGN = ("align",)
 
@@ -102,7 +103,7 @@ def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
 def compared(merged: Sequence[Merged]) -> list[Comparison]:
     """Every control against the real source merged in the same place, in the order of the runs.
 
-    The draws of a random control are averaged, and their variance enters the interval (`paired_bootstrap`).
+    The draws of a random control are averaged, and their variance enters the interval (`paired_difference`).
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -120,15 +121,7 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
                 kept[other.folder] = other.counted()[0]
             source = kept[other.folder]
             draws = draws or one.counted()
-            difference = paired_bootstrap(
-                source.errors,
-                np.stack([draw.errors for draw in draws]),
-                source.lengths,
-                source.clusters,
-                one.config.evaluate.draws,
-                one.config.seed,
-            )
-            found.append((dict(other.where), one.control, difference))
+            found.append((dict(other.where), one.control, paired(one.config, [source], draws)))
     adjusted = holm([difference.p_value for _, _, difference in found])
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
@@ -140,10 +133,12 @@ def _matches(source: Merged, control: Merged) -> bool:
 
 
 def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
-    """One sentence on what follows; ``n`` examples were compared.
+    """Return one sentence on whether the source's content matters; ``n`` examples were compared.
 
-    Of an aligned source against an unaligned control nothing follows for its content: an alignment finds something in
-    noise too.
+    It does where, merged in the same way, the source differs in one direction from every one of `RIVALS_OF_CONTENT`:
+    what any of them does too, its content cannot have caused. The p of such a place is the largest of its comparisons
+    (intersection-union test, Berger 1982), and Holm's correction is over places. Nothing follows for an aligned source,
+    whose controls are not aligned: an alignment finds something in noise too.
     """
     fair = [
         one for one in comparisons if one.where.get("align", "none") == "none" or CONTROLS[one.control].has_structure
@@ -151,42 +146,56 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     rest = "" if len(fair) == len(comparisons) else "; aligned sources, whose controls are not aligned, are left out"
     if not fair:
         return "nothing follows for the source's content: it was aligned, and its controls are not"
-    found = _passed(fair, lambda one: f"than {_name(one)}")
-    if not found:
-        return f"no evidence that the source's content matters at n = {n}{_limit(fair)}{rest}"
+    places: dict[tuple[tuple[str, str], ...], dict[str, Comparison]] = {}
+    for one in fair:
+        places.setdefault(tuple(one.where.items()), {})[one.control] = one
+    complete = {where: some for where, some in places.items() if set(RIVALS_OF_CONTENT) <= set(some)}
+    listed = ", ".join(RIVALS_OF_CONTENT)
+    limits = excluded(one.difference for one in fair)
+    if not complete:
+        return (
+            f"this cannot tell whether the source's content matters: that takes {listed} at the same λ"
+            f" (experiment=controls). Against the controls here {limits}{rest}"
+        )
+    required = [[some[name] for name in RIVALS_OF_CONTENT] for some in complete.values()]
+    adjusted = holm([_joint_p([one.difference for one in some]) for some in required])
+    passed = [(where, some, p) for where, some, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
+    if not passed:
+        return (
+            f"no evidence that the source's content matters at n = {n}: at no place does it differ from all of"
+            f" {listed}; {limits}{rest}"
+        )
+    found = "; ".join(
+        f"{'better' if some[0].difference.absolute < 0 else 'worse'} than all of {listed}"
+        f"{' at ' + _place(dict(where)) if where else ''} (p Holm {p_text(p)})"
+        for where, some, p in passed
+    )
     return f"the source's content matters at n = {n}: it does {found}{rest}"
 
 
+def _joint_p(differences: Sequence[Difference]) -> float:
+    """p of a difference from all at once in one direction; 1 where the directions differ."""
+    same = all(one.absolute < 0 for one in differences) or all(one.absolute > 0 for one in differences)
+    return max(one.p_value for one in differences) if same else 1.0
+
+
 def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
-    """One sentence on methods and alignments against linear, unaligned merging; ``n`` examples were compared."""
-    found = _passed(comparisons, lambda one: " ".join(f"{key}={value}" for key, value in one.where.items()))
-    if not found:
-        return f"nothing differs from linear, unaligned merging at n = {n}{_limit(comparisons)}"
-    return f"against linear, unaligned merging at n = {n}: {found}"
-
-
-def _passed(comparisons: Sequence[Comparison], name: Callable[[Comparison], str]) -> str:
-    """What is better and what is worse beyond the correction, "" where nothing is."""
+    """Return one sentence on methods and alignments against linear, unaligned merging of ``n`` examples."""
     passed = [one for one in comparisons if one.is_significant]
-    better = [name(one) for one in passed if one.difference.absolute < 0]
-    worse = [name(one) for one in passed if one.difference.absolute > 0]
+    better, worse = (
+        [_place(one.where) for one in passed if (one.difference.absolute < 0) == is_better]
+        for is_better in (True, False)
+    )
     pieces = [f"{word} {', '.join(some)}" for word, some in (("better", better), ("worse", worse)) if some]
+    if not pieces:
+        limits = excluded(one.difference for one in comparisons)
+        return f"no difference from linear, unaligned merging was found at n = {n}; {limits}"
     rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons show no difference)"
-    return " and ".join(pieces) + rest if pieces else ""
+    return f"against linear, unaligned merging at n = {n}: {' and '.join(pieces)}{rest}"
 
 
-def _limit(comparisons: Sequence[Comparison]) -> str:
-    """What could not have been seen."""
-    seen = [one.difference.detectable for one in comparisons if one.difference.detectable is not None]
-    if not seen:
-        return "; no prediction's errors differ, so that nothing can be said of what could have been seen"
-    low, high = f"{100 * min(seen):.2f}", f"{100 * max(seen):.2f}"
-    return f"; differences below {low if low == high else f'{low} to {high}'} points could not have been seen"
-
-
-def _name(one: Comparison) -> str:
-    where = " ".join(f"{key}={value}" for key, value in one.where.items())
-    return f"{one.control} at {where}" if where else one.control
+def _place(where: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in where.items())
 
 
 def _without(where: tuple[tuple[str, str], ...], keys: Sequence[str]) -> tuple[tuple[str, str], ...]:

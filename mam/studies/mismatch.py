@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, replace
 
 from mam.config import Config
 from mam.finished import read_predictions
-from mam.scoring.significance import Difference, holm, paired_bootstrap
+from mam.scoring.significance import Difference, holm
+from mam.studies.evidence import LEVEL
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
+from mam.tasks.task import Counted, paired
+from mam.wording import excluded
 
 DIMENSIONS = ("layers", "width", "heads")
 
@@ -37,7 +37,7 @@ def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
     """Every dimension of a study of pairs, of the real source alone, at each point of the study's axes; p adjusted.
 
     A dimension in which all pairs are alike says nothing and is left out. Pairs count as draws of a pair: how they
-    scatter enters the interval (`paired_bootstrap`).
+    scatter enters the interval (`paired_difference`).
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -51,15 +51,13 @@ def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
     found: list[tuple[str, dict[str, str], int, int, Difference]] = []
     for where, runs in points.items():
         some = [(end.job.config, _change(end)) for end in runs]
-        config, (_, lengths, clusters) = some[0]
         for dimension in DIMENSIONS:
             unequal, equal = (
-                [change for config, (change, _, _) in some if _differs(config, dimension) == differs]
+                [change for config, change in some if _differs(config, dimension) == differs]
                 for differs in (True, False)
             )
             if unequal and equal:
-                sides = np.stack(unequal), np.stack(equal)
-                difference = paired_bootstrap(*sides, lengths, clusters, config.evaluate.draws, config.seed)
+                difference = paired(some[0][0], unequal, equal)
                 found.append((dimension, dict(where), len(unequal), len(equal), difference))
     adjusted = holm([one[-1].p_value for one in found])
     return [Mismatch(*one, p) for one, p in zip(found, adjusted, strict=True)]
@@ -69,11 +67,23 @@ def _differs(config: Config, dimension: str) -> bool:
     return bool(getattr(config.model.target_shape, dimension) != getattr(config.model.source_shape, dimension))
 
 
-def _change(end: Ended) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str] | None]:
-    """Errors of every example merged minus unmerged; their lengths and clusters."""
+def _change(end: Ended) -> Counted:
+    """Errors of every example merged minus unmerged."""
     assert end.outcome is not None
     config = end.job.config
     task = TASKS[config.model.task]
     draws, baseline = read_predictions(end.outcome.folder, task.REQUIRED)
     new, old = task.counted(config, draws[0]), task.counted(config, baseline)
-    return new.errors - old.errors, old.lengths, old.clusters
+    return replace(new, errors=new.errors - old.errors)
+
+
+def conclusion(found: Sequence[Mismatch]) -> str:
+    """Return one sentence on which mismatches matter, and what the intervals exclude where none was found."""
+    passed = [one for one in found if one.p_holm < LEVEL]
+    if passed:
+        named = ", ".join(" ".join([one.dimension, *(f"{k}={v}" for k, v in one.where.items())]) for one in passed)
+        return f"pairs that differ change otherwise than pairs that fit: {named}"
+    limits = excluded(one.difference for one in found)
+    if all(one.difference.changed == 0 for one in found):
+        return f"nothing can be said of mismatches: {limits}"
+    return f"no mismatch was found to change what merging does; {limits}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from mam.finished import read_predictions
-from mam.scoring.significance import LEAST_SEEDS, Difference, paired_bootstrap, paired_t
+from mam.scoring.seeds import LEAST_SEEDS, paired_t
+from mam.scoring.significance import Difference, holm
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
+from mam.tasks.task import paired
 
 FT = "FT"
 
@@ -20,7 +22,8 @@ FT = "FT"
 class Versus:
     """One arm minus another on the same examples: a paired interval a seed, and over seeds a paired t interval.
 
-    ``ci95`` and ``p_value`` are None where there are too few seeds.
+    ``ci95`` and ``p_value`` are None where there are too few seeds; ``p_holm`` is adjusted over all comparisons of the
+    study that have a p.
     """
 
     arm: str
@@ -30,6 +33,7 @@ class Versus:
     mean: float
     ci95: tuple[float, float] | None
     p_value: float | None
+    p_holm: float | None = None
 
     @property
     def is_enough(self) -> bool:
@@ -68,7 +72,14 @@ def against_ft(ended: Sequence[Ended]) -> list[Versus]:
                 seeds = [(seed, _difference(end, reference)) for seed, end, reference in pairs]
                 mean, ci95, p_value = paired_t([difference.absolute for _, difference in seeds])
                 made.append(Versus(arm, other, dict(where), seeds, mean, ci95, p_value))
-    return made
+    return _adjusted(made)
+
+
+def _adjusted(made: Sequence[Versus]) -> list[Versus]:
+    """The same with Holm's adjusted p: all arms share one FT, and with many some difference is found by chance."""
+    tested = [one.p_value for one in made if one.p_value is not None]
+    adjusted = iter(holm(tested))
+    return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in made]
 
 
 def _is_control(runs: dict[str, Ended]) -> bool:
@@ -84,7 +95,7 @@ def _difference(end: Ended, reference: Ended) -> Difference:
         (rows,), _ = read_predictions(one.outcome.folder, task.REQUIRED)
         sides.append(task.counted(config, rows))
     new, old = sides
-    return paired_bootstrap(new.errors, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
+    return paired(config, [new], [old])
 
 
 def idle_ft(ended: Sequence[Ended]) -> list[str]:

@@ -13,10 +13,9 @@ from mam.config import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
-from mam.scoring.significance import paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
-from mam.tasks.task import Counted, Judged, Row, Scores
+from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
 
 METRIC = "wer"
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
@@ -47,21 +46,16 @@ def counted(config: Config, rows: Sequence[Row]) -> Counted:
         DataError: no reference has a word left after normalisation.
     """
     words = _word_counts(config, rows)
-    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in rows]
-    return Counted(errors(words), words[:, LENGTH], clusters)
+    by_utterance = config.data.clusters == "utterance"
+    clusters = None if by_utterance else [row["cluster"] for row in rows]
+    unit = "utterance" if by_utterance else CLUSTER_NAMES[config.data.clusters]
+    return Counted(errors(words), words[:, LENGTH], clusters, unit)
 
 
 def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
     """Normalise both sides, count, and compare WER, paired by utterance; raises what `counted` raises."""
     new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
-    difference = paired_bootstrap(
-        np.stack([draw.errors for draw in new]),
-        old.errors,
-        old.lengths,
-        old.clusters,
-        config.evaluate.draws,
-        config.seed,
-    )
+    difference = paired(config, new, [old])
     pooled = [row for rows in merged for row in rows]
     return Scores(_rates(config, pooled), _rates(config, baseline), difference, _findings(pooled, old.lengths))
 

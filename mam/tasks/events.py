@@ -21,12 +21,14 @@ from mam.errors import DataError, choices
 from mam.models.heads import Features, fit_probe
 from mam.models.targets import Readout
 from mam.scoring.error_rate import confusion, error_rates, mistakes
-from mam.scoring.significance import exact_mcnemar, paired_bootstrap
-from mam.tasks.task import Counted, Judged, Row, Scores
+from mam.scoring.seeds import paired_t
+from mam.scoring.significance import exact_mcnemar
+from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
 
 METRIC = "error"
 REQUIRED: tuple[str, ...] = ("id", "label", "prediction")
 COLLAPSED = 0.9  # share of the clips in one class
+GIVEN_PROBES = "the interval is given these probes: how they vary with their training clips shows over folds only"
 
 
 @dataclass(frozen=True)
@@ -126,18 +128,21 @@ def _split_trial(config: Config, audio: AudioStore) -> Trial:
 def counted(config: Config, rows: Sequence[Row]) -> Counted:
     """One mistake or none for every clip."""
     wrong = mistakes([row["label"] for row in rows], [row["prediction"] for row in rows])
-    clusters = None if config.data.clusters == "utterance" else [row["cluster"] for row in rows]
-    return Counted(wrong, np.ones_like(wrong), clusters)
+    by_clip = config.data.clusters == "utterance"
+    clusters = None if by_clip else [row["cluster"] for row in rows]
+    return Counted(wrong, np.ones_like(wrong), clusters, "clip" if by_clip else CLUSTER_NAMES[config.data.clusters])
 
 
 def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
-    """Error of both sides, compared in a paired bootstrap over clusters.
+    """Error of both sides, compared by the sign-flip test over clips or clusters.
 
-    McNemar's exact test stands beside it where there is one merge, not several draws.
+    McNemar's exact test stands beside it where units are clusters (of clips it is the same test) and there is one
+    merge, not several draws. Where a probe was fitted, so does the mean difference over folds.
     """
     old, pooled = counted(config, baseline), [row for rows in merged for row in rows]
-    new = np.stack([counted(config, rows).errors for rows in merged])  # [draws, n]
-    difference = paired_bootstrap(new, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
+    sides = [counted(config, rows) for rows in merged]
+    new = np.stack([side.errors for side in sides])  # [draws, n]
+    difference = paired(config, sides, [old])
     mcnemar = {
         "p_value": exact_mcnemar(new[0], old.errors),
         "only_merged_wrong": int(np.count_nonzero(new[0] > old.errors)),
@@ -150,8 +155,21 @@ def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Ro
     findings = [f"collapsed: {times} of {len(pooled)} clips are called {guess!r}"] if is_collapsed else []
     folds = [row["fold"] for row in pooled]
     rates = error_rates(new.reshape(-1), folds), error_rates(old.errors, folds[: len(baseline)])
-    beside = {"mcnemar": mcnemar} if len(merged) == 1 else {}
+    beside = {"mcnemar": mcnemar} if len(merged) == 1 and old.clusters is not None else {}
+    over_folds = _over_folds(rates[0].fold_errors, rates[1].fold_errors)
+    if over_folds and config.head != "checkpoint":
+        beside["over_folds"] = over_folds
+        if config.head == "probe_refit" or config.train.name != "none":
+            findings.append(GIVEN_PROBES)
     return Scores(rates[0].as_dict(), rates[1].as_dict(), difference, findings, beside)
+
+
+def _over_folds(merged: Sequence[float], baseline: Sequence[float]) -> dict[str, Any] | None:
+    """The difference of each fold's errors over folds, by Student's t; None below two folds."""
+    if len(merged) < 2:
+        return None
+    mean, ci95, p_value = paired_t([new - old for new, old in zip(merged, baseline, strict=True)])
+    return {"folds": len(merged), "mean": mean, "ci95": ci95 and list(ci95), "p_value": p_value}
 
 
 def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mam.config import Config
 from mam.data.store import AudioStore
 from mam.models.targets import Readout
-from mam.scoring.significance import Difference
+from mam.scoring.significance import Difference, paired_difference
 
 Row = dict[str, Any]
 
@@ -47,11 +47,33 @@ class Scores:
 
 @dataclass(frozen=True)
 class Counted:
-    """Errors and reference lengths of each example ``[n]``, and what the bootstrap draws, None: examples."""
+    """Errors and reference lengths of each example ``[n]``, and the unit that a test flips.
+
+    ``clusters`` has the unit of each example, None where each is one; ``unit`` is its name.
+    """
 
     errors: NDArray[np.int64]
     lengths: NDArray[np.int64]
     clusters: list[str] | None
+    unit: str
+
+
+CLUSTER_NAMES = {"speaker": "speaker", "origin": "recording"}  # by ``data.clusters``
+
+
+def paired(config: Config, merged: Sequence[Counted], baseline: Sequence[Counted]) -> Difference:
+    """Compare two sides, each with the errors of one model or of every draw of a random one, example by example."""
+    first, evaluate = baseline[0], config.evaluate
+    return paired_difference(
+        np.stack([draw.errors for draw in merged]),
+        np.stack([draw.errors for draw in baseline]),
+        first.lengths,
+        first.clusters,
+        evaluate.draws,
+        config.seed,
+        evaluate.interval,
+        first.unit,
+    )
 
 
 class Task(Protocol):

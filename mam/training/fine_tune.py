@@ -22,9 +22,8 @@ from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
 from mam.record import RunFolder
-from mam.scoring.significance import paired_bootstrap
 from mam.tasks import TASKS
-from mam.tasks.task import Row
+from mam.tasks.task import Row, paired
 from mam.training.checkpoints import forget, others_unfinished, unfinished, written
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 from mam.training.folds import Fold, classes_of, folds, of_split
@@ -172,7 +171,7 @@ def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[st
     if [row["id"] for row in after] != [row["id"] for row in before]:
         raise DataError("dev: the clips chosen on are not those of the baseline. Leave train.dev_limit out.")
     new, old = task.counted(config, after), task.counted(config, before)
-    difference = paired_bootstrap(new.errors, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
+    difference = paired(config, [new], [old])
     rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
     return {
         "metric": task.METRIC,

@@ -61,7 +61,7 @@ class Dev:
             rows = [self._judged(items) for items in sides]
             counted = [self._task.counted(self._config, one) for one in rows]
             mean = np.mean([one.errors for one in counted], axis=0)
-            self._counted[lam] = Counted(mean, counted[0].lengths, counted[0].clusters)
+            self._counted[lam] = replace(counted[0], errors=mean)
             self.folds = self._folds(rows[0])
         return self._counted[lam]
 

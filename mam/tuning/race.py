@@ -1,21 +1,23 @@
 """Racing: all λ run on a growing part of dev, and those that are shown worse than the leader stop early.
 
 After Maron & Moore 1994 (Hoeffding races) and Moore & Lee 1994 (blocking: candidates are compared on the same
-examples), with Student's t in place of their bounds.
+examples), with the sign-flip test in place of their bounds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+
+from mam.scoring.sign_flip import one_sided_p
 
 TOLD_APART = 1.96  # t from which on a difference is significant at 5 %
-LEAST = 12  # units, below which nothing is dropped
+DRAWS = 20  # random assignments of signs for one that is as extreme as the level of a look asks for
 
 # (λ, positions in dev) -> errors of these examples, and their lengths, each [n]
 Errors = Callable[[float, Sequence[int]], tuple[NDArray[np.float64], NDArray[np.int64]]]
@@ -52,17 +54,18 @@ def race(
 ) -> Race:
     """Race ``lams`` over ``n`` examples.
 
-    At each look the leader is the λ with the fewest errors so far (ties: the smallest). Another λ is dropped when a
-    one-sided paired t test over examples (over ``clusters``, where there are any) finds it worse than the leader at the
-    level ``alpha / (looks · (K - 1))``. Whichever λ is the best: it can only be dropped in one of these comparisons, of
-    which there are no more than looks · (K - 1) with it, so that it is dropped with a probability of at most ``alpha``
-    (Bonferroni, as far as the t test keeps its level). The race ends when one is left or dev is over, and with
+    At each look the leader is the λ with the fewest errors so far (ties: the smallest). Another λ is dropped when the
+    one-sided sign-flip test over examples (over ``clusters``, where there are any) finds it worse than the leader, at
+    the level ``alpha / (looks · (K - 1))``. Whichever λ is the best: it can only be dropped in one of these
+    comparisons, of which there are no more than looks · (K - 1) with it, so that it is dropped with a probability of at
+    most ``alpha`` (Bonferroni). The race ends when one is left or dev is over, and with
     ``settles``, from a quarter of dev on, when none of those left could be told from the leader: when the differences
     seen so far, if they lasted, would not be significant at 5 % on all of dev. Of those left the one with the lowest
     rate is chosen, of equal ones the smallest λ.
     """
     lams = sorted(set(lams))
     alive, level = list(lams), alpha / (looks * max(1, len(lams) - 1))
+    draws = math.ceil(DRAWS / level)
     seen: dict[float, NDArray[np.float64]] = {lam: np.zeros(n) for lam in lams}
     lengths, cost = np.zeros(n, np.int64), np.asarray(weights if weights is not None else np.ones(n))
     member = np.unique(np.arange(n) if clusters is None else np.array(clusters, dtype=str), return_inverse=True)[1]
@@ -81,7 +84,7 @@ def race(
         dropped, apart = {}, []
         for lam in alive:
             differences = np.bincount(member, (seen[lam] - seen[leader]) * done)[units].astype(np.float64)
-            p_value = _worse(differences)
+            p_value = one_sided_p(differences, draws, seed)
             if lam != leader and p_value < level:
                 dropped[lam] = p_value
             elif lam != leader:
@@ -107,12 +110,3 @@ def _reach(differences: NDArray[np.float64], units: int) -> float:
     spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     mean = float(differences.mean())
     return mean / spread * units**0.5 if spread else (0.0 if mean <= 0 else float("inf"))
-
-
-def _worse(differences: NDArray[np.float64]) -> float:
-    """One-sided p of a positive mean by Student's t; 1 where there are too few units."""
-    n, mean = len(differences), float(differences.mean())
-    if n < LEAST or mean <= 0:
-        return 1.0
-    error = float(differences.std(ddof=1)) / n**0.5
-    return float(student.sf(mean / error, n - 1)) if error else 0.0

@@ -1,0 +1,40 @@
+"""Tables of at most 80 columns, and the columns that every difference has in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from mam.scoring.significance import Difference
+from mam.terminal import interval, plain_table, points
+from mam.wording import SHORT_COUNTS, counts_cell, p_cell
+
+DIFFERENCE_COLUMNS = [
+    ("Δ points", "right"),
+    ("95 %", "left"),
+    ("p", "right"),
+    ("p Holm", "right"),
+    (SHORT_COUNTS, "right"),
+]
+
+
+def difference_cells(difference: Difference, p_holm: float) -> list[str]:
+    """Return one row's cells below `DIFFERENCE_COLUMNS`."""
+    change = [points(difference.absolute), interval(difference.ci95)]
+    return [*change, p_cell(difference), p_cell(difference, p_holm), counts_cell(difference)]
+
+
+def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
+    """A table of at most 80 columns, if leaving out the ``needless`` ones, one after the other, makes it one."""
+    places = list(range(len(columns)))
+    for name in (*needless, None):
+        widths = [max(len(cell) for cell in (columns[i][0], *(row[i] for row in rows))) for i in places]
+        if sum(widths) + 2 * (len(widths) - 1) <= 80 or name is None:
+            break
+        places = [i for i in places if columns[i][0] != name]
+    table = plain_table(*(columns[i] for i in places))
+    for row in rows:
+        table.add_row(*(escape(row[i]) for i in places))
+    return table

@@ -1,0 +1,42 @@
+"""Runs that made the same merge, which a table shows once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mam.files import sha256_json
+
+
+def same_merges(results: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
+    """Return the position of the first run of every merge, with the positions of others that made the same one.
+
+    λ=0.1 as given and λ=0.1 as chosen on dev are one merge: it stands in a table once, and counts once for Holm.
+    """
+    first: dict[str, int] = {}
+    found: dict[int, list[int]] = {}
+    for i, result in enumerate(results):
+        position = first.setdefault(merge_key(result), i)
+        others = found.setdefault(position, [])
+        if position != i:
+            others.append(i)
+    return found
+
+
+def merge_key(result: Mapping[str, Any]) -> str:
+    """Return a key that is equal for runs whose merged models and test data are the same; of a training, its hash."""
+    if result["train"]:
+        return str(result["hash"])
+    models, data = result["model"], result["data"]
+    merge = {key: value for key, value in result["merge"].items() if key != "notes"}
+    chosen = [one.get("lams", one["lam"]) for one in result["tune"]["chosen"]] if is_by_fold(result) else None
+    head = (result.get("head") or {}).get("name")
+    sides = [models[side]["sha256"] for side in ("target", "source")]
+    return sha256_json(
+        [sides, data["name"], data["split"], data["sha256"], data["normalizer"], merge, chosen, head, result["seeds"]]
+    )
+
+
+def is_by_fold(result: Mapping[str, Any]) -> bool:
+    """Tell whether each test fold has a λ of its own."""
+    return len({str(one.get("lams", one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}) > 1

@@ -1,0 +1,126 @@
+"""The sign-flip test of a paired difference, and the interval that it does not reject.
+
+If merging changed nothing, either system could have made either unit's errors, so every difference may change its sign.
+The test counts the assignments of signs under which the summed difference is at least as large as the observed one
+(Fisher 1935; Pitman 1937). It is exact for any number of units, however few of them changed.
+
+For a hypothetical difference δ the test asks the same of ``d - δ·w``. Flipping the subset F of the units gives a sum as
+large as the observed one exactly where δ lies between the ratio ``Σd/Σw`` of F and that of the other units. One pass
+over the subsets therefore holds p for every δ (Hartigan 1969, "Using subsample values as typical values").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXACT = 16  # changed units up to which all 2^16 assignments of signs are counted
+CHUNK = 8_000_000  # signs held at once: bounds memory at some 64 MB
+LEVEL = 0.05
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Flips:
+    """Sums of ``table`` over random or all subsets of its rows, for the test and its inversion.
+
+    ``sums`` is ``[subsets, columns]``, ``totals`` ``[columns]``. Column 0 holds the differences, every other column a
+    denominator: a rate is tested against column ``k`` as Σ column 0 / Σ column k. ``is_exact``: the subsets are all
+    there are of the changed units, in equal numbers; otherwise they are a sample, to which the observed assignment is
+    added when p is counted.
+    """
+
+    sums: Floats
+    totals: Floats
+    is_exact: bool
+
+    def ratios(self, column: int) -> tuple[Floats, Floats]:
+        """Lower and upper end of the δ for which each subset is as extreme as what was observed."""
+        inside, outside = self.sums, self.totals - self.sums
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, other = (part[:, 0] / part[:, column] for part in (inside, outside))
+        low, high = np.fmin(one, other), np.fmax(one, other)
+        is_always = np.isnan(one) | np.isnan(other)  # an empty side: the observed assignment itself
+        low[is_always], high[is_always] = -np.inf, np.inf
+        return low, high
+
+    def p_value(self, column: int, delta: float) -> float:
+        """Two-sided p of the hypothesis that the rate against ``column`` is ``delta``."""
+        low, high = self.ratios(column)
+        return self._share(int(np.count_nonzero((low <= delta) & (delta <= high))))
+
+    def interval(self, column: int) -> tuple[float, float]:
+        """The δ with p >= 5 %. An end is infinite where no δ on that side reaches p < 5 %, as below 6 units."""
+        low, high = self.ratios(column)
+        extra = 0 if self.is_exact else 1
+        rank = math.ceil(LEVEL * (len(low) + extra) - 1e-9) - extra
+        if rank < 1:
+            return -math.inf, math.inf
+        return float(np.partition(low, rank - 1)[rank - 1]), -float(np.partition(-high, rank - 1)[rank - 1])
+
+    def _share(self, count: int) -> float:
+        extra = 0 if self.is_exact else 1
+        return (count + extra) / (len(self.sums) + extra)
+
+
+def flips(table: NDArray[np.int64], draws: int, seed: int) -> Flips:
+    """Sum the rows of ``table`` ``[units, columns]`` over subsets.
+
+    All subsets are taken of up to `EXACT` changed units (column 0 not zero), each at least once and with a random
+    subset of the unchanged ones, which matter for δ other than 0 only. With more changed units, ``draws`` random
+    subsets. The same input and seed give the same numbers.
+    """
+    values = table.astype(np.float64)  # sums of errors and words stay exact integers below 2^53
+    is_changed = table[:, 0] != 0
+    changed, unchanged = values[is_changed], values[~is_changed]
+    rng = np.random.default_rng([seed, 2])
+    totals = values.sum(axis=0)
+    if len(values) <= EXACT:
+        return Flips(_all_subsets(values), totals, True)
+    if len(changed) > EXACT:
+        return Flips(_random_subsets(values, draws, rng), totals, False)
+    sums = _all_subsets(changed)
+    sums = np.tile(sums, (max(1, -(-draws // len(sums))), 1))
+    pool = _random_subsets(unchanged, draws, rng)
+    return Flips(sums + pool[rng.integers(len(pool), size=len(sums))], totals, True)
+
+
+def one_sided_p(differences: Floats, draws: int, seed: int) -> float:
+    """p of a sum of ``differences`` ``[units]`` as large as observed, against signs that are random.
+
+    Differences may be means, so that equal sums are compared with a tolerance.
+    """
+    changed = differences[differences != 0][:, None]
+    if len(changed) == 0:
+        return 1.0
+    is_exact = len(changed) <= EXACT
+    subsets = _all_subsets(changed) if is_exact else _random_subsets(changed, draws, np.random.default_rng([seed, 2]))
+    # Flipping a subset takes twice its sum away: as large as observed where that sum is not positive.
+    count = int(np.count_nonzero(subsets[:, 0] <= 1e-9 * float(np.abs(changed).sum())))
+    return count / len(subsets) if is_exact else (count + 1) / (len(subsets) + 1)
+
+
+def _all_subsets(values: Floats) -> Floats:
+    """Column sums over every subset of the rows of ``values``, ``[2^rows, columns]``; the empty one first."""
+    sums = np.zeros((1, values.shape[1]))
+    for row in values:
+        sums = np.concatenate([sums, sums + row])
+    return sums
+
+
+def _random_subsets(values: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Column sums over ``draws`` subsets in which each row of ``values`` is with probability one half."""
+    n, width = len(values), -(-len(values) // 8)
+    is_small = float(np.abs(values).sum(axis=0).max(initial=0)) < 2**24  # whole numbers that float32 holds exactly
+    values = values.astype(np.float32 if is_small and np.array_equal(values, np.rint(values)) else np.float64)
+    step = max(1, CHUNK // max(1, n))
+    sums = np.empty((draws, values.shape[1]))
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        octets = rng.integers(256, size=(count, width), dtype=np.uint8)
+        sums[start : start + count] = np.unpackbits(octets, axis=1, count=n).astype(values.dtype) @ values
+    return sums

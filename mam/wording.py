@@ -1,0 +1,98 @@
+"""Sentences and table cells about a paired difference, the same on a screen, in a table, on a page and in a card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from mam.scoring.significance import LEAST, Difference
+from mam.terminal import interval, p_text, points, relative
+
+FEW = "few"
+FEW_NOTE = f"{FEW}: fewer than {LEAST} units changed, so that no difference can be significant"
+COUNTS = "better/worse"  # heading of `counts_cell`
+SHORT_COUNTS = "b/w"  # the same where 80 columns must do
+
+
+def read_difference(delta: Mapping[str, Any]) -> Difference:
+    """Return the ``delta`` of a result.json; counts of units are None where an older version wrote it."""
+    known = {field.name: delta[field.name] for field in fields(Difference) if field.name in delta}
+    ends = {key: None if known[key] is None else tuple(known[key]) for key in ("ci95", "relative_ci95")}
+    return Difference(**(known | ends))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 utterance``, ``14 utterances``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def units_text(difference: Difference) -> str:
+    """Return ``90 utterances, 14 changed: 9 better, 5 worse``, with what follows where these are too few."""
+    units = counted(difference.clusters, difference.unit)
+    if difference.changed is None:
+        return units
+    if not difference.changed:
+        return f"{units}, none changed"
+    text = f"{units}, {difference.changed} changed: {difference.better} better, {difference.worse} worse"
+    return text if difference.can_be_significant else f"{text}; {too_few(difference)}"
+
+
+def too_few(difference: Difference) -> str:
+    """Return the reason why no difference could be significant here."""
+    of_what = f"{difference.unit}s" if difference.clusters < LEAST else f"changed {difference.unit}s"
+    return f"with fewer than {LEAST} {of_what} no difference can be significant"
+
+
+def difference_text(difference: Difference) -> str:
+    """Return the difference with its interval, and p where it can mean anything.
+
+    For example ``-0.57 points, 95 % [-1.72, +0.71], p 0.399; relative -2.3 %``.
+    """
+    if difference.changed == 0:
+        most = 3 / difference.clusters
+        return (
+            f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed; at most about"
+            f" {100 * most:.2g} % of them would (3/n)"
+        )
+    name = "95 %" if difference.interval == "sign_flip" else f"95 % ({difference.interval})"
+    ends = "no interval" if difference.ci95 is None else f"{name} {interval(difference.ci95)}"
+    p = f", p {p_text(difference.p_value)}" if difference.can_be_significant else ""
+    change = "" if difference.relative is None else f"; relative {relative(difference.relative)}"
+    return f"{points(difference.absolute)} points, {ends}{p}{change}"
+
+
+def p_cell(difference: Difference, p_value: float | None = None) -> str:
+    """Return p for a table (``p_value`` in place of the difference's own), `FEW` where it could not be below .05."""
+    if difference.changed == 0:
+        return "–"
+    if not difference.can_be_significant:
+        return FEW
+    return p_text(difference.p_value if p_value is None else p_value)
+
+
+def counts_cell(difference: Difference) -> str:
+    """Return how many units got better and worse, ``9/5``."""
+    return "–" if difference.changed is None else f"{difference.better}/{difference.worse}"
+
+
+def table_notes(differences: Iterable[Difference]) -> list[str]:
+    """Return what a reader of a table of differences must know to read its short columns."""
+    compared = [one for one in differences if one.changed is not None]
+    units = list(dict.fromkeys(counted(one.clusters, one.unit) for one in compared))
+    notes = [f"{SHORT_COUNTS}: units with fewer / more errors, of {', '.join(units)}"] if units else []
+    return notes + ([FEW_NOTE] if any(p_cell(one) == FEW for one in compared) else [])
+
+
+def excluded(differences: Iterable[Difference]) -> str:
+    """Return what the intervals of some differences exclude, as the end of a sentence."""
+    compared = list(differences)
+    ends = [one.ci95 for one in compared if one.ci95 is not None]
+    if not ends:
+        return "no unit changed its number of errors, so that nothing can be said"
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if len(compared) == 1:
+        return f"the interval is {interval((low, high))} points: what lies outside is excluded at 95 %"
+    few = sum(not one.can_be_significant for one in compared)
+    rest = f"; in {few} of {len(compared)} fewer than {LEAST} units changed" if few else ""
+    return f"the intervals reach from {points(low)} to {points(high)} points, each at 95 %{rest}"
