@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-slurm lint types format wheel bench bench-lmam tables \
+.PHONY: help install demo check test test-slow test-slurm lint types format wheel bench bench-coverage bench-lmam tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
 PAIR ?= demo
@@ -71,6 +71,9 @@ first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's
 
 bench: $(BIN)/pytest ## time sweeps against the loop one writes by hand; writes scripts/bench/RESULTS.md
 	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL))
+
+bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/method.md
+	$(BIN)/python scripts/bench/coverage.py --write docs/method.md
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py

@@ -23,7 +23,7 @@ from mam.merging_checks import ON_MISMATCH, merging_problems
 from mam.scoring.significance import INTERVALS
 from mam.scoring.text import NORMALIZERS
 
-DATA_SPLITS = ("train", "dev", "test", "all")
+DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")
 DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
 ON_BAD = ("stop", "skip")
@@ -117,7 +117,7 @@ def _task_problems(config: Config) -> list[str]:
             found.append("data.normalizer: has no effect on audio events")
         if any((data.ids.train, data.ids.dev, data.ids.test)):
             found.append("data.ids: has no effect on audio events; name folds or splits in the metadata")
-        if data.split == "train" or (data.split == "all" and config.head != "checkpoint"):
+        if data.split in ("train", "not_dev") or (data.split == "all" and config.head != "checkpoint"):
             found.append(
                 f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
             )

@@ -114,7 +114,7 @@ def _with_zero(values: list[str]) -> list[str]:
 def _may_choose(config: Config) -> bool:
     """Whether the rate on dev may choose this run among others."""
     is_plain = config.train.name == config.tune.name == "none" == config.control
-    return is_plain and config.data.split == "test"
+    return is_plain and config.data.split in ("test", "not_dev")
 
 
 def _beside_dev(job: Job) -> Job:

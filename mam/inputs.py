@@ -20,7 +20,8 @@ class ShapeConfig:
 class ModelConfig:
     """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
 
-    ``*_sha256``, where given, is what the hash of the weights must be.
+    ``*_sha256``, where given, is what the hash of the weights must be. ``pretrained_on`` names collections that the
+    target's own training took recordings from; a data set from one of them has a caveat.
     """
 
     name: str = MISSING
@@ -29,6 +30,7 @@ class ModelConfig:
     target_revision: str = "main"
     target_sha256: str | None = None
     target_shape: ShapeConfig = field(default_factory=ShapeConfig)
+    pretrained_on: list[str] = field(default_factory=list)
     source: str = MISSING
     source_revision: str = "main"
     source_sha256: str | None = None
@@ -64,8 +66,9 @@ class HubConfig:
 class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
-    ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``page`` is
-    where to get it; ``fold``, of audio events, is the only fold tested.
+    ``clusters`` are the units that a test flips; ``note`` is a caveat that stands beside every result on it, or only
+    beside those of targets pre-trained on ``recorded_from``, where that is given; ``page`` is where to get it;
+    ``fold``, of audio events, is the only fold tested.
     """
 
     name: str = MISSING
@@ -81,4 +84,5 @@ class DataConfig:
     normalizer: str = "hubert_english"
     clusters: str = "utterance"
     note: str = ""
+    recorded_from: str = ""
     page: str = ""

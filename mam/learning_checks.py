@@ -149,8 +149,8 @@ def tuning_problems(config: Config) -> list[str]:
         found.append(f"tune.alpha={tune.alpha:g}: must lie between 0 and 1")
     if config.train.name != "none":
         found.append(f"tune={tune.name}: chooses λ of a merge without training. train=lmam learns λ instead")
-    if config.data.split != "test":
-        found.append(f"data.split={config.data.split}: tune chooses on dev and reports on test. Leave data.split out")
+    if config.data.split not in ("test", "not_dev"):
+        found.append(f"data.split={config.data.split}: tune chooses on dev and reports on test. Say test or not_dev")
     if config.evaluate.dev:
         found.append("evaluate.dev: has no effect with tune, which evaluates on dev itself")
     if tune.name == "race" and config.model.task == "events":

@@ -219,13 +219,19 @@ def scores(
         "metrics": scored.metrics,
         "baseline": {"kind": kind, **scored.baseline},
         "delta": delta | scored.beside,
-        "diagnostics": diagnose(difference, [*scored.findings, *notes], config.data.note),
+        "diagnostics": diagnose(difference, [*scored.findings, *notes], _caveat(config)),
     }
 
 
 def command_of(job: Job) -> str:
     """The command that makes this run again."""
     return shlex.join(["mam", "run", *job.overrides])
+
+
+def _caveat(config: Config) -> str:
+    """The data set's note, where it is about this target."""
+    origin = config.data.recorded_from
+    return config.data.note if not origin or origin in config.model.pretrained_on else ""
 
 
 def _identity(checkpoint: Checkpoint) -> dict[str, str | None]:

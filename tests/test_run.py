@@ -35,7 +35,7 @@ from mam.files import read_jsonl
 from mam.finished import read_result
 from mam.merge.plan import plan_merge
 from mam.plans import study_jobs
-from mam.scoring.significance import paired_bootstrap
+from mam.scoring.significance import paired_difference
 from mam.scoring.wer import error_counts, errors
 from mam.studies.execute import execute, study_folder
 
@@ -88,7 +88,7 @@ def test_the_numbers_follow_from_the_predictions(words):
     references = [row["reference"] for row in merged]
     new, old = (error_counts(references, [row["prediction"] for row in side], "word") for side in (merged, baseline))
     lengths = np.array([len(reference.split()) for reference in references])
-    expected = paired_bootstrap(errors(new), errors(old), lengths)
+    expected = paired_difference(errors(new), errors(old), lengths)
     result = outcome.result
     assert result["metrics"]["wer"] == errors(new).sum() / lengths.sum()
     assert result["baseline"]["wer"] == errors(old).sum() / lengths.sum()
@@ -245,3 +245,15 @@ def test_time_is_told(words):
     assert timing["prefix"] > 0
     assert timing["audio_seconds"] == pytest.approx(4.5)
     assert timing["rtfx"] == pytest.approx(4.5 / timing["evaluate"], rel=0.05)
+
+
+def test_a_caveat_of_the_data_is_for_targets_that_it_is_about(words):
+    """The note on LibriVox stands beside targets that were pre-trained on it, and beside no other."""
+    note = ["data.note=from LibriVox", "data.recorded_from=librivox", "lam=0"]
+    assert "from LibriVox" not in once([*words, *note]).result["diagnostics"]
+    heard = once([*words, *note, "model.pretrained_on=[librivox]"])
+    assert heard.result["diagnostics"][-1] == "from LibriVox"
+    assert once([*words, *note[:1], "lam=0"]).result["diagnostics"][-1] == "from LibriVox"
+    paper = jobs(["model=hubert_bert", "data=ljspeech"])[0].config
+    whisper = jobs(["model=whisper_minilm", "data=ljspeech"])[0].config
+    assert paper.data.recorded_from in paper.model.pretrained_on and not whisper.model.pretrained_on

@@ -190,6 +190,8 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
         chosen, rule = [known[name] for name in wanted], f"ids as listed in {path.name}"
     elif config.split == "all":
         chosen, rule = rows, "all examples"
+    elif config.split == "not_dev":
+        chosen, rule = _outside_dev(listing, config), f"all but dev ({rule})"
     else:
         chosen = [row for row in rows if row.split == config.split]
     if not chosen:
@@ -200,6 +202,12 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
             + ("" if config.split == "all" else f" Say data.split=all, or list ids with data.ids.{config.split}=FILE.")
         )
     return chosen[: config.limit], rule
+
+
+def _outside_dev(listing: Listing, config: DataConfig) -> list[Row]:
+    """Every row that is not in dev, for a merge that trains nothing: λ may be chosen on dev, all else is a test."""
+    dev = {row.id for row in _select(listing, replace(config, split="dev", limit=None))[0]}
+    return [row for row in listing.rows if row.id not in dev]
 
 
 def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:

@@ -34,6 +34,7 @@ ARMS = {
     "layers": "selected layers",
     "shrink": "control: shrink",
     "random": "control: random",
+    "L-MAM-frozen": "L-MAM, λ frozen",
     "L-MAM-random": "control: L-MAM, random",
     "L-MAM-shrink": "control: L-MAM, shrink",
 }

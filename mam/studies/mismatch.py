@@ -83,7 +83,7 @@ def conclusion(found: Sequence[Mismatch]) -> str:
     if passed:
         named = ", ".join(" ".join([one.dimension, *(f"{k}={v}" for k, v in one.where.items())]) for one in passed)
         return f"pairs that differ change otherwise than pairs that fit: {named}"
-    limits = excluded(one.difference for one in found)
     if all(one.difference.changed == 0 for one in found):
-        return f"nothing can be said of mismatches: {limits}"
+        return "no unit changed its number of errors: nothing can be said of mismatches"
+    limits = excluded(one.difference for one in found)
     return f"no mismatch was found to change what merging does; {limits}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mam.config import Config
 from mam.finished import read_predictions
 from mam.scoring.seeds import LEAST_SEEDS, paired_t
 from mam.scoring.significance import Difference, holm
@@ -42,7 +43,9 @@ class Versus:
 
 
 def against_ft(ended: Sequence[Ended]) -> list[Versus]:
-    """Every arm minus FT, and each arm minus the arm that is the same with a control in the source's place.
+    """Every arm minus FT, and each that learns λ from the source minus its twins.
+
+    A twin is the same with a control in the source's place, or with λ frozen where it started.
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -58,8 +61,8 @@ def against_ft(ended: Sequence[Ended]) -> list[Versus]:
     for (arm, where), runs in arms.items():
         others = [FT] if arm != FT else []
         config = next(iter(runs.values())).job.config
-        if config.control == "none" and config.train.name == "lmam":
-            others += [name for (name, place), some in arms.items() if place == where and _is_control(some)]
+        if _learns(config) and config.control == "none":
+            others += [name for (name, place), some in arms.items() if place == where and _is_twin(some)]
         if arm.startswith("carried"):  # λ carried over, beside λ learnt here and the best fixed one
             others += [name for name, place in arms if place == where and (name == "own" or name.startswith("fixed-"))]
         for other in others:
@@ -82,9 +85,13 @@ def _adjusted(made: Sequence[Versus]) -> list[Versus]:
     return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in made]
 
 
-def _is_control(runs: dict[str, Ended]) -> bool:
+def _learns(config: Config) -> bool:
+    return config.train.name == "lmam" and config.train.lam.learning_rate > 0
+
+
+def _is_twin(runs: dict[str, Ended]) -> bool:
     config = next(iter(runs.values())).job.config
-    return config.train.name == "lmam" and config.control != "none"
+    return config.train.name == "lmam" and (config.control != "none" or not _learns(config))
 
 
 def _difference(end: Ended, reference: Ended) -> Difference:

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 HERE = Path(__file__).parent
-SCRIPTS = ("bootstrap", "merge", "race", "per_layer", "growth", "sweep")
+SCRIPTS = ("significance", "merge", "race", "per_layer", "growth", "sweep")
 
 
 def processor() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -248,3 +249,25 @@ def test_nothing_left_is_an_error_even_when_skipping(tmp_path):
     corpus = open_corpus(config(write_folder(tmp_path / "f", [0.01])))
     with pytest.raises(DataError, match="Nothing is left"):
         AudioStore.checked(corpus, 16000, 10**9, "skip")
+
+
+def test_not_dev_is_everything_that_did_not_choose(tmp_path):
+    """Of LJ Speech's rule: all but the 250 of dev, in the order of the metadata; own ids of dev count too."""
+    lines = [f"LJ{i:04}|a|some words" for i in range(620)]
+    (tmp_path / "metadata.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "wavs").mkdir()
+    for i in range(620):
+        (tmp_path / "wavs" / f"LJ{i:04}.wav").touch()
+    asked = config(tmp_path, "ljspeech", split="not_dev")
+    corpus = open_corpus(asked)
+    assert corpus.column("id") == [f"LJ{i:04}" for i in (*range(120), *range(370, 620))]
+    assert corpus.rule.startswith("all but dev (ids sorted; the last 500 are dev")
+    (tmp_path / "dev.txt").write_text("LJ0001\nLJ0002\n")
+    own = open_corpus(replace(asked, ids=IdsConfig(dev=str(tmp_path / "dev.txt")), limit=3))
+    assert own.column("id") == ["LJ0000", "LJ0003", "LJ0004"]
+
+
+def test_without_a_dev_there_is_no_not_dev(tmp_path):
+    folder = write_folder(tmp_path / "data", [0.5, 0.6], split=["train", "test"])
+    with pytest.raises(DataError, match="data.split=dev: no example is in it"):
+        open_corpus(config(folder, split="not_dev"))

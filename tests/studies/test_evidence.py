@@ -15,7 +15,7 @@ from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.plans import study_jobs
 from mam.report.study import record_study
-from mam.scoring.significance import Difference, holm, paired_bootstrap
+from mam.scoring.significance import Difference, holm, paired_difference
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.studies.evidence import Comparison, against_controls, conclusion
@@ -37,7 +37,7 @@ def counts(folder: Path, name: str):
     return error_counts(*words, "word")
 
 
-def test_comparisons_are_the_paired_bootstrap_of_saved_predictions(ended):
+def test_comparisons_are_made_from_saved_predictions(ended):
     found = against_controls(ended)
     assert [(one.where["lam"], one.control) for one in found] == [
         ("0.3", "shrink"),
@@ -49,7 +49,7 @@ def test_comparisons_are_the_paired_bootstrap_of_saved_predictions(ended):
     real = counts(folders[0.6, "none"], "predictions.jsonl")
     names = ["predictions.jsonl", *(f"predictions-{i}.jsonl" for i in range(1, 5))]
     drawn = np.stack([errors(counts(folders[0.6, "random_iid"], name)) for name in names])
-    expected = paired_bootstrap(errors(real), drawn, real[:, LENGTH], None, 500, 0)
+    expected = paired_difference(errors(real), drawn, real[:, LENGTH], None, 500, 0)
     assert found[-1].difference == expected
     assert expected.absolute == pytest.approx((errors(real).sum() - drawn.sum(1).mean()) / real[:, LENGTH].sum())
     assert [one.p_holm for one in found] == holm([one.difference.p_value for one in found])
@@ -69,28 +69,50 @@ def test_draws_of_a_random_control_are_kept_and_pooled(ended):
     assert "and 5 draws of the control" in outcome.result["delta"]["test"]
 
 
-def difference(absolute: float, p: float, detectable: float | None) -> Difference:
-    return Difference(absolute, None, (0.0, 0.0), None, p, detectable, "", 90)
+def difference(absolute: float, p: float, changed: int = 20) -> Difference:
+    ends = (absolute - 0.02, absolute + 0.02) if changed else None
+    return Difference(absolute, None, ends, None, p, "", 208, "utterance", changed, changed, 0)
 
 
-def test_one_sentence_says_what_follows():
-    quiet = [Comparison({"lam": "0.1"}, "shrink", difference(-0.01, 0.3, d), 0.6) for d in (0.006, 0.02)]
-    assert conclusion(quiet, 208) == (
-        "no evidence that the source's content matters at n = 208; differences below 0.60 to 2.00 points could not have"
-        " been seen"
+def beside(lam: str, **controls: tuple[float, float]) -> list[Comparison]:
+    return [Comparison({"lam": lam}, name, difference(*one), one[1]) for name, one in controls.items()]
+
+
+def test_one_beaten_control_does_not_show_that_content_matters():
+    """Noise does what the source does, and both beat shrink: nothing follows for the content."""
+    like_noise = beside(
+        "0.1", shrink=(-0.05, 0.0001), random_spectrum=(0.0, 1.0), rotate=(-0.03, 0.001), shuffle_layers=(-0.03, 0.001)
     )
-    assert conclusion(quiet[:1], 208).endswith("differences below 0.60 points could not have been seen")
-    silent = [Comparison({}, "shrink", difference(0.0, 1.0, None), 1.0)]
-    assert "nothing can be said of what could have been seen" in conclusion(silent, 5)
-    loud = [
-        Comparison({"lam": "0.1"}, "shrink", difference(-0.05, 0.001, 0.02), 0.003),
-        Comparison({"lam": "0.2"}, "add", difference(0.05, 0.001, 0.02), 0.004),
-        quiet[0],
-    ]
-    assert conclusion(loud, 208) == (
-        "the source's content matters at n = 208: it does better than shrink at lam=0.1 and worse than add at lam=0.2"
-        " (1 of 3 comparisons show no difference)"
+    assert conclusion(like_noise, 208) == (
+        "no evidence that the source's content matters at n = 208: at no place does it differ from all of shrink,"
+        " random_spectrum, rotate, shuffle_layers; the intervals reach from -7.00 to +2.00 points, each at 95 %"
     )
+
+
+def test_four_beaten_controls_show_it_after_holm_over_the_places():
+    """The p of a place is its largest; two places double it."""
+    beaten = {"random_spectrum": (-0.04, 0.001), "rotate": (-0.03, 0.002), "shuffle_layers": (-0.03, 0.001)}
+    strong = beside("0.1", shrink=(-0.05, 0.01), **beaten)
+    weak = beside("0.2", shrink=(-0.05, 0.03), **beaten)
+    assert conclusion([*strong, *weak], 208) == (
+        "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
+        " shuffle_layers at lam=0.1 (p Holm 0.020); better than all of shrink, random_spectrum, rotate,"
+        " shuffle_layers at lam=0.2 (p Holm 0.030)"
+    )
+    assert conclusion([*strong, *beside("0.2", shrink=(0.05, 0.001), **beaten)], 208).count("at lam=") == 1
+    weaker = beside("0.1", shrink=(-0.05, 0.03), **beaten)
+    assert conclusion([*weaker, *weak], 208).startswith("no evidence")
+
+
+def test_missing_controls_are_asked_for():
+    alone = conclusion(beside("0.1", shrink=(-0.05, 0.0001)), 208)
+    assert alone.startswith("this cannot tell whether the source's content matters: that takes shrink, random_spectrum")
+
+
+def test_nothing_is_said_where_nothing_changed():
+    names = ("shrink", "random_spectrum", "rotate", "shuffle_layers")
+    silent = [Comparison({"lam": "0.1"}, name, difference(0.0, 1.0, 0), 1.0) for name in names]
+    assert conclusion(silent, 5).endswith("no unit changed its number of errors, so that nothing can be said")
 
 
 def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):

@@ -21,7 +21,7 @@ from mam.plans import study_jobs
 from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study
-from mam.scoring.significance import Difference, paired_bootstrap
+from mam.scoring.significance import Difference, paired_difference
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.studies.evidence import (
@@ -34,7 +34,8 @@ from mam.studies.evidence import (
     rivalry,
 )
 from mam.studies.execute import execute, study_folder
-from mam.studies.mismatch import by_mismatch
+from mam.studies.mismatch import Mismatch, by_mismatch
+from mam.studies.mismatch import conclusion as mismatch_conclusion
 from mam.studies.pairs import words_of_pairs
 from mam.terminal import Terminal
 
@@ -98,7 +99,7 @@ def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, c
     shown = capsys.readouterr().out
     assert "minus linear, unaligned merging, paired by example" in shown
     kept = json.loads((folder / "study.json").read_text())
-    assert len(kept["rivals"]) == 3 and kept["rivalry"].startswith(("nothing differs", "against linear"))
+    assert len(kept["rivals"]) == 3 and kept["rivalry"].startswith(("no difference from linear", "against linear"))
 
 
 def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, clips, capsys):
@@ -114,14 +115,14 @@ def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, cli
 
 
 def test_rivalry_in_one_sentence():
-    def comparison(absolute, p, detectable=0.01):
-        return Comparison(
-            {"arm": "slerp", "lam": "0.1"}, PLAIN, Difference(absolute, None, None, None, p, detectable, "t", 5), p
-        )
+    def comparison(absolute, p):
+        ends = (absolute - 0.03, absolute + 0.03)
+        difference = Difference(absolute, None, ends, None, p, "t", 30, "utterance", 8, 4, 4)
+        return Comparison({"arm": "slerp", "lam": "0.1"}, PLAIN, difference, p)
 
     assert rivalry([comparison(-0.02, 0.4)], 30) == (
-        "nothing differs from linear, unaligned merging at n = 30; differences below 1.00 points could not have been"
-        " seen"
+        "no difference from linear, unaligned merging was found at n = 30; the interval is [-5.00, +1.00] points: what"
+        " lies outside is excluded at 95 %"
     )
     assert rivalry([comparison(-0.02, 0.01), comparison(0.01, 0.9)], 30) == (
         "against linear, unaligned merging at n = 30: better arm=slerp lam=0.1 (1 of 2 comparisons show no difference)"
@@ -147,7 +148,7 @@ def read_back(clips, words) -> None:
 
 
 def test_the_effect_of_each_mismatch(ladder, hubert_group, words, clips, capsys):
-    """Against the bootstrap on changes that are computed here from the predictions that lie in the folders."""
+    """Against the test of changes that are computed here from the predictions that lie in the folders."""
     read_back(clips, words)
     pairs = ",".join(f"['{hubert_group}','{source}']" for source in ladder.values())
     axes = ["study.axes.lam=[0.1]", "study.axes.control=[none,shrink]"]
@@ -177,7 +178,7 @@ def test_the_effect_of_each_mismatch(ladder, hubert_group, words, clips, capsys)
     }
     lengths = counted(ended[0], "baseline.jsonl")[:, LENGTH]
     others = np.stack([changes[name] for name in ("fits", "few", "deep")])
-    expected = paired_bootstrap(changes["narrow"], others, lengths, None, 200, 0)
+    expected = paired_difference(changes["narrow"], others, lengths, None, 200, 0)
     assert found[1].difference.absolute == pytest.approx(expected.absolute)
     assert found[1].difference.ci95 == pytest.approx(expected.ci95)
     mean = changes["narrow"].sum() / lengths.sum() - others.sum() / 3 / lengths.sum()
@@ -199,12 +200,22 @@ def test_pairs_of_one_name_are_told_apart(hubert_group, bert, tmp_path):
 
 def test_tables_of_comparisons_fit_the_screen(capsys):
     where = {"arm": "norm_matched", "lam": "0.02"}
-    one = Comparison(where, "random_spectrum", Difference(-0.01, None, (-0.02, 0.01), None, 0.3, 0.02, "t", 5), 1.0)
+    one = Comparison(where, "random_spectrum", Difference(-0.01, None, (-0.02, 0.01), None, 0.3, "t", 90), 1.0)
     show_evidence(Terminal(), [one], 90)
     show_plain(Terminal(), [replace(one, control=PLAIN)], 90)
-    show_mismatches(Terminal(), [])
+    show_mismatches(Terminal(), [Mismatch("width", {"lam": "0.1"}, 2, 3, one.difference, 1.0)])
     shown = capsys.readouterr().out
-    assert "norm_matched" in shown and "no mismatch changes what merging does" in shown
+    assert "norm_matched" in shown and max(map(len, (line for line in shown.splitlines() if "0.1 " in line))) <= 80
+    assert "no mismatch was found to change what merging does; the interval is [-2.00, +1.00] points" in shown
+
+
+def test_of_mismatches_nothing_is_said_where_nothing_changed():
+    same = Difference(0.0, None, None, None, 1.0, "t", 90, "utterance", 0, 0, 0)
+    found = [Mismatch("width", {}, 2, 3, same, 1.0)]
+    assert mismatch_conclusion(found) == "no unit changed its number of errors: nothing can be said of mismatches"
+    worse = Difference(0.02, None, (0.01, 0.03), None, 0.001, "t", 90, "utterance", 20, 2, 18)
+    found.append(Mismatch("heads", {"lam": "0.1"}, 2, 3, worse, 0.002))
+    assert mismatch_conclusion(found) == "pairs that differ change otherwise than pairs that fit: heads lam=0.1"
 
 
 def test_a_structured_control_is_compared_under_its_own_alignment(words, clips):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from conftest import pair_words, write_folder
-from scipy import stats
 
 from mam.compose import jobs
 from mam.errors import ConfigError
@@ -16,9 +14,8 @@ from mam.evaluation.workbench import Workbench
 from mam.plans import study_jobs
 from mam.report.study import record_study
 from mam.report.trainings import show_stability, show_versus, verdict
-from mam.scoring.significance import paired_t
 from mam.studies.execute import execute, study_folder
-from mam.studies.trainings import against_ft, idle_ft, stability
+from mam.studies.trainings import Versus, _adjusted, against_ft, idle_ft, stability
 from mam.studies.transfer import GRID, second_stage, without_rejected
 from mam.terminal import Terminal
 
@@ -33,21 +30,14 @@ def lesson(hubert_group, bert, tmp_path):
     return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={folder}", *QUICK]
 
 
-def test_paired_t_is_scipys():
-    values = [0.01, -0.02, -0.03, 0.004, -0.01, -0.02]
-    mean, ci95, p_value = paired_t(values)
-    expected = stats.ttest_1samp(values, 0)
-    assert (mean, p_value) == pytest.approx((np.mean(values), expected.pvalue))
-    assert ci95 == pytest.approx(tuple(expected.confidence_interval()))
-    assert paired_t(values[:4])[1:] == (None, None) and paired_t([0.1] * 5) == (pytest.approx(0.1), None, None)
-
-
 def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     study = jobs([*lesson, "experiment=lmam_vs_ft", "study.axes.seed=[3,4]", *lesson[7:9], "train.steps=2"])[0]
     plan = study_jobs(study)
-    assert [job.config.study.arm for job in plan] == ["FT", "MAM-FT", "L-MAM", "L-MAM-random", "L-MAM-shrink"] * 2
+    assert [job.config.study.arm for job in plan] == [
+        *["FT", "MAM-FT", "L-MAM", "L-MAM-frozen", "L-MAM-random", "L-MAM-shrink"] * 2
+    ]
     assert plan[0].varied(plan) == {"arm": "FT", "seed": "3"} and plan[0].config.lam == 0
-    assert plan[3].config.control == "random_iid" and plan[2].config.lam == 0.05
+    assert plan[4].config.control == "random_iid" and plan[2].config.lam == 0.05
     folder = study_folder(plan, "lmam_vs_ft")
     ended = execute(plan, Workbench(), folder)
     assert all(end.error is None for end in ended)
@@ -55,8 +45,10 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     assert [(one.arm, one.other) for one in found] == [
         ("MAM-FT", "FT"),
         ("L-MAM", "FT"),
+        ("L-MAM", "L-MAM-frozen"),
         ("L-MAM", "L-MAM-random"),
         ("L-MAM", "L-MAM-shrink"),
+        ("L-MAM-frozen", "FT"),
         ("L-MAM-random", "FT"),
         ("L-MAM-shrink", "FT"),
     ]
@@ -68,26 +60,41 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
         if one.other == "FT":
             delta = results[one.arm, "3"]["delta"]
             assert one.seeds[0][1].absolute == pytest.approx(delta["absolute"])
-            assert list(one.seeds[0][1].ci95) == pytest.approx(delta["ci95"])
+            ends = one.seeds[0][1].ci95
+            assert (ends and list(ends)) == (delta["ci95"] and pytest.approx(delta["ci95"]))
+    frozen = results["L-MAM-frozen", "3"]
+    assert frozen["merge"]["lam"] == pytest.approx(frozen["train"]["lam_at_start"], abs=1e-7)
     # Two steps of a random model teach nothing: said.
     idle = idle_ft(ended)
     assert idle == ["seed=3", "seed=4"]
     show_versus(Terminal(), found, idle)
     shown = capsys.readouterr().out
-    assert "too few seeds" in shown and "at seed=3; seed=4: the comparison means nothing" in shown
+    assert "too few seeds" in shown and "at seed=3; seed=4: there it is no test" in shown
     assert max(map(len, shown.splitlines()[:7])) <= 80
     record_study(folder, "lmam_vs_ft", ended, [], found)
-    assert len(json.loads((folder / "study.json").read_text())["versus"]) == 6
+    assert len(json.loads((folder / "study.json").read_text())["versus"]) == 8
 
 
-def test_a_verdict_needs_five_seeds_and_an_interval_beside_zero():
-    def versus(mean, ci95):
-        return SimpleNamespace(arm="L-MAM", other="FT", mean=mean, ci95=ci95, is_enough=ci95 is not None)
+def versus(mean, p_holm, ci95=(-0.2, 0.1), arm="L-MAM"):
+    return Versus(arm, "FT", {}, [(str(seed), None) for seed in range(5)], mean, ci95, p_holm / 2, p_holm)
 
-    assert "too few seeds" in verdict([versus(-0.1, None)])
-    assert verdict([versus(-0.1, (-0.2, 0.1))]).startswith("no method differs")
-    assert verdict([versus(-0.1, (-0.2, -0.05))]) == "L-MAM is better than FT beyond its interval"
-    assert verdict([versus(0.1, (0.05, 0.2))]) == "L-MAM is worse than FT beyond its interval"
+
+def test_a_verdict_needs_five_seeds_and_holms_p():
+    few = Versus("L-MAM", "FT", {}, [("0", None)], -0.1, None, None)
+    assert "too few seeds" in verdict([few])
+    assert verdict([versus(-0.1, 0.06)]) == (
+        "no difference from FT, or from a control, was found over seeds, on these clips; the intervals reach from"
+        " -20.00 to +10.00 points, each at 95 %"
+    )
+    assert verdict([versus(-0.1, 0.04)]) == "L-MAM is better than FT (p Holm 0.040): over seeds, on these clips"
+    assert verdict([versus(0.1, 0.04), few]).startswith("L-MAM is worse than FT")
+
+
+def test_an_interval_beside_zero_is_not_enough_among_six():
+    """One of six comparisons with p .02, all against the same FT: by Holm .12, and nothing follows."""
+    adjusted = _adjusted([versus(-0.1, 0.04, (-0.2, -0.01)), *(versus(0.0, 1.0) for _ in range(5))])
+    assert adjusted[0].p_holm == pytest.approx(6 * 0.02)
+    assert verdict(adjusted).startswith("no difference from FT")
 
 
 def test_stability_by_hand(capsys, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, make_beats, once, write_sounds
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +22,7 @@ from mam.files import read_jsonl
 from mam.models.heads import fit_probe
 from mam.scoring.error_rate import confusion
 from mam.tasks import events
+from mam.tasks.events import _over_folds
 
 
 def audio_of(words: list[str]):
@@ -118,9 +120,9 @@ def test_run_folder_has_confusion_and_classes(event_words):
     assert sum(int(line["errors_baseline"]) for line in by_class) == outcome.result["baseline"]["errors"]
 
 
-def test_bootstrap_draws_origins_and_mcnemar_stands_beside(event_words):
+def test_recordings_are_the_units_and_mcnemar_stands_beside(event_words):
     delta = once([*event_words, "lam=0.5"]).result["delta"]
-    assert delta["clusters"] == 9 and "clusters" in delta["test"]
+    assert delta["clusters"] == 9 and delta["unit"] == "recording"
     changed = delta["mcnemar"]["only_merged_wrong"] - delta["mcnemar"]["only_baseline_wrong"]
     assert delta["absolute"] == pytest.approx(changed / 18)
     assert "takes clips for independent" in delta["mcnemar"]["note"]
@@ -296,3 +298,17 @@ def test_result_fits_its_schema_and_says_what_was_moved(event_words):
     assert any("moves the gate" in note for note in result["merge"]["notes"])
     assert not any("gate" in note for note in once([*event_words, "parts=kv"]).result["merge"]["notes"])
     assert not any("gate" in note for note in once([*event_words, "lam=0"]).result["merge"]["notes"])
+
+
+def test_over_folds_the_difference_is_students_of_fold_errors(event_words):
+    """By hand from the fold errors; three folds are too few for an interval, and refitted probes are said."""
+    result = once([*event_words, "lam=0.9", "head=probe_refit"]).result
+    new, old = (result[side]["fold_errors"] for side in ("metrics", "baseline"))
+    over = result["delta"]["over_folds"]
+    assert over["folds"] == len(new) == 3 and over["mean"] == pytest.approx(np.mean(new) - np.mean(old))
+    assert over["ci95"] is None and any("given these probes" in note for note in result["diagnostics"])
+    made = _over_folds((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
+    expected = stats.ttest_rel((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
+    assert made["p_value"] == pytest.approx(expected.pvalue)
+    assert made["ci95"] == pytest.approx(list(expected.confidence_interval()))
+    assert _over_folds((0.1,), (0.2,)) is None

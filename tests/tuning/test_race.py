@@ -6,11 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_1samp
 
-from mam.tuning.race import _worse, blocks, race
+from mam.tuning.race import blocks, race
 
 
 def table_of(errors: np.ndarray, lams: list[float], lengths: np.ndarray | None = None):
@@ -30,12 +29,6 @@ def test_looks_double_and_cover_dev_once(n, looks, seed):
     assert sorted(np.concatenate(made)) == list(range(n))
     ends = np.cumsum([len(block) for block in made])
     assert all(later <= 2 * earlier + 1 for earlier, later in itertools.pairwise(ends))
-
-
-def test_the_test_is_students():
-    differences = np.array([0, 1, 0, 0, 2, 0, 1, 0, 0, 1, 0, 0, 1.0])
-    assert _worse(differences) == pytest.approx(ttest_1samp(differences, 0, alternative="greater").pvalue)
-    assert _worse(-differences) == 1.0 and _worse(differences[:11]) == 1.0 and _worse(np.ones(20)) == 0.0
 
 
 def test_what_is_worse_is_dropped_and_costs_no_more():
@@ -86,9 +79,7 @@ def test_weights_count_the_work():
     assert ran.work == pytest.approx(weights[blocks(160, 4, 3)[0]].sum() / weights.sum())
 
 
-@settings(max_examples=1, deadline=None)
-@given(st.just(0))
-def test_the_best_is_dropped_as_rarely_as_promised(_):
+def test_the_best_is_dropped_as_rarely_as_promised():
     """1000 races between six λ that are equally good on skewed, sparse errors: each is the best of a sort."""
     rng, dropped, lams = np.random.default_rng(5), 0, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
     for seed in range(1000):

@@ -1,6 +1,6 @@
-"""The paired bootstrap: 10,000 draws over 13,100 utterances, and jiwer called for every draw.
+"""A paired difference: 10,000 draws over 13,100 utterances, and jiwer called for every draw.
 
-python scripts/bench/bootstrap.py   # jiwer is timed on 3 draws and scaled
+python scripts/bench/significance.py   # jiwer is timed on 3 draws and scaled
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import jiwer
 import numpy as np
 from common import median_of, timed
 
-from mam.scoring.significance import paired_bootstrap
+from mam.scoring.significance import paired_difference
 from mam.scoring.wer import LENGTH, error_counts, errors
 
 UTTERANCES, DRAWS, TIMED = 13_100, 10_000, 3
@@ -31,7 +31,7 @@ def main() -> None:
     truth, new, old = transcripts()
     counts = [error_counts(truth, side, "word") for side in (new, old)]
     lengths = counts[0][:, LENGTH]
-    mine = median_of(lambda: paired_bootstrap(errors(counts[0]), errors(counts[1]), lengths, None, DRAWS, 0))
+    mine = median_of(lambda: paired_difference(errors(counts[0]), errors(counts[1]), lengths, None, DRAWS, 0))
     rng = np.random.default_rng(0)
 
     def one_draw() -> float:
@@ -41,7 +41,7 @@ def main() -> None:
 
     loop = timed(lambda: [one_draw() for _ in range(TIMED)]) / TIMED * DRAWS
     print(
-        f"paired bootstrap, {DRAWS:,} draws, {UTTERANCES:,} utterances: mam {mine:.2f} s;"
+        f"paired difference, {DRAWS:,} draws, {UTTERANCES:,} utterances: mam {mine:.2f} s;"
         f" jiwer for every draw {loop:,.0f} s"
     )
     print(f"  jiwer/mam {loop / mine:,.0f} (aim 1,000); jiwer timed on {TIMED} draws")

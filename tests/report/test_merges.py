@@ -1,0 +1,56 @@
+"""A merge that two runs made is one row of a table and one member of Holm's family."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+from conftest import once
+
+from mam.report.collect import collect
+from mam.report.merges import same_merges
+from mam.report.tables import show_study
+from mam.terminal import Terminal
+
+CHOSEN = {"name": "race", "chosen": [{"fold": None, "lam": 0.5}], "tried": [], "work": 0.5, "path": []}
+
+
+def as_chosen(result):
+    """The same merge, whose λ a race chose: another run, with another hash."""
+    made = copy.deepcopy(result)
+    made["tune"], made["hash"] = CHOSEN, "f" * 64
+    return made
+
+
+def test_lambda_as_given_and_as_chosen_are_one_row(words, capsys):
+    given, other, control = (once([*words, *more]) for more in (["lam=0.5"], ["lam=1"], ["lam=0.5", "control=shrink"]))
+    results = [given.result, as_chosen(given.result), other.result, control.result]
+    assert same_merges(results) == {0: [1], 2: [], 3: []}
+    show_study(Terminal(), list(zip([{"x": str(i)} for i in range(4)], results, strict=True)), [])
+    shown = capsys.readouterr().out
+    assert "x=1 made the same merge as x=0: one row" in shown
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith(("0 ", "1 ", "2 ", "3 "))] == [
+        "0",
+        "2",
+        "3",
+    ]
+
+
+def test_a_report_counts_it_once(words):
+    given, other = (once([*words, f"lam={lam}"]) for lam in (0.5, 1))
+    twin = given.folder.parent / "twin"
+    twin.mkdir()
+    (twin / "result.json").write_text(json.dumps(as_chosen(given.result)))
+    found = collect([Path("outputs")])
+    (group,) = found.groups
+    assert sorted(run.folder.name for run in group.runs) == sorted(run.folder.name for run in (given, other))
+    assert len(group.adjusted) == 2
+    assert "1 runs made the same merge as another, and share its row" in found.remarks
+
+
+def test_trainings_are_merges_of_their_own():
+    def trained(seed):
+        return {"train": {"name": "lmam"}, "hash": str(seed)}
+
+    assert same_merges([trained(0), trained(1)]) == {0: [], 1: []}
