@@ -13,6 +13,7 @@ from mam.config import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
+from mam.scoring.coverage import corpus_notes
 from mam.scoring.significance import paired_bootstrap
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
@@ -63,7 +64,9 @@ def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Ro
         config.seed,
     )
     pooled = [row for rows in merged for row in rows]
-    return Scores(_rates(config, pooled), _rates(config, baseline), difference, _findings(pooled, old.lengths))
+    notes = corpus_notes(config.data.normalizer, None, [row["reference"] for row in baseline])
+    found = [*_findings(pooled, old.lengths), *notes]
+    return Scores(_rates(config, pooled), _rates(config, baseline), difference, found)
 
 
 def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:

@@ -38,3 +38,9 @@ def test_what_people_say_is_not_called_a_collapse():
     said = ["no no no", "the cat saw the cat", "bye bye", *(f"word {i}" for i in range(7))]
     rows = [{"reference": f"three words {i}", "prediction": text} for i, text in enumerate(said)]
     assert asr._findings(rows, np.full(10, 3)) == []
+
+
+def test_what_the_normalizer_drops_is_a_finding():
+    rows = [{"id": "1", "reference": "Привет world", "prediction": "world"}]
+    scored = asr.score(jobs(["data.normalizer=hubert_english"])[0].config, [rows], rows)
+    assert [found for found in scored.findings if "54.5 % of the letters" in found]
