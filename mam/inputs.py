@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+AUTO = "auto"  # data.unit: the one that suits the language or script
+
 
 @dataclass
 class ShapeConfig:
@@ -65,7 +67,8 @@ class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
     ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``page`` is
-    where to get it; ``fold``, of audio events, is the only fold tested.
+    where to get it; ``fold``, of audio events, is the only fold tested. ``unit`` is what errors are
+    counted in: word, character, or auto: characters where words are not written apart.
     """
 
     name: str = MISSING
@@ -79,6 +82,7 @@ class DataConfig:
     limit: int | None = None
     on_bad: str = "stop"
     normalizer: str = "hubert_english"
+    unit: str = AUTO
     clusters: str = "utterance"
     note: str = ""
     page: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from mam.report.plots import metric_key
+from mam.report.plots import METRIC_NAMES, metric_key
 from mam.scoring.significance import holm
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points, relative
 
@@ -268,7 +268,7 @@ def _events_row(rates: Result) -> list[str]:
 
 def metric_of(result: Result) -> tuple[str, str]:
     """The metric that is compared, and what it is called on the screen."""
-    return metric_key(result), "WER" if result["task"] == "asr" else "error"
+    return metric_key(result), METRIC_NAMES[metric_key(result)]
 
 
 def _data_text(result: Result) -> str:

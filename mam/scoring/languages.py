@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 def _codes(listed: str) -> frozenset[str]:
@@ -27,6 +28,9 @@ _NUM2WORDS_REGIONS = {"en_IN", "en_NG", "fr_BE", "fr_CH", "fr_DZ", "pt_BR"}
 _POINT = _codes("en zh yue ja ko th he hi bn ta te kn ml mr gu pa ur ne si my ms tl sw cy ga mt yo ha ig zu am fa")
 _COMMA = _codes("de es it pt nl id tr da el ro vi sr hr bs sl az is ca gl eu mk jv su km lo")
 _SPACE = _codes("fr ru uk be pl cs sk hu bg fi sv no lt lv et kk ky eo ka hy sq tg")
+# Written without spaces between words: Chinese (with Cantonese, Wu, Min, Hakka, Gan, classical), Japanese, Thai, Lao,
+# Burmese, Khmer, Shan, Tibetan, Dzongkha, Yi. Korean and Vietnamese have spaces.
+_WITHOUT_SPACES = _codes("zh yue wuu nan hak gan lzh ja th lo my km shn bo dz ii")
 _POINT_REGIONS = {"es_MX", "es_US", "es_GT", "es_HN", "es_NI", "es_PA", "es_PE", "es_PR", "es_SV", "es_DO", "de_CH"}
 
 # Scripts written without spaces between words, as ranges of a character class: Thai, Lao, Tibetan, Myanmar, Khmer, Tai
@@ -106,6 +110,19 @@ def num2words_code(language: str | None) -> str | None:
     """Return the code under which num2words spells numbers in ``language``, None where it does not."""
     region = _with_region(language)
     return region if region in _NUM2WORDS_REGIONS else _NUM2WORDS.get(code_of(language))
+
+
+def leading_metric(language: str | None, references: Iterable[str] = ()) -> Literal["wer", "cer"]:
+    """Return the rate that is compared: ``cer`` where words are not written apart, since there are none to count.
+
+    An unknown language is judged by ``references``: ``cer`` where most of their letters are of scripts written so.
+    """
+    code = code_of(language)
+    if code:
+        is_romanised = "latn" in re.split("[-_]", (language or "").lower())
+        return "cer" if code in _WITHOUT_SPACES and not is_romanised else "wer"
+    letters = [c for text in references for c in text if unicodedata.category(c)[0] in "LM"]
+    return "cer" if 2 * len(re.findall(f"[{UNSPACED}]", "".join(letters))) > len(letters) else "wer"
 
 
 def language_of_alphabet(letters: Iterable[str]) -> str | None:

@@ -58,7 +58,7 @@ def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
     Raises:
         DataError, TrainingError: as `transcripts`, `classes_of` and `arguments` say.
     """
-    arguments(config, expanded(config.outputs), TASKS[config.model.task].METRIC, device_of(config))
+    arguments(config, expanded(config.outputs), TASKS[config.model.task].metric(config), device_of(config))
     for split in folds(config, bench):
         if config.model.task == "asr":
             transcripts(config, target, split.train, config.data.on_bad)
@@ -175,7 +175,7 @@ def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[st
     difference = paired_bootstrap(new.errors, old.errors, old.lengths, old.clusters, config.evaluate.draws, config.seed)
     rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
     return {
-        "metric": task.METRIC,
+        "metric": task.metric(config),
         **rate,
         "absolute": difference.absolute,
         "ci95": difference.ci95 and list(difference.ci95),
