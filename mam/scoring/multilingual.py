@@ -33,7 +33,7 @@ def multilingual(text: str, language: str | None = None) -> str:
     for old, new in _CHILLU.items():
         text = text.replace(old, new)
     text = _NO_BREAK.sub("٬", text)
-    text = unicodedata.normalize("NFKC", "".join(map(_plain, text)))
+    text = SILENT.sub("", unicodedata.normalize("NFKC", "".join(map(_plain, text))))
     text = spell("".join(c if c.isascii() else _digit(c) for c in text), language)
     text = re.sub(r"(?<=[\u05d0-\u05ea])[\"״”“](?=[\u05d0-\u05ea])", "", text)
     text = re.sub(r"(?<=l)[·‧](?=l)", "", text, flags=re.IGNORECASE)
@@ -58,10 +58,12 @@ def _plain(character: str) -> str:
     category, compatible = unicodedata.category(character), unicodedata.normalize("NFKC", character)
     if character == "\u200b":
         return " "
-    if category == "Cf" or SILENT.match(character):
+    if category == "Cf":
         return ""
     if compatible.startswith(" ") and len(compatible) > 1:  # an accent as a character of its own; ´ is one
         return compatible.strip() if category.startswith("L") else " "
+    if any(c in APOSTROPHES for c in compatible):  # the deprecated ŉ
+        return "".join(map(_plain, compatible))
     if category == "No" and compatible != character:  # 10² is not 102, nor 2½ 21⁄2
         return f" {compatible} "
     return character
