@@ -12,16 +12,16 @@ from mam.scoring.text import normalizer_for
 
 NOTED = 0.02  # share of the letters above which a note says so
 _BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")  # as Whisper's normalizers find it
-# Accents, which belong to the letter before: folding them leaves it. Marks of other scripts are vowels and tones.
+# Accents, which belong to the letter before: folding them leaves it. Marks of other scripts are vowels of their own.
 _ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 
 def lost_letters(raw: Sequence[str], normalise: Callable[[str], str]) -> float:
     """Return the share of the letters of ``raw`` of which ``normalise`` leaves nothing, 0 where there are none.
 
-    Letters are those of Unicode, and combining marks but for accents: ü is one letter, the vowel signs of Hindi count
-    each. A letter that becomes others (ß to ss, ü to u, Mr to mister) is not lost, nor are digits. Lost is what is in
-    brackets where the normalizer deletes it, each word that vanishes, and each letter that vanishes between others.
+    Letters are those of Unicode, and combining marks: ü is one letter, each vowel sign of Hindi counts. A letter that
+    becomes others (ß to ss, ü to u, Mr to mister) is not lost, nor are digits. Lost is what is in brackets where the
+    normalizer deletes it, each word that vanishes, and each letter that vanishes between others.
     """
     words: Counter[str] = Counter()
     lost = total = 0
@@ -62,13 +62,18 @@ def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> 
 
 
 def _letters(text: str) -> list[str]:
-    """Letters and marks with a sound of their own, accents on their letters."""
-    composed = _ACCENTS.sub("", SILENT.sub("", unicodedata.normalize("NFC", text)))
+    """Letters and marks but for silent ones, with their accents where Unicode has both as one."""
+    composed = SILENT.sub("", unicodedata.normalize("NFC", text))
     return [c for c in composed if unicodedata.category(c)[0] in "LM"]
 
 
 def _vanishes(letter: str, normalise: Callable[[str], str]) -> bool:
-    """Whether two letters around ``letter`` come out as if it were not there, or were a blank."""
+    """Whether two letters around ``letter`` come out as if it were not there, or were a blank.
+
+    Of an accent the letter before is left; it is lost only where a blank in its place cuts the word.
+    """
+    if _ACCENTS.match(letter):
+        return len(normalise(f"q{letter}q").split()) > 1
     left = _squeezed(normalise(f"a{letter}a"))
     return left in (_squeezed(normalise("aa")), _squeezed(normalise("a a")))
 
