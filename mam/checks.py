@@ -12,6 +12,7 @@ from typing import Any
 
 from mam.config import Config
 from mam.errors import choices
+from mam.inputs import AUTO
 from mam.learning_checks import DTYPES, TRAININGS, missing_trackers, training_problems, tuning_problems
 from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
@@ -26,6 +27,7 @@ from mam.scoring.text import NORMALIZERS
 DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")
 DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
+UNITS = (AUTO, "word", "character")
 ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
 TASKS = ("asr", "events")
@@ -67,6 +69,7 @@ def problems(config: Config) -> list[str]:
     one_of("data.split", config.data.split, DATA_SPLITS)
     one_of("data.on_bad", config.data.on_bad, ON_BAD)
     one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
+    one_of("data.unit", config.data.unit, UNITS)
     one_of("data.clusters", config.data.clusters, CLUSTERS)
     one_of("model.task", config.model.task, TASKS)
     registered("head", config.head, HEADS)
@@ -115,6 +118,8 @@ def _task_problems(config: Config) -> list[str]:
     elif config.model.task == "events":
         if data.normalizer != "hubert_english":
             found.append("data.normalizer: has no effect on audio events")
+        if data.unit != AUTO:
+            found.append("data.unit: has no effect on audio events")
         if any((data.ids.train, data.ids.dev, data.ids.test)):
             found.append("data.ids: has no effect on audio events; name folds or splits in the metadata")
         if data.split in ("train", "not_dev") or (data.split == "all" and config.head != "checkpoint"):

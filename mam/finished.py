@@ -97,6 +97,8 @@ def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[d
 def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
     """The configuration of a run, with ``changes`` by key; what is None in them stays as it was.
 
+    The unit is the one that the run used, which its result says: not auto.
+
     Raises:
         RecordError: the file is missing or broken.
         ConfigError: a value that does not serve.
@@ -104,7 +106,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     path = folder / ".hydra" / "config.yaml"
     try:
         composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
-        for key, value in (changes or {}).items():
+        for key, value in [*_used(folder).items(), *(changes or {}).items()]:
             if value is not None:
                 OmegaConf.update(composed, key, value)
         config = OmegaConf.to_object(composed)
@@ -117,6 +119,12 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     if found:
         raise ConfigError(found)
     return config
+
+
+def _used(folder: Path) -> dict[str, Any]:
+    """What a finished run used of what its configuration may leave open; runs that do not say so counted words."""
+    result = read_result(folder) if (folder / RESULT).is_file() else {}
+    return {"data.unit": result["data"].get("unit") or "word"} if result.get("task") == "asr" else {}
 
 
 def of_draw(draw: int) -> str:

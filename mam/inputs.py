@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+AUTO = "auto"  # data.unit: the one that suits the language or script
+
 
 @dataclass
 class ShapeConfig:
@@ -68,7 +70,8 @@ class DataConfig:
 
     ``clusters`` are the units that a test flips; ``note`` is a caveat that stands beside every result on it, or only
     beside those of targets pre-trained on ``recorded_from``, where that is given; ``page`` is where to get it;
-    ``fold``, of audio events, is the only fold tested.
+    ``fold``, of audio events, is the only fold tested. ``unit`` is what errors are counted in: word, character, or
+    auto: characters where words are not written apart.
     """
 
     name: str = MISSING
@@ -82,6 +85,7 @@ class DataConfig:
     limit: int | None = None
     on_bad: str = "stop"
     normalizer: str = "hubert_english"
+    unit: str = AUTO
     clusters: str = "utterance"
     note: str = ""
     recorded_from: str = ""

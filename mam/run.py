@@ -82,11 +82,12 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     # Everything that can be wrong with the input shows here, before a folder is made.
     checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
     audio, pair = bench.audio(config), bench.pair(config)
+    task = TASKS[config.model.task]
+    config = task.settled(config, audio.corpus.column("text"))  # what follows counts in one unit
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
 
-    task = TASKS[config.model.task]
     own_classes = pair.target.labels if pair.target.readout == "scores" else None
     task.check(config, audio, own_classes)
     is_trained, is_tuned = config.train.name != "none", config.tune.name != "none"
@@ -249,6 +250,7 @@ def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
         "sha256": corpus.sha256,
         "ids_sha256": corpus.ids_sha256,
         "normalizer": config.data.normalizer if config.model.task == "asr" else None,
+        "unit": config.data.unit if config.model.task == "asr" else None,
         "skipped": [asdict(skipped) for skipped in corpus.skipped],
     }
 

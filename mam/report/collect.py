@@ -230,7 +230,17 @@ def _comparable(run: Run) -> tuple[Any, ...]:
     result, data = run.result, run.result["data"]
     head = (result.get("head") or {}).get("name")
     target = result["model"]["target"]["sha256"]
-    return result["task"], target, data["name"], data["split"], data["sha256"], data["normalizer"], head, data["n"]
+    return (
+        result["task"],
+        target,
+        data["name"],
+        data["split"],
+        data["sha256"],
+        data["normalizer"],
+        run.metric,
+        head,
+        data["n"],
+    )
 
 
 def _title(run: Run) -> str:

@@ -11,9 +11,11 @@ import numpy as np
 
 from mam.errors import RecordError
 from mam.finished import read_config, read_predictions, read_result
+from mam.report.plots import METRIC_NAMES, metric_key
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference
 from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import Unit
 from mam.tasks import TASKS
 from mam.tasks.task import paired
 from mam.terminal import Terminal, percent, plain_table
@@ -76,13 +78,14 @@ def compare(first: Path, second: Path) -> Compared:
         if texts[0][name] != texts[1][name]
     ]
     changed.sort(key=lambda one: (-abs(one.errors[1] - one.errors[0]), one.id))
-    return Compared(task.METRIC, rates, difference, changed, len(order))
+    return Compared(metric_key(results[0]), rates, difference, changed, len(order))
 
 
 def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> None:
     told = {
         "task": [result["task"] for result in results],
         "normalizer": [result["data"]["normalizer"] for result in results],
+        "unit": [result["data"].get("unit") or "word" for result in results],
         "clusters": [read_config(folder).data.clusters for folder in (first, second)],
     }
     for what, values in told.items():
@@ -102,7 +105,7 @@ def _what_differs(first: Mapping[str, str], second: Mapping[str, str], key: str)
 
 def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], normalizer: str | None) -> None:
     """Both rates, the difference with its interval, and the most changed examples."""
-    metric = "WER" if found.metric == "wer" else "error"
+    metric = METRIC_NAMES[found.metric]
     table = plain_table(("", "left"), ("run", "left"), (metric, "right"))
     for letter, name, rate in zip("AB", names, found.rates, strict=True):
         table.add_row(letter, name, percent(rate))
@@ -120,10 +123,11 @@ def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], n
             terminal.say(f"  is {one.reference}; A says {one.first}, B says {one.second}")
             continue
         normalise = NORMALIZERS[normalizer]
+        unit: Unit = "character" if found.metric == "cer" else "word"
         reference = normalise(one.reference)
         terminal.say(f"    {reference}")
         for letter, text in (("A", one.first), ("B", one.second)):
-            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text))))}")
+            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text), unit)))}")
     if len(found.changed) > SHOWN:
         terminal.say(f"... and {len(found.changed) - SHOWN} more")
 

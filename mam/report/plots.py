@@ -121,9 +121,14 @@ def curve(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric
     return figure
 
 
+METRIC_NAMES = {"wer": "WER", "cer": "CER", "error": "error"}  # what they are called on the screen
+
+
 def metric_key(result: Mapping[str, Any]) -> str:
     """The name of the metric that is compared, in ``metrics`` and ``baseline``."""
-    return "wer" if result["task"] == "asr" else "error"
+    if result["task"] != "asr":
+        return "error"
+    return "cer" if result["data"].get("unit") == "character" else "wer"  # older runs counted words
 
 
 def _label(varied: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
 from mam.report.merges import is_by_fold, same_merges
-from mam.report.plots import metric_key
+from mam.report.plots import METRIC_NAMES, metric_key
 from mam.scoring.significance import holm
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 from mam.wording import (
@@ -267,7 +267,7 @@ def _events_row(rates: Result) -> list[str]:
 
 def metric_of(result: Result) -> tuple[str, str]:
     """The metric that is compared, and what it is called on the screen."""
-    return metric_key(result), "WER" if result["task"] == "asr" else "error"
+    return metric_key(result), METRIC_NAMES[metric_key(result)]
 
 
 def _data_text(result: Result) -> str:

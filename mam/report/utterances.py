@@ -11,7 +11,7 @@ import jiwer
 from mam.config import Config
 from mam.finished import read_predictions
 from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, error_counts, errors
+from mam.scoring.wer import LENGTH, Unit, error_counts, errors, units
 from mam.tasks import TASKS
 
 
@@ -25,7 +25,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A reference, both hypotheses aligned with it word by word, and their errors."""
+    """A reference, both hypotheses aligned with it word by word (or by characters), and their errors."""
 
     id: str
     reference: str
@@ -33,7 +33,8 @@ class Utterance:
     baseline: list[Word]
     errors: int
     errors_before: int
-    words: int
+    words: int  # units of the reference: characters where those are counted
+    unit: Unit = "word"
 
     @property
     def change(self) -> int:
@@ -41,15 +42,17 @@ class Utterance:
         return self.errors - self.errors_before
 
 
-def aligned(reference: str, hypothesis: str) -> list[Word]:
+def aligned(reference: str, hypothesis: str, unit: Unit = "word") -> list[Word]:
     """The hypothesis against the reference, both normalised: what was inserted, deleted, substituted."""
-    if not reference.split():
-        return [Word("insert", hypothesis)] if hypothesis.split() else []
-    done = jiwer.process_words(reference, hypothesis)
+    between = " " if unit == "word" else ""
+    said, heard = (between.join(units(text, unit)) for text in (reference, hypothesis))
+    if not said:
+        return [Word("insert", heard)] if heard else []
+    done = (jiwer.process_words if unit == "word" else jiwer.process_characters)(said, heard)
     pieces = []
     for chunk in done.alignments[0]:
-        truth = " ".join(done.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
-        heard = " ".join(done.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
+        truth = between.join(done.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
+        heard = between.join(done.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
         pieces.append(Word(chunk.type, truth if chunk.type == "delete" else heard))
     return pieces
 
@@ -64,16 +67,18 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
     normalise = NORMALIZERS[config.data.normalizer]
     truth = [normalise(row["reference"]) for row in baseline]
     new, old = ([normalise(row["prediction"]) for row in rows] for rows in (draws[0], baseline))
-    counts = [error_counts(truth, side, "word") for side in (new, old)]
+    unit: Unit = "character" if TASKS["asr"].metric(config) == "cer" else "word"
+    counts = [error_counts(truth, side, unit) for side in (new, old)]
     return [
         Utterance(
             str(row["id"]),
             reference,
-            aligned(reference, merged),
-            aligned(reference, before),
+            aligned(reference, merged, unit),
+            aligned(reference, before, unit),
             int(a),
             int(b),
             int(words),
+            unit,
         )
         for row, reference, merged, before, a, b, words in zip(
             baseline, truth, new, old, errors(counts[0]), errors(counts[1]), counts[0][:, LENGTH], strict=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,33 @@ from numpy.typing import NDArray
 from mam.config import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
+from mam.inputs import AUTO
 from mam.models.targets import Readout
+from mam.scoring.coverage import corpus_notes
+from mam.scoring.languages import leading_metric
 from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
+from mam.scoring.wer import LENGTH, Counts, Unit, error_counts, errors, rates, units
 from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
 
-METRIC = "wer"
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
 COLLAPSED = 0.9  # share of the predictions that are one and the same
 REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
+
+
+def metric(config: Config) -> str:
+    """The word error rate, or the character error rate of a `settled` configuration that counts characters."""
+    return "cer" if config.data.unit == "character" else "wer"
+
+
+def settled(config: Config, references: Sequence[str | None]) -> Config:
+    """Say in which unit errors are counted, where ``data.unit=auto`` leaves it to language and script.
+
+    Asked for the whole corpus once, so that parts of it, and dev, are counted in the same unit.
+    """
+    if config.data.unit != AUTO:
+        return config
+    leads = leading_metric(None, [text for text in references if text])
+    return replace(config, data=replace(config.data, unit="character" if leads == "cer" else "word"))
 
 
 def readout(config: Config) -> Readout:
@@ -40,24 +59,26 @@ def judge(
 
 
 def counted(config: Config, rows: Sequence[Row]) -> Counted:
-    """Word errors of every utterance.
+    """Errors of every utterance, in words or in characters.
 
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    words = _word_counts(config, rows)
+    counts = _counts(config, rows, _unit(config, rows))
     by_utterance = config.data.clusters == "utterance"
     clusters = None if by_utterance else [row["cluster"] for row in rows]
     unit = "utterance" if by_utterance else CLUSTER_NAMES[config.data.clusters]
-    return Counted(errors(words), words[:, LENGTH], clusters, unit)
+    return Counted(errors(counts), counts[:, LENGTH], clusters, unit)
 
 
 def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
-    """Normalise both sides, count, and compare WER, paired by utterance; raises what `counted` raises."""
+    """Normalise both sides, count, and compare WER or CER, paired by utterance; raises what `counted` raises."""
     new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
     difference = paired(config, new, [old])
     pooled = [row for rows in merged for row in rows]
-    return Scores(_rates(config, pooled), _rates(config, baseline), difference, _findings(pooled, old.lengths))
+    notes = corpus_notes(config.data.normalizer, None, [row["reference"] for row in baseline])
+    found = [*_findings(pooled, old.lengths, _unit(config, baseline)), *notes]
+    return Scores(_rates(config, pooled), _rates(config, baseline), difference, found)
 
 
 def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
@@ -82,20 +103,24 @@ def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequ
     return made
 
 
-def _word_counts(config: Config, rows: Sequence[Row]) -> Counts:
+def _unit(config: Config, rows: Sequence[Row]) -> Unit:
+    """What errors are counted in."""
+    return "character" if metric(settled(config, [row["reference"] for row in rows])) == "cer" else "word"
+
+
+def _counts(config: Config, rows: Sequence[Row], unit: Unit) -> Counts:
     """Counts per utterance, ``[n, 4]``, see `mam.scoring.wer`."""
-    words = error_counts(*_normalised(config, rows), "word")
-    if not words[:, LENGTH].any():
+    counts = error_counts(*_normalised(config, rows), unit)
+    if not counts[:, LENGTH].any():
         raise DataError(
             f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
             " Choose another."
         )
-    return words
+    return counts
 
 
 def _rates(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
-    references, hypotheses = _normalised(config, rows)
-    return rates(_word_counts(config, rows), error_counts(references, hypotheses, "character")).as_dict()
+    return rates(_counts(config, rows, "word"), _counts(config, rows, "character")).as_dict()
 
 
 def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -103,7 +128,7 @@ def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[st
     return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
 
 
-def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[str]:
+def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64], unit: Unit = "word") -> list[str]:
     found = []
     empty = sum(not row["prediction"].strip() for row in predictions)
     if empty == len(predictions):
@@ -114,12 +139,13 @@ def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[st
     text, times = texts.most_common(1)[0]
     if text.strip() and times > COLLAPSED * len(predictions) and len({row["reference"] for row in predictions}) > 1:
         found.append(f"collapsed: {times} of {len(predictions)} predictions are {text[:40]!r}")
-    said = [row["prediction"].split() for row in predictions]
-    repeated = sum(map(_repeats, said))
+    said = [units(row["prediction"], unit) for row in predictions]
+    least = 3 if unit == "word" else REPEATED
+    repeated = sum(_repeats(one, least) for one in said)
     if repeated:
         found.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
     runaway = sum(
-        len(words) > RUNAWAY * max(1, len(row["reference"].split()))
+        len(words) > RUNAWAY * max(1, len(units(row["reference"], unit)))
         for words, row in zip(said, predictions, strict=True)
     )
     if runaway:
@@ -132,10 +158,10 @@ def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64]) -> list[st
     return found
 
 
-def _repeats(words: Sequence[str]) -> bool:
-    """Whether a text is one letter, or the same few words, three times or more."""
+def _repeats(words: Sequence[str], least: int) -> bool:
+    """Whether a text is one letter, or the same few words (or characters), ``least`` times or more."""
     letters = "".join(words)
     if len(letters) >= REPEATED and len(set(letters)) == 1:
         return True
-    periods = range(1, len(words) // 3 + 1) if len(words) >= REPEATED else ()
+    periods = range(1, len(words) // least + 1) if len(words) >= REPEATED else ()
     return any(all(word == words[i % period] for i, word in enumerate(words)) for period in periods)

@@ -79,8 +79,13 @@ def paired(config: Config, merged: Sequence[Counted], baseline: Sequence[Counted
 class Task(Protocol):
     """A module of `mam.tasks`."""
 
-    METRIC: str  # the metric that is compared
     REQUIRED: tuple[str, ...]  # what every line of the predictions has, all text
+
+    def metric(self, config: Config) -> str:
+        """The metric that is compared."""
+
+    def settled(self, config: Config, references: Sequence[str | None]) -> Config:
+        """The configuration with what it leaves to the ``references`` of the whole corpus."""
 
     def readout(self, config: Config) -> Readout:
         """What is read off the target."""

@@ -57,7 +57,7 @@ def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
     Raises:
         DataError, TrainingError: as `transcripts`, `classes_of` and `arguments` say.
     """
-    arguments(config, expanded(config.outputs), TASKS[config.model.task].METRIC, device_of(config))
+    arguments(config, expanded(config.outputs), TASKS[config.model.task].metric(config), device_of(config))
     for split in folds(config, bench):
         if config.model.task == "asr":
             transcripts(config, target, split.train, config.data.on_bad)
@@ -174,7 +174,7 @@ def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[st
     difference = paired(config, [new], [old])
     rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
     return {
-        "metric": task.METRIC,
+        "metric": task.metric(config),
         **rate,
         "absolute": difference.absolute,
         "ci95": difference.ci95 and list(difference.ci95),

@@ -95,10 +95,10 @@ def train(
         items = _read_off(config, learner, split.dev, prefix, answers)
         counted = task.counted(config, _lines(config, split.dev, items, classes))
         losses = [loss for _, loss in items if loss is not None]
-        return {task.METRIC: counted.errors.sum() / counted.lengths.sum(), "loss": float(np.mean(losses))}
+        return {task.metric(config): counted.errors.sum() / counted.lengths.sum(), "loss": float(np.mean(losses))}
 
     clips = Clips(lessons, target, config.train.freeze_front, budget)
-    args = arguments(config, folder, task.METRIC, device, learner.may_rest)
+    args = arguments(config, folder, task.metric(config), device, learner.may_rest)
     whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
     found = processes.from_main(None if whole is None else str(whole))
     label = " ".join(filter(None, ("training", split.name)))

@@ -113,7 +113,7 @@ class Dev:
 
 def on_dev(config: Config, bench: Workbench, lam: float) -> dict[str, Any]:
     """The rate on dev as `result.json` has it; without a dev split the rate is null and ``note`` says why."""
-    metric = TASKS[config.model.task].METRIC
+    metric = TASKS[config.model.task].metric(config)
     try:
         dev = Dev(config, bench)
         if dev.has_folds:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -9,7 +10,13 @@ import pytest
 from conftest import once, predictions
 
 from mam.errors import RecordError
-from mam.report.compare import compare
+from mam.finished import read_config
+from mam.report.collect import collect
+from mam.report.compare import compare, show_comparison
+from mam.report.tables import metric_of
+from mam.report.utterances import utterances
+from mam.rescore import rescore
+from mam.terminal import Terminal
 
 
 def test_the_difference_is_that_of_both_rates(words):
@@ -60,3 +67,35 @@ def test_the_verb(words):
     assert shown.returncode == 0 and "B - A: " in shown.stdout and "predictions differ" in shown.stdout
     wrong = subprocess.run([sys.executable, "-m", "mam", "compare", runs[0]], capture_output=True, text=True)
     assert wrong.returncode == 2 and "say: mam compare A B" in wrong.stderr
+
+
+def test_where_characters_are_counted_every_number_and_name_is_of_characters(words, clips, capsys):
+    texts = (clips / "metadata.csv").read_text()
+    (clips / "metadata.csv").write_text(texts.replace("HELLO THERE", "今天 天气").replace("ANNA", "谢谢"))
+    words = [*words, "data.normalizer=multilingual", "data.limit=2", "evaluate.draws=200"]
+    runs = [once([*words, f"lam={lam}"]) for lam in (0, 0.8)]
+    by_words = once([*words, "lam=0.8", "data.unit=word"])
+    assert [run.result["data"]["unit"] for run in (*runs, by_words)] == ["character", "character", "word"]
+    metrics, before = runs[1].result["metrics"], runs[1].result["baseline"]
+    assert runs[1].result["delta"]["absolute"] == pytest.approx(metrics["cer"] - before["cer"])
+    assert by_words.result["delta"]["absolute"] == pytest.approx(metrics["wer"] - before["wer"])
+    found = compare(*(run.folder for run in runs))
+    assert found.metric == "cer" and found.rates == pytest.approx((before["cer"], metrics["cer"]))
+    assert metric_of(runs[0].result) == ("cer", "CER") and metric_of(by_words.result) == ("wer", "WER")
+    show_comparison(Terminal(), found, "AB", "multilingual")
+    assert "CER" in (said := capsys.readouterr().out + capsys.readouterr().err) and "WER" not in said
+    with pytest.raises(RecordError, match="their unit differs, character and word"):
+        compare(runs[0].folder, by_words.folder)
+    assert len(collect([runs[0].folder, by_words.folder]).groups) == 2
+    said = utterances(read_config(runs[1].folder), runs[1].folder)
+    assert [one.unit for one in said] == ["character"] * 2 and [one.words for one in said] == [4, 2]
+
+    rescored, _ = rescore(runs[1].folder, "none", None)
+    assert rescored["data"]["unit"] == "character" and rescored["delta"]["absolute"] == pytest.approx(
+        rescored["metrics"]["cer"] - rescored["baseline"]["cer"]
+    )
+    path = by_words.folder / "result.json"  # as an older run is: it counted words and does not say so
+    kept = json.loads(path.read_text())
+    del kept["data"]["unit"]
+    path.write_text(json.dumps(kept))
+    assert read_config(by_words.folder).data.unit == "word" and metric_of(kept) == ("wer", "WER")

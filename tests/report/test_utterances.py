@@ -18,6 +18,15 @@ def test_alignment_by_hand():
     assert aligned("so", "") == [Word("delete", "so")]
 
 
+def test_any_white_space_separates_words_and_characters_can_be_aligned():
+    assert aligned("hello\tworld", "hello\u00a0there") == [Word("equal", "hello"), Word("substitute", "there")]
+    assert aligned("今天天气", "今天 气", "character") == [
+        Word("equal", "今天"),
+        Word("delete", "天"),
+        Word("equal", "气"),
+    ]
+
+
 def test_which_are_shown():
     def one(name, before, after):
         return Utterance(name, "r", [Word("equal", str(after))], [Word("equal", str(before))], after, before, 3)

@@ -38,3 +38,53 @@ def test_what_people_say_is_not_called_a_collapse():
     said = ["no no no", "the cat saw the cat", "bye bye", *(f"word {i}" for i in range(7))]
     rows = [{"reference": f"three words {i}", "prediction": text} for i, text in enumerate(said)]
     assert asr._findings(rows, np.full(10, 3)) == []
+
+
+def test_what_the_normalizer_drops_is_a_finding():
+    rows = [{"id": "1", "reference": "Привет world", "prediction": "world"}]
+    scored = asr.score(jobs(["data.normalizer=hubert_english"])[0].config, [rows], rows)
+    assert [found for found in scored.findings if "54.5 % of the letters" in found]
+
+
+def asr_config(*words):
+    return jobs(["data.normalizer=multilingual", *words])[0].config
+
+
+CHINESE = [
+    {"id": "1", "reference": "今天天气很好", "prediction": "今天 天气 不好"},  # one of six characters is wrong
+    {"id": "2", "reference": "谢谢", "prediction": "谢谢你"},  # one is inserted
+]
+RIGHT = [row | {"prediction": row["reference"]} for row in CHINESE]
+
+
+def test_characters_lead_where_words_are_not_written_apart():
+    counted = asr.counted(asr_config(), CHINESE)
+    assert counted.errors.tolist() == [1, 1] and counted.lengths.tolist() == [6, 2]
+    scored = asr.score(asr_config(), [CHINESE], RIGHT)
+    assert scored.difference.absolute == scored.metrics["cer"] == 2 / 8
+    assert (scored.metrics["wer"], scored.metrics["words"]) == (2.0, 2)  # words are counted beside, as they stand
+
+
+def test_the_unit_can_be_said():
+    words, characters = asr_config("data.unit=word"), asr_config("data.unit=character")
+    assert asr.counted(words, CHINESE).lengths.tolist() == [1, 1] and asr.metric(words) == "wer"
+    english = [{"id": "1", "reference": "ab cd", "prediction": "ab ce"}]
+    assert asr.counted(asr_config(), english).lengths.tolist() == [2]
+    assert asr.counted(characters, english).lengths.tolist() == [5] and asr.metric(characters) == "cer"
+
+
+def test_the_unit_is_settled_for_the_whole_corpus():
+    config = asr.settled(asr_config(), ["今天天气很好", "ok", None])
+    assert config.data.unit == "character" and asr.metric(config) == "cer"
+    assert asr.counted(config, [{"id": "2", "reference": "ok", "prediction": "o"}]).lengths.tolist() == [2]
+    assert asr.settled(asr_config(), ["hello"]).data.unit == "word"
+    assert asr.settled(asr_config("data.unit=word"), ["今天"]).data.unit == "word"
+
+
+def test_characters_said_again_and_again_are_a_finding():
+    rows = [{"reference": f"天气{i}", "prediction": text} for i, text in enumerate(["谢谢观看" * 4, "很好很好很好"])]
+    found = asr._findings(rows, np.full(2, 3), "character")
+    assert found == [
+        "1 of 2 predictions are the same words or letter again and again",
+        "1 of 2 predictions are over 3 times as long as their reference",
+    ]

@@ -1,0 +1,99 @@
+"""What a normalizer leaves out of a corpus: letters that it cannot write, and text in brackets."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from mam.scoring.multilingual import SILENT
+from mam.scoring.text import normalizer_for
+
+NOTED = 0.02  # share of the letters above which a note says so
+_BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")  # as Whisper's normalizers find it
+# Accents, which belong to the letter before: folding them leaves it. Marks of other scripts are vowels of their own.
+_ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
+
+
+def lost_letters(raw: Sequence[str], normalise: Callable[[str], str]) -> float:
+    """Return the share of the letters of ``raw`` of which ``normalise`` leaves nothing, 0 where there are none.
+
+    Letters are those of Unicode, and combining marks: ü is one letter, each vowel sign of Hindi counts. A letter that
+    becomes others (ß to ss, ü to u, Mr to mister) is not lost, nor are digits. Lost is what is in brackets where the
+    normalizer deletes it, each word that vanishes, and each letter that vanishes between others.
+    """
+    words: Counter[str] = Counter()
+    lost = total = 0
+    for text in raw:
+        kept = _without_deleted(text, normalise)
+        total += len(_letters(text))
+        lost += len(_letters(text)) - len(_letters(kept))
+        words.update(kept.split())
+    vanishing: dict[str, bool] = {}
+    for word, times in words.items():
+        letters = _letters(word)
+        if letters and not normalise(word).split():
+            lost += times * len(letters)
+            continue
+        for letter in letters:
+            if letter not in vanishing:
+                vanishing[letter] = _vanishes(letter, normalise)
+        lost += times * sum(vanishing[letter] for letter in letters)
+    return lost / total if total else 0.0
+
+
+def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> list[str]:
+    """Return sentences on what the normalizer ``name`` takes from ``references`` that a reader should know."""
+    normalise, notes = normalizer_for(name, language), []
+    share = lost_letters(references, normalise)
+    if share > NOTED:
+        notes.append(
+            f"data.normalizer={name} drops {100 * share:.1f} % of the letters of the references, and what is dropped"
+            " is not scored. data.normalizer=multilingual keeps the letters of every language"
+        )
+    enclosed = sum(any(_deleted(text, normalise)) for text in references)
+    if enclosed:
+        notes.append(
+            f"{enclosed} of {len(references)} references have text in brackets, which data.normalizer={name} deletes."
+            " Where it was spoken, data.normalizer=multilingual scores it"
+        )
+    return notes
+
+
+def _letters(text: str) -> list[str]:
+    """Letters and marks but for silent ones, with their accents where Unicode has both as one."""
+    composed = SILENT.sub("", unicodedata.normalize("NFC", text))
+    return [c for c in composed if unicodedata.category(c)[0] in "LM"]
+
+
+def _vanishes(letter: str, normalise: Callable[[str], str]) -> bool:
+    """Whether two letters around ``letter`` come out as if it were not there, or were a blank.
+
+    Of an accent the letter before is left; it is lost only where a blank in its place cuts the word.
+    """
+    if _ACCENTS.match(letter):
+        return len(normalise(f"q{letter}q").split()) > 1
+    left = _squeezed(normalise(f"a{letter}a"))
+    return left in (_squeezed(normalise("aa")), _squeezed(normalise("a a")))
+
+
+def _deleted(text: str, normalise: Callable[[str], str]) -> Iterator[str]:
+    """Bracketed parts of ``text`` with something written in them that ``normalise`` deletes."""
+    if not _BRACKETED.search(text):
+        return
+    whole = _squeezed(normalise(text))
+    for match in _BRACKETED.finditer(text):
+        without = text[: match.start()] + text[match.end() :]
+        if re.search(r"\w", match[0]) and _squeezed(normalise(without)) == whole:
+            yield match[0]
+
+
+def _without_deleted(text: str, normalise: Callable[[str], str]) -> str:
+    for part in list(_deleted(text, normalise)):
+        text = text.replace(part, "", 1)
+    return text
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
