@@ -18,6 +18,7 @@ from mam.checks import problems
 from mam.config import Config
 from mam.errors import ConfigError, RecordError, first_line
 from mam.files import read_jsonl
+from mam.inputs import AUTO
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 SCHEMA = 1
@@ -95,7 +96,9 @@ def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[d
 
 
 def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run, with ``changes`` by key; what is None in them stays as it was.
+    """The configuration of a run, with ``changes`` by key; what is None or auto in them stays as it was.
+
+    Language and normalizer of the references are those that the run used, which its result says: not null and auto.
 
     Raises:
         RecordError: the file is missing or broken.
@@ -104,9 +107,11 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     path = folder / ".hydra" / "config.yaml"
     try:
         composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
-        for key, value in (changes or {}).items():
-            if value is not None:
+        for key, value in [*_used(folder).items(), *(changes or {}).items()]:
+            if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
+        if composed.model.task == "events":  # runs from before auto wrote the default of speech recognition
+            composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {first_line(error)}") from error
@@ -117,6 +122,12 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     if found:
         raise ConfigError(found)
     return config
+
+
+def _used(folder: Path) -> dict[str, Any]:
+    """What a finished run used of what its configuration may leave open."""
+    data = read_result(folder)["data"] if (folder / RESULT).is_file() else {}
+    return {f"data.{key}": data.get(key) for key in ("language", "normalizer")}
 
 
 def of_draw(draw: int) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
+
+from mam.languages import code_of, tag_of
+
+AUTO = "auto"  # data.normalizer: the one that suits the language
 
 
 @dataclass
@@ -20,7 +25,9 @@ class ShapeConfig:
 class ModelConfig:
     """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
 
-    ``*_sha256``, where given, is what the hash of the weights must be.
+    ``*_sha256``, where given, is what the hash of the weights must be. ``language`` and ``speech_task`` (transcribe or
+    translate) are what Whisper's decoder is told; null: what the checkpoint says, else English for an English-only one,
+    else the language is detected.
     """
 
     name: str = MISSING
@@ -28,6 +35,8 @@ class ModelConfig:
     target: str = MISSING
     target_revision: str = "main"
     target_sha256: str | None = None
+    language: str | None = None
+    speech_task: str = "transcribe"
     target_shape: ShapeConfig = field(default_factory=ShapeConfig)
     source: str = MISSING
     source_revision: str = "main"
@@ -65,7 +74,8 @@ class DataConfig:
     """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
 
     ``clusters`` are what the bootstrap draws; ``note`` is a caveat that stands beside every result on it; ``page`` is
-    where to get it; ``fold``, of audio events, is the only fold tested.
+    where to get it; ``fold``, of audio events, is the only fold tested. ``language`` is that of the references (null:
+    what the decoder writes, else that of a CTC vocabulary's letters), from which ``normalizer=auto`` follows.
     """
 
     name: str = MISSING
@@ -78,7 +88,23 @@ class DataConfig:
     fold: int | None = None
     limit: int | None = None
     on_bad: str = "stop"
-    normalizer: str = "hubert_english"
+    language: str | None = None
+    normalizer: str = AUTO
     clusters: str = "utterance"
     note: str = ""
     page: str = ""
+
+
+def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
+    """The fields that say which files are read; a language, a task or a normalizer changes none."""
+    return {key: value for key, value in asdict(config).items() if key not in ("language", "speech_task", "normalizer")}
+
+
+def name_languages(plain: dict[str, Any]) -> None:
+    """Write languages by their codes in a configuration of plain values, and leave out what nobody said."""
+    for key, code in (("model", code_of), ("data", tag_of)):
+        language = plain[key].pop("language")
+        if language is not None:
+            plain[key]["language"] = code(language)
+    if plain["model"]["speech_task"] == "transcribe":
+        plain["model"].pop("speech_task")

@@ -13,7 +13,7 @@ from mam.errors import RecordError
 from mam.finished import read_config, read_predictions, read_result
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference, paired_bootstrap
-from mam.scoring.text import NORMALIZERS
+from mam.scoring.text import normalizer_for
 from mam.tasks import TASKS
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 
@@ -82,10 +82,11 @@ def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> 
     told = {
         "task": [result["task"] for result in results],
         "normalizer": [result["data"]["normalizer"] for result in results],
+        "language": [result["data"].get("language") for result in results],
         "clusters": [read_config(folder).data.clusters for folder in (first, second)],
     }
     for what, values in told.items():
-        if values[0] != values[1]:
+        if values[0] != values[1] and not (what == "language" and None in values):  # older runs did not record it
             remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
             raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 
@@ -99,8 +100,8 @@ def _what_differs(first: Mapping[str, str], second: Mapping[str, str], key: str)
     return f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
 
 
-def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], normalizer: str | None) -> None:
-    """Both rates, the difference with its interval, and the most changed examples."""
+def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], data: Mapping[str, Any]) -> None:
+    """Both rates, the difference with its interval, and the most changed examples; ``data`` is that of a result."""
     metric = "WER" if found.metric == "wer" else "error"
     table = plain_table(("", "left"), ("run", "left"), (metric, "right"))
     for letter, name, rate in zip("AB", names, found.rates, strict=True):
@@ -118,10 +119,10 @@ def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], n
     for one in found.changed[:SHOWN]:
         terminal.say("")
         terminal.say(f"{one.id}: errors {one.errors[0]:g} -> {one.errors[1]:g}")
-        if normalizer is None:
+        if data["normalizer"] is None:
             terminal.say(f"  is {one.reference}; A says {one.first}, B says {one.second}")
             continue
-        normalise = NORMALIZERS[normalizer]
+        normalise = normalizer_for(data["normalizer"], data.get("language"))
         reference = normalise(one.reference)
         terminal.say(f"    {reference}")
         for letter, text in (("A", one.first), ("B", one.second)):

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from mam.report.language import run_lines
 from mam.report.plots import metric_key
 from mam.scoring.significance import holm
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points, relative
@@ -54,6 +55,8 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
         terminal.say(f"head    {result['head']['name']}")
     for note in merge["notes"]:
         terminal.say(f"        {note}")
+    for line in run_lines(result):
+        terminal.say(line)
     terminal.say(
         f"data    {data['n']} examples, {data['seconds']:.0f} s of {'speech' if result['task'] == 'asr' else 'audio'};"
         f" what depends on λ took {timing['evaluate']:.1f} s"

@@ -10,7 +10,7 @@ import jiwer
 
 from mam.config import Config
 from mam.finished import read_predictions
-from mam.scoring.text import NORMALIZERS
+from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.tasks import TASKS
 
@@ -61,7 +61,7 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
         RecordError: its predictions are missing or broken.
     """
     draws, baseline = read_predictions(folder, TASKS["asr"].REQUIRED)
-    normalise = NORMALIZERS[config.data.normalizer]
+    normalise = normalizer_for(config.data.normalizer, config.data.language)
     truth = [normalise(row["reference"]) for row in baseline]
     new, old = ([normalise(row["prediction"]) for row in rows] for rows in (draws[0], baseline))
     counts = [error_counts(truth, side, "word") for side in (new, old)]

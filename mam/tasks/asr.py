@@ -14,7 +14,7 @@ from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
 from mam.scoring.significance import paired_bootstrap
-from mam.scoring.text import NORMALIZERS
+from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, Counts, error_counts, errors, rates
 from mam.tasks.task import Counted, Judged, Row, Scores
 
@@ -105,7 +105,7 @@ def _rates(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    normalise = NORMALIZERS[config.data.normalizer]
+    normalise = normalizer_for(config.data.normalizer, config.data.language)
     return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
 
 
