@@ -5,27 +5,47 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+
+from mam.scoring.languages import code_of
+from mam.scoring.multilingual import multilingual
+from mam.scoring.numbers import ENGLISH, spell_english
 
 Normalizer = Callable[[str], str]
 NORMALIZERS: dict[str, Normalizer] = {}
+_BY_LANGUAGE: dict[str, Callable[..., str]] = {}  # those that take the language too
 
 # Letters that Unicode does not decompose into a base letter and an accent.
 _FOLD = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "đ": "d", "ł": "l", "Ł": "L"}
 )
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´": "'"})
-_NUMBER = re.compile(
-    r"(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(?P<decimals>\d+)|(?P<ordinal>st|nd|rd|th)\b|(?P<plural>s)\b)?",
-    re.IGNORECASE,
-)
 
 
 def normalizer(function: Normalizer) -> Normalizer:
     """Register ``function`` under its own name."""
     NORMALIZERS[function.__name__] = function
     return function
+
+
+def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
+    """Register ``function``, which takes the language beside the text, under its own name."""
+    NORMALIZERS[function.__name__] = partial(function, language=None)
+    _BY_LANGUAGE[function.__name__] = function
+    return function
+
+
+def default_normalizer(language: str | None, is_whisper: bool) -> str:
+    """Return the name of the normalizer for a language: English as its models are scored, else `multilingual`."""
+    if code_of(language) == "en":
+        return "whisper_english" if is_whisper else "hubert_english"
+    return "multilingual"
+
+
+def normalizer_for(name: str, language: str | None) -> Normalizer:
+    """Return the normalizer registered as ``name``, told the language where it depends on it."""
+    return partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
 
 
 @normalizer
@@ -44,7 +64,7 @@ def hubert_english(text: str) -> str:
     """
     text = text.translate(_APOSTROPHES).translate(_FOLD)
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    text = _NUMBER.sub(lambda match: f" {_spell_out(match)} ", text)
+    text = ENGLISH.sub(lambda match: f" {spell_english(match)} ", text)
     text = re.sub(r"[^A-Z']+", " ", text.upper())
     return " ".join(re.sub(r"(?<![A-Z])'+|'+(?![A-Z])", " ", text).split())
 
@@ -65,26 +85,11 @@ def basic(text: str) -> str:
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 
+language_normalizer(multilingual)
+
+
 @cache
 def _whisper(module: str, name: str) -> Normalizer:
     """One of whisper-normalizer's classes, made once: it reads its list of spellings from disk."""
     made: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
     return made
-
-
-def _spell_out(match: re.Match[str]) -> str:
-    """English words for one number: years as they are read, longer strings of digits one by one."""
-    from num2words import num2words
-
-    whole = match["whole"].replace(",", "")
-    if match["ordinal"]:
-        return str(num2words(int(whole), to="ordinal"))
-    if match["decimals"]:
-        return f"{num2words(int(whole))} point {' '.join(num2words(int(digit)) for digit in match['decimals'])}"
-    if len(whole) > 12 or (len(whole) > 1 and whole.startswith("0")):  # a code, not a quantity
-        return " ".join(num2words(int(digit)) for digit in whole)
-    is_year = len(match["whole"]) == 4 and (1100 <= int(whole) <= 1999 or 2010 <= int(whole) <= 2099)
-    words = str(num2words(int(whole), to="year" if is_year else "cardinal"))
-    if match["plural"]:
-        return f"{words[:-1]}ies" if words.endswith("y") else f"{words}s"
-    return words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -10,8 +11,12 @@ import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from mam.scoring.languages import UNSPACED
+
 Counts = NDArray[np.int64]
+Unit = Literal["word", "character"]
 SUBSTITUTIONS, DELETIONS, INSERTIONS, LENGTH = range(4)  # columns of a Counts array
+_NEEDLESS = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,20 @@ class Rates:
         return asdict(self)
 
 
-def error_counts(references: Sequence[str], hypotheses: Sequence[str], unit: Literal["word", "character"]) -> Counts:
+def units(text: str, unit: Unit) -> list[str]:
+    """Return the words of a text, which white space of any kind separates, or its characters.
+
+    Among characters a run of white space is one blank, and none at either end. A blank beside a script that is written
+    without spaces (Chinese, Japanese, Thai, ...) is not counted: whether it is there is a matter of taste.
+    """
+    words = text.split()
+    return words if unit == "word" else list(_NEEDLESS.sub("", " ".join(words)))
+
+
+def error_counts(references: Sequence[str], hypotheses: Sequence[str], unit: Unit) -> Counts:
     """Per utterance: substitutions, deletions, insertions, reference length. ``[n, 4]`` int64.
 
+    Both sides are split by `units`, so that any white space separates words, not only the blank that jiwer splits at.
     An utterance whose reference is empty has length 0, and every unit of its hypothesis is an insertion: it adds to
     the errors of the corpus and not to its length.
 
@@ -41,13 +57,15 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], unit: Lit
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
-    process = jiwer.process_words if unit == "word" else jiwer.process_characters
+    expected, heard = ([units(text, unit) for text in texts] for texts in (references, hypotheses))
     counts = np.zeros((len(references), 4), dtype=np.int64)
-    spoken = [i for i, reference in enumerate(references) if reference.strip()]
+    spoken = [i for i, reference in enumerate(expected) if reference]
     for i in set(range(len(references))) - set(spoken):  # jiwer does not align an empty reference
-        counts[i, INSERTIONS] = len(hypotheses[i].split() if unit == "word" else hypotheses[i].strip())
+        counts[i, INSERTIONS] = len(heard[i])
     if spoken:
-        aligned = process([references[i] for i in spoken], [hypotheses[i] for i in spoken])
+        process = jiwer.process_words if unit == "word" else jiwer.process_characters
+        joined = [[(" " if unit == "word" else "").join(side[i]) for i in spoken] for side in (expected, heard)]
+        aligned = process(joined[0], joined[1])
         for i, reference, chunks in zip(spoken, aligned.references, aligned.alignments, strict=True):
             counts[i, LENGTH] = len(reference)
             for chunk in chunks:

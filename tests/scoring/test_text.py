@@ -1,6 +1,15 @@
 import pytest
 
-from mam.scoring.text import NORMALIZERS, basic, hubert_english, none, whisper_english
+from mam.scoring.languages import language_of_alphabet
+from mam.scoring.text import (
+    NORMALIZERS,
+    basic,
+    default_normalizer,
+    hubert_english,
+    none,
+    normalizer_for,
+    whisper_english,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,4 +63,44 @@ def test_whispers_normalizers(raw, english, simple):
 
 
 def test_the_registry_is_complete():
-    assert set(NORMALIZERS) == {"none", "hubert_english", "whisper_english", "basic"}
+    assert set(NORMALIZERS) == {"none", "hubert_english", "whisper_english", "basic", "multilingual"}
+
+
+@pytest.mark.parametrize(
+    ("language", "is_whisper", "expected"),
+    [
+        ("en", True, "whisper_english"),
+        ("en", False, "hubert_english"),
+        ("en-GB", False, "hubert_english"),
+        ("de", True, "multilingual"),
+        ("de", False, "multilingual"),
+        (None, False, "multilingual"),
+        (None, True, "multilingual"),
+        ("enm", False, "multilingual"),
+    ],
+)
+def test_the_default_follows_the_language(language, is_whisper, expected):
+    assert default_normalizer(language, is_whisper) == expected and expected in NORMALIZERS
+
+
+def test_a_normalizer_is_told_the_language_where_it_takes_one():
+    assert normalizer_for("multilingual", "de")("3") == "drei" and normalizer_for("multilingual", "fr")("3") == "trois"
+    assert normalizer_for("hubert_english", "de") is hubert_english
+
+
+@pytest.mark.parametrize(
+    ("letters", "expected"),
+    [
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZ'", "en"),
+        ("abc", "en"),
+        (["A", "'", "THE"], "en"),
+        ("abcä", None),
+        ("абв", None),
+        ("abc-", None),
+        ("ab1", None),
+        ("'", None),
+        ("", None),
+    ],
+)
+def test_language_of_alphabet(letters, expected):
+    assert language_of_alphabet(letters) == expected

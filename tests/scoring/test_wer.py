@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mam.scoring.metric import WordErrorRate
-from mam.scoring.wer import error_counts, errors, rates
+from mam.scoring.wer import error_counts, errors, rates, units
 
 
 def distance(a: list[str], b: list[str]) -> int:
@@ -28,6 +28,30 @@ def test_counts_by_hand():
 
 def test_characters_count_blanks():
     assert error_counts(["ab cd"], ["abcd"], "character").tolist() == [[0, 1, 0, 5]]
+
+
+@pytest.mark.parametrize("space", ["\t", "\u00a0", "\u3000", "\n", "\r\n", "\u2028", "\x1f", "  ", " \t "])
+def test_any_white_space_separates_words(space):
+    said = f"hello{space}world"
+    assert error_counts([said], ["hello there"], "word").tolist() == [[1, 0, 0, 2]]
+    assert error_counts(["hello there"], [said], "word").tolist() == [[1, 0, 0, 2]]
+    assert error_counts([said], ["hello world"], "character").tolist() == [[0, 0, 0, 11]]
+    assert error_counts([space], [f"{space}a{space}b{space}"], "word").tolist() == [[0, 0, 2, 0]]
+    assert error_counts([space], [f"{space}a{space}b{space}"], "character").tolist() == [[0, 0, 3, 0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "characters"),
+    [
+        ("今日 は", "今日は"),
+        ("我 love you", "我love you"),
+        ("สวัสดี ครับ", "สวัสดีครับ"),
+        ("안녕 하세요", "안녕 하세요"),
+        ("नमस्ते दुनिया", "नमस्ते दुनिया"),
+    ],
+)
+def test_blanks_are_no_characters_beside_scripts_without_spaces(text, characters):
+    assert units(text, "character") == list(characters)
 
 
 def test_empty_reference_is_all_insertions():

@@ -1,0 +1,122 @@
+"""Facts about languages that decide how texts are normalised and what is counted: codes, numbers, writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+def _codes(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+# Codes that stand for another one.
+_ALIASES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "nb": "no", "cmn": "zh", "fil": "tl"}
+# num2words' code where it is not the language's own. It falls back on the first two letters by itself ("fil" would be
+# Finnish), hence a list. Amharic (am) is not in it: num2words 0.5.14 raises TypeError for 1100.
+_NUM2WORDS = {
+    code: code
+    for code in _codes(
+        "ar az be bn ca ce cs cy da de en eo es fa fi fr he hu id is it ja kn ko lt lv nl no pl pt ro ru sk sl sr sv"
+        " te tet tg th tr uk vi"
+    )
+} | {"kk": "kz"}
+_NUM2WORDS_REGIONS = {"en_IN", "en_NG", "fr_BE", "fr_CH", "fr_DZ", "pt_BR"}
+
+_POINT = _codes("en zh yue ja ko th he hi bn ta te kn ml mr gu pa ur ne si my ms tl sw cy ga mt yo ha ig zu am fa")
+_COMMA = _codes("de es it pt nl id tr da el ro vi sr hr bs sl az is ca gl eu mk jv su km lo")
+_SPACE = _codes("fr ru uk be pl cs sk hu bg fi sv no lt lv et kk ky eo ka hy sq tg")
+_POINT_REGIONS = {"es_MX", "es_US", "es_GT", "es_HN", "es_NI", "es_PA", "es_PE", "es_PR", "es_SV", "es_DO", "de_CH"}
+
+# Scripts written without spaces between words, as ranges of a character class: Thai, Lao, Tibetan, Myanmar, Khmer, Tai
+# Le, New Tai Lue, Tai Tham, Kana and Bopomofo, Han with its radicals, marks and numerals, Yi, Tai Viet, and Kana, Han
+# beyond the first plane.
+UNSPACED = (
+    "\u0e01-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u19e0-\u1aaf\u2e80-\u2fdf\u3005-\u3007"
+    "\u3021-\u3029\u3031-\u3035\u3038-\u303c\u3041-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua9e0-\ua9ff"
+    "\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b2ff\U00020000-\U0003ffff"
+)
+
+# What is said for the sign between a whole number and its decimals, where it is one word that does not change.
+_POINT_WORDS = {
+    "ar": "فاصلة",
+    "be": "коска",
+    "bn": "দশমিক",
+    "ca": "coma",
+    "cy": "pwynt",
+    "da": "komma",
+    "de": "Komma",
+    "en": "point",
+    "eo": "komo",
+    "es": "coma",
+    "fa": "ممیز",
+    "fi": "pilkku",
+    "fr": "virgule",
+    "he": "נקודה",
+    "id": "koma",
+    "is": "komma",
+    "it": "virgola",
+    "ja": "点",
+    "ko": "점",
+    "nl": "komma",
+    "no": "komma",
+    "pl": "przecinek",
+    "pt": "vírgula",
+    "ro": "virgulă",
+    "sv": "komma",
+    "th": "จุด",
+    "tr": "virgül",
+    "uk": "кома",
+    "vi": "phẩy",
+}
+
+
+class Habit(NamedTuple):
+    """How a language writes numbers: what groups thousands, what stands before decimals; empty where not known."""
+
+    group: str = ""
+    point: str = ""
+
+
+def code_of(language: str | None) -> str:
+    """Return the bare code of ``language``: ``de`` for ``de-DE``, ``DE``, ``de_AT``; empty for None."""
+    bare = re.split("[-_]", (language or "").strip().lower())[0]
+    return _ALIASES.get(bare, bare)
+
+
+def habit_of(language: str | None) -> Habit:
+    """Return how numbers are written in ``language``."""
+    code = code_of(language)
+    if code in _POINT or _with_region(language) in _POINT_REGIONS:
+        return Habit(",", ".")
+    if code in _COMMA:
+        return Habit(".", ",")
+    return Habit(" ", ",") if code in _SPACE else Habit()
+
+
+def point_word(language: str | None) -> str:
+    """Return what is said for the sign before decimals, empty where not known; Spanish has a word for each sign."""
+    if code_of(language) == "es" and habit_of(language).point == ".":
+        return "punto"
+    return _POINT_WORDS.get(code_of(language), "")
+
+
+def num2words_code(language: str | None) -> str | None:
+    """Return the code under which num2words spells numbers in ``language``, None where it does not."""
+    region = _with_region(language)
+    return region if region in _NUM2WORDS_REGIONS else _NUM2WORDS.get(code_of(language))
+
+
+def language_of_alphabet(letters: Iterable[str]) -> str | None:
+    """Return ``en`` where a CTC vocabulary writes A to Z (of either case) and apostrophe and nothing else, else None.
+
+    ``letters`` are the tokens that stand for text, without the special ones and the word delimiter.
+    """
+    found = set("".join(letters))
+    return "en" if found - {"'"} and all(c == "'" or (c.isascii() and c.isalpha()) for c in found) else None
+
+
+def _with_region(language: str | None) -> str:
+    parts = re.split("[-_]", (language or "").strip())
+    return f"{code_of(language)}_{parts[-1].upper()}" if len(parts) > 1 else ""

@@ -1,0 +1,79 @@
+"""A normalizer for every language: letters and marks of all scripts stay, numbers are spelled out, the rest goes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+
+from mam.scoring.languages import code_of
+from mam.scoring.numbers import spell
+
+APOSTROPHES = "'’‘ʼʻ`´＇׳"
+# Letters and marks without a sound of their own: elongation, variation selectors, fillers, the joiner of graphemes.
+SILENT = re.compile(
+    "[\u0640\u07fa\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+# Malayalam's final consonants before Unicode 5.1, as letters of their own since.
+_CHILLU = {"ണ്\u200d": "ൺ", "ന്\u200d": "ൻ", "ര്\u200d": "ർ", "ല്\u200d": "ൽ", "ള്\u200d": "ൾ", "ക്\u200d": "ൿ"}
+_NO_BREAK = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
+
+
+def multilingual(text: str, language: str | None = None) -> str:
+    """Lower case; letters and combining marks of every script stay, numbers are spelled out, the rest splits words.
+
+    - Unicode NFKC: full-width, half-width and presentation forms become plain letters, accents typed apart are joined.
+    - Case folding: ß is ss, as capitals write it. İ is i; in Turkish and Azerbaijani I is ı.
+    - Apostrophes (’ ‘ ʼ ʻ ` ´ ׳ are one) stay inside words; hyphens split. Gershayim and Catalan l·l do not split.
+    - Zero-width joiners, soft hyphens and direction marks are dropped without splitting a word: they change how it
+      looks, not how it is spelled. So are tatweel and variation selectors. A zero-width space splits.
+    - Digits of every script are ASCII digits. In a language that num2words knows they are spelled out as cardinals,
+      ordinals ("3.", "21st") and years too; in others they stay.
+    """
+    for old, new in _CHILLU.items():
+        text = text.replace(old, new)
+    text = _NO_BREAK.sub("٬", text)
+    text = unicodedata.normalize("NFKC", "".join(map(_plain, text)))
+    text = spell("".join(c if c.isascii() else _digit(c) for c in text), language)
+    text = re.sub(r"(?<=[\u05d0-\u05ea])[\"״”“](?=[\u05d0-\u05ea])", "", text)
+    text = re.sub(r"(?<=l)[·‧](?=l)", "", text, flags=re.IGNORECASE)
+    text = "".join(c if _is_written(c) else " " for c in folded(text, language))
+    return " ".join(re.sub(r"'{2,}|(?<![^\s'])'|'(?![^\s'])", " ", text).split())
+
+
+def folded(text: str, language: str | None = None) -> str:
+    """Return ``text`` without case and compatibility forms: Unicode's NFKC_Casefold, and i without a second dot."""
+    if code_of(language) in ("tr", "az"):
+        text = unicodedata.normalize("NFC", text).replace("I", "ı")
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
+    return unicodedata.normalize("NFKC", re.sub("i\u0307+", "i", text))
+
+
+@cache
+def _plain(character: str) -> str:
+    """Return what NFKC should see in the place of ``character``."""
+    if character in APOSTROPHES:
+        return "'"
+    category, compatible = unicodedata.category(character), unicodedata.normalize("NFKC", character)
+    if character == "\u200b":
+        return " "
+    if category == "Cf" or SILENT.match(character):
+        return ""
+    if compatible.startswith(" ") and len(compatible) > 1:  # an accent as a character of its own; ´ is one
+        return compatible.strip() if category.startswith("L") else " "
+    if category == "No" and compatible != character:  # 10² is not 102, nor 2½ 21⁄2
+        return f" {compatible} "
+    return character
+
+
+@cache
+def _digit(character: str) -> str:
+    """The ASCII digit for a digit of any script; other characters as they are."""
+    return str(unicodedata.decimal(character, character))
+
+
+@cache
+def _is_written(character: str) -> bool:
+    """Letters, marks, numbers and apostrophe; surrogates, symbols and punctuation are none of them."""
+    return character == "'" or unicodedata.category(character)[0] in "LMN"
