@@ -130,10 +130,11 @@ def code_of(language: str) -> str | None:
 
 
 def tag_of(language: str) -> str | None:
-    """Code of any language: one that Whisper knows, else what looks like a code of ISO 639 (``ga``, ``ckb``)."""
-    known = code_of(language)
-    text = language.strip().lower()
-    return known or (text if re.fullmatch(r"[a-z]{2,3}", text) else None)
+    """Code of any language: one that Whisper knows, else what looks like one of ISO 639 (``ga``, ``ckb``, ``pt-BR``)."""
+    match = re.fullmatch(r"([a-z]{2,3})(?:[-_]([a-z]{2}))?", language.strip().lower())
+    if match is None:
+        return code_of(language)
+    return match[1] + (f"-{match[2].upper()}" if match[2] else "")
 
 
 def name_of(code: str) -> str:

@@ -23,6 +23,7 @@ def test_every_language_of_transformers_is_known_by_code_and_by_every_name():
         ("yue", "yue", "yue"),
         ("ga", None, "ga"),  # Irish: Whisper has no token for it, references may be in it
         ("klingon", None, None),
+        ("PT_br", None, "pt-BR"),
         ("False", None, None),
         ("", None, None),
     ],

@@ -19,7 +19,8 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Vocabulary
 from mam.models.targets import family_of
-from mam.scoring.text import default_normalizer, language_of_alphabet
+from mam.scoring.languages import code_of, language_of_alphabet
+from mam.scoring.text import default_normalizer
 
 CLIPS, SECONDS = 16, 30  # on which a language is detected: the first clips of the corpus, the first seconds of each
 CLEAR = 2 / 3  # share of the votes below which a detection is said to be in doubt
@@ -170,14 +171,14 @@ def _with_references(config: Config, prompt: Prompt | None, letters: Sequence[st
     data, notes = config.data, []
     written = None if prompt is None else "en" if prompt.task == "translate" else prompt.language
     stated = None if data.language is None else tag_of(data.language)
-    language = stated or written or (language_of_alphabet(list(letters)) if letters else None)
-    if stated is not None and written not in (None, stated):
+    language = stated or written or language_of_alphabet(letters)
+    if stated is not None and written is not None and code_of(written) != code_of(stated):
         notes.append(
             f"the references are in {name_of(stated)} (data.language), the decoder writes {name_of(str(written))}"
         )
     normalizer = data.normalizer
     if normalizer == AUTO:
         normalizer = default_normalizer(language, prompt is not None)
-    elif normalizer in ENGLISH and language not in (None, "en"):
+    elif normalizer in ENGLISH and code_of(language) not in ("", "en"):
         notes.append(f"data.normalizer={normalizer}: is for English, the references are in {name_of(str(language))}")
     return replace(config, data=replace(data, language=language, normalizer=normalizer)), tuple(notes)
