@@ -13,6 +13,7 @@ from typing import Any
 from mam.config import Config
 from mam.errors import choices
 from mam.inputs import AUTO
+from mam.languages import LANGUAGES, code_of, tag_of
 from mam.learning_checks import DTYPES, TRAININGS, missing_trackers, training_problems, tuning_problems
 from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
@@ -27,10 +28,11 @@ from mam.scoring.text import NORMALIZERS
 DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")
 DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
-UNITS = (AUTO, "word", "character")
+METRICS = (AUTO, "wer", "cer")
 ON_BAD = ("stop", "skip")
 DEVICES = ("auto", "cpu", "cuda")
 TASKS = ("asr", "events")
+SPEECH_TASKS = ("transcribe", "translate")
 HEADS = {
     "probe_fixed": "a linear probe fitted on the unmerged target's features, used on the merged one's",
     "probe_refit": "a probe fitted again on the merged target's features",
@@ -68,10 +70,11 @@ def problems(config: Config) -> list[str]:
     registered("schedule.name", config.schedule.name, SCHEDULES)
     one_of("data.split", config.data.split, DATA_SPLITS)
     one_of("data.on_bad", config.data.on_bad, ON_BAD)
-    one_of("data.normalizer", config.data.normalizer, NORMALIZERS)
-    one_of("data.unit", config.data.unit, UNITS)
+    one_of("data.normalizer", config.data.normalizer, [AUTO, *NORMALIZERS])
+    one_of("data.metric", config.data.metric, METRICS)
     one_of("data.clusters", config.data.clusters, CLUSTERS)
     one_of("model.task", config.model.task, TASKS)
+    one_of("model.speech_task", config.model.speech_task, SPEECH_TASKS)
     registered("head", config.head, HEADS)
     one_of("train.name", config.train.name, TRAININGS)
     one_of("device", config.device, DEVICES)
@@ -89,7 +92,7 @@ def problems(config: Config) -> list[str]:
     between("evaluate.cache_gb", config.evaluate.cache_gb, 0, 10**6)
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
-    found += _task_problems(config)
+    found += _task_problems(config) + _language_problems(config)
     found += training_problems(config)
     found += tuning_problems(config)
     found += missing_trackers("track", config.track)
@@ -107,6 +110,24 @@ def _in_one_line(entry: Any) -> str:
     return str(line).split(" Raises ")[0].rstrip(".")
 
 
+def _language_problems(config: Config) -> list[str]:
+    """Languages that nothing knows. Whisper's own are known; references may be in any that has a code."""
+    found = []
+    known = f"Choose a code or an English name: {choices([f'{code} ({name})' for code, name in LANGUAGES.items()])}"
+    for key, value, code in (
+        ("model.language", config.model.language, code_of),
+        ("data.language", config.data.language, tag_of),
+    ):
+        if value is not None and code(value) is None:
+            is_norwegian = value == "False"  # what YAML 1.1 makes of an unquoted no
+            found.append(
+                f"{key}={value}: YAML reads an unquoted no as false. Write 'no' or norwegian"
+                if is_norwegian
+                else f"{key}={value}: no language that Whisper knows. {known}"
+            )
+    return found
+
+
 def _task_problems(config: Config) -> list[str]:
     """What has a meaning in only one of the two tasks."""
     data, found = config.data, []
@@ -116,10 +137,15 @@ def _task_problems(config: Config) -> list[str]:
         if data.fold is not None:
             found.append("data.fold: has no effect on speech recognition")
     elif config.model.task == "events":
-        if data.normalizer != "hubert_english":
-            found.append("data.normalizer: has no effect on audio events")
-        if data.unit != AUTO:
-            found.append("data.unit: has no effect on audio events")
+        for key, value, default in (
+            ("data.normalizer", data.normalizer, AUTO),
+            ("data.metric", data.metric, AUTO),
+            ("data.language", data.language, None),
+            ("model.language", config.model.language, None),
+            ("model.speech_task", config.model.speech_task, "transcribe"),
+        ):
+            if value != default:
+                found.append(f"{key}: has no effect on audio events")
         if any((data.ids.train, data.ids.dev, data.ids.test)):
             found.append("data.ids: has no effect on audio events; name folds or splits in the metadata")
         if data.split in ("train", "not_dev") or (data.split == "all" and config.head != "checkpoint"):

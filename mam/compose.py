@@ -26,6 +26,7 @@ from mam.checks import problems
 from mam.config import VERBATIM, VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
+from mam.inputs import name_languages
 from mam.merging_checks import reads_calibration, unaligned, without_unread
 
 BESIDE = ("none", "shrink")  # the controls of a sweep that names none
@@ -53,6 +54,7 @@ class Job:
             plain["train"].pop("lam")
         if not reads_calibration(self.config):
             plain.pop("calibration")
+        name_languages(plain)
         return plain
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:

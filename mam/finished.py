@@ -18,6 +18,7 @@ from mam.checks import problems
 from mam.config import Config
 from mam.errors import ConfigError, RecordError, first_line
 from mam.files import read_jsonl
+from mam.inputs import AUTO
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 SCHEMA = 1
@@ -95,9 +96,9 @@ def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[d
 
 
 def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run, with ``changes`` by key; what is None in them stays as it was.
+    """The configuration of a run, with ``changes`` by key; what is None or auto in them stays as it was.
 
-    The unit is the one that the run used, which its result says: not auto.
+    Language, normalizer and metric are those that the run used, which its result says: not null and auto.
 
     Raises:
         RecordError: the file is missing or broken.
@@ -107,8 +108,10 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     try:
         composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
         for key, value in [*_used(folder).items(), *(changes or {}).items()]:
-            if value is not None:
+            if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
+        if composed.model.task == "events":  # runs from before auto wrote the default of speech recognition
+            composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {first_line(error)}") from error
@@ -124,7 +127,10 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
 def _used(folder: Path) -> dict[str, Any]:
     """What a finished run used of what its configuration may leave open; runs that do not say so counted words."""
     result = read_result(folder) if (folder / RESULT).is_file() else {}
-    return {"data.unit": result["data"].get("unit") or "word"} if result.get("task") == "asr" else {}
+    if result.get("task") != "asr":
+        return {}
+    used = {key: result["data"].get(key) for key in ("language", "normalizer", "metric")}
+    return {f"data.{key}": value for key, value in used.items()} | {"data.metric": used["metric"] or "wer"}
 
 
 def of_draw(draw: int) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
-AUTO = "auto"  # data.unit: the one that suits the language or script
+from mam.languages import code_of, tag_of
+
+AUTO = "auto"  # data.normalizer, data.metric: the one that suits the language
 
 
 @dataclass
@@ -23,7 +26,9 @@ class ModelConfig:
     """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
 
     ``*_sha256``, where given, is what the hash of the weights must be. ``pretrained_on`` names collections that the
-    target's own training took recordings from; a data set from one of them has a caveat.
+    target's own training took recordings from; a data set from one of them has a caveat. ``language`` and
+    ``speech_task`` (transcribe or translate) are what Whisper's decoder is told; null: what the checkpoint says, else
+    English for an English-only one, else the language is detected.
     """
 
     name: str = MISSING
@@ -31,6 +36,8 @@ class ModelConfig:
     target: str = MISSING
     target_revision: str = "main"
     target_sha256: str | None = None
+    language: str | None = None
+    speech_task: str = "transcribe"
     target_shape: ShapeConfig = field(default_factory=ShapeConfig)
     pretrained_on: list[str] = field(default_factory=list)
     source: str = MISSING
@@ -70,8 +77,9 @@ class DataConfig:
 
     ``clusters`` are the units that a test flips; ``note`` is a caveat that stands beside every result on it, or only
     beside those of targets pre-trained on ``recorded_from``, where that is given; ``page`` is where to get it;
-    ``fold``, of audio events, is the only fold tested. ``unit`` is what errors are counted in: word, character, or
-    auto: characters where words are not written apart.
+    ``fold``, of audio events, is the only fold tested. ``language`` is that of the references (null: what the decoder
+    writes, else that of a CTC vocabulary's letters), from which ``normalizer=auto`` and ``metric=auto`` follow: cer
+    where words are not written apart, else wer.
     """
 
     name: str = MISSING
@@ -84,9 +92,25 @@ class DataConfig:
     fold: int | None = None
     limit: int | None = None
     on_bad: str = "stop"
-    normalizer: str = "hubert_english"
-    unit: str = AUTO
+    language: str | None = None
+    normalizer: str = AUTO
+    metric: str = AUTO
     clusters: str = "utterance"
     note: str = ""
     recorded_from: str = ""
     page: str = ""
+
+
+def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
+    """The fields that say which files are read; a language, a task or a normalizer changes none."""
+    return {key: value for key, value in asdict(config).items() if key not in ("language", "speech_task", "normalizer")}
+
+
+def name_languages(plain: dict[str, Any]) -> None:
+    """Write languages by their codes in a configuration of plain values, and leave out what nobody said."""
+    for key, code in (("model", code_of), ("data", tag_of)):
+        language = plain[key].pop("language")
+        if language is not None:
+            plain[key]["language"] = code(language)
+    if plain["model"]["speech_task"] == "transcribe":
+        plain["model"].pop("speech_task")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mam.config import Config
+from mam.evaluation.language import foreseen
 from mam.evaluation.pair import refuse_unfit, refuse_without_activations
 from mam.merge.align import ALIGNMENTS, cosine
 from mam.merge.basis import Heads, Pair
@@ -84,7 +85,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that `mam inspect` says. Memory in bytes, time in seconds. ``control`` replaces the source."""
+    """Everything that `mam inspect` says. Memory in bytes, time in seconds. ``control`` replaces the source.
+
+    ``text`` is how a recogniser will write, see `mam.evaluation.language.foreseen`.
+    """
 
     target: Side
     source: Side
@@ -100,6 +104,7 @@ class Inspection:
     warnings: list[str]
     memory: dict[str, int]
     seconds: dict[str, float]
+    text: dict[str, Any] | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -119,6 +124,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     plan = plan_merge(config, own.layers, source.layers)
     refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "inspect")
+    text = foreseen(config, target)
     read = partial(finite, own.read, "target")
     given = Given(plan, read, source.read)
     is_kept = not given.basis.is_identity
@@ -154,9 +160,10 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         tensors=tensors,
         parameters=parameters,
         notes=[*notes],
-        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats],
+        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats, *(text or {}).get("notes", ())],
         memory=memory | {"together": sum(memory.values())},
         seconds={"read_and_merge": round(spent, 3)},
+        text=text,
     )
 
 

@@ -42,7 +42,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
     result |= scores(merged, baseline, config, kind=result["baseline"]["kind"])
     is_text = result["task"] == "asr"
     if is_text:
-        result["data"] |= {"normalizer": config.data.normalizer, "unit": config.data.unit}
+        result["data"] |= {"normalizer": config.data.normalizer, "metric": config.data.metric}
     result["seeds"]["bootstrap"] = config.seed
     path = folder / f"score-{f'{config.data.normalizer}-' if is_text else ''}seed{config.seed}.json"
     if path.exists():

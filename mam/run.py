@@ -25,6 +25,7 @@ from mam.data.store import AudioStore
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.diagnostics import diagnose
+from mam.evaluation.language import settled
 from mam.evaluation.measured import Measured
 from mam.evaluation.pair import refuse_unfit
 from mam.evaluation.workbench import Predictions, Workbench
@@ -83,7 +84,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     checkpoints = target_checkpoint, source_checkpoint = bench.checkpoints(config.model)
     audio, pair = bench.audio(config), bench.pair(config)
     task = TASKS[config.model.task]
-    config = task.settled(config, audio.corpus.column("text"))  # what follows counts in one unit
+    spoken = settled(config, bench)
+    config = spoken.config  # from here on with the language, normalizer and metric that null and auto stand for
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
@@ -130,6 +132,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "name": config.model.name,
                 "target": _identity(target_checkpoint),
                 "source": _identity(source_checkpoint),
+                "decoder": spoken.decoder,
             },
             "data": _data(config, audio, len(made.baseline)),
             "merge": _merge(config, plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
@@ -137,7 +140,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "train": made.train,
             "tune": None if choice is None else choice.record,
             "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
-            **scores(made.sides, made.baseline, config, [*made.notes, *choice_notes], made.kind),
+            **scores(made.sides, made.baseline, config, [*spoken.notes, *made.notes, *choice_notes], made.kind),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config),
             "seeds": {"bootstrap": config.seed, "control": config.seed}
@@ -249,8 +252,9 @@ def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
         "seconds": round(sum(audio.samples) / RATE, 3),
         "sha256": corpus.sha256,
         "ids_sha256": corpus.ids_sha256,
+        "language": config.data.language,
         "normalizer": config.data.normalizer if config.model.task == "asr" else None,
-        "unit": config.data.unit if config.model.task == "asr" else None,
+        "metric": config.data.metric if config.model.task == "asr" else None,
         "skipped": [asdict(skipped) for skipped in corpus.skipped],
     }
 

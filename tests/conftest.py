@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -41,12 +42,14 @@ from transformers import (
 from mam.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
+from mam.languages import LANGUAGES
 from mam.models.beats import BeatsModel
 from mam.run import Outcome, run
 
 WIDTH, HEADS, LAYERS, SOURCE_LAYERS = 32, 4, 3, 4
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]
 VECTORS = Path(os.environ.get("MAM_VECTORS", Path(__file__).parents[2] / "shared" / "vectors"))
+MORE = Path(os.environ.get("MAM_REAL_MORE", Path(__file__).parents[2] / "shared" / "more"))
 REAL = Path(os.environ.get("MAM_REAL", Path(__file__).parents[2] / "shared" / "real"))
 
 
@@ -63,6 +66,12 @@ def real() -> Path:
     if not (REAL / "models").is_dir():
         pytest.skip(f"no real weights and recordings in {REAL} (set MAM_REAL)")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def more() -> Path:
+    """More real weights and recordings, in `whisper-base`, `prompts-it` and others; tests ask for what they need."""
+    return MORE
 
 
 def widen(model: torch.nn.Module, seed: int) -> None:
@@ -144,9 +153,11 @@ def make_bert(
     return folder
 
 
-def make_whisper(folder: Path) -> Path:
+def make_whisper(folder: Path, languages: Sequence[str] = ()) -> Path:
+    """English-only, or with the special tokens of a multilingual one in their order."""
     torch.manual_seed(4)
-    specials = ["<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    told = [*languages, *(("translate", "transcribe") if languages else ())]
+    specials = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{name}|>" for name in told), "<|notimestamps|>"]
     stamps = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
     vocabulary = {chr(i): n for n, i in enumerate([*range(33, 127), 0x120])}  # 0x120 is a blank in byte-level BPE
     tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[])
@@ -154,7 +165,13 @@ def make_whisper(folder: Path) -> Path:
     tokenizer.add_tokens(stamps)
     tokenizer.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=16).save_pretrained(folder)
-    end, start, plain = (tokenizer.convert_tokens_to_ids(token) for token in specials)
+    end, start, *ids, plain = (tokenizer.convert_tokens_to_ids(token) for token in specials)
+    by_name = dict(zip(told, ids, strict=True))
+    multilingual = {
+        "lang_to_id": {f"<|{code}|>": by_name[code] for code in languages},
+        "task_to_id": {task: by_name[task] for task in ("translate", "transcribe") if languages},
+        "suppress_tokens": list(range(start, len(tokenizer))),  # a random model would write them amid its text
+    }
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=16,
@@ -180,7 +197,8 @@ def make_whisper(folder: Path) -> Path:
         eos_token_id=end,
         pad_token_id=end,
         decoder_start_token_id=start,
-        is_multilingual=False,
+        is_multilingual=bool(languages),
+        **(multilingual if languages else {}),
         no_timestamps_token_id=plain,
         max_length=24,
         max_initial_timestamp_index=50,
@@ -202,6 +220,29 @@ def hubert_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="session")
+def polyglot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny multilingual Whisper that writes text, with the 99 languages of most published ones: no Cantonese."""
+    return make_whisper(tmp_path_factory.mktemp("polyglot"), [code for code in LANGUAGES if code != "yue"])
+
+
+@pytest.fixture
+def edited(polyglot: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A copy of it whose generation_config.json is another: entries changed, those of None removed; or no file."""
+
+    def edit(exists: bool = True, **entries: object) -> Path:
+        folder = tmp_path / "edited"
+        shutil.copytree(polyglot, folder, dirs_exist_ok=True)
+        path = folder / "generation_config.json"
+        content = json.loads(path.read_text()) | entries
+        path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+        if not exists:
+            path.unlink()
+        return folder
+
+    return edit
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ ROOT = Path(mam.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "languages",
     "cache",
     "processes",
     "scoring",
@@ -49,7 +50,7 @@ ORDER = [
     "cli",
     "__main__",
 ]
-PURE = ("scoring", *(name for name in ORDER if name.startswith("merge.")))
+PURE = ("languages", "scoring", *(name for name in ORDER if name.startswith("merge.")))
 
 
 def room(module: str) -> str:

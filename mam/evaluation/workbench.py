@@ -40,7 +40,7 @@ from mam.evaluation.pair import Pair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
-from mam.inputs import ModelConfig
+from mam.inputs import ModelConfig, read_from
 from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
@@ -85,7 +85,7 @@ class Workbench:
 
     def corpus(self, config: Config) -> Corpus:
         """The examples of the configured split, by metadata. Raises DataError."""
-        key = sha256_json([asdict(config.data), config.model.task])
+        key = sha256_json([read_from(config.data), config.model.task])
         return self._once(f"corpus {config.data.split}", key, lambda: open_corpus(config.data, config.model.task))
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
@@ -95,7 +95,7 @@ class Workbench:
             target = locate(config.target, config.target_revision, config.target_sha256)
             return target, locate(config.source, config.source_revision, config.source_sha256)
 
-        return self._once("checkpoints", sha256_json(asdict(config)), find)
+        return self._once("checkpoints", sha256_json(read_from(config)), find)
 
     def audio(self, config: Config) -> AudioStore:
         """Every recording decoded and checked. Raises DataError."""
@@ -132,11 +132,17 @@ class Workbench:
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
         pair = self._once("pair", (*made_from, config.compile, shapes), load)
         pair.merger.activations = self.activations(config)
+        pair.target.instruct(config.model.language, config.model.speech_task)
         return pair
 
     def activations(self, config: Config) -> Activations:
         """What both models hear, measured when it is asked for."""
         return _Activations(self, config)
+
+    def once_for(self, kind: str, config: Config, make: Callable[[], T]) -> T:
+        """What ``make`` finds of this pair and this audio, found once."""
+        self.pair(config), self.audio(config)
+        return self._once(kind, self._inputs(config), make)
 
     def calibrated(self, config: Config, what: str, measure: Callable[[Pair, list[Wave]], T]) -> T:
         """What ``measure`` finds of the unmerged pair on the recordings for calibration; ``what`` names it."""
@@ -234,6 +240,8 @@ class Workbench:
         """
         cache = self.cache(config)
         key = self._identity(config) | {"batch_seconds": config.evaluate.batch_seconds}
+        if config.model.language is not None:
+            key |= {"language": config.model.language, "speech_task": config.model.speech_task}
         path = cache.path("baselines", key, ".json")
         with locked(path) if processes.is_main() else nullcontext():
             kept = processes.from_main(_usable(cache.json(path), key) if processes.is_main() else None)

@@ -32,7 +32,7 @@ class HubTarget(Target):
         if self.extractor.model_input_names[0] != self.model.main_input_name:
             raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
         if readout == "text":
-            self.tokenizer = _auto(AutoTokenizer.from_pretrained, checkpoint)
+            self.tokenizer = load_tokenizer(checkpoint)
         if readout == "scores" and getattr(self.model.config, "use_weighted_layer_sum", False):
             raise CheckpointError(
                 f"{checkpoint.id}: its head sums all layers (use_weighted_layer_sum), mam's does not."
@@ -133,6 +133,11 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
     if damaged:
         raise CheckpointError(f"{checkpoint.id}: NaN or infinite values in {choices(damaged[:6])}. Fetch it again.")
     return model.eval()
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The tokenizer beside the weights. Raises CheckpointError where there is none, or it cannot be used."""
+    return _auto(AutoTokenizer.from_pretrained, checkpoint)
 
 
 def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:

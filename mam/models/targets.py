@@ -21,6 +21,7 @@ from mam.data.audio import Wave
 from mam.errors import CheckpointError, choices
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
+from mam.models.prompt import Prompts
 
 # What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
@@ -68,6 +69,9 @@ class Target(ABC):
     pack_seconds: ClassVar[dict[str, float]] = {"cpu": 10.0, "cuda": 160.0}  # padded seconds that suit a device
     has_one_length = False  # whether every clip makes as many frames
     is_compiled = False
+    takes_language = False  # whether its decoder is told a language
+    prompts: Prompts | None = None  # of such a decoder, where it is read
+    tokenizer: Any = None  # of what is read as text
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         self.checkpoint, self.readout = checkpoint, readout
@@ -145,6 +149,18 @@ class Target(ABC):
     def room(self, samples: int) -> int | None:
         """The most tokens, repeats counted twice, that a clip of so many samples can be taught; None: any number."""
         return None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The most tokens that a transcript may have; None: any number."""
+        return None
+
+    def instruct(self, language: str | None, task: str) -> None:  # noqa: B027
+        """Tell the decoder its language and task; nothing where there is no decoder, or no language to tell."""
+
+    def tongues(self, hidden: Hidden) -> Tensor:
+        """Probability of every language of `prompts`, ``[b, languages]``, from the last layer's output."""
+        raise TypeError(f"{type(self).__name__} does not tell languages apart")
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
         """One loss a clip, ``[b]``: negative log-likelihood of its transcript, a token, from the last layer's output.

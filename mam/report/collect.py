@@ -230,9 +230,12 @@ def _comparable(run: Run) -> tuple[Any, ...]:
     result, data = run.result, run.result["data"]
     head = (result.get("head") or {}).get("name")
     target = result["model"]["target"]["sha256"]
+    decoder = result["model"].get("decoder") or {}
+    told = decoder.get("language"), decoder.get("task")
     return (
         result["task"],
         target,
+        told,
         data["name"],
         data["split"],
         data["sha256"],
@@ -246,9 +249,10 @@ def _comparable(run: Run) -> tuple[Any, ...]:
 def _title(run: Run) -> str:
     result, data = run.result, run.result["data"]
     head = f", {result['head']['name']}" if result.get("head") else ""
-    return (
-        f"{plain_id(result['model']['target']['id'])} on {data['name']}, {data['split']} ({data['n']} examples){head}"
-    )
+    decoder = result["model"].get("decoder") or {"from": "vocabulary"}
+    told = "" if decoder["from"] == "vocabulary" else f", {decoder['task']} {decoder['language']}"
+    target = plain_id(result["model"]["target"]["id"])
+    return f"{target} on {data['name']}, {data['split']} ({data['n']} examples){told}{head}"
 
 
 def _order(run: Run) -> tuple[Any, ...]:

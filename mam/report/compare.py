@@ -14,8 +14,8 @@ from mam.finished import read_config, read_predictions, read_result
 from mam.report.plots import METRIC_NAMES, metric_key
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference
-from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import Unit
+from mam.scoring.text import normalizer_for
+from mam.scoring.wer import Token
 from mam.tasks import TASKS
 from mam.tasks.task import paired
 from mam.terminal import Terminal, percent, plain_table
@@ -85,11 +85,12 @@ def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> 
     told = {
         "task": [result["task"] for result in results],
         "normalizer": [result["data"]["normalizer"] for result in results],
-        "unit": [result["data"].get("unit") or "word" for result in results],
+        "metric": [metric_key(result) for result in results],
+        "language": [result["data"].get("language") for result in results],
         "clusters": [read_config(folder).data.clusters for folder in (first, second)],
     }
     for what, values in told.items():
-        if values[0] != values[1]:
+        if values[0] != values[1] and not (what == "language" and None in values):  # older runs did not record it
             remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
             raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 
@@ -103,8 +104,8 @@ def _what_differs(first: Mapping[str, str], second: Mapping[str, str], key: str)
     return f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
 
 
-def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], normalizer: str | None) -> None:
-    """Both rates, the difference with its interval, and the most changed examples."""
+def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], data: Mapping[str, Any]) -> None:
+    """Both rates, the difference with its interval, and the most changed examples; ``data`` is that of a result."""
     metric = METRIC_NAMES[found.metric]
     table = plain_table(("", "left"), ("run", "left"), (metric, "right"))
     for letter, name, rate in zip("AB", names, found.rates, strict=True):
@@ -119,15 +120,15 @@ def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], n
     for one in found.changed[:SHOWN]:
         terminal.say("")
         terminal.say(f"{one.id}: errors {one.errors[0]:g} -> {one.errors[1]:g}")
-        if normalizer is None:
+        if data["normalizer"] is None:
             terminal.say(f"  is {one.reference}; A says {one.first}, B says {one.second}")
             continue
-        normalise = NORMALIZERS[normalizer]
-        unit: Unit = "character" if found.metric == "cer" else "word"
+        normalise = normalizer_for(data["normalizer"], data.get("language"))
+        token: Token = "character" if found.metric == "cer" else "word"
         reference = normalise(one.reference)
         terminal.say(f"    {reference}")
         for letter, text in (("A", one.first), ("B", one.second)):
-            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text), unit)))}")
+            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text), token)))}")
     if len(found.changed) > SHOWN:
         terminal.say(f"... and {len(found.changed) - SHOWN} more")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from mam.inspection import Inspection, Projection
+from mam.report.language import text_lines
 from mam.terminal import Terminal, plain_table
 
 
@@ -45,6 +46,8 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     terminal.say(
         f"changes {found.tensors} tensors, {found.parameters:,} parameters: {share:.1f} % of the target{heads}"
     )
+    for line in text_lines(found.text):
+        terminal.say(line)
     for note in found.notes:
         terminal.say(f"note    {note}")
     for warning in found.warnings:

@@ -128,7 +128,7 @@ def metric_key(result: Mapping[str, Any]) -> str:
     """The name of the metric that is compared, in ``metrics`` and ``baseline``."""
     if result["task"] != "asr":
         return "error"
-    return "cer" if result["data"].get("unit") == "character" else "wer"  # older runs counted words
+    return str(result["data"].get("metric") or "wer")  # older runs counted words
 
 
 def _label(varied: Mapping[str, str]) -> str:

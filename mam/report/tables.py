@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mam.report.language import run_lines
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
 from mam.report.merges import is_by_fold, same_merges
 from mam.report.plots import METRIC_NAMES, metric_key
@@ -57,6 +58,8 @@ def show_run(terminal: Terminal, result: Result, folder: Path) -> None:
         terminal.say(f"head    {result['head']['name']}")
     for note in merge["notes"]:
         terminal.say(f"        {note}")
+    for line in run_lines(result):
+        terminal.say(line)
     terminal.say(
         f"data    {data['n']} examples, {data['seconds']:.0f} s of {'speech' if result['task'] == 'asr' else 'audio'};"
         f" what depends on λ took {timing['evaluate']:.1f} s"

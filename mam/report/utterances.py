@@ -10,8 +10,8 @@ import jiwer
 
 from mam.config import Config
 from mam.finished import read_predictions
-from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, Unit, error_counts, errors, units
+from mam.scoring.text import normalizer_for
+from mam.scoring.wer import LENGTH, Token, error_counts, errors, tokens
 from mam.tasks import TASKS
 
 
@@ -34,7 +34,7 @@ class Utterance:
     errors: int
     errors_before: int
     words: int  # units of the reference: characters where those are counted
-    unit: Unit = "word"
+    token: Token = "word"
 
     @property
     def change(self) -> int:
@@ -42,13 +42,13 @@ class Utterance:
         return self.errors - self.errors_before
 
 
-def aligned(reference: str, hypothesis: str, unit: Unit = "word") -> list[Word]:
+def aligned(reference: str, hypothesis: str, token: Token = "word") -> list[Word]:
     """The hypothesis against the reference, both normalised: what was inserted, deleted, substituted."""
-    between = " " if unit == "word" else ""
-    said, heard = (between.join(units(text, unit)) for text in (reference, hypothesis))
+    between = " " if token == "word" else ""
+    said, heard = (between.join(tokens(text, token)) for text in (reference, hypothesis))
     if not said:
         return [Word("insert", heard)] if heard else []
-    done = (jiwer.process_words if unit == "word" else jiwer.process_characters)(said, heard)
+    done = (jiwer.process_words if token == "word" else jiwer.process_characters)(said, heard)
     pieces = []
     for chunk in done.alignments[0]:
         truth = between.join(done.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
@@ -64,21 +64,21 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
         RecordError: its predictions are missing or broken.
     """
     draws, baseline = read_predictions(folder, TASKS["asr"].REQUIRED)
-    normalise = NORMALIZERS[config.data.normalizer]
+    normalise = normalizer_for(config.data.normalizer, config.data.language)
     truth = [normalise(row["reference"]) for row in baseline]
     new, old = ([normalise(row["prediction"]) for row in rows] for rows in (draws[0], baseline))
-    unit: Unit = "character" if TASKS["asr"].metric(config) == "cer" else "word"
-    counts = [error_counts(truth, side, unit) for side in (new, old)]
+    token: Token = "character" if TASKS["asr"].metric(config) == "cer" else "word"
+    counts = [error_counts(truth, side, token) for side in (new, old)]
     return [
         Utterance(
             str(row["id"]),
             reference,
-            aligned(reference, merged, unit),
-            aligned(reference, before, unit),
+            aligned(reference, merged, token),
+            aligned(reference, before, token),
             int(a),
             int(b),
             int(words),
-            unit,
+            token,
         )
         for row, reference, merged, before, a, b, words in zip(
             baseline, truth, new, old, errors(counts[0]), errors(counts[1]), counts[0][:, LENGTH], strict=True

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mam.scoring.languages import UNSPACED
 
 Counts = NDArray[np.int64]
-Unit = Literal["word", "character"]
+Token = Literal["word", "character"]
 SUBSTITUTIONS, DELETIONS, INSERTIONS, LENGTH = range(4)  # columns of a Counts array
 _NEEDLESS = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
@@ -35,21 +35,21 @@ class Rates:
         return asdict(self)
 
 
-def units(text: str, unit: Unit) -> list[str]:
+def tokens(text: str, token: Token) -> list[str]:
     """Return the words of a text, which white space of any kind separates, or its characters.
 
     Among characters a run of white space is one blank, and none at either end. A blank beside a script that is written
     without spaces (Chinese, Japanese, Thai, ...) is not counted: whether it is there is a matter of taste.
     """
     words = text.split()
-    return words if unit == "word" else list(_NEEDLESS.sub("", " ".join(words)))
+    return words if token == "word" else list(_NEEDLESS.sub("", " ".join(words)))
 
 
-def error_counts(references: Sequence[str], hypotheses: Sequence[str], unit: Unit) -> Counts:
+def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: Token) -> Counts:
     """Per utterance: substitutions, deletions, insertions, reference length. ``[n, 4]`` int64.
 
-    Both sides are split by `units`, so that any white space separates words, not only the blank that jiwer splits at.
-    An utterance whose reference is empty has length 0, and every unit of its hypothesis is an insertion: it adds to
+    Both sides are split by `tokens`, so that any white space separates words, not only the blank that jiwer splits at.
+    An utterance whose reference is empty has length 0, and every token of its hypothesis is an insertion: it adds to
     the errors of the corpus and not to its length.
 
     Raises:
@@ -57,14 +57,14 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], unit: Uni
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
-    expected, heard = ([units(text, unit) for text in texts] for texts in (references, hypotheses))
+    expected, heard = ([tokens(text, token) for text in texts] for texts in (references, hypotheses))
     counts = np.zeros((len(references), 4), dtype=np.int64)
     spoken = [i for i, reference in enumerate(expected) if reference]
     for i in set(range(len(references))) - set(spoken):  # jiwer does not align an empty reference
         counts[i, INSERTIONS] = len(heard[i])
     if spoken:
-        process = jiwer.process_words if unit == "word" else jiwer.process_characters
-        joined = [[(" " if unit == "word" else "").join(side[i]) for i in spoken] for side in (expected, heard)]
+        process = jiwer.process_words if token == "word" else jiwer.process_characters
+        joined = [[(" " if token == "word" else "").join(side[i]) for i in spoken] for side in (expected, heard)]
         aligned = process(joined[0], joined[1])
         for i, reference, chunks in zip(spoken, aligned.references, aligned.alignments, strict=True):
             counts[i, LENGTH] = len(reference)

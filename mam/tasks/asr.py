@@ -1,10 +1,9 @@
-"""Speech recognition: a prediction is a text, its score the word error rate."""
+"""Speech recognition: a prediction is a text, its score the word (or character) error rate."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,10 @@ from numpy.typing import NDArray
 from mam.config import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
-from mam.inputs import AUTO
 from mam.models.targets import Readout
 from mam.scoring.coverage import corpus_notes
-from mam.scoring.languages import leading_metric
-from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, Counts, Unit, error_counts, errors, rates, units
+from mam.scoring.text import normalizer_for
+from mam.scoring.wer import LENGTH, Counts, Token, error_counts, errors, rates, tokens
 from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
 
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
@@ -27,19 +24,8 @@ REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
 
 
 def metric(config: Config) -> str:
-    """The word error rate, or the character error rate of a `settled` configuration that counts characters."""
-    return "cer" if config.data.unit == "character" else "wer"
-
-
-def settled(config: Config, references: Sequence[str | None]) -> Config:
-    """Say in which unit errors are counted, where ``data.unit=auto`` leaves it to language and script.
-
-    Asked for the whole corpus once, so that parts of it, and dev, are counted in the same unit.
-    """
-    if config.data.unit != AUTO:
-        return config
-    leads = leading_metric(None, [text for text in references if text])
-    return replace(config, data=replace(config.data, unit="character" if leads == "cer" else "word"))
+    """Return the rate that is compared: ``cer`` where that is settled, else ``wer``."""
+    return "cer" if config.data.metric == "cer" else "wer"
 
 
 def readout(config: Config) -> Readout:
@@ -64,7 +50,7 @@ def counted(config: Config, rows: Sequence[Row]) -> Counted:
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    counts = _counts(config, rows, _unit(config, rows))
+    counts = _counts(config, rows, _token(config))
     by_utterance = config.data.clusters == "utterance"
     clusters = None if by_utterance else [row["cluster"] for row in rows]
     unit = "utterance" if by_utterance else CLUSTER_NAMES[config.data.clusters]
@@ -76,8 +62,8 @@ def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Ro
     new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
     difference = paired(config, new, [old])
     pooled = [row for rows in merged for row in rows]
-    notes = corpus_notes(config.data.normalizer, None, [row["reference"] for row in baseline])
-    found = [*_findings(pooled, old.lengths, _unit(config, baseline)), *notes]
+    notes = corpus_notes(config.data.normalizer, config.data.language, [row["reference"] for row in baseline])
+    found = [*_findings(pooled, old.lengths, _token(config)), *notes]
     return Scores(_rates(config, pooled), _rates(config, baseline), difference, found)
 
 
@@ -103,14 +89,14 @@ def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequ
     return made
 
 
-def _unit(config: Config, rows: Sequence[Row]) -> Unit:
+def _token(config: Config) -> Token:
     """What errors are counted in."""
-    return "character" if metric(settled(config, [row["reference"] for row in rows])) == "cer" else "word"
+    return "character" if metric(config) == "cer" else "word"
 
 
-def _counts(config: Config, rows: Sequence[Row], unit: Unit) -> Counts:
+def _counts(config: Config, rows: Sequence[Row], token: Token) -> Counts:
     """Counts per utterance, ``[n, 4]``, see `mam.scoring.wer`."""
-    counts = error_counts(*_normalised(config, rows), unit)
+    counts = error_counts(*_normalised(config, rows), token)
     if not counts[:, LENGTH].any():
         raise DataError(
             f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
@@ -124,11 +110,11 @@ def _rates(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    normalise = NORMALIZERS[config.data.normalizer]
+    normalise = normalizer_for(config.data.normalizer, config.data.language)
     return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
 
 
-def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64], unit: Unit = "word") -> list[str]:
+def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64], token: Token = "word") -> list[str]:
     found = []
     empty = sum(not row["prediction"].strip() for row in predictions)
     if empty == len(predictions):
@@ -139,13 +125,13 @@ def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64], unit: Unit
     text, times = texts.most_common(1)[0]
     if text.strip() and times > COLLAPSED * len(predictions) and len({row["reference"] for row in predictions}) > 1:
         found.append(f"collapsed: {times} of {len(predictions)} predictions are {text[:40]!r}")
-    said = [units(row["prediction"], unit) for row in predictions]
-    least = 3 if unit == "word" else REPEATED
+    said = [tokens(row["prediction"], token) for row in predictions]
+    least = 3 if token == "word" else REPEATED
     repeated = sum(_repeats(one, least) for one in said)
     if repeated:
         found.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
     runaway = sum(
-        len(words) > RUNAWAY * max(1, len(units(row["reference"], unit)))
+        len(words) > RUNAWAY * max(1, len(tokens(row["reference"], token)))
         for words, row in zip(said, predictions, strict=True)
     )
     if runaway:

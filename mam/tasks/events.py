@@ -44,11 +44,6 @@ def metric(config: Config) -> str:
     return "error"
 
 
-def settled(config: Config, references: Sequence[str | None]) -> Config:
-    """Nothing is left open."""
-    return config
-
-
 def readout(config: Config) -> Readout:
     """Scores of the checkpoint's own classes, or features for a probe."""
     return "scores" if config.head == "checkpoint" else "features"

@@ -84,9 +84,6 @@ class Task(Protocol):
     def metric(self, config: Config) -> str:
         """The metric that is compared."""
 
-    def settled(self, config: Config, references: Sequence[str | None]) -> Config:
-        """The configuration with what it leaves to the ``references`` of the whole corpus."""
-
     def readout(self, config: Config) -> Readout:
         """What is read off the target."""
 

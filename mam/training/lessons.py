@@ -18,7 +18,7 @@ from mam.data.corpus import Skipped
 from mam.data.store import AudioStore
 from mam.errors import DataError, bullets, choices
 from mam.models.targets import Target
-from mam.scoring.text import NORMALIZERS
+from mam.scoring.text import normalizer_for
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,11 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
     """Transcripts as the target spells them, normalised as they are scored.
 
     Raises:
-        DataError: transcripts with characters that the vocabulary lacks, without a letter, or longer than the frames
-            of their recording allow under CTC; with ``on_bad=skip`` they are left out, and only if none is left.
+        DataError: transcripts with characters that the vocabulary lacks, without a letter, longer than the frames of
+            their recording allow under CTC, or than a decoder can write; with ``on_bad=skip`` they are left out, and
+            only if none is left.
     """
-    normalise, lacking = NORMALIZERS[config.data.normalizer], Counter[str]()
+    normalise, lacking = normalizer_for(config.data.normalizer, config.data.language), Counter[str]()
     answers: list[list[int]] = []
     bad: list[tuple[int, str]] = []
     for i, (example, samples) in enumerate(zip(audio.corpus.examples, audio.samples, strict=True)):
@@ -59,6 +60,8 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
             bad.append((i, "no letter of its transcript is left after normalisation"))
         elif unknown:
             bad.append((i, f"the vocabulary lacks {choices(sorted(set(unknown)))}"))
+        elif target.most_tokens is not None and len(tokens) > target.most_tokens:
+            bad.append((i, f"its transcript needs {len(tokens)} tokens, the decoder has {target.most_tokens}"))
         elif room is not None and needed > room:
             bad.append((i, f"its transcript needs {needed} frames under CTC, the recording has {room}"))
         answers.append(tokens)

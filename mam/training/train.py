@@ -75,6 +75,7 @@ def train(
     task, budget = TASKS[config.model.task], int(config.evaluate.memory_gb * 1e9)
     torch.manual_seed(config.seed)  # of what the file does not hold: SpecAugment's embedding, the head
     target = load_target(checkpoints[0], "text" if config.model.task == "asr" else "features")
+    target.instruct(config.model.language, config.model.speech_task)
     head = target.new_head(len(classes)).to(device) if classes else None
     lambdas = _merge(config, bench, target, Source(checkpoints[1]), plan)
     target.to(device, torch.float32)

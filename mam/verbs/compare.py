@@ -21,5 +21,5 @@ def main(argv: Sequence[str]) -> int:
     from mam.report.compare import compare, show_comparison
 
     found = compare(Path(places[0]), Path(places[1]))
-    show_comparison(terminal, found, places, read_result(Path(places[0]))["data"]["normalizer"])
+    show_comparison(terminal, found, places, read_result(Path(places[0]))["data"])
     return 0

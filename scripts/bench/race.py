@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
 from mam.compose import jobs
+from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.merge.plan import plan_merge
-from mam.scoring.text import NORMALIZERS
+from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.tuning.race import race
 
@@ -37,9 +38,10 @@ def measured(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     for lam in LAMS:
         config = jobs([*words, f"lam={lam}", "data.split=all"])[0].config
         pair, audio = bench.pair(config), bench.audio(config)
+        config = settled(config, bench).config
         plan = plan_merge(config, pair.target.depth, pair.source.layers)
         pair.merger.apply(plan)
-        normalise = NORMALIZERS[config.data.normalizer]
+        normalise = normalizer_for(config.data.normalizer, config.data.language)
         truth = [normalise(text) for text in audio.corpus.column("text")]
         said = [normalise(text) for text in bench.predict(config, plan.first, "").items]
         counts = error_counts(truth, said, "word")

@@ -72,30 +72,30 @@ def test_the_verb(words):
 def test_where_characters_are_counted_every_number_and_name_is_of_characters(words, clips, capsys):
     texts = (clips / "metadata.csv").read_text()
     (clips / "metadata.csv").write_text(texts.replace("HELLO THERE", "今天 天气").replace("ANNA", "谢谢"))
-    words = [*words, "data.normalizer=multilingual", "data.limit=2", "evaluate.draws=200"]
+    words = [*words, "data.normalizer=multilingual", "data.language=zh", "data.limit=2", "evaluate.draws=200"]
     runs = [once([*words, f"lam={lam}"]) for lam in (0, 0.8)]
-    by_words = once([*words, "lam=0.8", "data.unit=word"])
-    assert [run.result["data"]["unit"] for run in (*runs, by_words)] == ["character", "character", "word"]
+    by_words = once([*words, "lam=0.8", "data.metric=wer"])
+    assert [run.result["data"]["metric"] for run in (*runs, by_words)] == ["cer", "cer", "wer"]
     metrics, before = runs[1].result["metrics"], runs[1].result["baseline"]
     assert runs[1].result["delta"]["absolute"] == pytest.approx(metrics["cer"] - before["cer"])
     assert by_words.result["delta"]["absolute"] == pytest.approx(metrics["wer"] - before["wer"])
     found = compare(*(run.folder for run in runs))
     assert found.metric == "cer" and found.rates == pytest.approx((before["cer"], metrics["cer"]))
     assert metric_of(runs[0].result) == ("cer", "CER") and metric_of(by_words.result) == ("wer", "WER")
-    show_comparison(Terminal(), found, "AB", "multilingual")
+    show_comparison(Terminal(), found, "AB", runs[0].result["data"])
     assert "CER" in (said := capsys.readouterr().out + capsys.readouterr().err) and "WER" not in said
-    with pytest.raises(RecordError, match="their unit differs, character and word"):
+    with pytest.raises(RecordError, match="their metric differs, cer and wer"):
         compare(runs[0].folder, by_words.folder)
     assert len(collect([runs[0].folder, by_words.folder]).groups) == 2
     said = utterances(read_config(runs[1].folder), runs[1].folder)
-    assert [one.unit for one in said] == ["character"] * 2 and [one.words for one in said] == [4, 2]
+    assert [one.token for one in said] == ["character"] * 2 and [one.words for one in said] == [4, 2]
 
     rescored, _ = rescore(runs[1].folder, "none", None)
-    assert rescored["data"]["unit"] == "character" and rescored["delta"]["absolute"] == pytest.approx(
+    assert rescored["data"]["metric"] == "cer" and rescored["delta"]["absolute"] == pytest.approx(
         rescored["metrics"]["cer"] - rescored["baseline"]["cer"]
     )
     path = by_words.folder / "result.json"  # as an older run is: it counted words and does not say so
     kept = json.loads(path.read_text())
-    del kept["data"]["unit"]
+    del kept["data"]["metric"]
     path.write_text(json.dumps(kept))
-    assert read_config(by_words.folder).data.unit == "word" and metric_of(kept) == ("wer", "WER")
+    assert read_config(by_words.folder).data.metric == "wer" and metric_of(kept) == ("wer", "WER")

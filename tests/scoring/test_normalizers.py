@@ -12,7 +12,7 @@ from mam.scoring.languages import _NUM2WORDS, _NUM2WORDS_REGIONS
 from mam.scoring.multilingual import APOSTROPHES, SILENT, folded
 from mam.scoring.numbers import _cardinal
 from mam.scoring.text import NORMALIZERS, normalizer_for
-from mam.scoring.wer import error_counts, errors, units
+from mam.scoring.wer import error_counts, errors, tokens
 
 ANY = st.text(st.characters(codec=None), max_size=30)  # surrogates and unassigned characters too
 SPOKEN = st.text(
@@ -67,14 +67,14 @@ def test_lost_letters_are_a_share(text):
 
 
 @given(st.lists(st.tuples(ANY, ANY), min_size=1, max_size=4), st.sampled_from(["word", "character"]))
-def test_lengths_are_what_units_counts_whatever_the_text(pairs, unit):
+def test_lengths_are_what_units_counts_whatever_the_text(pairs, token):
     references, hypotheses = zip(*pairs, strict=True)
-    counts = error_counts(references, hypotheses, unit)
-    assert counts[:, 3].tolist() == [len(units(text, unit)) for text in references]
+    counts = error_counts(references, hypotheses, token)
+    assert counts[:, 3].tolist() == [len(tokens(text, token)) for text in references]
     assert all(
-        n >= abs(len(units(r, unit)) - len(units(h, unit))) for n, (r, h) in zip(errors(counts), pairs, strict=True)
+        n >= abs(len(tokens(r, token)) - len(tokens(h, token))) for n, (r, h) in zip(errors(counts), pairs, strict=True)
     )
-    assert error_counts(references, references, unit)[:, :3].sum() == 0
+    assert error_counts(references, references, token)[:, :3].sum() == 0
 
 
 @pytest.mark.parametrize("code", SPELLED)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mam.scoring.metric import WordErrorRate
-from mam.scoring.wer import error_counts, errors, rates, units
+from mam.scoring.wer import error_counts, errors, rates, tokens
 
 
 def distance(a: list[str], b: list[str]) -> int:
@@ -51,7 +51,7 @@ def test_any_white_space_separates_words(space):
     ],
 )
 def test_blanks_are_no_characters_beside_scripts_without_spaces(text, characters):
-    assert units(text, "character") == list(characters)
+    assert tokens(text, "character") == list(characters)
 
 
 def test_empty_reference_is_all_insertions():

@@ -58,27 +58,20 @@ RIGHT = [row | {"prediction": row["reference"]} for row in CHINESE]
 
 
 def test_characters_lead_where_words_are_not_written_apart():
-    counted = asr.counted(asr_config(), CHINESE)
+    config = asr_config("data.metric=cer")
+    counted = asr.counted(config, CHINESE)
     assert counted.errors.tolist() == [1, 1] and counted.lengths.tolist() == [6, 2]
-    scored = asr.score(asr_config(), [CHINESE], RIGHT)
+    scored = asr.score(config, [CHINESE], RIGHT)
     assert scored.difference.absolute == scored.metrics["cer"] == 2 / 8
     assert (scored.metrics["wer"], scored.metrics["words"]) == (2.0, 2)  # words are counted beside, as they stand
 
 
-def test_the_unit_can_be_said():
-    words, characters = asr_config("data.unit=word"), asr_config("data.unit=character")
+def test_the_metric_can_be_said():
+    words, characters = asr_config("data.metric=wer"), asr_config("data.metric=cer")
     assert asr.counted(words, CHINESE).lengths.tolist() == [1, 1] and asr.metric(words) == "wer"
     english = [{"id": "1", "reference": "ab cd", "prediction": "ab ce"}]
     assert asr.counted(asr_config(), english).lengths.tolist() == [2]
     assert asr.counted(characters, english).lengths.tolist() == [5] and asr.metric(characters) == "cer"
-
-
-def test_the_unit_is_settled_for_the_whole_corpus():
-    config = asr.settled(asr_config(), ["今天天气很好", "ok", None])
-    assert config.data.unit == "character" and asr.metric(config) == "cer"
-    assert asr.counted(config, [{"id": "2", "reference": "ok", "prediction": "o"}]).lengths.tolist() == [2]
-    assert asr.settled(asr_config(), ["hello"]).data.unit == "word"
-    assert asr.settled(asr_config("data.unit=word"), ["今天"]).data.unit == "word"
 
 
 def test_characters_said_again_and_again_are_a_finding():

@@ -23,7 +23,8 @@ from mam.training.lessons import Clips, Lessons, Order, collate, labels, transcr
 
 
 def store(folder):
-    config = jobs(["data=audiofolder", f"data.root={folder}", "data.split=all"])[0].config
+    words = ["data=audiofolder", f"data.root={folder}", "data.split=all", "data.normalizer=hubert_english"]
+    config = jobs(words)[0].config
     corpus = open_corpus(config.data)
     return config, AudioStore.checked(corpus, 16000, 10**9, "stop")
 

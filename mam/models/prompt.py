@@ -1,0 +1,230 @@
+"""The prompt of Whisper's decoder: the tokens for start, language, task and no timestamps that come before a text.
+
+One prompt is used for teaching, for entropy and for decoding. What a checkpoint can be told is judged by its
+vocabulary, since generation_config.json is often missing, outdated or made from config.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from mam.errors import CheckpointError, choices
+from mam.languages import LANGUAGES, code_of, name_of
+from mam.models.checkpoints import Checkpoint
+
+Origin = Literal["config", "generation_config", "vocabulary", "detected"]
+START, END, PLAIN = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
+ENGLISH_ONLY, MULTILINGUAL = 51_864, (51_865, 51_866)  # tokens of OpenAI's checkpoints
+SETTINGS = "generation_config.json"
+TAKE = "Take the tokenizer that was published with it."
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Tokens that the decoder starts from, the same for every clip."""
+
+    language: str
+    task: str
+    tokens: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a Whisper checkpoint can be told: ``tokens`` of its tokenizer, as ids; ``size`` of its head.
+
+    ``settings`` is the content of generation_config.json, empty where there is none.
+    """
+
+    name: str
+    size: int
+    tokens: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, tokenizer: Any) -> Prompts:
+        """Read and check.
+
+        Raises:
+            CheckpointError: a tokenizer that is not the model's, or settings that cannot be read.
+        """
+        size, settings = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0])), _settings(checkpoint)
+        found = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
+        found.check(settings.get("decoder_start_token_id", checkpoint.config.get("decoder_start_token_id")))
+        return found
+
+    @cached_property
+    def is_multilingual(self) -> bool:
+        """Whether the decoder is told a language: by the size, else by where the text's end stands, else as stated.
+
+        An English-only tokenizer has the tokens of all languages too, so that they prove nothing.
+        """
+        if self.size in (ENGLISH_ONLY, *MULTILINGUAL):
+            return self.size != ENGLISH_ONLY
+        by_end = {50_256: False, 50_257: True}.get(self.tokens[END])  # extended vocabularies keep their first tokens
+        if by_end is not None:
+            return by_end
+        said = self.settings.get("is_multilingual")
+        return said if isinstance(said, bool) else bool(self.languages)
+
+    @cached_property
+    def languages(self) -> dict[str, int]:
+        """Ids of the language tokens by code, in Whisper's order."""
+        return {code: self.tokens[_quoted(code)] for code in LANGUAGES if _quoted(code) in self.tokens}
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        """Ids of the task tokens by name."""
+        return {
+            task: self.tokens[_quoted(task)] for task in ("transcribe", "translate") if _quoted(task) in self.tokens
+        }
+
+    def chosen(self, language: str | None) -> tuple[str | None, Origin]:
+        """Code of the language and how it is come by; None where it must be detected.
+
+        Args:
+            language: what the run asks for.
+
+        Raises:
+            CheckpointError: a language that the checkpoint does not know.
+        """
+        if not self.is_multilingual:
+            if language is not None and code_of(language) != "en":
+                raise CheckpointError(
+                    f"model.language={language}: {self.name} is English-only ({self.size:,} tokens)."
+                    " Take a multilingual checkpoint, or leave model.language out."
+                )
+            return "en", "vocabulary"
+        if language is not None:
+            return self._known(language, "model.language"), "config"
+        stated = self.stated_language
+        if stated is None:
+            return None, "detected"
+        return self._known(
+            stated, f"{self.name}: {SETTINGS}: language", " Say model.language=CODE."
+        ), "generation_config"
+
+    @property
+    def stated_language(self) -> str | None:
+        """What generation_config.json says, a language or an old list of forced tokens.
+
+        A list that was only copied from config.json is passed over: published ones force English on every language.
+        """
+        stated = self.settings.get("language")
+        if stated is not None:
+            return str(stated)
+        return next((code for code, i in self.languages.items() if i == self._forced(1)), None)
+
+    def prompt(self, language: str, task: str) -> Prompt:
+        """The tokens before the text.
+
+        Raises:
+            CheckpointError: a language or a task that the checkpoint does not know.
+        """
+        if not self.is_multilingual:
+            if task != "transcribe":
+                raise CheckpointError(
+                    f"model.speech_task={task}: {self.name} is English-only and only transcribes."
+                    " Take a multilingual checkpoint."
+                )
+            return self._prompt("en", task, (START, PLAIN))
+        code = self._known(language, "model.language")
+        if task not in self.tasks:
+            raise CheckpointError(f"model.speech_task={task}: the tokenizer of {self.name} has no <|{task}|>. {TAKE}")
+        return self._prompt(code, task, (START, _quoted(code), _quoted(task), PLAIN))
+
+    def notes(self, task: str) -> list[str]:
+        """What the checkpoint's settings ask for that a run does otherwise, one sentence each."""
+        found, said = [], self.settings.get("is_multilingual")
+        if not self.settings:
+            found.append(f"{self.name} has no {SETTINGS}: only what config.json says is suppressed while decoding")
+        if isinstance(said, bool) and said != self.is_multilingual:
+            kind = "multilingual" if self.is_multilingual else "English-only"
+            found.append(
+                f"{self.name}: taken as {kind} by its vocabulary, though its {SETTINGS} says is_multilingual={said}"
+            )
+        stated = self.stated_task
+        if self.is_multilingual and stated is not None and stated != task:
+            found.append(f"{self.name}: its {SETTINGS} asks for task={stated}; this run says model.speech_task={task}")
+        if self.settings.get("return_timestamps"):
+            found.append(f"{self.name}: its {SETTINGS} asks for timestamps; up to 30 s mam decodes without them")
+        return found
+
+    @property
+    def stated_task(self) -> str | None:
+        """The task that generation_config.json names or forces."""
+        stated = self.settings.get("task")
+        if stated is not None:
+            return str(stated)
+        return next((task for task, i in self.tasks.items() if i == self._forced(2)), None)
+
+    def _prompt(self, language: str, task: str, tokens: tuple[str, ...]) -> Prompt:
+        ids = tuple(self.tokens[token] for token in tokens)
+        told = {PLAIN: self.settings.get("no_timestamps_token_id")}
+        for table in ("lang_to_id", "task_to_id"):
+            entries = self.settings.get(table)
+            told |= {_quoted(key.strip("<|>")): i for key, i in (entries if isinstance(entries, dict) else {}).items()}
+        for token, i in zip(tokens, ids, strict=True):
+            if told.get(token) not in (None, i):
+                raise CheckpointError(
+                    f"{self.name}: {token} is {told[token]} in its {SETTINGS} and {i} in its tokenizer. {TAKE}"
+                )
+        return Prompt(language, task, tokens, ids)
+
+    def _known(self, language: str, where: str, remedy: str = "") -> str:
+        code = code_of(language.strip("<|> "))
+        if code is None:
+            raise CheckpointError(f"{where}={language}: is no language that Whisper knows.{remedy}")
+        if code not in self.languages:
+            raise CheckpointError(
+                f"{where}={language}: the tokenizer of {self.name} has no token for {name_of(code)}."
+                f" It has: {choices(list(self.languages))}.{remedy}"
+            )
+        return code
+
+    def _forced(self, position: int) -> int | None:
+        """The token that an old generation_config.json forces there."""
+        forced = self.settings.get("forced_decoder_ids")
+        if not isinstance(forced, list) or self.settings.get("_from_model_config"):
+            return None
+        pairs = [pair for pair in forced if isinstance(pair, list) and len(pair) == 2]
+        return next((token for place, token in pairs if place == position), None)
+
+    def check(self, start: object) -> None:
+        """Raise CheckpointError where the tokenizer is not the model's; ``start`` is what its settings begin with."""
+        missing = [token for token in (START, END, PLAIN) if token not in self.tokens]
+        if missing:
+            raise CheckpointError(f"{self.name}: its tokenizer has no {choices(missing)}. {TAKE}")
+        if max(self.tokens.values()) >= self.size:
+            raise CheckpointError(
+                f"{self.name}: its tokenizer has ids up to {max(self.tokens.values())}, its head {self.size} outputs."
+                f" {TAKE}"
+            )
+        if start is not None and start != self.tokens[START]:
+            raise CheckpointError(
+                f"{self.name}: {START} is {self.tokens[START]} in its tokenizer, and decoder_start_token_id is {start}."
+                f" {TAKE}"
+            )
+        if self.is_multilingual and not self.languages:
+            raise CheckpointError(
+                f"{self.name}: is multilingual ({self.size:,} tokens), but its tokenizer has no token of a language."
+                f" {TAKE}"
+            )
+
+
+def _quoted(word: str) -> str:
+    return f"<|{word}|>"
+
+
+def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    path = checkpoint.folder / SETTINGS
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
