@@ -135,7 +135,6 @@ def _task_problems(config: Config) -> list[str]:
     elif config.model.task == "events":
         for key, value, default in (
             ("data.normalizer", data.normalizer, AUTO),
-            ("data.language", data.language, None),
             ("model.language", config.model.language, None),
             ("model.speech_task", config.model.speech_task, "transcribe"),
         ):

@@ -96,7 +96,7 @@ def test_every_problem_is_reported_together():
         ("data=audiofolder", "data.root: data=audiofolder needs a folder"),
         ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, test, train"),
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
-        ("data.normalizer=english", "Choose one of: basic, hubert_english, none, whisper_english"),
+        ("data.normalizer=english", "Choose one of: auto, basic, hubert_english, multilingual, none, whisper_english"),
         ("data.limit=0", "data.limit=0: must be from 1"),
         ("seed=-1", "seed=-1: must be from 0"),
         ("evaluate.draws=5", "evaluate.draws=5: must be from 100 to 1 000 000"),
