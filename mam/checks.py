@@ -140,7 +140,6 @@ def _task_problems(config: Config) -> list[str]:
         for key, value, default in (
             ("data.normalizer", data.normalizer, AUTO),
             ("data.metric", data.metric, AUTO),
-            ("data.language", data.language, None),
             ("model.language", config.model.language, None),
             ("model.speech_task", config.model.speech_task, "transcribe"),
         ):

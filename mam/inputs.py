@@ -110,7 +110,7 @@ def name_languages(plain: dict[str, Any]) -> None:
     """Write languages by their codes in a configuration of plain values, and leave out what nobody said."""
     for key, code in (("model", code_of), ("data", tag_of)):
         language = plain[key].pop("language")
-        if language is not None:
+        if language is not None and (key, plain["model"]["task"]) != ("data", "events"):
             plain[key]["language"] = code(language)
     if plain["model"]["speech_task"] == "transcribe":
         plain["model"].pop("speech_task")

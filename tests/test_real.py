@@ -52,6 +52,7 @@ def test_whisper_minilm_on_lj_speech(real):
         "data=ljspeech",
         f"data.root={real / 'LJSpeech-1.1'}",
         "data.split=all",
+        "data.normalizer=hubert_english",
         "lam=0.05",
     ]
     outcome = run(jobs(words)[0], bench)

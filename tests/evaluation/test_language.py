@@ -174,13 +174,18 @@ def test_what_is_said_of_the_references_leads(spoken):
         (["model.language=false"], "model.language=False: YAML reads an unquoted no as false. Write 'no' or norwegian"),
         (["model.speech_task=sing"], "model.speech_task=sing: not known. Choose one of: transcribe, translate"),
         (["model=demo_beats_vit", "data=esc50", "model.language=it"], "model.language: has no effect on audio events"),
-        (["model=demo_beats_vit", "data=esc50", "data.language=it"], "data.language: has no effect on audio events"),
     ],
 )
 def test_what_can_be_refused_without_a_model(words, message):
     with pytest.raises(ConfigError) as error:
         jobs(words)
     assert message in str(error.value)
+
+
+def test_a_data_set_of_speech_may_be_heard_as_sounds():
+    """What it says of its language is no part of the question then."""
+    said, unsaid = (jobs(["model=demo_beats_vit", f"data.language={code}"])[0] for code in ("en", "null"))
+    assert said.signature == unsaid.signature
 
 
 def test_norwegian_is_a_language_not_a_boolean():
