@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mam.config import Config
-from mam.evaluation.pair import refuse_unfit, refuse_without_activations
+from mam.evaluation.pair import refuse_unfit, refuse_without_activations, remarks_of
 from mam.merge.align import ALIGNMENTS, cosine
 from mam.merge.basis import Heads, Pair
 from mam.merge.controls import CONTROLS, Place
@@ -142,6 +142,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     spent = time.perf_counter() - start
     memory = {"target": target.parameters * BYTES, "pristine": kept, "source": largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
+    remarks = remarks_of(config.model, target)
     return Inspection(
         target=_side(own, plan),
         source=_side(source, plan),
@@ -154,7 +155,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         tensors=tensors,
         parameters=parameters,
         notes=[*notes],
-        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats],
+        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats, *remarks],
         memory=memory | {"together": sum(memory.values())},
         seconds={"read_and_merge": round(spent, 3)},
     )

@@ -85,6 +85,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
+    notes += pair.target.remarks
 
     task = TASKS[config.model.task]
     own_classes = pair.target.labels if pair.target.readout == "scores" else None

@@ -21,6 +21,7 @@ from mam.errors import CheckpointError, choices
 from mam.files import local_path, sha256_file, sha256_json, sha256_of
 from mam.models.beats_file import DOWNLOAD, read_original
 from mam.models.pickles import unpickle
+from mam.models.settings import class_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -80,6 +81,23 @@ class Checkpoint:
     def model_type(self) -> str:
         """The architecture's name in transformers, e.g. ``hubert``."""
         return str(self.config.get("model_type", "(none given)"))
+
+    def with_defaults(self, key: str, section: str | None = None) -> Any:
+        """A value of ``config.json``, or of one of its sections; what the file leaves out is its class's default.
+
+        None where neither has it. Raises CheckpointError, see `class_config`.
+        """
+        config = self.config.get(section, {}) if section else self.config
+        if isinstance(config, dict) and key in config:
+            return config[key]
+        if self.is_beats:
+            return None
+        config = self._class_config if section is None else getattr(self._class_config, section, None)
+        return getattr(config, key, None)
+
+    @cached_property
+    def _class_config(self) -> Any:
+        return class_config(self.folder, self.id)
 
     @cached_property
     def sha256(self) -> str:

@@ -32,7 +32,7 @@ class HubTarget(Target):
         if self.extractor.model_input_names[0] != self.model.main_input_name:
             raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
         if readout == "text":
-            self.tokenizer = _auto(AutoTokenizer.from_pretrained, checkpoint)
+            self.load_tokenizer()
         if readout == "scores" and getattr(self.model.config, "use_weighted_layer_sum", False):
             raise CheckpointError(
                 f"{checkpoint.id}: its head sums all layers (use_weighted_layer_sum), mam's does not."
@@ -46,6 +46,14 @@ class HubTarget(Target):
 
     def load(self) -> Any:  # noqa: D102
         return _load(self.architecture(self.readout), self.checkpoint)
+
+    def load_tokenizer(self) -> None:
+        """Read what turns outputs into text."""
+        self.tokenizer = _auto(AutoTokenizer.from_pretrained, self.checkpoint)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write it beside the model."""
+        self.tokenizer.save_pretrained(folder)
 
     @property
     def backbone(self) -> Any:
@@ -69,7 +77,7 @@ class HubTarget(Target):
         model.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
         if self.readout == "text":
-            self.tokenizer.save_pretrained(folder)
+            self.save_tokenizer(folder)
 
     def with_head(self, head: nn.Module, classes: Sequence[str]) -> Any:
         """The classifier of transformers whose scores are the softmax of ``head`` on pooled features."""

@@ -71,6 +71,7 @@ class Target(ABC):
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         self.checkpoint, self.readout = checkpoint, readout
+        self.remarks = self.check_settings(checkpoint, readout)
         self.model: Any = self.load()
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -198,6 +199,15 @@ class Target(ABC):
     @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
         """What else a merge of ``parts`` moves in such a model, one sentence each."""
+        return ()
+
+    @classmethod
+    def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:
+        """Compare the files beside the weights with each other; no weights are read, and what is absent is let be.
+
+        Returns how they are read where that is not the usual way, one sentence each. Raises CheckpointError where
+        they do not fit together.
+        """
         return ()
 
     @classmethod
