@@ -195,7 +195,17 @@ class CTCTarget(HubTarget):
 
 @target("hubert")
 class Hubert(CTCTarget):
-    """HuBERT."""
+    """HuBERT, with or without a batch norm before the positional convolution (mHuBERT has one)."""
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Batch norm would make silent padding audible: it sees real frames alone, and padding stays 0 after it."""
+        embed = self.encoder.pos_conv_embed
+        if embed.batch_norm is None:
+            return super().add_positions(states, lengths)
+        real, frames = Hidden(states, lengths).real, torch.zeros_like(states)
+        frames[real] = embed.batch_norm(states[real])  # [frames of all clips, d]
+        convolved = embed.activation(embed.padding(embed.conv(frames.transpose(1, 2)))).transpose(1, 2)
+        return states + convolved if self.is_pre_norm else self._normed(states + convolved)
 
 
 @target("wav2vec2")
