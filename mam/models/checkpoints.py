@@ -21,6 +21,7 @@ from mam.errors import CheckpointError, choices
 from mam.files import local_path, sha256_file, sha256_json, sha256_of
 from mam.models.beats_file import DOWNLOAD, read_original
 from mam.models.pickles import unpickle
+from mam.models.refusals import refuse_adapters
 from mam.models.settings import class_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -142,22 +143,24 @@ class Checkpoint:
             tensor: Tensor = file.get_tensor(name)
             return tensor
 
-    def describe(self, name: str) -> tuple[list[int], str]:
-        """Shape of one tensor and its dtype in safetensors' words (``F32``); nothing is read but the header."""
-        path = self.tensor_files[name]
-        if self.is_safetensors:
-            with _open(path) as file:
-                view = file.get_slice(name)
-                return list(view.get_shape()), str(view.get_dtype())
-        tensor = self._pickled[path][name]
-        if tensor.dtype not in DTYPES:
-            raise CheckpointError(f"{self.id}: {name} is {tensor.dtype}, which safetensors cannot hold here.")
-        return list(tensor.shape), DTYPES[tensor.dtype]
+    @cached_property
+    def headers(self) -> dict[str, tuple[list[int], str]]:
+        """Shape of each tensor and its dtype in safetensors' words (``F32``), else in torch's; no values are read."""
+        found: dict[str, tuple[list[int], str]] = {}
+        for path in self.weights:
+            if self.is_safetensors:
+                with _open(path) as file:
+                    views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+                    found |= {name: (list(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
+            else:
+                for name, tensor in self._pickled[path].items():
+                    found[name] = (list(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
+        return found
 
     @cached_property
     def parameters(self) -> int:
         """How many numbers the weights hold; only headers are read."""
-        return sum(math.prod(self.describe(name)[0]) for name in self.tensor_files)
+        return sum(math.prod(shape) for shape, _ in self.headers.values())
 
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:
@@ -204,10 +207,12 @@ def _find(name: str, revision: str) -> Checkpoint:
     if folder.is_dir():
         if revision != "main":
             raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
+        refuse_adapters(folder, name)
         return Checkpoint(name, folder, None, _weights(folder, name))
     if not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
     folder = _download(name, revision, (*SETTINGS, "model*.safetensors"))
+    refuse_adapters(folder, name)
     if not any(folder.glob("model*.safetensors")):
         folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
     return Checkpoint(name, folder, folder.name, _weights(folder, name))

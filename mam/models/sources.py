@@ -13,6 +13,7 @@ from mam.errors import CheckpointError, MergeError, choices
 from mam.models.attention import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.beats_encoder import Attention
 from mam.models.checkpoints import Checkpoint
+from mam.models.refusals import refuse_unmergeable
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class Source:
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError for an architecture that is not registered."""
+        """Raises CheckpointError for an architecture that is not registered, and weights that are quantised."""
         if self.checkpoint.model_type not in SOURCES:
             raise CheckpointError(
                 f"model.source={self.checkpoint.id}: model_type {self.checkpoint.model_type!r} is not a known source."
                 f" Known: {choices(list(SOURCES))}."
             )
+        refuse_unmergeable(self.checkpoint)
 
     @property
     def family(self) -> Family:

@@ -21,6 +21,7 @@ from mam.data.audio import Wave
 from mam.errors import CheckpointError, choices
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
+from mam.models.refusals import refuse_unmergeable
 
 # What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
@@ -268,6 +269,9 @@ def load_target(checkpoint: Checkpoint, readout: Readout = "text") -> Target:
     """Load a target in fp32 on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: an unknown architecture, weights that do not fit it, or a head that is not in the file.
+        CheckpointError: an unknown architecture, quantised weights, weights that do not fit it, or a head that is not
+            in the file.
     """
-    return family_of(checkpoint, readout)(checkpoint, readout)
+    family = family_of(checkpoint, readout)
+    refuse_unmergeable(checkpoint)
+    return family(checkpoint, readout)
