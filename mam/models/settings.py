@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mam.errors import CheckpointError, first_line
+from mam.errors import CheckpointError
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -37,4 +37,5 @@ def class_config(folder: Path, name: str) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds; all mean that config.json is not usable
-        raise CheckpointError(f"{name}: its config.json is not usable: {first_line(error)}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{name}: its config.json is not usable: {reason}") from error

@@ -78,11 +78,11 @@ class Source:
 
     @property
     def heads(self) -> int:
-        """Number of attention heads, by its configuration. Raises CheckpointError where that does not say."""
-        config, section = self.checkpoint.config, self.family.section
+        """Number of attention heads, by its configuration or its class's default. Raises CheckpointError where neither says."""
+        section = self.family.section
         try:
-            return int((config[section] if section else config)[self.family.heads])
-        except (KeyError, TypeError, ValueError) as error:
+            return int(self.checkpoint.with_defaults(self.family.heads, section))
+        except (TypeError, ValueError) as error:
             place = f"{section}.{self.family.heads}" if section else self.family.heads
             raise CheckpointError(f"{self.checkpoint.id}: its config.json has no number {place}.") from error
 

@@ -143,6 +143,24 @@ def test_a_fused_tensor_of_a_wrong_size_is_named(tmp_path):
         Source(locate(str(tmp_path))).read(0, "q")
 
 
+@pytest.mark.parametrize(
+    ("folder", "settings", "heads"),
+    [
+        ("clip", {"model_type": "clip", "vision_config": {"hidden_size": 48}}, 12),
+        ("clip", {"model_type": "clip"}, 12),
+        ("siglip", {"model_type": "siglip", "vision_config": {"num_attention_heads": 2}}, 2),
+        ("siglip", {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}, 12),
+        ("bert", {"model_type": "bert"}, 12),
+        ("distilbert", {"model_type": "distilbert", "num_attention_heads": 6}, 6),
+        ("whisper", {"model_type": "whisper"}, 6),
+    ],
+)
+def test_what_config_json_leaves_out_is_the_default_of_its_class(tmp_path, folder, settings, heads):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert Source(locate(str(tmp_path))).heads == heads, folder
+
+
 def test_heads_that_are_not_said_are_asked_for(tmp_path):
     folder = make_hubert(tmp_path)
     settings = json.loads((folder / "config.json").read_text())
