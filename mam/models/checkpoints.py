@@ -25,6 +25,8 @@ from mam.models.refusals import refuse_adapters
 from mam.models.settings import class_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG = "config.json"
+BEATS = (".pt", ".pth", ".ckpt")  # one file in BEATs' original format
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 DTYPES = {  # torch's dtypes in safetensors' words
     torch.float64: "F64",
@@ -62,14 +64,14 @@ class Checkpoint:
     @property
     def is_beats(self) -> bool:
         """Whether it is one file in BEATs' original format."""
-        return self.weights[0].suffix == ".pt"
+        return self.weights[0].suffix in BEATS
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The content of ``config.json`` or BEATs' ``cfg``. Raises CheckpointError where it is missing or unusable."""
         if self.is_beats:
             return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
-        path = self.folder / "config.json"
+        path = self.folder / CONFIG
         try:
             config = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -200,10 +202,8 @@ def locate(name: str, revision: str = "main", sha256: str | None = None) -> Chec
 
 def _find(name: str, revision: str) -> Checkpoint:
     folder = local_path(name)
-    if folder.suffix == ".pt":
-        if not folder.is_file():
-            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
-        return Checkpoint(name, folder.parent, None, (folder,))
+    if folder.is_file() or (folder.suffix in BEATS and not folder.exists()):
+        return _of_file(folder, name)
     if folder.is_dir():
         if revision != "main":
             raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
@@ -216,6 +216,25 @@ def _find(name: str, revision: str) -> Checkpoint:
     if not any(folder.glob("model*.safetensors")):
         folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
     return Checkpoint(name, folder, folder.name, _weights(folder, name))
+
+
+def _of_file(path: Path, name: str) -> Checkpoint:
+    """A BEATs file; or one of the files by which a folder's weights are named, which means the folder."""
+    if path.suffix in BEATS:
+        if not path.is_file():
+            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
+        return Checkpoint(name, path.parent, None, (path,))
+    refuse_adapters(path.parent, name)
+    if path.name in (SINGLE, PICKLE) and (path.parent / CONFIG).is_file():
+        return Checkpoint(name, path.parent, None, (path,))
+    if path.name in (INDEX, PICKLE_INDEX, CONFIG):
+        return Checkpoint(name, path.parent, None, _weights(path.parent, name))
+    has_config = (path.parent / CONFIG).is_file()
+    remedy = f"Give the folder: {path.parent}" if has_config else f"There is no {CONFIG} beside it"
+    raise CheckpointError(
+        f"{name}: is a file. mam reads a folder with {CONFIG} and {SINGLE}, or one BEATs file ({', '.join(BEATS)})."
+        f" {remedy}."
+    )
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
@@ -249,6 +268,9 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
                     f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}."
                 )
             return tuple(folder / shard for shard in shards)
+    beats = [path for path in folder.iterdir() if path.suffix in BEATS]
+    if len(beats) == 1 and not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{name}: is a folder. Give the file in it: {folder / beats[0].name}.")
     raise CheckpointError(
         f"{name}: {folder} has no weights. Expected {SINGLE} (or its shards' index, or {PICKLE});"
         f" there is: {choices([path.name for path in folder.iterdir()])}."

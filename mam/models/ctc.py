@@ -21,7 +21,7 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.hub import HubTarget
 from mam.models.targets import Hidden, Readout, target
-from mam.models.tokens import FILES
+from mam.models.tokens import FILES, has_language_model
 from mam.models.vocabulary import Vocabulary
 
 
@@ -43,7 +43,9 @@ class CTCTarget(HubTarget):
         remarks = super().check_settings(checkpoint, readout)
         if readout != "text" or not (checkpoint.folder / FILES[0]).is_file():
             return remarks
-        return (*remarks, *Vocabulary.of(checkpoint).notes)
+        unused = ("its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
+        remarks += Vocabulary.of(checkpoint).notes
+        return remarks + unused if has_language_model(checkpoint.folder) else remarks
 
     def load_tokenizer(self) -> None:  # noqa: D102
         self.vocabulary = Vocabulary.of(self.checkpoint)

@@ -18,7 +18,6 @@ from mam.errors import CheckpointError, choices, first_line
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Hidden, Readout, Target
 
-
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
 BELONGS = "Take the preprocessor_config.json that belongs to the model."
 

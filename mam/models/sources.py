@@ -31,12 +31,17 @@ class Family:
 
 
 SOURCES: dict[str, Family] = {  # by model_type in config.json
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "mpnet", "modernbert"), Family("text")),
+    **dict.fromkeys(("bert", "electra", "ernie", "megatron-bert", "mpnet", "modernbert"), Family("text")),
+    **dict.fromkeys(("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm"), Family("text")),
+    **dict.fromkeys(("xlm-roberta", "xlm-roberta-xl", "xmod"), Family("text")),
+    **dict.fromkeys(("clip_text_model", "siglip_text_model"), Family("text")),
     "distilbert": Family("text", heads="n_heads"),
-    **dict.fromkeys(("vit", "deit", "dinov2", "dinov2_with_registers"), Family("image")),
-    **dict.fromkeys(("clip_vision_model", "siglip_vision_model"), Family("image")),
-    **dict.fromkeys(("clip", "siglip"), Family("image", section="vision_config", stack=r"^vision_model\.")),
-    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio"), Family("speech")),
+    **dict.fromkeys(("vit", "vit_msn", "deit", "beit", "data2vec-vision", "ijepa"), Family("image")),
+    **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), Family("image")),
+    "vit_mae": Family("image", stack=r"(^|\.)encoder\."),  # a pre-trained one has its decoder too
+    **dict.fromkeys(("clip_vision_model", "siglip_vision_model", "siglip2_vision_model"), Family("image")),
+    **dict.fromkeys(("clip", "siglip", "siglip2"), Family("image", section="vision_config", stack=r"^vision_model\.")),
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"), Family("speech")),
     **dict.fromkeys(("wav2vec2-conformer", "wav2vec2-bert"), Family("speech")),
     "whisper": Family("speech", heads="encoder_attention_heads", stack=r"\bencoder\.layers\.N\.self_attn$"),
     "audio-spectrogram-transformer": Family("audio"),
@@ -78,7 +83,10 @@ class Source:
 
     @property
     def heads(self) -> int:
-        """Number of attention heads, by its configuration or its class's default. Raises CheckpointError where neither says."""
+        """Number of attention heads, by its configuration or the default of its class.
+
+        Raises CheckpointError where neither says.
+        """
         section = self.family.section
         try:
             return int(self.checkpoint.with_defaults(self.family.heads, section))

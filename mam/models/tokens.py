@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mam.errors import CheckpointError, choices
@@ -11,6 +12,7 @@ from mam.models.settings import read_settings
 
 FILES = ("vocab.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 CLASSES = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer")
+WITH_LM = "Wav2Vec2ProcessorWithLM"
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
 DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 OTHERS = ("cls_token", "sep_token", "mask_token")
@@ -78,6 +80,13 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
         is_lowered=bool(settings.get("do_lower_case", False)),
         language=language if is_nested else None,
     )
+
+
+def has_language_model(folder: Path) -> bool:
+    """Whether an n-gram model stands beside the letters (Wav2Vec2ProcessorWithLM)."""
+    files = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+    named = any(read_settings(folder / file).get("processor_class") == WITH_LM for file in files)
+    return named or (folder / "language_model").is_dir()
 
 
 def _refuse_other_kinds(kind: str, name: str) -> None:

@@ -237,3 +237,30 @@ def test_ctc_targets_stay_within_the_head(tmp_path):
     vocabulary = read(write(tmp_path / "v", [*MARKS, "|", *ABC], PLAIN))
     ids, lacking = vocabulary.spell("añb|", str)
     assert max(ids) < len(vocabulary.letters) and lacking == ["ñ", "|"]
+
+
+def test_a_wavlm_without_a_tokenizer_class_is_read(tmp_path):
+    """transformers knows no tokenizer for WavLM by its model_type; the letters are there all the same."""
+    tokens = [*MARKS, "|", *ABC]
+    folder = write(tmp_path / "v", tokens, {"word_delimiter_token": "|"})
+    (folder / "config.json").write_text(json.dumps({"model_type": "wavlm", "vocab_size": 31, "pad_token_id": 0}))
+    assert heard(read(folder), tokens, ["h", "i", "|", "a"]) == "hi a"
+
+
+@pytest.mark.parametrize("place", ["tokenizer_config", "preprocessor_config", "folder"])
+def test_a_language_model_that_is_not_used_is_said(tmp_path, bert, place):
+    folder = make_hubert(tmp_path / "h")
+    if place == "folder":
+        (folder / "language_model").mkdir()
+    else:
+        path = folder / f"{place}.json"
+        settings = json.loads(path.read_text()) if path.exists() else {}
+        settings |= {"processor_class": "Wav2Vec2ProcessorWithLM"}
+        if place == "preprocessor_config":
+            settings |= json.loads((folder / "processor_config.json").read_text())["feature_extractor"]
+        path.write_text(json.dumps(settings))
+    said = "its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily"
+    config = jobs(pair_words(folder, bert))[0].config
+    assert said in inspect(config, *checked_source_and_target(config.model)).warnings
+    assert said in load_target(locate(str(folder))).remarks
+    assert said not in load_target(locate(str(folder)), "features").remarks
