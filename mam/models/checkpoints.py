@@ -95,11 +95,12 @@ class Checkpoint:
             return config[key]
         if self.is_beats:
             return None
-        config = self._class_config if section is None else getattr(self._class_config, section, None)
+        config = self.class_config if section is None else getattr(self.class_config, section, None)
         return getattr(config, key, None)
 
     @cached_property
-    def _class_config(self) -> Any:
+    def class_config(self) -> Any:
+        """``config.json`` as an object of its class in transformers. Raises CheckpointError where it is not usable."""
         return class_config(self.folder, self.id)
 
     @cached_property

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
-from mam.errors import CheckpointError, MergeError, choices
+from mam.errors import CheckpointError, MergeError, choices, first_line
 from mam.models.attention import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.beats_encoder import Attention
 from mam.models.checkpoints import Checkpoint
@@ -34,7 +34,7 @@ SOURCES: dict[str, Family] = {  # by model_type in config.json
     **dict.fromkeys(("bert", "electra", "ernie", "megatron-bert", "mpnet", "modernbert"), Family("text")),
     **dict.fromkeys(("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm"), Family("text")),
     **dict.fromkeys(("xlm-roberta", "xlm-roberta-xl", "xmod"), Family("text")),
-    **dict.fromkeys(("clip_text_model", "siglip_text_model"), Family("text")),
+    "clip_text_model": Family("text"),
     "distilbert": Family("text", heads="n_heads"),
     **dict.fromkeys(("vit", "vit_msn", "deit", "beit", "data2vec-vision", "ijepa"), Family("image")),
     **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), Family("image")),
@@ -96,13 +96,20 @@ class Source:
 
     @cached_property
     def attention_class(self) -> str:
-        """The class that computes its attention; the model is built without its weights."""
+        """The class that computes its attention; the model is built without its weights.
+
+        Raises CheckpointError where config.json does not describe one.
+        """
         if self.checkpoint.is_beats:
             return Attention.__name__
         tower = self.family.section.partition("_")[0] if self.family.section else ""
-        with torch.device("meta"):
-            config = AutoConfig.from_pretrained(self.checkpoint.folder)
-            model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        config = self.checkpoint.class_config
+        try:
+            with torch.device("meta"):
+                model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, ZeroDivisionError) as error:  # sizes that fit no model
+            reason = f"no model is made of its config.json ({first_line(error)})"
+            raise CheckpointError(f"{self.checkpoint.id}: {reason}.") from error
         projections = {*FUSED, *(spelling[0] for spelling in SPELLINGS)}
         return next(
             (

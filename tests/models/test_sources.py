@@ -46,12 +46,11 @@ FAMILIES = {
     "XLMRobertaXLModel": (TEXT, "encoder.layer", "attention.self", SELF),
     "XmodModel": (TEXT | {"languages": ["en_XX"]}, "encoder.layer", "attention.self", SELF),
     "CLIPTextModel": (TEXT | SPECIALS, "encoder.layers", "self_attn", PROJ),
-    "SiglipTextModel": (TEXT | SPECIALS, "encoder.layers", "self_attn", PROJ),
     "ViTModel": (IMAGE, "layers", "attention", PROJ),
     "DeiTModel": (IMAGE, "layers", "attention", PROJ),
     "Dinov2Model": (IMAGE, "encoder.layer", "attention", PROJ),
     "Dinov2WithRegistersModel": (IMAGE, "encoder.layer", "attention", PROJ),
-    "DINOv3ViTModel": (IMAGE, "model.layer", "attention", PROJ),
+    "DINOv3ViTModel": (IMAGE | {"num_register_tokens": 2}, "model.layer", "attention", PROJ),
     "ViTMAEModel": (IMAGE, "layers", "attention", PROJ),
     "ViTMSNModel": (IMAGE, "layers", "attention", PROJ),
     "IJepaModel": (IMAGE, "layers", "attention", PROJ),
@@ -199,6 +198,15 @@ def test_what_config_json_leaves_out_is_the_default_of_its_class(tmp_path, folde
     (tmp_path / "config.json").write_text(json.dumps(settings))
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     assert Source(locate(str(tmp_path))).heads == heads, folder
+
+
+def test_a_configuration_that_describes_no_model_is_refused(tmp_path):
+    folder = make_hubert(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    for wrong in ({"hidden_size": "wide"}, {"num_attention_heads": 5}):
+        (folder / "config.json").write_text(json.dumps({**settings, **wrong}))
+        with pytest.raises(CheckpointError, match="config.json"):
+            _ = Source(locate(str(folder))).attention_class
 
 
 def test_heads_that_are_not_said_are_asked_for(tmp_path):
