@@ -92,6 +92,7 @@ def problems(config: Config) -> list[str]:
     between("evaluate.cache_gb", config.evaluate.cache_gb, 0, 10**6)
     if config.data.split == "all" and any((config.data.ids.train, config.data.ids.dev, config.data.ids.test)):
         found.append("data.ids: has no effect with data.split=all")
+    found += _empty_names(config)
     found += _task_problems(config) + _language_problems(config)
     found += training_problems(config)
     found += tuning_problems(config)
@@ -102,6 +103,19 @@ def problems(config: Config) -> list[str]:
     if config.data.source == "folder" and config.data.root is None:
         found.append(f"data.root: data={config.data.name} needs a folder. Say data.root=FOLDER")
     return found + merging_problems(config)
+
+
+def _empty_names(config: Config) -> list[str]:
+    """Names that are said and say nothing; an empty path would mean the folder one is in."""
+    model, data = config.model, config.data
+    models = {"model.target": model.target, "model.source": model.source}
+    revisions = {"model.target_revision": model.target_revision, "model.source_revision": model.source_revision}
+    empty = [key for key, name in models.items() if not name.strip()]
+    found = [f"{key}: is empty. Give a hub id, a folder or a BEATs file" for key in empty]
+    found += [f"{key}: is empty. Give a revision, or leave it out" for key, one in revisions.items() if not one.strip()]
+    if data.root is not None and not data.root.strip():
+        found.append("data.root: is empty. Give a folder")
+    return found
 
 
 def _in_one_line(entry: Any) -> str:

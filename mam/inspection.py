@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mam.config import Config
 from mam.evaluation.language import foreseen
-from mam.evaluation.pair import refuse_unfit, refuse_without_activations
+from mam.evaluation.pair import refuse_unfit, refuse_without_activations, remarks_of
 from mam.merge.align import ALIGNMENTS, cosine
 from mam.merge.basis import Heads, Pair
 from mam.merge.controls import CONTROLS, Place
@@ -148,6 +148,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     spent = time.perf_counter() - start
     memory = {"target": target.parameters * BYTES, "pristine": kept, "source": largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
+    remarks = remarks_of(config.model, target)
     return Inspection(
         target=_side(own, plan),
         source=_side(source, plan),
@@ -160,7 +161,13 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         tensors=tensors,
         parameters=parameters,
         notes=[*notes],
-        warnings=[*mismatch_notes(plan), *_scale_warnings(projections), *caveats, *(text or {}).get("notes", ())],
+        warnings=[
+            *mismatch_notes(plan),
+            *_scale_warnings(projections),
+            *caveats,
+            *remarks,
+            *(text or {}).get("notes", ()),
+        ],
         memory=memory | {"together": sum(memory.values())},
         seconds={"read_and_merge": round(spent, 3)},
         text=text,

@@ -89,6 +89,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
+    notes += pair.target.remarks
 
     own_classes = pair.target.labels if pair.target.readout == "scores" else None
     task.check(config, audio, own_classes)

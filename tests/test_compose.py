@@ -278,3 +278,11 @@ def test_a_sweep_over_lambda_has_its_baseline_and_the_rate_on_dev():
     assert not jobs(["lam=0,0.1", "control=none", "data.split=all"], multirun=True)[0].config.evaluate.dev
     plain = jobs(["lam=0.1"])[0]
     assert plan[1].signature == plain.signature, "the rate on dev does not make another run of it"
+
+
+def test_names_that_are_empty_are_refused():
+    """An empty path would mean the folder one is in."""
+    with pytest.raises(ConfigError) as caught:
+        jobs(["model.source=", "model.target=' '", "model.source_revision=", "data=audiofolder", "data.root="])
+    keys = ["model.target", "model.source", "model.source_revision", "data.root"]
+    assert [problem.partition(": is empty. Give a")[0] for problem in caught.value.problems] == keys

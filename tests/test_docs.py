@@ -56,7 +56,7 @@ def test_a_contributors_page_works_as_written(page, tmp_path):
 def test_what_the_page_on_models_registers_is_there(tmp_path):
     place, _ = follow("add-a-model.md", tmp_path)
     code = "from mam.models.sources import SOURCES; from mam.models.targets import TARGETS; import mam\n"
-    code += "assert 'electra' in SOURCES; print(TARGETS['unispeech-sat'].architecture('text').__name__, mam.__file__)"
+    code += "assert 'layoutlm' in SOURCES; print(TARGETS['unispeech-sat'].architecture('text').__name__, mam.__file__)"
     shown = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(place)}, capture_output=True, text=True
     )

@@ -45,7 +45,7 @@ def plain_hypotheses(more: Path, tensors: dict[str, torch.Tensor]) -> list[str]:
     folder = more / "whisper-base"
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     processor = AutoProcessor.from_pretrained(folder)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    _, unexpected = model.load_state_dict(tensors, strict=False)
     assert not unexpected
     with (more / "prompts-it" / "metadata.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))[:CLIPS]

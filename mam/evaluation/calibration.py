@@ -26,6 +26,10 @@ from mam.models.sources import Source
 from mam.models.targets import Target, load_target
 
 TRAIN = "train"  # calibration.audio: the data set's own training split
+BEHIND_PADDING = (  # model types whose positions are counted from behind the padding
+    *("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm", "mpnet"),
+    *("xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 Heard = dict[tuple[int, str], Tensor]  # (layer, part) -> its input, [t, d], fp64
 
 
@@ -217,6 +221,8 @@ def _tower(source: Source) -> Any:
             f"{checkpoint.id}: lacks {len(missing)} weights, such as {missing[0]}: its activations would be those of"
             " random weights. Take a whole checkpoint, or a method that reads Q, K and V alone"
         )
+    if getattr(model.config, "mask_ratio", None):
+        model.config.mask_ratio = 0.0  # ViT-MAE would look at a random quarter of the image
     tower = model if source.family.section is None else getattr(model, source.family.section.replace("config", "model"))
     return tower.eval()
 
@@ -232,9 +238,8 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
             sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
-    # RoBERTa and its kin count positions from behind the padding.
-    behind = int(tokenizer.pad_token_id or 0) + 1 if "roberta" in checkpoint.model_type else 0
-    longest = min(int(tokenizer.model_max_length), int(checkpoint.config.get("max_position_embeddings", 512)) - behind)
+    behind = int(tokenizer.pad_token_id or 0) + 1 if checkpoint.model_type in BEHIND_PADDING else 0
+    longest = min(int(tokenizer.model_max_length), int(checkpoint.with_defaults("max_position_embeddings")) - behind)
     for sentence in sentences[:limit]:
         yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
 
@@ -252,8 +257,8 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
     for file in files[:limit]:
         try:
             with Image.open(file) as image:
-                pixels = processor(image.convert("RGB"), return_tensors="pt")["pixel_values"]
-                yield {"pixel_values": pixels.mean(1, keepdim=True) if is_grey else pixels}
+                given = dict(processor(image.convert("RGB"), return_tensors="pt"))
+                yield given | {"pixel_values": given["pixel_values"].mean(1, keepdim=True)} if is_grey else given
         except (UnidentifiedImageError, OSError) as error:
             raise DataError(f"calibration.source: {file} is not an image, which this source reads") from error
 

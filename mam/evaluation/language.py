@@ -19,6 +19,7 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
 from mam.models.targets import family_of
+from mam.models.vocabulary import Vocabulary
 from mam.scoring.languages import code_of, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer
 
@@ -85,7 +86,7 @@ def settled(config: Config, bench: Workbench) -> Settled:
     refuse_language(config, bench.checkpoints(config.model)[0])
     target = bench.pair(config).target
     if target.prompts is None:
-        config, said = _with_references(config, None, letters_of(target.tokenizer))
+        config, said = _with_references(config, None, target.letters)
         return Settled(_with_metric(config, bench), notes=said)
     language, origin = target.prompts.chosen(config.model.language)
     notes, share = target.prompts.notes(config.model.speech_task), None
@@ -135,12 +136,11 @@ def foreseen(config: Config, checkpoint: Checkpoint) -> dict[str, Any] | None:
     if config.model.task != "asr":
         return None
     refuse_language(config, checkpoint)
-    tokenizer, data = load_tokenizer(checkpoint), replace(config.data, language=None, normalizer=AUTO)
-    config = replace(config, data=data)
+    config = replace(config, data=replace(config.data, language=None, normalizer=AUTO))
     if not family_of(checkpoint, "text").takes_language:
-        data = _with_references(config, None, letters_of(tokenizer))[0].data
+        data = _with_references(config, None, Vocabulary.of(checkpoint).alphabet)[0].data
         return {"language": data.language, "from": "letters", "prompt": None, "normalizer": data.normalizer}
-    prompts = Prompts.of(checkpoint, tokenizer)
+    prompts = Prompts.of(checkpoint, load_tokenizer(checkpoint))
     language, origin = prompts.chosen(config.model.language)
     told = {"language": language, "from": origin, "notes": prompts.notes(config.model.speech_task)}
     if language is None:
@@ -166,12 +166,6 @@ def refuse_language(config: Config, checkpoint: Checkpoint) -> None:
                 f" told no {key}. Leave model.{key} out"
                 + ("; say data.language for that of the references." if key == "language" else ".")
             )
-
-
-def letters_of(tokenizer: Any) -> list[str]:
-    """The vocabulary's tokens of one character, without the word delimiter."""
-    delimiter = getattr(tokenizer, "word_delimiter_token", None)
-    return sorted(token for token in tokenizer.get_vocab() if len(token) == 1 and token != delimiter)
 
 
 def _with_references(config: Config, prompt: Prompt | None, letters: Sequence[str]) -> tuple[Config, tuple[str, ...]]:

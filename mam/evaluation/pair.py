@@ -19,7 +19,7 @@ from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
-from mam.models.targets import TARGETS, Target, family_of, load_target
+from mam.models.targets import TARGETS, Readout, Target, family_of, load_target
 from mam.tasks import TASKS
 
 
@@ -62,11 +62,21 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
         CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
     """
     target = locate(config.target, config.target_revision, config.target_sha256)
-    family_of(target, "text" if config.task == "asr" else "features")
+    remarks_of(config, target)
     source = Source(locate(config.source, config.source_revision, config.source_sha256))
     _check_shape("target", config.target_shape, target.id, Source(target))
     _check_shape("source", config.source_shape, source.checkpoint.id, source)
     return target, source
+
+
+def remarks_of(config: ModelConfig, target: Checkpoint) -> tuple[str, ...]:
+    """How a target's files are read where that is not the usual way; no weights are loaded.
+
+    Raises:
+        CheckpointError: files that do not fit together, or a target that mam does not know.
+    """
+    readout: Readout = "text" if config.task == "asr" else "features"
+    return family_of(target, readout).check_settings(target, readout)
 
 
 def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:

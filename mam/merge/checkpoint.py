@@ -136,7 +136,7 @@ class _SafetensorsWriter:
         header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         offset = 0
         for name in names:
-            shape, dtype = checkpoint.describe(name)
+            shape, dtype = checkpoint.headers[name]
             dtype = "F32" if name in in_fp32 else dtype
             if dtype not in _BYTES:
                 raise CheckpointError(f"{checkpoint.id}: {name} is {dtype}, which mam does not write.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def read_original(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file. {DOWNLOAD}")
-    saved = unpickle(path)
+    saved = unpickle(path, also=[Namespace])  # as training scripts save their arguments
+    if isinstance(saved.get("cfg"), Namespace):
+        saved["cfg"] = vars(saved["cfg"])
     for part in ("cfg", "model"):
         if not isinstance(saved.get(part), dict):
             raise CheckpointError(

@@ -21,8 +21,12 @@ from mam.errors import CheckpointError, choices
 from mam.files import local_path, sha256_file, sha256_json, sha256_of
 from mam.models.beats_file import DOWNLOAD, read_original
 from mam.models.pickles import unpickle
+from mam.models.refusals import refuse_adapters
+from mam.models.settings import class_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+CONFIG = "config.json"
+BEATS = (".pt", ".pth", ".ckpt")  # one file in BEATs' original format
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 DTYPES = {  # torch's dtypes in safetensors' words
     torch.float64: "F64",
@@ -60,14 +64,14 @@ class Checkpoint:
     @property
     def is_beats(self) -> bool:
         """Whether it is one file in BEATs' original format."""
-        return self.weights[0].suffix == ".pt"
+        return self.weights[0].suffix in BEATS
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The content of ``config.json`` or BEATs' ``cfg``. Raises CheckpointError where it is missing or unusable."""
         if self.is_beats:
             return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
-        path = self.folder / "config.json"
+        path = self.folder / CONFIG
         try:
             config = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -80,6 +84,24 @@ class Checkpoint:
     def model_type(self) -> str:
         """The architecture's name in transformers, e.g. ``hubert``."""
         return str(self.config.get("model_type", "(none given)"))
+
+    def with_defaults(self, key: str, section: str | None = None) -> Any:
+        """A value of ``config.json``, or of one of its sections; what the file leaves out is its class's default.
+
+        None where neither has it. Raises CheckpointError, see `class_config`.
+        """
+        config = self.config.get(section, {}) if section else self.config
+        if isinstance(config, dict) and key in config:
+            return config[key]
+        if self.is_beats:
+            return None
+        config = self.class_config if section is None else getattr(self.class_config, section, None)
+        return getattr(config, key, None)
+
+    @cached_property
+    def class_config(self) -> Any:
+        """``config.json`` as an object of its class in transformers. Raises CheckpointError where it is not usable."""
+        return class_config(self.folder, self.id)
 
     @cached_property
     def sha256(self) -> str:
@@ -124,22 +146,24 @@ class Checkpoint:
             tensor: Tensor = file.get_tensor(name)
             return tensor
 
-    def describe(self, name: str) -> tuple[list[int], str]:
-        """Shape of one tensor and its dtype in safetensors' words (``F32``); nothing is read but the header."""
-        path = self.tensor_files[name]
-        if self.is_safetensors:
-            with _open(path) as file:
-                view = file.get_slice(name)
-                return list(view.get_shape()), str(view.get_dtype())
-        tensor = self._pickled[path][name]
-        if tensor.dtype not in DTYPES:
-            raise CheckpointError(f"{self.id}: {name} is {tensor.dtype}, which safetensors cannot hold here.")
-        return list(tensor.shape), DTYPES[tensor.dtype]
+    @cached_property
+    def headers(self) -> dict[str, tuple[list[int], str]]:
+        """Shape of each tensor and its dtype in safetensors' words (``F32``), else in torch's; no values are read."""
+        found: dict[str, tuple[list[int], str]] = {}
+        for path in self.weights:
+            if self.is_safetensors:
+                with _open(path) as file:
+                    views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+                    found |= {name: (list(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
+            else:
+                for name, tensor in self._pickled[path].items():
+                    found[name] = (list(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
+        return found
 
     @cached_property
     def parameters(self) -> int:
         """How many numbers the weights hold; only headers are read."""
-        return sum(math.prod(self.describe(name)[0]) for name in self.tensor_files)
+        return sum(math.prod(shape) for shape, _ in self.headers.values())
 
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:
@@ -179,20 +203,39 @@ def locate(name: str, revision: str = "main", sha256: str | None = None) -> Chec
 
 def _find(name: str, revision: str) -> Checkpoint:
     folder = local_path(name)
-    if folder.suffix == ".pt":
-        if not folder.is_file():
-            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
-        return Checkpoint(name, folder.parent, None, (folder,))
+    if folder.is_file() or (folder.suffix in BEATS and not folder.exists()):
+        return _of_file(folder, name)
     if folder.is_dir():
         if revision != "main":
             raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
+        refuse_adapters(folder, name)
         return Checkpoint(name, folder, None, _weights(folder, name))
     if not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
     folder = _download(name, revision, (*SETTINGS, "model*.safetensors"))
+    refuse_adapters(folder, name)
     if not any(folder.glob("model*.safetensors")):
         folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
     return Checkpoint(name, folder, folder.name, _weights(folder, name))
+
+
+def _of_file(path: Path, name: str) -> Checkpoint:
+    """A BEATs file; or one of the files by which a folder's weights are named, which means the folder."""
+    if path.suffix in BEATS:
+        if not path.is_file():
+            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
+        return Checkpoint(name, path.parent, None, (path,))
+    refuse_adapters(path.parent, name)
+    if path.name in (SINGLE, PICKLE) and (path.parent / CONFIG).is_file():
+        return Checkpoint(name, path.parent, None, (path,))
+    if path.name in (INDEX, PICKLE_INDEX, CONFIG):
+        return Checkpoint(name, path.parent, None, _weights(path.parent, name))
+    has_config = (path.parent / CONFIG).is_file()
+    remedy = f"Give the folder: {path.parent}" if has_config else f"There is no {CONFIG} beside it"
+    raise CheckpointError(
+        f"{name}: is a file. mam reads a folder with {CONFIG} and {SINGLE}, or one BEATs file ({', '.join(BEATS)})."
+        f" {remedy}."
+    )
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
@@ -226,6 +269,9 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
                     f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}."
                 )
             return tuple(folder / shard for shard in shards)
+    beats = [path for path in folder.iterdir() if path.suffix in BEATS]
+    if len(beats) == 1 and not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{name}: is a folder. Give the file in it: {folder / beats[0].name}.")
     raise CheckpointError(
         f"{name}: {folder} has no weights. Expected {SINGLE} (or its shards' index, or {PICKLE});"
         f" there is: {choices([path.name for path in folder.iterdir()])}."

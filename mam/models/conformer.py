@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +68,20 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
 
     stem = "Wav2Vec2Bert"
+    extractor_class = "SeamlessM4TFeatureExtractor"
     default_positions = "relative_key"
     positions_on_query = ("relative", "relative_key")
     is_pre_norm = False
 
+    @classmethod
+    def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
+        width = checkpoint.with_defaults("feature_projection_input_dim")
+        made = extractor.num_mel_bins * extractor.stride  # mel bins of so many frames stand side by side
+        return {"features a frame": (made, width, "feature_projection_input_dim in config.json")}
+
     def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
-        made = [self.extractor(wave, sampling_rate=RATE, return_tensors="pt") for wave in waves]
+        hear = partial(self.extractor, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
+        made = [hear(wave) for wave in waves]
         lengths = [int(one.attention_mask.sum()) for one in made]
         clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
         return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device))

@@ -6,8 +6,10 @@ family overrides the step in which it differs. Shapes: ``b`` clips, ``t`` frames
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +18,11 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 
 from mam.data.audio import RATE, Wave
-from mam.errors import CheckpointError
 from mam.models.checkpoints import Checkpoint
 from mam.models.hub import HubTarget
 from mam.models.targets import Hidden, Readout, target
+from mam.models.tokens import FILES, has_language_model
+from mam.models.vocabulary import Vocabulary
 
 
 class CTCTarget(HubTarget):
@@ -33,26 +36,29 @@ class CTCTarget(HubTarget):
         "scores": "ForSequenceClassification",
     }
 
-    def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
-        """Raises CheckpointError where the tokenizer does not fit the head."""
-        super().__init__(checkpoint, readout)
-        if readout == "text":
-            self._refuse_misfit_vocabulary()
+    vocabulary: Vocabulary
 
-    def _refuse_misfit_vocabulary(self) -> None:
-        config, tokenizer = self.model.config, self.tokenizer
-        known = set(tokenizer.get_vocab().values())
-        unknown = [i for i in range(config.vocab_size) if i not in known]
-        name = self.checkpoint.id
-        if unknown:
-            raise CheckpointError(
-                f"{name}: {len(unknown)} of its {config.vocab_size} outputs have no token in vocab.json."
-            )
-        if config.pad_token_id is None or config.pad_token_id != tokenizer.pad_token_id:
-            blanks = f"{config.pad_token_id} in config.json and {tokenizer.pad_token_id} in the tokenizer"
-            raise CheckpointError(f"{name}: the blank is {blanks}; they must agree.")
-        if getattr(tokenizer, "word_delimiter_token", None) is None:
-            raise CheckpointError(f"{name}: {type(tokenizer).__name__} has no word delimiter, as CTC needs one.")
+    @classmethod
+    def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:  # noqa: D102
+        remarks = super().check_settings(checkpoint, readout)
+        if readout != "text" or not (checkpoint.folder / FILES[0]).is_file():
+            return remarks
+        unused = ("its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
+        remarks += Vocabulary.of(checkpoint).notes
+        return remarks + unused if has_language_model(checkpoint.folder) else remarks
+
+    @property
+    def letters(self) -> tuple[str, ...]:  # noqa: D102
+        return self.vocabulary.alphabet
+
+    def load_tokenizer(self) -> None:  # noqa: D102
+        self.vocabulary = Vocabulary.of(self.checkpoint)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """The files as they are: transformers (5.23) would write a delimiter other than ``|`` as it misreads it."""
+        for name in FILES:
+            if (self.checkpoint.folder / name).is_file():
+                shutil.copyfile(self.checkpoint.folder / name, folder / name)
 
     @property
     def encoder(self) -> Any:  # noqa: D102
@@ -155,11 +161,8 @@ class CTCTarget(HubTarget):
         return torch.stack(doubts), torch.stack(silent)
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
-        """Letters of the normalised text in the vocabulary's case; a blank is the word delimiter."""
-        known = self.tokenizer.get_vocab() | {" ": self.tokenizer.word_delimiter_token_id}
-        words = " ".join(normalise(text).split())
-        letters = min((words.upper(), words.lower()), key=lambda case: sum(letter not in known for letter in case))
-        return [known[letter] for letter in letters if letter in known], [one for one in letters if one not in known]
+        """Letters of the normalised text, see `Vocabulary.spell`."""
+        return self.vocabulary.spell(text, normalise)
 
     def room(self, samples: int) -> int | None:
         """One frame a token, and a blank between equal ones. None where an adapter shortens the states."""
@@ -182,23 +185,11 @@ class CTCTarget(HubTarget):
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
         last = self.last(hidden)
         ids = self.model.lm_head(last.states).argmax(-1).tolist()  # [b, t]: only these leave the device
-        return [self._text(row[:n]) for row, n in zip(ids, last.lengths.tolist(), strict=True)]
+        return [self.vocabulary.text(row[:n]) for row, n in zip(ids, last.lengths.tolist(), strict=True)]
 
     def _normed(self, states: Tensor) -> Tensor:
         normed: Tensor = self.encoder.layer_norm(states)
         return normed
-
-    def _text(self, ids: Sequence[int]) -> str:
-        """Greedy CTC on ids: repeats collapse, blanks go, so that a blank keeps double letters apart ("HELLO").
-
-        transformers' own decoding merges them when special tokens are skipped (5.23).
-        """
-        blank, special = self.model.config.pad_token_id, set(self.tokenizer.all_special_ids)
-        delimiter = self.tokenizer.convert_tokens_to_ids(self.tokenizer.word_delimiter_token)
-        collapsed = [i for n, i in enumerate(ids) if n == 0 or i != ids[n - 1]]
-        kept = [i for i in collapsed if i != blank and (i == delimiter or i not in special)]
-        letters = [" " if i == delimiter else self.tokenizer.convert_ids_to_tokens(i) for i in kept]
-        return " ".join("".join(letters).split())
 
     def _frames(self, samples: int) -> int:
         """Frames that the convolutions make of so many samples."""
@@ -210,7 +201,17 @@ class CTCTarget(HubTarget):
 
 @target("hubert")
 class Hubert(CTCTarget):
-    """HuBERT."""
+    """HuBERT, with or without a batch norm before the positional convolution (mHuBERT has one)."""
+
+    def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Batch norm would make silent padding audible: it sees real frames alone, and padding stays 0 after it."""
+        embed = self.encoder.pos_conv_embed
+        if embed.batch_norm is None:
+            return super().add_positions(states, lengths)
+        real, frames = Hidden(states, lengths).real, torch.zeros_like(states)
+        frames[real] = embed.batch_norm(states[real])  # [frames of all clips, d]
+        convolved = embed.activation(embed.padding(embed.conv(frames.transpose(1, 2)))).transpose(1, 2)
+        return states + convolved if self.is_pre_norm else self._normed(states + convolved)
 
 
 @target("wav2vec2")

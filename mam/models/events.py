@@ -118,6 +118,15 @@ class AudioSpectrogramTransformer(HubTarget):
 
     stem = "AST"
     has_one_length = True
+    extractor_class = "ASTFeatureExtractor"
+
+    @classmethod
+    def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
+        bins, frames = (checkpoint.with_defaults(key) for key in ("num_mel_bins", "max_length"))
+        return {
+            "mel bins": (extractor.num_mel_bins, bins, "num_mel_bins in config.json"),
+            "frames": (extractor.max_length, frames, "max_length in config.json"),
+        }
 
     @property
     def encoder(self) -> Any:  # noqa: D102

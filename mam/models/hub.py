@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,9 @@ from mam.errors import CheckpointError, choices, first_line
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Hidden, Readout, Target
 
+EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
+BELONGS = "Take the preprocessor_config.json that belongs to the model."
+
 
 class HubTarget(Target):
     """A target whose classes in transformers are called ``stem`` and, by readout, one of ``suffixes``."""
@@ -24,19 +28,56 @@ class HubTarget(Target):
     stem = ""
     suffixes: ClassVar[dict[Readout, str]] = {"features": "Model", "scores": "ForAudioClassification"}
 
+    extractor_class = "Wav2Vec2FeatureExtractor"
+
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         super().__init__(checkpoint, readout)
-        self.extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
-        if str(getattr(self.extractor, "sampling_rate", None)) != str(RATE):
-            raise CheckpointError(f"{checkpoint.id}: its feature extractor does not hear {RATE} Hz, which mam reads.")
-        if self.extractor.model_input_names[0] != self.model.main_input_name:
-            raise CheckpointError(f"{checkpoint.id}: its feature extractor is not one for {type(self.model).__name__}.")
+        self.extractor = self.checked_extractor(checkpoint)
         if readout == "text":
-            self.tokenizer = load_tokenizer(checkpoint)
+            self.load_tokenizer()
         if readout == "scores" and getattr(self.model.config, "use_weighted_layer_sum", False):
             raise CheckpointError(
                 f"{checkpoint.id}: its head sums all layers (use_weighted_layer_sum), mam's does not."
             )
+
+    @classmethod
+    def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:  # noqa: D102
+        if any((checkpoint.folder / name).is_file() for name in EXTRACTOR_FILES):
+            cls.checked_extractor(checkpoint)
+        return super().check_settings(checkpoint, readout)
+
+    @classmethod
+    def checked_extractor(cls, checkpoint: Checkpoint) -> Any:
+        """The feature extractor, compared with what the model takes.
+
+        Raises:
+            CheckpointError: there is none, it is one for other models, or it makes features of another size.
+        """
+        with warnings.catch_warnings():
+            # 128 triangles over 257 points, as AST has them: the lowest are empty, in its training too.
+            warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)
+            extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
+        place = f"{checkpoint.id}: its feature extractor"
+        if type(extractor).__name__ != cls.extractor_class:
+            raise CheckpointError(
+                f"{place} is a {type(extractor).__name__}, {cls.stem} hears by a {cls.extractor_class}. {BELONGS}"
+            )
+        if str(extractor.sampling_rate) != str(RATE):
+            raise CheckpointError(f"{place} does not hear {RATE} Hz, which mam reads, but {extractor.sampling_rate}.")
+        if getattr(extractor, "dither", 0):
+            raise CheckpointError(
+                f"{place} adds noise (dither={extractor.dither}), so that no two runs would agree. Set dither to 0 in"
+                " preprocessor_config.json."
+            )
+        for what, (made, taken, key) in cls.sizes(extractor, checkpoint).items():
+            if made != taken:
+                raise CheckpointError(f"{place} makes {made} {what}, the model takes {taken} ({key}). {BELONGS}")
+        return extractor
+
+    @classmethod
+    def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:
+        """What is counted -> how many the extractor makes, how many the model takes, and which key says so."""
+        return {"channels": (extractor.feature_size, 1, "a waveform has one")}
 
     @classmethod
     def architecture(cls, readout: Readout) -> type[Any]:
@@ -46,6 +87,14 @@ class HubTarget(Target):
 
     def load(self) -> Any:  # noqa: D102
         return _load(self.architecture(self.readout), self.checkpoint)
+
+    def load_tokenizer(self) -> None:
+        """Read what turns outputs into text."""
+        self.tokenizer = load_tokenizer(self.checkpoint)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write it beside the model."""
+        self.tokenizer.save_pretrained(folder)
 
     @property
     def backbone(self) -> Any:
@@ -69,7 +118,7 @@ class HubTarget(Target):
         model.save_pretrained(folder)
         self.extractor.save_pretrained(folder)
         if self.readout == "text":
-            self.tokenizer.save_pretrained(folder)
+            self.save_tokenizer(folder)
 
     def with_head(self, head: nn.Module, classes: Sequence[str]) -> Any:
         """The classifier of transformers whose scores are the softmax of ``head`` on pooled features."""

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.serialization import safe_globals
 
 from mam.errors import CheckpointError
 
 
-def unpickle(path: Path) -> dict[str, Any]:
+def unpickle(path: Path, also: Sequence[type] = ()) -> dict[str, Any]:
     """A pickled dict, memory-mapped; code in it is refused by torch's ``weights_only``.
+
+    ``also`` are classes that may occur in it beside plain data.
 
     Raises:
         CheckpointError: damaged, more than plain data, or not a dict with names.
     """
     try:
         is_zip = zipfile.is_zipfile(path)  # what torch writes since 1.6; older files cannot be mapped
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with safe_globals(list(also)):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
         raise CheckpointError(
             f"{path}: is damaged or holds more than plain weights ({type(error).__name__})."

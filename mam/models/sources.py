@@ -7,12 +7,13 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
-from mam.errors import CheckpointError, MergeError, choices
+from mam.errors import CheckpointError, MergeError, choices, first_line
 from mam.models.attention import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.beats_encoder import Attention
 from mam.models.checkpoints import Checkpoint
+from mam.models.refusals import refuse_unmergeable
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,17 @@ class Family:
 
 
 SOURCES: dict[str, Family] = {  # by model_type in config.json
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "mpnet", "modernbert"), Family("text")),
+    **dict.fromkeys(("bert", "electra", "ernie", "megatron-bert", "mpnet", "modernbert"), Family("text")),
+    **dict.fromkeys(("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm"), Family("text")),
+    **dict.fromkeys(("xlm-roberta", "xlm-roberta-xl", "xmod"), Family("text")),
+    "clip_text_model": Family("text"),
     "distilbert": Family("text", heads="n_heads"),
-    **dict.fromkeys(("vit", "deit", "dinov2", "dinov2_with_registers"), Family("image")),
-    **dict.fromkeys(("clip_vision_model", "siglip_vision_model"), Family("image")),
-    **dict.fromkeys(("clip", "siglip"), Family("image", section="vision_config", stack=r"^vision_model\.")),
-    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio"), Family("speech")),
+    **dict.fromkeys(("vit", "vit_msn", "deit", "beit", "data2vec-vision", "ijepa"), Family("image")),
+    **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), Family("image")),
+    "vit_mae": Family("image", stack=r"(^|\.)encoder\."),  # a pre-trained one has its decoder too
+    **dict.fromkeys(("clip_vision_model", "siglip_vision_model", "siglip2_vision_model"), Family("image")),
+    **dict.fromkeys(("clip", "siglip", "siglip2"), Family("image", section="vision_config", stack=r"^vision_model\.")),
+    **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"), Family("speech")),
     **dict.fromkeys(("wav2vec2-conformer", "wav2vec2-bert"), Family("speech")),
     "whisper": Family("speech", heads="encoder_attention_heads", stack=r"\bencoder\.layers\.N\.self_attn$"),
     "audio-spectrogram-transformer": Family("audio"),
@@ -52,12 +58,13 @@ class Source:
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError for an architecture that is not registered."""
+        """Raises CheckpointError for an architecture that is not registered, and weights that are quantised."""
         if self.checkpoint.model_type not in SOURCES:
             raise CheckpointError(
                 f"model.source={self.checkpoint.id}: model_type {self.checkpoint.model_type!r} is not a known source."
                 f" Known: {choices(list(SOURCES))}."
             )
+        refuse_unmergeable(self.checkpoint)
 
     @property
     def family(self) -> Family:
@@ -76,23 +83,33 @@ class Source:
 
     @property
     def heads(self) -> int:
-        """Number of attention heads, by its configuration. Raises CheckpointError where that does not say."""
-        config, section = self.checkpoint.config, self.family.section
+        """Number of attention heads, by its configuration or the default of its class.
+
+        Raises CheckpointError where neither says.
+        """
+        section = self.family.section
         try:
-            return int((config[section] if section else config)[self.family.heads])
-        except (KeyError, TypeError, ValueError) as error:
+            return int(self.checkpoint.with_defaults(self.family.heads, section))
+        except (TypeError, ValueError) as error:
             place = f"{section}.{self.family.heads}" if section else self.family.heads
             raise CheckpointError(f"{self.checkpoint.id}: its config.json has no number {place}.") from error
 
     @cached_property
     def attention_class(self) -> str:
-        """The class that computes its attention; the model is built without its weights."""
+        """The class that computes its attention; the model is built without its weights.
+
+        Raises CheckpointError where config.json does not describe one.
+        """
         if self.checkpoint.is_beats:
             return Attention.__name__
         tower = self.family.section.partition("_")[0] if self.family.section else ""
-        with torch.device("meta"):
-            config = AutoConfig.from_pretrained(self.checkpoint.folder)
-            model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        config = self.checkpoint.class_config
+        try:
+            with torch.device("meta"):
+                model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, ZeroDivisionError) as error:  # sizes that fit no model
+            reason = f"no model is made of its config.json ({first_line(error)})"
+            raise CheckpointError(f"{self.checkpoint.id}: {reason}.") from error
         projections = {*FUSED, *(spelling[0] for spelling in SPELLINGS)}
         return next(
             (

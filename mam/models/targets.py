@@ -22,6 +22,7 @@ from mam.errors import CheckpointError, choices
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.prompt import Prompts
+from mam.models.refusals import refuse_unmergeable
 
 # What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
@@ -75,6 +76,7 @@ class Target(ABC):
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         self.checkpoint, self.readout = checkpoint, readout
+        self.remarks = self.check_settings(checkpoint, readout)
         self.model: Any = self.load()
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
         self.device, self.dtype = torch.device("cpu"), torch.float32
@@ -137,6 +139,11 @@ class Target(ABC):
     @abstractmethod
     def last(self, hidden: Hidden) -> Hidden:
         """The encoder's output: what is left of it after its last layer, such as a norm."""
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters that a CTC head writes; of other targets none."""
+        return ()
 
     def transcribe(self, hidden: Hidden) -> list[str]:
         """From the last layer's output to one raw text a clip; of targets that read ``text``."""
@@ -217,6 +224,15 @@ class Target(ABC):
         return ()
 
     @classmethod
+    def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:
+        """Compare the files beside the weights with each other; no weights are read, and what is absent is let be.
+
+        Returns how they are read where that is not the usual way, one sentence each. Raises CheckpointError where
+        they do not fit together.
+        """
+        return ()
+
+    @classmethod
     def reads_query(cls, checkpoint: Checkpoint) -> str | None:
         """What reads a head's projected query beside its dot product with the keys; None where nothing does."""
         return None
@@ -274,6 +290,9 @@ def load_target(checkpoint: Checkpoint, readout: Readout = "text") -> Target:
     """Load a target in fp32 on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: an unknown architecture, weights that do not fit it, or a head that is not in the file.
+        CheckpointError: an unknown architecture, quantised weights, weights that do not fit it, or a head that is not
+            in the file.
     """
-    return family_of(checkpoint, readout)(checkpoint, readout)
+    family = family_of(checkpoint, readout)
+    refuse_unmergeable(checkpoint)
+    return family(checkpoint, readout)

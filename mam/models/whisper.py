@@ -25,6 +25,7 @@ class Whisper(HubTarget):
     """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
 
     stem = "Whisper"
+    extractor_class = "WhisperFeatureExtractor"
     has_one_length = True
     takes_language = True
     prompts: Prompts
@@ -97,6 +98,14 @@ class Whisper(HubTarget):
         scores = self.model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
         chosen: Tensor = scores[:, list(self.prompts.languages.values())]
         return chosen.float().softmax(-1)
+
+    @classmethod
+    def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
+        bins, positions = (checkpoint.with_defaults(key) for key in ("num_mel_bins", "max_source_positions"))
+        return {
+            "mel bins": (extractor.feature_size, bins, "num_mel_bins in config.json"),
+            "frames": (extractor.nb_max_frames, 2 * positions, "twice max_source_positions in config.json"),
+        }
 
     @property
     def encoder(self) -> Any:  # noqa: D102

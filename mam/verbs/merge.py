@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 
     config = jobs(words)[0].config
     terminal = open_terminal()
-    from mam.evaluation.pair import checked_source_and_target, refuse_unfit, refuse_without_activations
+    from mam.evaluation.pair import checked_source_and_target, refuse_unfit, refuse_without_activations, remarks_of
     from mam.files import expanded
     from mam.merge.checkpoint import merge_checkpoint
     from mam.merge.plan import mismatch_notes, plan_merge
@@ -36,6 +36,6 @@ def main(argv: Sequence[str]) -> int:
         report = merge_checkpoint(target, source, plan, expanded(outs[0]))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
-    for note in (*mismatch_notes(plan), *caveats, *report.notes):
+    for note in (*mismatch_notes(plan), *caveats, *remarks_of(config.model, target), *report.notes):
         terminal.say(note)
     return 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import BEATS_CFG, HEADS, VECTORS, make_beats, noise
+from conftest import BEATS_CFG, HEADS, VECTORS, make_beats, make_bert, noise
 from safetensors.torch import load_file
 from transformers import WavLMConfig
 from transformers.audio_utils import mel_filter_bank, spectrogram
@@ -20,6 +22,7 @@ from mam.models.beats import FULL_SCALE, BeatsModel
 from mam.models.beats_encoder import Attention, BeatsConfig, relative_buckets
 from mam.models.checkpoints import locate
 from mam.models.fbank import fbank, frames_of
+from mam.models.sources import Source
 from mam.models.targets import load_target
 
 
@@ -276,3 +279,32 @@ def test_saving_is_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(MamError, match="No space left on device"):
         BeatsModel.from_checkpoint(path).save_checkpoint(path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["beats.pt"]
+
+
+@dataclasses.dataclass
+class Settings:
+    """A class of a training script's own."""
+
+    input_patch_size: int = 16
+
+
+def test_a_cfg_as_training_scripts_keep_their_arguments_is_read(beats, tmp_path):
+    saved = torch.load(beats, weights_only=True)
+    torch.save(saved | {"cfg": argparse.Namespace(**saved["cfg"])}, tmp_path / "spaced.pt")
+    plain, spaced = (BeatsModel.from_checkpoint(path) for path in (beats, tmp_path / "spaced.pt"))
+    assert spaced.cfg == plain.cfg == saved["cfg"]
+    assert all(torch.equal(tensor, plain.state_dict()[name]) for name, tensor in spaced.state_dict().items())
+    spaced.save_checkpoint(tmp_path / "written.pt")  # as the original code reads it: a dict
+    assert torch.load(tmp_path / "written.pt", weights_only=True)["cfg"] == saved["cfg"]
+
+
+def test_no_other_class_is_read_from_a_pickle(beats, tmp_path):
+    saved = torch.load(beats, weights_only=True)
+    torch.save(saved | {"cfg": Settings()}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match="holds more than plain weights"):
+        BeatsModel.from_checkpoint(tmp_path / "odd.pt")
+    folder = make_bert(tmp_path / "b")
+    (folder / "model.safetensors").unlink()
+    torch.save({"args": argparse.Namespace(a=1)}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="holds more than plain weights"):
+        Source(locate(str(folder)))

@@ -233,3 +233,41 @@ def test_find_blocks_refuses_projections_that_are_not_square():
     encoder.layers = nn.ModuleList([layer])
     with pytest.raises(MergeError, match=r"layer 0, k: \(2, 4\) is not square"):
         find_blocks(encoder)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_file_by_which_a_folder_is_named_means_the_folder(minilm, file):
+    whole, named = (Source(locate(str(path))) for path in (minilm, minilm / file))
+    assert named.checkpoint.weights == whole.checkpoint.weights
+    assert torch.equal(named.read(1, "v")[0], whole.read(1, "v")[0])
+
+
+def test_a_pickle_that_is_named_is_read_although_there_are_safetensors(tmp_path):
+    folder = make_bert(tmp_path / "both")
+    tensors = load_file(folder / "model.safetensors")
+    torch.save({name: tensor + 1 for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(Source(locate(str(folder / "pytorch_model.bin"))).read(0, "q")[0], tensors[name] + 1)
+
+
+def test_an_index_that_is_named_means_its_shards(tmp_path, minilm):
+    BertModel.from_pretrained(minilm, dtype=torch.float32).save_pretrained(tmp_path, max_shard_size="20KB")
+    index = locate(str(tmp_path / "model.safetensors.index.json"))
+    assert index.weights == locate(str(tmp_path)).weights
+    with pytest.raises(CheckpointError, match=rf"{index.weights[0].name}: is a file.* Give the folder: {tmp_path}\."):
+        locate(str(index.weights[0]))
+
+
+def test_other_files_are_refused_by_what_they_are(tmp_path, beats):
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"is a file.*or one BEATs file.*There is no config.json beside it"):
+        locate(str(tmp_path / "weights.safetensors"))
+    with pytest.raises(CheckpointError, match="beats.pth: there is no such file. BEATs checkpoints"):
+        locate(str(tmp_path / "beats.pth"))
+    for suffix in (".pth", ".ckpt"):
+        (tmp_path / f"beats{suffix}").write_bytes(beats.read_bytes())
+        assert load_target(locate(str(tmp_path / f"beats{suffix}")), "features").depth == LAYERS
+    (tmp_path / "beats.ckpt").unlink()
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"is a folder. Give the file in it: .*beats.pth"):
+        locate(str(tmp_path))

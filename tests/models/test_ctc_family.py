@@ -19,6 +19,7 @@ from transformers import (
 from mam.merge.apply import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
+from mam.models.ctc import Hubert
 from mam.models.sources import Source
 from mam.models.targets import TARGETS, load_target
 
@@ -35,6 +36,10 @@ COMMON = {
 WAVES = {"conv_dim": [16] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
 FAMILIES = {  # name -> (class of config and model, options)
+    "mhubert": ("Hubert", WAVES | {"feat_extract_norm": "group", "conv_pos_batch_norm": True}),
+    "mhubert-large": ("Hubert", WAVES | LARGE | {"conv_pos_batch_norm": True}),
+    "hubert-without-norms": ("Hubert", WAVES | {"feat_proj_layer_norm": False, "adapter_attn_dim": 8}),
+    "wav2vec2-adapters": ("Wav2Vec2", WAVES | LARGE | {"adapter_attn_dim": 8}),
     "wav2vec2-base": ("Wav2Vec2", WAVES | {"feat_extract_norm": "group"}),
     "wav2vec2-large": ("Wav2Vec2", WAVES | LARGE),
     "wav2vec2-adapter": ("Wav2Vec2", WAVES | LARGE | {"add_adapter": True, "output_hidden_size": WIDTH}),
@@ -59,6 +64,7 @@ def family(request, tmp_path_factory) -> Path:
     torch.manual_seed(0)
     model = getattr(transformers, f"{kind}ForCTC")(getattr(transformers, f"{kind}Config")(**COMMON | options)).eval()
     widen(model, 11)
+    shake_batch_norms(model)
     model.save_pretrained(folder)
     old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     for new, published in old.items():
@@ -67,6 +73,16 @@ def family(request, tmp_path_factory) -> Path:
     Wav2Vec2CTCTokenizer(folder / "vocab.json", word_delimiter_token="|").save_pretrained(folder)
     (SeamlessM4TFeatureExtractor() if kind == "Wav2Vec2Bert" else Wav2Vec2FeatureExtractor()).save_pretrained(folder)
     return folder
+
+
+def shake_batch_norms(model: torch.nn.Module) -> None:
+    """Give batch norms statistics of a training: fresh ones (0 and 1) would leave silence silent."""
+    generator = torch.Generator().manual_seed(12)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.copy_(torch.randn(module.num_features, generator=generator))
+                module.running_var.copy_(0.5 + torch.rand(module.num_features, generator=generator))
 
 
 def plain_model(folder: Path):
@@ -102,6 +118,21 @@ def test_alone_equals_batched(family):
     waves = [noise(seconds, i) for i, seconds in enumerate([0.5, 1.6, 0.83, 1.6])]
     for batched, wave in zip(logits(target, waves), waves, strict=True):
         torch.testing.assert_close(batched, logits(target, [wave])[0], rtol=0, atol=1e-4)
+
+
+def test_batch_norm_hears_real_frames_alone_while_training():
+    """Its statistics are those of the frames of all clips together, whatever pads them."""
+    torch.manual_seed(0)
+    options = COMMON | WAVES | {"conv_pos_batch_norm": True}
+    model = transformers.HubertForCTC(transformers.HubertConfig(**options))
+    norm = model.hubert.encoder.pos_conv_embed.batch_norm
+    target = Hubert.__new__(Hubert)
+    target.model, target.readout = model.train(), "text"
+    states = torch.randn(2, 9, WIDTH) * torch.tensor([[9], [4]]).gt(torch.arange(9))[..., None]
+    real = torch.cat([states[0], states[1, :4]])
+    target.add_positions(states, torch.tensor([9, 4]))
+    torch.testing.assert_close(norm.running_mean, 0.1 * real.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * real.var(0))
 
 
 def test_starting_above_the_first_layer_changes_nothing(family):

@@ -26,6 +26,7 @@ SPECIALS = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "cls_token_
 DISTIL = {"vocab_size": 50, "dim": WIDTH, "n_layers": LAYERS, "n_heads": HEADS, "hidden_dim": 48}
 AST = SHAPE | {"max_length": 32, "num_mel_bins": 16, "patch_size": 8, "frequency_stride": 8, "time_stride": 8}
 TOWERS = {"text_config": TEXT, "vision_config": IMAGE}
+FLEXIBLE = {"num_patches": 4, "patch_size": 8}
 SELF, PROJ = ("query", "key", "value"), ("q_proj", "k_proj", "v_proj")
 # model class -> config options, where its layers are, where a layer keeps Q, K and V
 FAMILIES = {
@@ -35,16 +36,41 @@ FAMILIES = {
     "MPNetModel": (TEXT, "encoder.layer", "attention.attn", ("q", "k", "v")),
     "DistilBertModel": (DISTIL, "transformer.layer", "attention", ("q_lin", "k_lin", "v_lin")),
     "ModernBertModel": (TEXT | SPECIALS, "layers", "attn", None),
+    "CamembertModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "Data2VecTextModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "ElectraModel": (TEXT | {"embedding_size": 16}, "encoder.layer", "attention.self", SELF),
+    "ErnieModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "EsmModel": (TEXT | {"pad_token_id": 1, "mask_token_id": 2}, "encoder.layer", "attention.self", SELF),
+    "MegatronBertModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "RobertaPreLayerNormModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "XLMRobertaXLModel": (TEXT, "encoder.layer", "attention.self", SELF),
+    "XmodModel": (TEXT | {"languages": ["en_XX"]}, "encoder.layer", "attention.self", SELF),
+    "CLIPTextModel": (TEXT | SPECIALS, "encoder.layers", "self_attn", PROJ),
     "ViTModel": (IMAGE, "layers", "attention", PROJ),
     "DeiTModel": (IMAGE, "layers", "attention", PROJ),
     "Dinov2Model": (IMAGE, "encoder.layer", "attention", PROJ),
     "Dinov2WithRegistersModel": (IMAGE, "encoder.layer", "attention", PROJ),
+    "DINOv3ViTModel": (IMAGE | {"num_register_tokens": 2}, "model.layer", "attention", PROJ),
+    "ViTMAEModel": (IMAGE, "layers", "attention", PROJ),
+    "ViTMSNModel": (IMAGE, "layers", "attention", PROJ),
+    "IJepaModel": (IMAGE, "layers", "attention", PROJ),
+    "BeitModel": (IMAGE, "layers", "attention", PROJ),
+    "Data2VecVisionModel": (IMAGE, "encoder.layer", "attention.attention", SELF),
     "CLIPVisionModel": (IMAGE, "encoder.layers", "self_attn", PROJ),
     "CLIPModel": (TOWERS, "vision_model.encoder.layers", "self_attn", PROJ),
     "SiglipVisionModel": (IMAGE, "encoder.layers", "self_attn", PROJ),
     "SiglipModel": (TOWERS, "vision_model.encoder.layers", "self_attn", PROJ),
+    "Siglip2VisionModel": (SHAPE | FLEXIBLE, "encoder.layers", "self_attn", PROJ),
+    "Siglip2Model": (
+        {"text_config": TEXT, "vision_config": SHAPE | FLEXIBLE},
+        "vision_model.encoder.layers",
+        "self_attn",
+        PROJ,
+    ),
     "HubertModel": (CONV, "encoder.layers", "attention", PROJ),
     "Wav2Vec2Model": (CONV, "encoder.layers", "attention", PROJ),
+    "UniSpeechModel": (CONV, "encoder.layers", "attention", PROJ),
+    "UniSpeechSatModel": (CONV, "encoder.layers", "attention", PROJ),
     "WavLMModel": (CONV, "encoder.layers", "attention", PROJ),
     "Data2VecAudioModel": (CONV | {"num_conv_pos_embeddings": 5}, "encoder.layers", "attention", PROJ),
     "Wav2Vec2ConformerModel": (CONV, "encoder.layers", "self_attn", ("linear_q", "linear_k", "linear_v")),
@@ -53,7 +79,9 @@ FAMILIES = {
 }
 # the projection of the attention's output: the first module of a layer that is called so
 OUTPUTS = ("attn.out_proj", "attention.out_proj", "o_proj", "attention.output.dense", "attn.o", "out_lin", "linear_out")
-OLD_NAMES = ("ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel", "ASTModel")
+OLD_NAMES = ("ViTModel", "DeiTModel", "Dinov2Model", "Dinov2WithRegistersModel", "ASTModel", "ViTMAEModel")
+OLD_NAMES += ("ViTMSNModel", "IJepaModel", "BeitModel", "Data2VecVisionModel")
+NO_KEY_BIAS = ("BeitModel", "Data2VecVisionModel", "DINOv3ViTModel", "ModernBertModel")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -91,6 +119,8 @@ def test_read_from_the_file_as_loaded_by_transformers(family):
             assert torch.equal(weight, expected[layer][part][0]) and weight.dtype == torch.float32
             assert (bias is None) == (expected[layer][part][1] is None)
             assert bias is None or torch.equal(bias, expected[layer][part][1])
+    assert (source.read(0, "k")[1] is None) == (name in NO_KEY_BIAS)
+    assert source.attention_class != "unknown"
     on_disk = set(load_file(folder / "model.safetensors"))
     assert ("encoder.layer.0.attention.attention.query.weight" in on_disk) == (name in OLD_NAMES)
 
@@ -113,6 +143,15 @@ def test_merged_logits_equal_plain_transformers(family, hubert_group, lam):
     with torch.inference_mode():
         ours = target.logits(target.advance(target.front([wave]), 0, LAYERS))[0]
         torch.testing.assert_close(ours, plain(inputs.input_values).logits[0], rtol=0, atol=5e-5)
+
+
+def test_the_decoder_of_a_pre_trained_mae_is_not_its_encoder(tmp_path):
+    small = {"decoder_hidden_size": 16, "decoder_num_hidden_layers": 2, "decoder_num_attention_heads": 2}
+    model = transformers.ViTMAEForPreTraining(transformers.ViTMAEConfig(**IMAGE, **small))
+    model.save_pretrained(tmp_path)
+    source = Source(locate(str(tmp_path)))
+    assert (source.layers, source.width) == (LAYERS, WIDTH)
+    assert torch.equal(source.read(2, "v")[0], model.vit.layers[2].attention.v_proj.weight)
 
 
 def test_whisper_gives_its_encoder(tmp_path):
@@ -141,6 +180,33 @@ def test_a_fused_tensor_of_a_wrong_size_is_named(tmp_path):
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(MergeError, match=r"layers.0.attn.Wqkv.weight is \(64, 32\), not three times as high as wide"):
         Source(locate(str(tmp_path))).read(0, "q")
+
+
+@pytest.mark.parametrize(
+    ("folder", "settings", "heads"),
+    [
+        ("clip", {"model_type": "clip", "vision_config": {"hidden_size": 48}}, 12),
+        ("clip", {"model_type": "clip"}, 12),
+        ("siglip", {"model_type": "siglip", "vision_config": {"num_attention_heads": 2}}, 2),
+        ("siglip", {"model_type": "siglip", "vision_config": {"model_type": "siglip_vision_model"}}, 12),
+        ("bert", {"model_type": "bert"}, 12),
+        ("distilbert", {"model_type": "distilbert", "num_attention_heads": 6}, 6),
+        ("whisper", {"model_type": "whisper"}, 6),
+    ],
+)
+def test_what_config_json_leaves_out_is_the_default_of_its_class(tmp_path, folder, settings, heads):
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    assert Source(locate(str(tmp_path))).heads == heads, folder
+
+
+def test_a_configuration_that_describes_no_model_is_refused(tmp_path):
+    folder = make_hubert(tmp_path)
+    settings = json.loads((folder / "config.json").read_text())
+    for wrong in ({"hidden_size": "wide"}, {"num_attention_heads": 5}):
+        (folder / "config.json").write_text(json.dumps({**settings, **wrong}))
+        with pytest.raises(CheckpointError, match="config.json"):
+            _ = Source(locate(str(folder))).attention_class
 
 
 def test_heads_that_are_not_said_are_asked_for(tmp_path):

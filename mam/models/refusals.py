@@ -1,0 +1,82 @@
+"""Checkpoints that look like weights and are not: quantised ones, and adapters that are to be added to others."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mam.errors import CheckpointError, choices
+from mam.models.settings import read_settings
+
+if TYPE_CHECKING:
+    from mam.models.checkpoints import Checkpoint
+
+PLAIN = ("F64", "F32", "F16", "BF16")  # what a weight may be, in safetensors' words
+# What quantisers leave beside or instead of a weight: bitsandbytes, GPTQ, AWQ, float8, compressed-tensors, quanto,
+# HQQ, EETQ, AQLM.
+QUANTISED = re.compile(
+    r"\.(SCB|weight_format|absmax|nested_absmax|quant_map|qweight|qzeros|scales|g_idx|weight_scale|weight_scale_inv"
+    r"|weight_scales|weight_packed|weight_shape|weight_zero_point|input_scale|weight\._data|weight\._scale|W_q"
+    r"|codebooks)$|\.quant_state\."
+)
+ADAPTER_FILES = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "pytorch_adapter.bin",
+    "pytorch_lora_weights.safetensors",
+)
+ADAPTER = re.compile(
+    r"(^|\.)(lora|loha|lokr|hada|oft|boft|vera|ia3|fourierft|randlora)_|\.base_layer\.|^base_model\.model\."
+)
+DEQUANTISE = (
+    "Take the checkpoint that it was made from, or load it with transformers and the quantiser's library, call"
+    " model.dequantize() and save_pretrained, and give that folder"
+)
+MERGE = (
+    "Merge it first: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(FOLDER), and give"
+    " FOLDER"
+)
+
+
+def refuse_adapters(folder: Path, name: str) -> None:
+    """Raise CheckpointError for a folder with a PEFT adapter, alone or beside the weights that it belongs to.
+
+    transformers reads the adapter where peft is installed and ignores it where it is not.
+    """
+    found = [file for file in ADAPTER_FILES if (folder / file).exists()]
+    if found:
+        raise CheckpointError(
+            f"{name}: holds an adapter ({found[0]}), which changes Q, K and V when it is added to its base model."
+            f" {MERGE}. If its weights are merged already, remove {choices(found)}."
+        )
+
+
+def refuse_unmergeable(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where weights are quantised, or are an adapter's; only headers are read."""
+    config = checkpoint.config
+    sections = {"": config} | {f"{key}.": part for key, part in config.items() if isinstance(part, dict)}
+    for place, section in sections.items():
+        method = section.get("quantization_config")
+        if method:
+            kind = method.get("quant_method") if isinstance(method, dict) else None
+            raise CheckpointError(
+                f"{checkpoint.id}: its config.json has {place}quantization_config{f' ({kind})' if kind else ''}, its"
+                f" weights are not the numbers that it computes with. {DEQUANTISE}. If its weights are plain already,"
+                " remove quantization_config."
+            )
+    for file in ("quantize_config.json", "quant_config.json"):
+        if not checkpoint.is_beats and read_settings(checkpoint.folder / file):
+            raise CheckpointError(f"{checkpoint.id}: has a {file}, its weights are quantised. {DEQUANTISE}.")
+    for name, (shape, dtype) in checkpoint.headers.items():
+        if ADAPTER.search(name):
+            raise CheckpointError(
+                f"{checkpoint.id}: {name} is part of an adapter, which is to be added to its base model. {MERGE}."
+            )
+        is_weight = len(shape) > 1 and name.endswith(("weight", "weight_v", "original1"))
+        is_weight = is_weight or (len(shape) == 1 and name.endswith(".bias"))
+        if QUANTISED.search(name) or (is_weight and dtype not in PLAIN):
+            raise CheckpointError(
+                f"{checkpoint.id}: {name} is {dtype}, its weights are quantised or no real numbers. {DEQUANTISE}."
+            )

@@ -1,0 +1,41 @@
+"""The JSON files beside a checkpoint's weights, and the defaults of transformers' classes for what they leave out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mam.errors import CheckpointError
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no such file.
+
+    Raises:
+        CheckpointError: unreadable, not JSON, or not an object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not names and values. Fetch it again.")
+    return content
+
+
+def class_config(folder: Path, name: str) -> Any:
+    """``config.json`` as transformers reads it, with its class's defaults for what the file leaves out.
+
+    Raises:
+        CheckpointError: transformers does not take it.
+    """
+    from transformers import AutoConfig  # imported here: what reads plain values need not wait for it
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds; all mean that config.json is not usable
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{name}: its config.json is not usable: {reason}") from error

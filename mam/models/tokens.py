@@ -1,0 +1,157 @@
+"""The tokens of a CTC tokenizer as its files list them, before anything is concluded from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mam.errors import CheckpointError, choices
+from mam.models.checkpoints import Checkpoint
+from mam.models.settings import read_settings
+
+FILES = ("vocab.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+CLASSES = ("Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer")
+WITH_LM = "Wav2Vec2ProcessorWithLM"
+PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"
+DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+OTHERS = ("cls_token", "sep_token", "mask_token")
+LISTS = ("additional_special_tokens", "extra_special_tokens")
+DELIMITER = "word_delimiter_token"
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token -> output; which tokens are marks, and what they mark.
+
+    ``letters`` are the tokens of vocab.json itself; ``outputs`` also has those that were added to it. ``delimiter`` is
+    what the files name, None where they name none; ``is_delimiter_null`` where they say that there is none.
+    """
+
+    outputs: dict[str, int]
+    letters: tuple[str, ...]
+    marks: frozenset[str]
+    pad: str | None
+    unknown: str | None
+    delimiter: str | None
+    is_delimiter_null: bool
+    is_lowered: bool
+    language: str | None
+
+
+def read_tokens(checkpoint: Checkpoint) -> Tokens:
+    """Read the tokenizer's files.
+
+    Raises:
+        CheckpointError: a missing or damaged file, a tokenizer of another kind, files that contradict each other.
+    """
+    folder, name = checkpoint.folder, checkpoint.id
+    settings, marked = (read_settings(folder / file) for file in ("tokenizer_config.json", "special_tokens_map.json"))
+    _refuse_other_kinds(str(settings.get("tokenizer_class") or checkpoint.config.get("tokenizer_class") or ""), name)
+    language = _content(settings.get("target_lang"))
+    vocabulary, is_nested = _vocabulary(checkpoint, language)
+    listed = settings.get("added_tokens_decoder")
+    listed = listed if isinstance(listed, dict) else None
+    named = settings if listed is not None else settings | marked  # transformers' own order
+    special = {key: _content(named.get(key, default)) for key, default in DEFAULTS.items()}
+    special |= {key: _content(named.get(key)) for key in OTHERS}
+    added: list[tuple[Any, Any]] = list(read_settings(folder / "added_tokens.json").items())
+    if listed is not None:
+        added = [(_content(token), _number(i)) for i, token in listed.items()]
+    outputs, taken = dict(vocabulary), set(vocabulary.values())
+    for token, output in added:
+        if isinstance(token, str) and isinstance(output, int) and token not in outputs and output not in taken:
+            outputs[token] = output
+    for token in special.values():  # as transformers numbers those that no file lists
+        if token is not None and token not in outputs:
+            outputs[token] = len(outputs)
+    marks = {token for token in special.values() if token is not None}
+    marks |= {token for key in LISTS for token in map(_content, _listed(named.get(key))) if token is not None}
+    marks |= {str(one["content"]) for one in (listed or {}).values() if isinstance(one, dict) and one.get("special")}
+    delimiter = _delimiter(settings, marked, name)
+    return Tokens(
+        outputs=outputs,
+        letters=tuple(vocabulary),
+        marks=frozenset(marks - {delimiter}),
+        pad=special["pad_token"],
+        unknown=special["unk_token"],
+        delimiter=delimiter,
+        is_delimiter_null=delimiter is None and any(DELIMITER in one for one in (settings, marked)),
+        is_lowered=bool(settings.get("do_lower_case", False)),
+        language=language if is_nested else None,
+    )
+
+
+def has_language_model(folder: Path) -> bool:
+    """Whether an n-gram model stands beside the letters (Wav2Vec2ProcessorWithLM)."""
+    files = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+    named = any(read_settings(folder / file).get("processor_class") == WITH_LM for file in files)
+    return named or (folder / "language_model").is_dir()
+
+
+def _refuse_other_kinds(kind: str, name: str) -> None:
+    kind = kind.removesuffix("Fast")
+    if kind == PHONEMES:
+        raise CheckpointError(
+            f"{name}: writes phonemes ({kind}), which no transcript can be compared with. Take a checkpoint that was"
+            " fine-tuned on letters."
+        )
+    if kind and kind not in CLASSES:
+        raise CheckpointError(
+            f"{name}: its tokenizer is a {kind}; mam reads CTC vocabularies of letters, of {choices(CLASSES[:1])}."
+        )
+
+
+def _vocabulary(checkpoint: Checkpoint, language: str | None) -> tuple[dict[str, int], bool]:
+    """Token -> output of vocab.json, and whether it is the part for ``language`` of one with many."""
+    path, name = checkpoint.folder / "vocab.json", checkpoint.id
+    if not path.is_file():
+        raise CheckpointError(
+            f"{name}: has no vocab.json, so that its outputs have no letters. Take a checkpoint that was fine-tuned"
+            " for speech recognition, with its tokenizer."
+        )
+    content = read_settings(path)
+    nested = {key: part for key, part in content.items() if isinstance(part, dict)}
+    if nested:
+        if language not in nested:
+            raise CheckpointError(
+                f"{name}: vocab.json has a vocabulary for each of {len(nested)} languages, and target_lang in"
+                f" tokenizer_config.json is {language!r}. Name the one whose adapter the weights hold:"
+                f" {choices(list(nested)[:12])}{', ...' if len(nested) > 12 else ''}."
+            )
+        content = nested[language]
+    wrong = [key for key, output in content.items() if type(output) is not int or output < 0 or not key]
+    if wrong or not content:
+        shown = f"{wrong[0]!r}: {content[wrong[0]]!r}" if wrong else "nothing"
+        raise CheckpointError(f"{path}: does not map tokens to the numbers of outputs; it has {shown}.")
+    seen: dict[int, str] = {}
+    for token, output in content.items():
+        if output in seen:
+            raise CheckpointError(f"{path}: {seen[output]!r} and {token!r} are both output {output}.")
+        seen[output] = token
+    return content, bool(nested)
+
+
+def _delimiter(settings: dict[str, Any], marked: dict[str, Any], name: str) -> str | None:
+    found = [_content(one[DELIMITER]) for one in (settings, marked) if DELIMITER in one]
+    if len(set(found)) > 1:
+        raise CheckpointError(
+            f"{name}: {DELIMITER} is {found[0]!r} in tokenizer_config.json and {found[1]!r} in special_tokens_map.json."
+            " Remove the wrong one."
+        )
+    return found[0] if found and found[0] else None
+
+
+def _content(token: object) -> str | None:
+    """A token as the files write it: the text, or an object whose ``content`` it is."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _listed(tokens: object) -> list[object]:
+    return list(tokens.values()) if isinstance(tokens, dict) else tokens if isinstance(tokens, list) else []
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else -1

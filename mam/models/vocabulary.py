@@ -1,0 +1,213 @@
+"""The outputs of a CTC head as text, read from a checkpoint's own files.
+
+transformers (5.23) loads a word delimiter other than ``|`` as ``|``, which is then the unknown token, and adds a
+delimiter that is missing as an output that the head does not have. Here the files decide: vocab.json,
+tokenizer_config.json, special_tokens_map.json and added_tokens.json, compared with the size of the head.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+
+from mam.errors import CheckpointError
+from mam.models.checkpoints import Checkpoint
+from mam.models.tokens import Tokens, read_tokens
+
+PIPE = "|"
+# Named or not, these say nothing in a transcript.
+SERVICE = {"<pad>", "<s>", "</s>", "<unk>", "[pad]", "[unk]", "[cls]", "[sep]", "[mask]"}
+BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>", "<ctc_blank>", "<eps>", "<epsilon>"}
+DELIMITERS = (PIPE, "_", "▁", "<space>", "[space]", "<sp>")  # what a message offers, never a guess
+# Scripts of languages that are written without blanks between words, by the names of Unicode's characters.
+UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What each output writes: a letter, ``" "`` between words, ``""`` where it writes nothing.
+
+    ``delimiter`` is the output between words and ``word`` its token; both None in languages that are written without
+    blanks. ``language`` is set where the files have a vocabulary for each of several. ``is_lowered``: transcripts are
+    lower case, whatever the case of the letters.
+    """
+
+    letters: tuple[str, ...]
+    blank: int
+    delimiter: int | None
+    word: str | None
+    is_lowered: bool = False
+    language: str | None = None
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Vocabulary:
+        """The vocabulary of a checkpoint.
+
+        Raises:
+            CheckpointError: no letters, pieces of words or phonemes instead of letters, a blank or a delimiter that
+                is not an output of its own, or outputs and tokens that do not belong together.
+        """
+        tokens = read_tokens(checkpoint)
+        size = int(checkpoint.with_defaults("vocab_size"))
+        _refuse_misfit(tokens, size, checkpoint.id)
+        blank = _blank(tokens, checkpoint.with_defaults("pad_token_id"), size, checkpoint.id)
+        delimiter = _delimiter(tokens, size, blank, checkpoint.id)
+        by_output = {output: token for token, output in tokens.outputs.items()}
+        silent = {blank, *(tokens.outputs[token] for token in tokens.outputs if _says_nothing(token, tokens))}
+        letters = tuple("" if i in silent else by_output[i] for i in range(size))
+        if delimiter is not None:
+            letters = (*letters[:delimiter], " ", *letters[delimiter + 1 :])
+        word = None if delimiter is None else by_output[delimiter]
+        return cls(letters, blank, delimiter, word, tokens.is_lowered, tokens.language)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How transcripts are read where that is not the usual way, one sentence each."""
+        found = []
+        if self.word is None:
+            found.append("its vocabulary has no word delimiter and a script without blanks: transcripts have none")
+        elif self.word != PIPE:
+            found.append(f"words are separated by the output {self.word!r}, as the tokenizer's files name it")
+        if self.language is not None:
+            found.append(f"its vocabulary is that of target_lang={self.language}")
+        return tuple(found)
+
+    @property
+    def alphabet(self) -> tuple[str, ...]:
+        """The letters that stand for text, without what separates words."""
+        return tuple(letter for letter in self.letters if letter.strip())
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Greedy CTC: repeats collapse, blanks go, so that a blank keeps double letters apart ("HELLO").
+
+        transformers' own decoding merges them when special tokens are skipped (5.23).
+        """
+        letters = "".join(self.letters[i] for i, _ in groupby(ids))
+        words = " ".join(letters.split())
+        return words.lower() if self.is_lowered else words
+
+    def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
+        """Outputs of the normalised text, and the characters that the vocabulary lacks.
+
+        Of the text as it is, in upper and in lower case, composed and decomposed (NFC, NFD), the first that lacks
+        the fewest is taken. Letters of several characters are preferred to their parts, as transformers does.
+        """
+        plain = (" " if self.delimiter is not None else "").join(normalise(text).split())
+        forms = [plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]
+        spelled = [self._outputs(case) for form in forms for case in (form, form.upper(), form.lower())]
+        return min(spelled, key=lambda one: len(one[1]))
+
+    @cached_property
+    def _known(self) -> dict[str, int]:
+        known = {letter: i for i, letter in enumerate(self.letters) if letter.strip()}
+        return known if self.delimiter is None else known | {" ": self.delimiter}
+
+    def _outputs(self, text: str) -> tuple[list[int], list[str]]:
+        longest, outputs, lacking, at = max(map(len, self._known), default=1), list[int](), list[str](), 0
+        while at < len(text):
+            found = next((n for n in range(longest, 0, -1) if text[at : at + n] in self._known), 0)
+            if found:
+                outputs.append(self._known[text[at : at + found]])
+            else:
+                lacking.append(text[at])
+            at += found or 1
+        return outputs, lacking
+
+
+def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
+    """Raise CheckpointError where tokens and outputs do not belong together, or tokens are no letters."""
+    given = set(tokens.outputs.values())
+    lacking = [i for i in range(size) if i not in given]
+    if lacking:
+        raise CheckpointError(
+            f"{name}: {len(lacking)} of its {size} outputs have no token in vocab.json. Take the vocabulary that it was"
+            " trained with."
+        )
+    beyond = [t for t in tokens.letters if tokens.outputs[t] >= size and not _says_nothing(t, tokens)]
+    beyond = [token for token in beyond if token != tokens.delimiter]  # has a message of its own
+    if beyond:
+        raise CheckpointError(
+            f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_some(beyond)}). Take the"
+            " vocabulary that it was trained with."
+        )
+    pieces = [
+        t for t in tokens.letters if len(t) > 1 and (t[0] in "▁Ġ" or t.startswith("##") or t.endswith(("@@", "</w>")))
+    ]
+    pieces = [token for token in pieces if token != tokens.delimiter]
+    if pieces:
+        raise CheckpointError(
+            f"{name}: its vocabulary has pieces of words ({_some(pieces)}), mam reads CTC vocabularies of letters."
+            " Take a checkpoint that was trained on letters."
+        )
+    blanks = [t for t in tokens.outputs if t.casefold() in BLANKS and t != tokens.pad and tokens.outputs[t] < size]
+    if blanks:
+        raise CheckpointError(
+            f"{name}: vocab.json has {blanks[0]!r} beside the pad token {tokens.pad!r}, and CTC in transformers takes"
+            f" the pad token for its blank. If {blanks[0]!r} is the blank, say so: pad_token in tokenizer_config.json"
+            f" and pad_token_id={tokens.outputs[blanks[0]]} in config.json."
+        )
+
+
+def _blank(tokens: Tokens, configured: object, size: int, name: str) -> int:
+    """The blank: the pad token, on which config.json and the tokenizer must agree."""
+    output = tokens.outputs.get(tokens.pad) if tokens.pad is not None else None
+    if not isinstance(configured, int) or configured != output:
+        raise CheckpointError(
+            f"{name}: the blank is {configured} in config.json (pad_token_id) and {output} in the tokenizer (pad_token"
+            f" {tokens.pad!r}); they must agree. Mend pad_token in tokenizer_config.json or pad_token_id in"
+            " config.json."
+        )
+    if configured >= size:
+        raise CheckpointError(
+            f"{name}: the blank {tokens.pad!r} is output {configured}, and its head has {size}. Take the vocabulary"
+            " that it was trained with."
+        )
+    return configured
+
+
+def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
+    """The output between words; None in a script that has no blanks.
+
+    The files name it; where they do not, it is ``|`` or a token that is itself white space. A vocabulary without one
+    is taken as it is where more than half of its letters are of a script that is written without blanks (Chinese,
+    Japanese, Thai, Lao, Khmer, Burmese): there is nothing to separate. Any other would write all words as one.
+    """
+    named, outputs = tokens.delimiter, tokens.outputs
+    if named is None and not tokens.is_delimiter_null and PIPE in outputs:
+        named = PIPE
+    if named is None or (named == PIPE and PIPE not in outputs):  # `|` is what transformers writes unasked
+        named = next((token for token in outputs if token.isspace()), None)
+    remedy = 'Name the one that it was trained with: "word_delimiter_token" in tokenizer_config.json.'
+    if named is None:
+        offered = [token for token in DELIMITERS if token in outputs]
+        letters = [token for token in tokens.letters if unicodedata.category(token[0])[0] in "LM" and len(token) == 1]
+        unspaced = [token for token in letters if unicodedata.name(token, "").startswith(UNSPACED)]
+        if not offered and 2 * len(unspaced) > len(letters):
+            return None
+        perhaps = f" vocab.json has {_some(offered)}." if offered else ""
+        raise CheckpointError(f"{name}: its vocabulary has no word delimiter, words would be glued.{perhaps} {remedy}")
+    place = f"{name}: the word delimiter {named!r}"
+    if named not in outputs:
+        raise CheckpointError(f"{place} is not in vocab.json. {remedy}")
+    if outputs[named] >= size:
+        raise CheckpointError(f"{place} is output {outputs[named]}, and its head has {size}. {remedy}")
+    for role, output in (("blank", blank), ("unknown token", outputs.get(tokens.unknown or ""))):
+        if outputs[named] == output:
+            raise CheckpointError(f"{place} is the {role} too (output {output}). {remedy}")
+    return outputs[named]
+
+
+def _says_nothing(token: str, tokens: Tokens) -> bool:
+    """Whether a token is only a mark. An unknown token that is a letter is a letter: the head writes it."""
+    if token.casefold() in SERVICE:
+        return True
+    is_letter = len(token) == 1 and (unicodedata.category(token)[0] in "LMN" or token in "'’")
+    return token in tokens.marks and not is_letter
+
+
+def _some(tokens: Sequence[str]) -> str:
+    """The first tokens as one phrase for a message."""
+    return ", ".join(repr(token) for token in tokens[:5]) + (", ..." if len(tokens) > 5 else "")
