@@ -31,6 +31,7 @@ from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import SCHEMA, find_finished, read_result
+from mam.identity import code_record, code_sha256
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
@@ -138,7 +139,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
             **scores(made.sides, made.baseline, config, [*made.notes, *choice_notes], made.kind),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
-            "env": environment(config),
+            "env": environment(config) | {"code": code_record()},
             "seeds": {"bootstrap": config.seed, "control": config.seed}
             | ({"training": config.seed} if is_trained else {}),
         }
@@ -147,7 +148,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
 
 
 def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
-    """What is asked for, data and checkpoints by content: the same question is answered once.
+    """What is asked for, data, checkpoints and mam's own sources by content: the same question is answered once.
 
     Raises:
         DataError, CheckpointError: what is asked about is not there.
@@ -161,6 +162,7 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         "target": target.fingerprint,
         "source": source.fingerprint,
         "mam": __version__,
+        "code": code_sha256(),
         "device": device_of(config).type,
         "dtype": config.dtype,
     }

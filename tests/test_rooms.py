@@ -10,6 +10,7 @@ ROOT = Path(mam.__file__).parent
 ORDER = [
     "errors",
     "files",
+    "identity",
     "cache",
     "processes",
     "scoring",

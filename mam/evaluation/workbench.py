@@ -40,6 +40,7 @@ from mam.evaluation.pair import Pair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
+from mam.identity import code_sha256
 from mam.inputs import ModelConfig
 from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
@@ -111,7 +112,8 @@ class Workbench:
         def check_once() -> AudioStore:
             if not config.evaluate.share:
                 return check()
-            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad, "by": DECODERS}
+            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad}
+            key |= {"by": [*DECODERS, code_sha256()]}
             return checked_once(self.cache(config), key, corpus, check)
 
         # Name and split too: equal content under another name is another corpus in the record.
