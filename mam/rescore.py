@@ -8,6 +8,7 @@ from typing import Any
 from mam.errors import RecordError
 from mam.files import write_json
 from mam.finished import read_config, read_predictions, read_result
+from mam.identity import code_record
 from mam.run import scores
 from mam.tasks import TASKS
 
@@ -44,10 +45,12 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
     if is_text:
         result["data"]["normalizer"] = config.data.normalizer
     result["seeds"]["bootstrap"] = config.seed
+    result["scored"] = {"code": code_record()}
     path = folder / f"score-{f'{config.data.normalizer}-' if is_text else ''}seed{config.seed}.json"
     if path.exists():
         raise RecordError(
-            f"{path}: is there already. The same predictions give the same numbers; delete it to score again."
+            f"{path}: is there already. The same code makes the same numbers of the same predictions; delete it to"
+            " score again."
         )
     write_json(path, result)
     return result, path

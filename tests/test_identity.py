@@ -23,7 +23,13 @@ from mam.evaluation.workbench import Workbench
 from mam.files import sha256_json
 from mam.identity import Commit, checkout, code_record, code_sha256
 from mam.models.hub import HubTarget
+from mam.report.collect import collect
+from mam.report.compare import compare
+from mam.report.export import export
+from mam.report.page import write_report
+from mam.rescore import rescore
 from mam.run import question_of
+from mam.studies.evidence import compared
 from mam.training.checkpoints import unfinished
 from mam.training.fine_tune import ft_key
 
@@ -220,6 +226,40 @@ def test_ft_of_other_code_is_no_baseline(words, edit):
     assert first != second and ft_key(first) != ft_key(second)
     with unfinished(Path("outputs"), first, "auto") as one, unfinished(Path("outputs"), second, "auto") as other:
         assert one != other  # where searches for λ keep what they know
+
+
+def test_reports_tell_codes_apart(words, edit, tmp_path):
+    """By other code a run stands in a row of its own, and a source is paired with controls of its own code."""
+    lam = [*words, "lam=0.4", "evaluate.draws=200"]
+    first = once(lam)
+    once([*lam, "control=shrink"])
+    code = code_sha256()
+    edit()
+    second = once(lam)
+    found = collect([Path("outputs")])
+    (group,) = found.groups
+    assert group.varied == ["lam", "control", "code"]
+    assert sorted(run.traits["code"] for run in group.runs) == sorted([code[:8], code[:8], code_sha256()[:8]])
+    (one,) = compared(group.merged())
+    assert one.where == {"lam": "0.4", "code": code[:8]}
+    page = write_report(found, tmp_path / "report").read_text()
+    assert f"code {code}" in page and "{'sha256'" not in page
+    assert compare(first.folder, second.folder).notes[0].startswith("the two were run by different sources of mam")
+    assert compare(second.folder, second.folder).notes == ()
+    (remark,) = export(first.folder, Path("exported"))
+    assert remark.startswith("merged by mam's sources as they are now") and export(second.folder, Path("now")) == []
+    scored, _ = rescore(first.folder, None, "7")
+    assert (scored["scored"]["code"]["sha256"], scored["env"]["code"]["sha256"]) == (code_sha256(), code)
+
+
+def test_results_of_before_are_read(words):
+    outcome = once(words)
+    path = outcome.folder / "result.json"
+    result = json.loads(path.read_text())
+    del result["env"]["code"]
+    path.write_text(json.dumps(result))
+    (run,) = collect([Path("outputs")]).runs
+    assert run.traits["code"] == "not recorded"
 
 
 def test_half_of_linear_merging_is_another_result(tmp_path):

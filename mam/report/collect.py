@@ -57,7 +57,7 @@ class Run:
             key: merge.get(key)
             for key in ("method", "layers", "pairing", "project", "bias", "heads", "alpha", "calibration")
         }
-        names = ("source", "method", "tuned", "seed")
+        names = ("source", "method", "tuned", "seed", "code")
         return sha256_json(
             [same, lams, train and train["settings"], [self.traits[name] for name in names], self._parts]
         )
@@ -89,6 +89,7 @@ class Run:
             "control": merge["control"] if self.is_merged else "none",
             "tuned": tune["name"] if tune else "no",
             "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",
+            "code": code_of(result)[:8] or "not recorded",
         }
 
 
@@ -173,7 +174,7 @@ def collect(folders: Sequence[Path]) -> Collected:
     paths = {path for folder in folders for path in folder.rglob(RESULT)}
     for path in sorted(paths, key=lambda path: (path.stat().st_mtime, path)):
         try:
-            run = Run(path.parent, read_result(path.parent))
+            run = Run(path.parent, _told(read_result(path.parent)))
         except RecordError as error:
             broken.append((path, str(error)))
             continue
@@ -190,6 +191,25 @@ def collect(folders: Sequence[Path]) -> Collected:
         groups.setdefault(_comparable(run), []).append(run)
     made = [Group(_title(runs[0]), sorted(runs, key=_order)) for runs in groups.values()]
     return Collected(made, unfinished, broken, repeated, _tables(folders, broken))
+
+
+def code_of(result: Mapping[str, Any]) -> str:
+    """The hash of mam's sources that made a result, "" where it is of a version that recorded none."""
+    code = result["env"].get("code", "")
+    return str(code if isinstance(code, str) else code["sha256"])
+
+
+def _told(result: dict[str, Any]) -> dict[str, Any]:
+    """The result with its environment in words and numbers alone, for a list of them."""
+    env = dict(result["env"])
+    code = env.get("code")
+    if code is None:
+        return result
+    env["code"] = code["sha256"]
+    if code["commit"]:
+        state = {True: ", changed", False: "", None: ", changed or not"}[code["dirty"]]
+        env["commit"] = code["commit"][:12] + state
+    return result | {"env": env}
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Mapping[str, Any]]:
