@@ -20,11 +20,14 @@ class ShapeConfig:
 class ModelConfig:
     """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
 
-    ``*_sha256``, where given, is what the hash of the weights must be.
+    ``*_sha256``, where given, is what the hash of the weights must be. ``pairing`` and ``on_mismatch`` are what the
+    pair needs: the keys of the run that bear these names start from them.
     """
 
     name: str = MISSING
     task: str = "asr"
+    pairing: str = "index"
+    on_mismatch: str = "error"
     target: str = MISSING
     target_revision: str = "main"
     target_sha256: str | None = None

@@ -8,7 +8,6 @@ with its interval.
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from mam import __version__, processes
+from mam.command import command_of
 from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
@@ -35,6 +35,7 @@ from mam.identity import code_record, code_sha256
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merge.selection import parse_parts
 from mam.merging_checks import reads_calibration
 from mam.models.checkpoints import Checkpoint
 from mam.record import RunFolder, open_run, refuse_unwritable, run_root
@@ -100,7 +101,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         bench.terminal.say(plan.by_layer)
 
     with open_run(job, parent or run_root(config.outputs)) as folder:
-        log.info("%s", command_of(job))
+        command = command_of(job)
+        log.info("%s", command)
         baseline = bench.baseline(config, plan.first)
 
         choice = _chosen(config, bench, question, folder) if is_tuned else None
@@ -124,7 +126,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "signature": job.signature,
             "hash": run_hash,
             "status": "finished",
-            "command": command_of(job),
+            "command": command,
             "task": config.model.task,
             "model": {
                 "name": config.model.name,
@@ -225,11 +227,6 @@ def scores(
     }
 
 
-def command_of(job: Job) -> str:
-    """The command that makes this run again."""
-    return shlex.join(["mam", "run", *job.overrides])
-
-
 def _identity(checkpoint: Checkpoint) -> dict[str, str | None]:
     return {"id": checkpoint.id, "revision": checkpoint.revision, "sha256": checkpoint.sha256}
 
@@ -259,6 +256,7 @@ def _merge(config: Config, plan: MergePlan, report: MergeReport, notes: tuple[st
         "lam": list(plan.lams),
         "layers": plan.layers,
         "parts": "".join(plan.parts),
+        "parts_asked": "".join(parse_parts(config.parts)),
         "pairing": plan.pairing,
         "align": plan.align,
         "project": plan.project,

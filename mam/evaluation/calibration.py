@@ -229,7 +229,7 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
     sentences = []
     for file in files:
         try:
-            sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+            sentences += [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
     # RoBERTa and its kin count positions from behind the padding.

@@ -64,8 +64,13 @@ class Run:
 
     @property
     def _parts(self) -> str:
-        """What was asked for; controls of softer attention or of values alone merge less of it."""
-        return self.result["merge"]["parts"] if self.traits["control"] not in ("shrink_qk", "shrink_v") else "qkv"
+        """What was asked for; controls of softer attention or of values alone merge less of it.
+
+        Old results do not say it: what such a control merged is then taken for a part of qkv.
+        """
+        merge = self.result["merge"]
+        known = merge["parts"] if self.traits["control"] not in ("shrink_qk", "shrink_v") else "qkv"
+        return str(merge.get("parts_asked", known))
 
     @cached_property
     def traits(self) -> dict[str, str]:
@@ -78,7 +83,7 @@ class Run:
             "method": arm_text(result).split(" λ")[0],
             "lam": lambda_text(result) if self.is_merged else "0",
             "layers": layers_text(merged_layers(merge), len(merge["lam"])).removeprefix("layers "),
-            "parts": merge["parts"] + ("" if merge["bias"] else ", no biases"),
+            "parts": _parts_text(merge) + ("" if merge["bias"] else ", no biases"),
             "heads": "all" if merge.get("heads") is None else ",".join(map(str, merge["heads"])),
             "mixed by": merge["method"],
             "pairing": merge["pairing"],
@@ -191,6 +196,12 @@ def collect(folders: Sequence[Path]) -> Collected:
         groups.setdefault(_comparable(run), []).append(run)
     made = [Group(_title(runs[0]), sorted(runs, key=_order)) for runs in groups.values()]
     return Collected(made, unfinished, broken, repeated, _tables(folders, broken))
+
+
+def _parts_text(merge: Mapping[str, Any]) -> str:
+    """The parts that were merged, and of which others they are all that a control takes."""
+    merged, asked = merge["parts"], merge.get("parts_asked", merge["parts"])
+    return str(merged if merged == asked else f"{merged} of {asked}")
 
 
 def code_of(result: Mapping[str, Any]) -> str:
