@@ -30,7 +30,7 @@ from mam.evaluation.pair import refuse_unfit
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
-from mam.finished import SCHEMA, find_finished, read_result
+from mam.finished import find_finished, read_result
 from mam.identity import code_record, code_sha256
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
@@ -43,6 +43,7 @@ from mam.tasks import TASKS
 from mam.tasks.task import Row
 from mam.training.checkpoints import forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
+from mam.validity import SCHEMA
 
 log = logging.getLogger("mam")
 
@@ -186,7 +187,8 @@ def finished_run(job: Job, bench: Workbench) -> Path | None:
     config = job.config
     if config.force:
         return None
-    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)))
+    required = TASKS[config.model.task].REQUIRED
+    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)), required)
     if found is None or not config.evaluate.dev:
         return found
     known = read_result(found).get("dev") or {}

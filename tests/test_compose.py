@@ -5,10 +5,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import mam.conf
 import pytest
 from omegaconf import OmegaConf
 
+import mam.conf
 from mam.compose import jobs
 from mam.config import LamConfig, TrainConfig
 from mam.errors import ConfigError

@@ -38,6 +38,7 @@ ORDER = [
     "tasks",
     "evaluation",
     "inspection",
+    "validity",
     "finished",
     "record",
     "training",

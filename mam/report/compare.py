@@ -11,7 +11,7 @@ import numpy as np
 
 from mam.errors import RecordError
 from mam.finished import read_config, read_predictions, read_result
-from mam.report.collect import code_of
+from mam.report.runs import code_of
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference, paired_bootstrap
 from mam.scoring.text import NORMALIZERS
