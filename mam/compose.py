@@ -23,22 +23,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mam.checks import problems
-from mam.config import VERBATIM, VOLATILE, Config
+from mam.config import VOLATILE, Config
 from mam.errors import ConfigError, choices, first_line
 from mam.files import sha256_json
 from mam.inputs import name_languages
-from mam.merging_checks import reads_calibration, unaligned, without_unread
+from mam.merging_checks import idle_lam, reads_calibration, reads_lam, unaligned, with_plain_lam, without_unread
+from mam.words import verbatim
 
 BESIDE = ("none", "shrink")  # the controls of a sweep that names none
 
 
 @dataclass(frozen=True)
 class Job:
-    """One checked configuration. ``overrides`` are the words that make it from the defaults."""
+    """One checked configuration. ``overrides`` are the words that make it from the defaults.
+
+    ``composed`` is what was said, with Hydra's own node, for the record; ``config`` is `with_plain_lam`.
+    """
 
     config: Config
     overrides: tuple[str, ...]
-    composed: DictConfig  # with Hydra's own node, for the record
+    composed: DictConfig
 
     @property
     def resolved(self) -> dict[str, Any]:
@@ -55,6 +59,8 @@ class Job:
         if not reads_calibration(self.config):
             plain.pop("calibration")
         name_languages(plain)
+        if not reads_lam(self.config):
+            plain.pop("lam")
         return plain
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
@@ -132,9 +138,16 @@ def is_empty(job: Job) -> bool:
 
 
 def distinct(made: Sequence[Job]) -> list[Job]:
-    """Without repetitions of the same run. Raises ConfigError where nothing is to be run."""
+    """Without repetitions of the same run.
+
+    Raises:
+        ConfigError: nothing is to be run, or the runs differ in a ``lam`` that they do not read.
+    """
     if not made:
         raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
+    found = idle_lam([(job.config, job.composed.lam) for job in made])
+    if found:
+        raise ConfigError(found)
     return list({(job.signature, job.config.outputs): job for job in made}.values())
 
 
@@ -148,6 +161,15 @@ def composing() -> Iterator[ConfigLoader]:
 
 def job_of(words: Sequence[str]) -> Job:
     """Compose one configuration and check it across fields."""
+    config, composed = configured(words)
+    found = problems(config)
+    if found:
+        raise ConfigError(found)
+    return Job(with_plain_lam(config), tuple(words), composed)
+
+
+def configured(words: Sequence[str]) -> tuple[Config, DictConfig]:
+    """The configuration that words make, unchecked across fields, and what Hydra composed for it."""
     try:
         composed = compose("config", overrides=[verbatim(word) for word in words], return_hydra_config=True)
         plain = without_hydra(composed)
@@ -158,10 +180,7 @@ def job_of(words: Sequence[str]) -> Job:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
     assert isinstance(config, Config)
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
-    return Job(config, tuple(words), composed)
+    return config, composed
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -276,23 +295,3 @@ def _expand(word: str, override: Override) -> Iterator[str]:
         return
     for value in override.sweep_string_iterator():
         yield f"{override.get_key_element()}={value}"
-
-
-def verbatim(word: str, multirun: bool = False) -> str:
-    """Quote paths and layer lists, so that blanks, commas and brackets in them are not Hydra's grammar.
-
-    In a multirun a comma separates values; there such a value needs quotes of its own.
-    """
-    key, equals, value = word.partition("=")
-    if not equals or not value or value[0] in "'\"" or not key.lstrip("+").startswith(VERBATIM):
-        return word
-    if value == "null" or (multirun and "," in value):
-        return word
-    # In Hydra's quotes a backslash means itself, except before a quote.
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", value))
-    return f"{key}='{escaped}'"
-
-
-def as_word(value: object) -> str:
-    """A value as a command line has it: quoted where Hydra's grammar would read more in it."""
-    return f"'{value}'" if isinstance(value, str) and not value.isidentifier() else str(value)

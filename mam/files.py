@@ -84,15 +84,19 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; MamError names the line that is broken."""
+    """Read one JSON object a line; MamError names the line that is broken, or has NaN or infinity in it."""
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                rows.append(dict(json.loads(line)))
+                rows.append(dict(json.loads(line, parse_constant=_refuse)))
             except (ValueError, TypeError, RecursionError) as error:
                 raise MamError(f"{path}, line {number}: not a JSON object ({error}).") from error
     return rows
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number")
 
 
 _digests: dict[tuple[str, int, int], str] = {}

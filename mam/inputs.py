@@ -25,7 +25,8 @@ class ShapeConfig:
 class ModelConfig:
     """The pair. ``target`` and ``source`` are hub ids, folders, BEATs files, or ``asset:NAME`` for what mam bundles.
 
-    ``*_sha256``, where given, is what the hash of the weights must be. ``pretrained_on`` names collections that the
+    ``*_sha256``, where given, is what the hash of the weights must be. ``pairing`` and ``on_mismatch`` are what the
+    pair needs: the keys of the run that bear these names start from them. ``pretrained_on`` names collections that the
     target's own training took recordings from; a data set from one of them has a caveat. ``language`` and
     ``speech_task`` (transcribe or translate) are what Whisper's decoder is told; null: what the checkpoint says, else
     English for an English-only one, else the language is detected.
@@ -33,6 +34,8 @@ class ModelConfig:
 
     name: str = MISSING
     task: str = "asr"
+    pairing: str = "index"
+    on_mismatch: str = "error"
     target: str = MISSING
     target_revision: str = "main"
     target_sha256: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mam.config import CalibrationConfig, Config, MethodConfig, ScheduleConfig
 from mam.errors import MamError
@@ -10,7 +11,7 @@ from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
 from mam.merge.methods import METHODS
 from mam.merge.pairing import PAIRINGS
-from mam.merge.schedules import SCHEDULES
+from mam.merge.schedules import ABSOLUTE, SCHEDULES
 from mam.merge.selection import parse_heads, parse_layers, parse_parts
 
 ON_MISMATCH = ("error", "project")
@@ -144,6 +145,50 @@ def _depth_problems(config: Config) -> list[str]:
             " on_mismatch=project, or choose another source, or mend model.*_shape if they do."
         )
     return found
+
+
+def reads_lam(config: Config) -> bool:
+    """Whether ``lam`` decides anything: not where the schedule says λ itself, nor where λ is chosen on dev."""
+    return config.schedule.name not in ABSOLUTE and config.tune.name == "none"
+
+
+def with_plain_lam(config: Config) -> Config:
+    """The configuration with a ``lam`` that does not depend on what was said, where nothing reads it.
+
+    Beside a schedule that says λ itself it is 1, and 0 where that merges nothing: what asks whether a run merges
+    anything asks ``lam``.
+    """
+    if reads_lam(config):
+        return config
+    if config.schedule.name not in ABSOLUTE:
+        return replace(config, lam=Config().lam)
+    depth = config.model.target_shape.layers
+    lams = SCHEDULES[config.schedule.name](config.lam, depth, config.schedule)
+    return replace(config, lam=float(any(lams[layer] for layer in parse_layers(config.layers.spec, depth))))
+
+
+def idle_lam(plan: Sequence[tuple[Config, float]]) -> list[str]:
+    """What is wrong where a plan varies a ``lam`` that its runs do not read; a run stands beside what was said."""
+    found = []
+    idle = [(config, lam) for config, lam in plan if not reads_lam(config)]
+    if len({lam for _, lam in idle}) > 1:
+        config = idle[0][0]
+        is_absolute = config.schedule.name in ABSOLUTE
+        why = f"schedule={config.schedule.name} says λ itself" if is_absolute else f"tune={config.tune.name} chooses λ"
+        lams = ", ".join(f"{lam:g}" for lam in sorted({lam for _, lam in idle}))
+        remedy = "schedule=constant" if is_absolute else "tune=none"
+        found.append(
+            f"lam: has no effect where {why}, and is {lams} in runs that would be the same. Leave it out, or say"
+            f" {remedy} with each lam that is meant (in a study: in the arm)"
+        )
+    return found
+
+
+def replacing_schedule(words: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """``words``, then ``more``; where those choose a schedule of their own, without options that it does not read."""
+    chosen = [word.partition("=")[2] for word in more if word.startswith(("schedule=", "schedule.name="))]
+    unread = tuple(f"schedule.{key}=" for key, readers in OPTIONS.items() if chosen and chosen[-1] not in readers)
+    return (*(word for word in words if not (unread and word.startswith(unread))), *more)
 
 
 def reads_calibration(config: Config) -> bool:

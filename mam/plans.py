@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.compose import BESIDE, Job, as_word, composing, distinct, is_empty, job_of, parsed
-from mam.config import VERBATIM
+from mam.compose import BESIDE, Job, composing, distinct, is_empty, job_of, parsed
 from mam.errors import ConfigError
-from mam.merging_checks import unaligned
+from mam.merging_checks import replacing_schedule, unaligned
+from mam.words import word_of
 
 
 def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:
@@ -38,9 +38,7 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}
     if "control" not in {*axes, *said, *in_arms}:
         axes["control"] = list(BESIDE)
-    words = [
-        [f"{key}={value if key in VERBATIM else as_word(value)}" for value in values] for key, values in axes.items()
-    ]
+    words = [[word_of(key, value) for value in values] for key, values in axes.items()]
     made: list[Job] = []
     with composing() as loader:
         _, found = parsed([word for axis in words for word in axis], loader, multirun=False)
@@ -49,7 +47,7 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
         arms = [[*arm_words, f"study.arm={name}"] for name, arm_words in (pairs or config.arms).items()]
         for combination in itertools.product(*words):
             for arm in arms or [[]]:
-                combined = (*study.overrides, *combination, *arm)
+                combined = replacing_schedule(study.overrides, (*combination, *arm))
                 job = job_of(combined if "control" in said else unaligned(combined))
                 if not is_empty(job):
                     made.append(job)
@@ -59,7 +57,7 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
 def extended(job: Job, words: Sequence[str]) -> Job:
     """The job with further words, of which the last wins. Raises ConfigError."""
     with composing():
-        return job_of((*job.overrides, *words))
+        return job_of(replacing_schedule(job.overrides, words))
 
 
 def _layer_sets(values: Sequence[Any], depth: int) -> list[Any]:

@@ -33,7 +33,8 @@ from mam import processes
 from mam.compose import Job, without_hydra
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, write_json, write_jsonl
-from mam.finished import BASELINE, LAMBDA, RESULT, of_draw, validate
+from mam.finished import BASELINE, LAMBDA, RESULT, of_draw
+from mam.validity import validate
 
 LOG = "mam.log"
 

@@ -8,7 +8,6 @@ with its interval.
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from mam import __version__, processes
+from mam.command import command_of
 from mam.compose import Job
 from mam.config import Config
 from mam.data.audio import RATE
@@ -31,10 +31,12 @@ from mam.evaluation.pair import refuse_unfit
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
-from mam.finished import SCHEMA, find_finished, read_result
+from mam.finished import find_finished, read_result
+from mam.identity import code_record, code_sha256
 from mam.merge.apply import MergeReport
 from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merge.selection import parse_parts
 from mam.merging_checks import reads_calibration
 from mam.models.checkpoints import Checkpoint
 from mam.record import RunFolder, open_run, refuse_unwritable, run_root
@@ -42,6 +44,7 @@ from mam.tasks import TASKS
 from mam.tasks.task import Row
 from mam.training.checkpoints import forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
+from mam.validity import SCHEMA
 
 log = logging.getLogger("mam")
 
@@ -86,6 +89,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     task = TASKS[config.model.task]
     spoken = settled(config, bench)
     config = spoken.config  # from here on with the language, normalizer and metric that null and auto stand for
+    in_windows = sum(map(pair.target.in_windows, audio.samples))
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
     notes += () if plan.is_identity else pair.target.caveats(target_checkpoint, plan.parts)
@@ -103,7 +107,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
         bench.terminal.say(plan.by_layer)
 
     with open_run(job, parent or run_root(config.outputs)) as folder:
-        log.info("%s", command_of(job))
+        command = command_of(job)
+        log.info("%s", command)
         baseline = bench.baseline(config, plan.first)
 
         choice = _chosen(config, bench, question, folder) if is_tuned else None
@@ -127,7 +132,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "signature": job.signature,
             "hash": run_hash,
             "status": "finished",
-            "command": command_of(job),
+            "command": command,
             "task": config.model.task,
             "model": {
                 "name": config.model.name,
@@ -135,15 +140,21 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 "source": _identity(source_checkpoint),
                 "decoder": spoken.decoder,
             },
-            "data": _data(config, audio, len(made.baseline)),
+            "data": _data(config, audio, len(made.baseline)) | {"in_windows": in_windows},
             "merge": _merge(config, plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
             "head": made.head,
             "train": made.train,
             "tune": None if choice is None else choice.record,
             "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
-            **scores(made.sides, made.baseline, config, [*spoken.notes, *made.notes, *choice_notes], made.kind),
+            **scores(
+                made.sides,
+                made.baseline,
+                config,
+                [*spoken.notes, *_window_notes(in_windows, len(audio.samples)), *made.notes, *choice_notes],
+                made.kind,
+            ),
             "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
-            "env": environment(config),
+            "env": environment(config) | {"code": code_record()},
             "seeds": {"bootstrap": config.seed, "control": config.seed}
             | ({"training": config.seed} if is_trained else {}),
         }
@@ -152,7 +163,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
 
 
 def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
-    """What is asked for, data and checkpoints by content: the same question is answered once.
+    """What is asked for, data, checkpoints and mam's own sources by content: the same question is answered once.
 
     Raises:
         DataError, CheckpointError: what is asked about is not there.
@@ -166,6 +177,7 @@ def question_of(job: Job, bench: Workbench) -> dict[str, Any]:
         "target": target.fingerprint,
         "source": source.fingerprint,
         "mam": __version__,
+        "code": code_sha256(),
         "device": device_of(config).type,
         "dtype": config.dtype,
     }
@@ -187,7 +199,8 @@ def finished_run(job: Job, bench: Workbench) -> Path | None:
     config = job.config
     if config.force:
         return None
-    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)))
+    required = TASKS[config.model.task].REQUIRED
+    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)), required)
     if found is None or not config.evaluate.dev:
         return found
     known = read_result(found).get("dev") or {}
@@ -228,9 +241,11 @@ def scores(
     }
 
 
-def command_of(job: Job) -> str:
-    """The command that makes this run again."""
-    return shlex.join(["mam", "run", *job.overrides])
+def _window_notes(in_windows: int, clips: int) -> list[str]:
+    """The sentence on recordings that are decoded otherwise than the rest."""
+    if not in_windows:
+        return []
+    return [f"{in_windows} of {clips} recordings are longer than 30 s: decoded in windows, with timestamps"]
 
 
 def _caveat(config: Config) -> str:
@@ -270,6 +285,7 @@ def _merge(config: Config, plan: MergePlan, report: MergeReport, notes: tuple[st
         "lam": list(plan.lams),
         "layers": plan.layers,
         "parts": "".join(plan.parts),
+        "parts_asked": "".join(parse_parts(config.parts)),
         "pairing": plan.pairing,
         "align": plan.align,
         "project": plan.project,

@@ -25,8 +25,9 @@ from conftest import (
 from mam.compose import jobs
 from mam.errors import CheckpointError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
-from mam.finished import find_finished, validate
+from mam.finished import find_finished
 from mam.studies.execute import execute
+from mam.validity import validate
 
 
 def test_baseline_is_computed_once_and_a_broken_cache_is_rebuilt(words):

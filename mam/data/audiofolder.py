@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mam.data.listing import SPLITS, Listing, Row, folder_format, lines_of
+from mam.data.listing import SPLITS, Listing, Row, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 CONTENT = ("transcription", "label")  # one of them at least
@@ -93,6 +93,8 @@ def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, A
     if path.suffix == ".jsonl":
         for number, line in lines_of(path):
             place = f"{path}, line {number}"
+            if not line.strip():
+                continue
             try:
                 record = json.loads(line, object_pairs_hook=_distinct)
                 if not isinstance(record, dict):
@@ -112,7 +114,8 @@ def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, A
 
 
 def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    columns: list[str] = next(reader, [])
+    heading: list[str] = next((fields for fields in reader if not is_blank(fields)), [])
+    columns = [name.strip() for name in heading]
     missing = _missing(columns)
     if missing:
         raise DataError(f"{path}: has no column {' and '.join(missing)}; its columns are: {', '.join(columns)}.")
@@ -121,6 +124,8 @@ def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple
         raise DataError(f"{path}: has two columns {' and '.join(twice)}.")
     for fields in reader:
         place = f"{path}, line {reader.line_num}"
+        if is_blank(fields):
+            continue
         if len(fields) != len(columns):
             problems.append(f"{place}: {len(fields)} fields instead of {len(columns)} ({','.join(columns)})")
         else:

@@ -9,7 +9,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.data.listing import Listing, Row, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 FOLDS = (1, 2, 3, 4, 5)
@@ -33,9 +33,18 @@ def list_esc50(root: Path) -> Listing:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file, so {root} is not ESC-50. {DOWNLOAD}")
     rows, problems = [], []
-    for number, fields in enumerate(csv.reader(line for _, line in lines_of(path)), 1):
-        if number == 1:
-            if tuple(fields) != COLUMNS:
+    columns: tuple[str, ...] | None = None
+    for number, line in lines_of(path):
+        try:
+            fields = next(csv.reader([line]), [])
+        except csv.Error as error:
+            problems.append(f"{path}, line {number}: broken CSV ({error})")
+            continue
+        if is_blank(fields):
+            continue
+        if columns is None:
+            columns = tuple(fields)
+            if columns != COLUMNS:
                 raise DataError(f"{path}: its columns are {choices(fields)}; ESC-50's are {choices(COLUMNS)}.")
             continue
         problem = _problem(fields)

@@ -32,6 +32,8 @@ def list_librispeech(root: Path) -> Listing:
         subset = path.parents[2].name
         split = next((split for begin, split in SUBSETS.items() if subset.startswith(begin)), None)
         for number, line in lines_of(path):
+            if not line.strip():
+                continue
             name, _, text = line.partition(" ")
             place = f"{path}, line {number}"
             if not text.strip():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,11 @@ def list_folder(name: str, root: Path) -> Listing:
 def text_of(path: Path) -> str:
     """The whole of a small text file on one line. Raises DataError, see `lines_of`."""
     return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
+
+
+def is_blank(fields: Sequence[str]) -> bool:
+    """Whether a line of a table says nothing: it is empty, or a spreadsheet's row of empty cells."""
+    return not any(field.strip() for field in fields)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:

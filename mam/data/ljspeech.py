@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.data.listing import Listing, Row, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets
 
 HELD_OUT = 500  # as in ESPnet's recipe: of the sorted ids the last 500, half dev, half test
@@ -21,7 +21,8 @@ def list_ljspeech(root: Path) -> Listing:
     """Rows sorted by id, with the third field as text; split by rule where there are more than 500.
 
     Raises:
-        DataError: no ``metadata.csv``, or lines that do not have three fields (all of them are listed).
+        DataError: no ``metadata.csv``, one without a line, or lines that do not have three fields (all of them are
+            listed).
     """
     path = root / "metadata.csv"
     if not path.is_file():
@@ -29,12 +30,16 @@ def list_ljspeech(root: Path) -> Listing:
     rows, problems = [], []
     for number, line in lines_of(path):
         fields = line.split("|")
+        if is_blank(fields):
+            continue
         if len(fields) != 3:
             problems.append(f"{path}, line {number}: {len(fields)} fields instead of 3 (id|text|normalised text)")
             continue
         rows.append(Row(fields[0], f"wavs/{fields[0]}.wav", fields[2], f"{path}, line {number}"))
     if problems:
         raise DataError(bullets(problems))
+    if not rows:
+        raise DataError(f"{path}: has no line. {DOWNLOAD}")
     rows.sort(key=lambda row: row.id)
     if len(rows) <= HELD_OUT:
         return Listing(rows, f"no split: the rule needs more than {HELD_OUT} clips, here are {len(rows)}")

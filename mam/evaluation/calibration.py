@@ -235,7 +235,7 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
     sentences = []
     for file in files:
         try:
-            sentences += [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+            sentences += [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
     behind = int(tokenizer.pad_token_id or 0) + 1 if checkpoint.model_type in BEHIND_PADDING else 0

@@ -10,6 +10,7 @@ import transformers
 from mam import __version__, processes
 from mam.config import Config
 from mam.errors import MamError
+from mam.identity import code_sha256
 
 
 def device_of(config: Config) -> torch.device:
@@ -25,13 +26,14 @@ def device_of(config: Config) -> torch.device:
 
 
 def environment(config: Config) -> dict[str, str | int]:
-    """Versions, device, dtype and threads: on these the bits of a prediction depend."""
+    """Versions, mam's sources, device, dtype and threads: on these the bits of a prediction depend."""
     device = device_of(config)
     return {
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "transformers": str(transformers.__version__),
         "mam": __version__,
+        "code": code_sha256(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "dtype": f"{config.dtype}, compiled" if config.compile else config.dtype,
         "threads": torch.get_num_threads(),

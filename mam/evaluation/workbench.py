@@ -6,14 +6,12 @@ over models frees what it leaves.
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-import numpy as np
 import soundfile
 import soxr
 import torch
@@ -36,10 +34,12 @@ from mam.evaluation.calibration import (
     train_config,
 )
 from mam.evaluation.devices import device_of, environment
+from mam.evaluation.items import packed, unpacked
 from mam.evaluation.pair import Pair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
+from mam.identity import code_sha256
 from mam.inputs import ModelConfig, read_from
 from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
@@ -111,7 +111,8 @@ class Workbench:
         def check_once() -> AudioStore:
             if not config.evaluate.share:
                 return check()
-            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad, "by": DECODERS}
+            key = {"data": corpus.sha256, "rate": RATE, "limits": limits, "on_bad": config.data.on_bad}
+            key |= {"by": [*DECODERS, code_sha256()]}
             return checked_once(self.cache(config), key, corpus, check)
 
         # Name and split too: equal content under another name is another corpus in the record.
@@ -246,11 +247,11 @@ class Workbench:
         with locked(path) if processes.is_main() else nullcontext():
             kept = processes.from_main(_usable(cache.json(path), key) if processes.is_main() else None)
             if kept is not None:
-                return Predictions(_unpacked(kept["items"]), kept["seconds"], 0.0)
+                return Predictions(unpacked(kept["items"]), kept["seconds"], 0.0)
             self.pair(config).merger.restore()
             made = self.predict(config, first, "baseline")
             if processes.is_main():
-                cache.keep_json(path, {"key": key, "items": _packed(made.items), "seconds": made.seconds})
+                cache.keep_json(path, {"key": key, "items": packed(made.items), "seconds": made.seconds})
         return made
 
 
@@ -282,18 +283,3 @@ class _Activations:
 
 def _usable(kept: dict[str, Any] | None, key: dict[str, Any]) -> dict[str, Any] | None:
     return kept if kept is not None and kept.get("key") == key else None
-
-
-def _packed(items: list[Any]) -> Any:
-    """Items as JSON: texts as they are, vectors as the base64 of their fp32 matrix ``[n, d]``, bit for bit."""
-    if isinstance(items[0], str):
-        return items
-    matrix = np.stack(items).astype("<f4")
-    return {"shape": list(matrix.shape), "fp32": base64.b64encode(matrix.tobytes()).decode()}
-
-
-def _unpacked(content: Any) -> list[Any]:
-    if isinstance(content, list):
-        return content
-    values = np.frombuffer(base64.b64decode(content["fp32"]), dtype="<f4")
-    return list(values.reshape(content["shape"]))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mam.compose import Job
-from mam.errors import ConfigError, MamError, UnfitError
+from mam.errors import ConfigError, MamError, RecordError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
@@ -85,7 +85,10 @@ def _ended(job: Job, folder: Path, bench: Workbench) -> Ended:
         return Ended(job, None, note["error"], log, note["status"] == LEFT_OUT)
     path = Path(note["folder"])
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return Ended(job, Outcome(note["status"], path, read_result(path)), None)
+    try:
+        return Ended(job, Outcome(note["status"], path, read_result(path)), None)
+    except RecordError as problem:  # the disk, or someone, was at it meanwhile
+        return Ended(job, None, str(problem))
 
 
 def _is_ft(job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""How λ depends on depth: λ_l of every target layer l of L from lam."""
+"""How λ depends on depth: λ_l of every target layer l of L, from lam or, in those of `ABSOLUTE`, given itself."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ class Options(Protocol):
 
 Schedule = Callable[[float, int, Options], list[float]]
 SCHEDULES: dict[str, Schedule] = {}
+ABSOLUTE: set[str] = set()  # schedules that say λ itself, whatever lam is
 
 
-def schedule(name: str) -> Callable[[Schedule], Schedule]:
-    """Register a function (lam, depth, options) -> λ of every target layer, before the selection is applied."""
+def schedule(name: str, is_absolute: bool = False) -> Callable[[Schedule], Schedule]:
+    """Register a function (lam, depth, options) -> λ of every target layer, before the selection is applied.
+
+    One that ``is_absolute`` does not read ``lam``.
+    """
 
     def register(function: Schedule) -> Schedule:
         SCHEDULES[name] = function
+        if is_absolute:
+            ABSOLUTE.add(name)
         return function
 
     return register
@@ -69,14 +75,14 @@ def power(lam: float, depth: int, options: Options) -> list[float]:
     return [lam**exponent for exponent in exponents]
 
 
-@schedule("lines")
+@schedule("lines", is_absolute=True)
 def lines(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · (alpha + beta · l / (L - 1)); ``schedule=lines`` sets lam to 1.
+    """λ_l = alpha + beta · l / (L - 1), whatever ``lam`` is.
 
     Raises:
         MergeError: a λ outside [0, 1].
     """
-    lams = [lam * value for value in _line(options, depth)]
+    lams = _line(options, depth)
     wrong = [f"{value:g} in layer {layer}" for layer, value in enumerate(lams) if not 0 <= value <= 1]
     if wrong:
         raise MergeError(f"schedule=lines: λ must be from 0 to 1; alpha and beta make it {', '.join(wrong[:4])}")
@@ -97,9 +103,9 @@ def gaussian(lam: float, depth: int, options: Options) -> list[float]:
     return [lam * math.exp(-((layer - options.center) ** 2) / (2 * options.width**2)) for layer in range(depth)]
 
 
-@schedule("list")
+@schedule("list", is_absolute=True)
 def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · values[l]; ``schedule=list`` sets lam to 1, so that the values are the λ themselves.
+    """λ_l = values[l], whatever ``lam`` is.
 
     Raises:
         MergeError: not one value a target layer, or a value outside [0, 1].
@@ -112,7 +118,7 @@ def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     wrong = [value for value in options.values if not 0 <= value <= 1]
     if wrong:
         raise MergeError(f"schedule.values: {', '.join(map(str, wrong))} outside 0 to 1")
-    return [lam * value for value in options.values]
+    return list(options.values)
 
 
 def _line(options: Options, depth: int) -> list[float]:

@@ -140,6 +140,10 @@ class Target(ABC):
     def last(self, hidden: Hidden) -> Hidden:
         """The encoder's output: what is left of it after its last layer, such as a norm."""
 
+    def in_windows(self, samples: int) -> bool:
+        """Tell whether a recording of so many samples is decoded piece by piece, with timestamps."""
+        return False
+
     @property
     def letters(self) -> tuple[str, ...]:
         """The letters that a CTC head writes; of other targets none."""

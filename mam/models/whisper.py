@@ -123,6 +123,9 @@ class Whisper(HubTarget):
     def alone(self, samples: int) -> bool:  # noqa: D102
         return samples > int(self.extractor.n_samples)
 
+    def in_windows(self, samples: int) -> bool:  # noqa: D102
+        return self.readout == "text" and self.alone(samples)
+
     def padded(self, samples: int) -> int:  # noqa: D102
         return max(samples, int(self.extractor.n_samples))
 

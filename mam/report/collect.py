@@ -9,88 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mam.errors import RecordError
-from mam.files import sha256_json
-from mam.finished import RESULT, read_result
+from mam.errors import MamError, RecordError
+from mam.finished import RESULT
 from mam.report.merges import same_merges
-from mam.report.plots import metric_key
-from mam.report.tables import TITLES, arm_text, lambda_text, layers_text, merged_layers, plain_id
+from mam.report.runs import Run as Run
+from mam.report.runs import read_run
+from mam.report.tables import TITLES, merged_layers, plain_id
 from mam.scoring.significance import holm
 from mam.studies.evidence import Merged
 
 UNNAMED = 10  # how many unusable folders are named; the rest is counted
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run and what distinguishes it, by the names of the columns."""
-
-    folder: Path
-    result: Mapping[str, Any]
-
-    @property
-    def metric(self) -> str:
-        """The metric that is compared."""
-        return metric_key(self.result)
-
-    @property
-    def is_merged(self) -> bool:
-        """Whether anything of a source is in it."""
-        return any(self.result["merge"]["lam"])
-
-    @property
-    def is_learnt(self) -> bool:
-        """Whether λ is what came out of it, on dev or by training, and not what went in."""
-        train = self.result["train"]
-        return self.result["tune"] is not None or bool(train and train["name"] == "lmam")
-
-    @property
-    def but_for_control(self) -> str:
-        """Equal for runs that differ in nothing but their control and what follows from it."""
-        return sha256_json([self.but_for_control_and_align, self.traits["align"]])
-
-    @property
-    def but_for_control_and_align(self) -> str:
-        """Equal for runs that differ in nothing but their control, their alignment and what follows from them."""
-        merge, train = self.result["merge"], self.result["train"]
-        lams = (train or {}).get("lam_at_start") or (None if self.is_learnt else merge["lam"])
-        same = {
-            key: merge.get(key)
-            for key in ("method", "layers", "pairing", "project", "bias", "heads", "alpha", "calibration")
-        }
-        names = ("source", "method", "tuned", "seed")
-        return sha256_json(
-            [same, lams, train and train["settings"], [self.traits[name] for name in names], self._parts]
-        )
-
-    @property
-    def _parts(self) -> str:
-        """What was asked for; controls of softer attention or of values alone merge less of it."""
-        return self.result["merge"]["parts"] if self.traits["control"] not in ("shrink_qk", "shrink_v") else "qkv"
-
-    @cached_property
-    def traits(self) -> dict[str, str]:
-        """What was done to which models, in words."""
-        merge, train, result = self.result["merge"], self.result["train"], self.result
-        tune = result["tune"]
-        return {
-            "target": plain_id(result["model"]["target"]["id"]),
-            "source": plain_id(result["model"]["source"]["id"]),
-            "method": arm_text(result).split(" λ")[0],
-            "lam": lambda_text(result) if self.is_merged else "0",
-            "layers": layers_text(merged_layers(merge), len(merge["lam"])).removeprefix("layers "),
-            "parts": merge["parts"] + ("" if merge["bias"] else ", no biases"),
-            "heads": "all" if merge.get("heads") is None else ",".join(map(str, merge["heads"])),
-            "mixed by": merge["method"],
-            "pairing": merge["pairing"],
-            "align": merge.get("align", "none"),
-            "project": merge.get("project") or "no",
-            "alpha": "" if merge.get("alpha") is None else f"{merge['alpha']:g}",
-            "calibrated on": ", ".join(str(value) for value in (merge.get("calibration") or {}).values()),
-            "control": merge["control"] if self.is_merged else "none",
-            "tuned": tune["name"] if tune else "no",
-            "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",
-        }
 
 
 @dataclass(frozen=True)
@@ -179,11 +107,11 @@ def collect(folders: Sequence[Path]) -> Collected:
     found: dict[str, Run] = {}
     broken, repeated = [], 0
     paths = {path for folder in folders for path in folder.rglob(RESULT)}
-    for path in sorted(paths, key=lambda path: (path.stat().st_mtime, path)):
+    for path in sorted(paths, key=lambda path: (_written(path), path)):
         try:
-            run = Run(path.parent, read_result(path.parent))
-        except RecordError as error:
-            broken.append((path, str(error)))
+            run = read_run(path.parent)
+        except MamError as error:
+            broken.append((path, str(error) if str(path.parent) in str(error) else f"{path.parent}: {error}"))
             continue
         repeated += run.result["hash"] in found
         found[run.result["hash"]] = run
@@ -204,6 +132,13 @@ def collect(folders: Sequence[Path]) -> Collected:
 def _distinct(runs: Sequence[Run]) -> list[Run]:
     """The first run of every merge."""
     return [runs[i] for i in same_merges([run.result for run in runs])]
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # a link to nothing: said when it is read
+        return 0.0
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Mapping[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 from mam.errors import RecordError
 from mam.finished import read_config, read_predictions, read_result
 from mam.report.plots import METRIC_NAMES, metric_key
+from mam.report.runs import code_of
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference
 from mam.scoring.text import normalizer_for
@@ -44,6 +45,7 @@ class Compared:
     difference: Difference
     changed: list[Changed]
     n: int
+    notes: tuple[str, ...] = ()
 
 
 def compare(first: Path, second: Path) -> Compared:
@@ -78,7 +80,9 @@ def compare(first: Path, second: Path) -> Compared:
         if texts[0][name] != texts[1][name]
     ]
     changed.sort(key=lambda one: (-abs(one.errors[1] - one.errors[0]), one.id))
-    return Compared(metric_key(results[0]), rates, difference, changed, len(order))
+    codes = {code_of(result) for result in results}
+    notes = () if len(codes) == 1 else ("the two were run by different sources of mam: the code may make a difference",)
+    return Compared(metric_key(results[0]), rates, difference, changed, len(order), notes)
 
 
 def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> None:
@@ -116,6 +120,8 @@ def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], d
     terminal.say(f"B - A: {difference_text(delta)}")
     terminal.say(f"        {units_text(delta)}")
     terminal.say(f"test    {delta.test}")
+    for note in found.notes:
+        terminal.say(f"note    {note}")
     terminal.say(f"{len(found.changed)} of {found.n} predictions differ")
     for one in found.changed[:SHOWN]:
         terminal.say("")

@@ -16,13 +16,16 @@ from mam.errors import RecordError
 from mam.evaluation.pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
-from mam.finished import read_config, read_result
+from mam.finished import read_config, read_predictions, read_result
+from mam.identity import code_sha256
 from mam.merge.align import ALIGNMENTS
 from mam.merge.checkpoint import merge_checkpoint, new_folder
 from mam.merge.methods import METHODS
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
+from mam.report.runs import code_of
 from mam.report.tables import arm_text, metric_of, plain_id
+from mam.tasks import TASKS
 from mam.terminal import percent
 from mam.wording import difference_text, read_difference, units_text
 
@@ -60,6 +63,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         CheckpointError, MergeError: a parent that cannot be read.
     """
     result, config = read_result(run), read_config(run)
+    read_predictions(run, TASKS[result["task"]].REQUIRED)  # what is measured stands on the card
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if not ((out / SETTINGS).is_file() and (out / CARD).is_file()):
             raise RecordError(f"out={out}: is not empty, and no earlier export that could be replaced. Choose another.")
@@ -88,6 +92,8 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         with atomic(folder / SETTINGS) as file:
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     draws, remarks = result["merge"].get("draws", 1), []
+    if not result["train"] and code_of(result) != code_sha256():
+        remarks.append("merged by mam's sources as they are now, which are not those of the run")
     if draws > 1:
         remarks.append(f"of {draws} draws of control={config.control} this is the first")
     if result["task"] == "events" and result["train"]:
@@ -123,7 +129,9 @@ def _lam(config: Config, result: Mapping[str, Any], fold: str | None) -> float |
     chosen: dict[str | None, float | list[float]]
     chosen = {one["fold"]: one.get("lams", float(one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}
     if not chosen:
-        return config.lam
+        recorded = list(result["merge"]["lam"])
+        planned = plan_merge(config, config.model.target_shape.layers, config.model.source_shape.layers).lams
+        return config.lam if list(planned) == recorded else recorded  # as it was run, whatever a schedule means now
     first = next(iter(chosen.values()))
     if all(lam == first for lam in chosen.values()):
         return first

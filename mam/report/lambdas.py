@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from mam.errors import RecordError
 from mam.finished import LAMBDA
 from mam.report.plots import COLOURS, save
+from mam.validity import AGAIN
 
 Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
@@ -75,12 +78,21 @@ def lambdas_figure(folder: Path, result: Mapping[str, Any]) -> Figure:
 
 
 def read_course(folder: Path) -> Course:
-    """``lambda.csv`` of a run."""
+    """``lambda.csv`` of a run. Raises RecordError where it is missing or broken; names the line."""
     course: Course = {}
-    with (folder / LAMBDA).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            key = row.get("fold", ""), int(row["layer"]), row["part"]
-            course.setdefault(key, []).append((int(row["step"]), float(row["lam"])))
+    path, number = folder / LAMBDA, 1
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                number += 1
+                step, layer, part, lam = int(row["step"]), int(row["layer"]), row["part"], float(row["lam"])
+                if step < 0 or layer < 0 or part[:1] not in PARTS or not math.isfinite(lam):
+                    raise ValueError(f"step {step}, layer {layer}, part {part!r}, λ {lam}")
+                course.setdefault((row.get("fold") or "", layer, part), []).append((step, lam))
+        if not course:
+            raise ValueError("it has no λ")
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RecordError(f"{path}, line {number}: cannot be read ({error}). {AGAIN}") from error
     return course
 
 

@@ -31,10 +31,9 @@ def merge_key(result: Mapping[str, Any]) -> str:
     merge = {key: value for key, value in result["merge"].items() if key != "notes"}
     chosen = [one.get("lams", one["lam"]) for one in result["tune"]["chosen"]] if is_by_fold(result) else None
     head = (result.get("head") or {}).get("name")
-    sides = [models[side]["sha256"] for side in ("target", "source")]
-    return sha256_json(
-        [sides, data["name"], data["split"], data["sha256"], data["normalizer"], merge, chosen, head, result["seeds"]]
-    )
+    made_of = [models["target"]["sha256"], models["source"]["sha256"], models.get("decoder"), merge, chosen, head]
+    heard = [data["name"], data["split"], data["sha256"], data["normalizer"], data.get("metric")]
+    return sha256_json([made_of, heard, result["seeds"], result["env"].get("code")])
 
 
 def is_by_fold(result: Mapping[str, Any]) -> bool:

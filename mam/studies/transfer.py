@@ -29,12 +29,11 @@ def second_stage(study: Job, first: Sequence[Ended]) -> list[Job]:
     frozen = {name: f"schedule.values=[{','.join(f'{lam:.6f}' for lam in lams)}]" for name, lams in learnt.items()}
     made = []
     for data in learnt:
-        arms = {f"fixed-{lam:g}": ["train=finetune", f"lam={lam:g}"] for lam in GRID}
+        arms = {f"fixed-{lam:g}": ["train=finetune", f"lam={lam:g}", "schedule=constant"] for lam in GRID}
         arms |= {
             "own" if name == data else "carried" if len(learnt) == 2 else f"carried-{name}": [
                 "train=finetune",
                 "schedule=list",
-                "lam=1",
                 values,
             ]
             for name, values in frozen.items()

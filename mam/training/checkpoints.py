@@ -1,7 +1,8 @@
 """An unfinished training on disk: where it lies, which of its checkpoints are whole, whether it may be resumed.
 
 outputs/unfinished/<hash>/
-    question.json         what is trained: configuration, data, checkpoints; a resumed training must ask the same
+    question.json         what is trained by which code: configuration, data, checkpoints; a resumed training must ask
+                          the same
     <fold>.metrics.jsonl  what has been logged so far
     <fold>/checkpoint-N/  as transformers writes them, and seal.json, written last: the SHA-256 of every file
 """
@@ -113,16 +114,20 @@ def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
         raise TrainingError(f"train.resume={folder}: is not an unfinished training (no {QUESTION} there).") from error
     changed = _changes(asked, question)
     if changed:
+        back = ", bring mam's code of then back" if asked.get("code") != question.get("code") else ""
         raise TrainingError(
-            f"train.resume={folder}: was begun with another configuration. {bullets(changed)}"
-            "\nSay what was said then, or train.resume=no to begin anew."
+            f"train.resume={folder}: was begun with another configuration{back and ' or other code'}."
+            f" {bullets(changed)}"
+            f"\nSay what was said then{back}, or train.resume=no to begin anew."
         )
 
 
 def _changes(asked: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
     then, now = _flat(asked), _flat(question)
     return [
-        f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
+        "code: mam's sources are others now"
+        if key == "code"
+        else f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
         for key in sorted(then.keys() | now.keys())
         if then.get(key) != now.get(key)
     ]

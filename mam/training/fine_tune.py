@@ -15,8 +15,8 @@ from mam.errors import DataError
 from mam.evaluation.devices import device_of
 from mam.evaluation.measured import Measured
 from mam.evaluation.workbench import Predictions, Workbench
-from mam.files import expanded, read_jsonl, sha256_json
-from mam.finished import find_ft, read_predictions
+from mam.files import expanded, sha256_json
+from mam.finished import find_ft, read_metrics, read_predictions
 from mam.merge.learnable import Lambdas
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
@@ -125,7 +125,7 @@ def fine_tune(
     }
     compared, kind = judged.baseline, "unmerged"
     if config.train.name == "lmam" or not plan.is_identity:
-        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question)))
+        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question), task.REQUIRED))
         if twin is None:
             how = "has no FT to be compared with" if config.train.trainable == "lambda" else "its FT was not run"
             say = "" if config.train.trainable == "lambda" else " (train=finetune lam=0)"
@@ -134,7 +134,7 @@ def fine_tune(
             (compared,), _ = read_predictions(twin, task.REQUIRED)
             kind, record["ft"] = "ft", str(twin)
             for split, history in zip(splits, histories, strict=True):
-                of_ft = [e for e in read_jsonl(twin / "metrics.jsonl") if e.get("fold", "") == split.name]
+                of_ft = [e for e in read_metrics(twin) if e.get("fold", "") == split.name]
                 notes += slower_than_ft(history, of_ft, split.name)
     return Measured(
         sides=[[row for one in done for row in one.test]],

@@ -32,7 +32,7 @@ def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
         return 0
     if len(line) == 3:
         os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
-    from mam.compose import verbatim
+    from mam.words import verbatim
 
     sys.argv = [sys.argv[0], *(verbatim(word) for word in argv)]
     try:
