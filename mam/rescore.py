@@ -9,7 +9,7 @@ from mam.errors import RecordError
 from mam.files import write_json
 from mam.finished import read_config, read_predictions, read_result
 from mam.identity import code_record
-from mam.run import scores
+from mam.result import scores
 from mam.tasks import TASKS
 
 

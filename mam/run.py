@@ -8,8 +8,8 @@ with its interval.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,28 +20,20 @@ from mam import __version__, processes
 from mam.command import command_of
 from mam.compose import Job
 from mam.config import Config
-from mam.data.audio import RATE
-from mam.data.store import AudioStore
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
-from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.language import settled
-from mam.evaluation.measured import Measured
 from mam.evaluation.pair import refuse_unfit
-from mam.evaluation.workbench import Predictions, Workbench
+from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.finished import find_finished, read_result
 from mam.identity import code_record, code_sha256
-from mam.merge.apply import MergeReport
-from mam.merge.methods import METHODS
-from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
-from mam.merge.selection import parse_parts
+from mam.merge.plan import mismatch_notes, plan_merge
 from mam.merging_checks import reads_calibration
-from mam.models.checkpoints import Checkpoint
 from mam.record import RunFolder, open_run, refuse_unwritable, run_root
+from mam.result import data_record, identity, merge_record, scores, timing, window_notes
 from mam.tasks import TASKS
-from mam.tasks.task import Row
 from mam.training.checkpoints import forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
 from mam.validity import SCHEMA
@@ -136,12 +128,12 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "task": config.model.task,
             "model": {
                 "name": config.model.name,
-                "target": _identity(target_checkpoint),
-                "source": _identity(source_checkpoint),
+                "target": identity(target_checkpoint),
+                "source": identity(source_checkpoint),
                 "decoder": spoken.decoder,
             },
-            "data": _data(config, audio, len(made.baseline)) | {"in_windows": in_windows},
-            "merge": _merge(config, plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
+            "data": data_record(config, audio, len(made.baseline)) | {"in_windows": in_windows},
+            "merge": merge_record(config, plan, report, notes, len(made.sides)) | {"lam": list(made.lams)},
             "head": made.head,
             "train": made.train,
             "tune": None if choice is None else choice.record,
@@ -150,10 +142,10 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
                 made.sides,
                 made.baseline,
                 config,
-                [*spoken.notes, *_window_notes(in_windows, len(audio.samples)), *made.notes, *choice_notes],
+                [*spoken.notes, *window_notes(in_windows, len(audio.samples)), *made.notes, *choice_notes],
                 made.kind,
             ),
-            "timing": _timing(pair.loading, made, baseline, sum(audio.seconds)),
+            "timing": timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config) | {"code": code_record()},
             "seeds": {"bootstrap": config.seed, "control": config.seed}
             | ({"training": config.seed} if is_trained else {}),
@@ -213,97 +205,3 @@ def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folde
         choice = choose(config, bench, work)
         folder.when_finished.append(partial(forget, work))
     return choice
-
-
-def scores(
-    merged: Sequence[Sequence[Row]],
-    baseline: Sequence[Row],
-    config: Config,
-    notes: Sequence[str] = (),
-    kind: str = "unmerged",
-) -> dict[str, Any]:
-    """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
-
-    ``merged`` has the predictions of each draw of a random control, else of the one merge; ``kind`` says what the
-    baseline is, the ``unmerged`` target or regular fine-tuning (``ft``).
-
-    Raises:
-        DataError: no reference has a word left after normalisation.
-    """
-    scored = TASKS[config.model.task].score(config, merged, baseline)
-    difference = scored.difference
-    delta = asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")}
-    return {
-        "metrics": scored.metrics,
-        "baseline": {"kind": kind, **scored.baseline},
-        "delta": delta | scored.beside,
-        "diagnostics": diagnose(difference, [*scored.findings, *notes], _caveat(config)),
-    }
-
-
-def _window_notes(in_windows: int, clips: int) -> list[str]:
-    """The sentence on recordings that are decoded otherwise than the rest."""
-    if not in_windows:
-        return []
-    return [f"{in_windows} of {clips} recordings are longer than 30 s: decoded in windows, with timestamps"]
-
-
-def _caveat(config: Config) -> str:
-    """The data set's note, where it is about this target."""
-    origin = config.data.recorded_from
-    return config.data.note if not origin or origin in config.model.pretrained_on else ""
-
-
-def _identity(checkpoint: Checkpoint) -> dict[str, str | None]:
-    return {"id": checkpoint.id, "revision": checkpoint.revision, "sha256": checkpoint.sha256}
-
-
-def _data(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
-    corpus = audio.corpus
-    return {
-        "name": corpus.name,
-        "split": corpus.split,
-        "rule": corpus.rule,
-        "n": tested,
-        "seconds": round(sum(audio.samples) / RATE, 3),
-        "sha256": corpus.sha256,
-        "ids_sha256": corpus.ids_sha256,
-        "language": config.data.language,
-        "normalizer": config.data.normalizer if config.model.task == "asr" else None,
-        "metric": config.data.metric if config.model.task == "asr" else None,
-        "skipped": [asdict(skipped) for skipped in corpus.skipped],
-    }
-
-
-def _merge(config: Config, plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: int) -> dict[str, Any]:
-    return {
-        "method": plan.method,
-        "alpha": plan.alpha if METHODS[plan.method].needs_moments else None,
-        "calibration": asdict(config.calibration) if reads_calibration(config) else None,
-        "control": plan.control,
-        "draws": draws,
-        "lam": list(plan.lams),
-        "layers": plan.layers,
-        "parts": "".join(plan.parts),
-        "parts_asked": "".join(parse_parts(config.parts)),
-        "pairing": plan.pairing,
-        "align": plan.align,
-        "project": plan.project,
-        "pairs": {str(layer): source for layer, source in plan.pairs.items()},
-        "bias": plan.bias,
-        "heads": None if plan.heads is None else list(plan.heads),
-        "tensors": report.tensors,
-        "parameters": report.parameters,
-        "notes": [*notes, *report.notes],
-    }
-
-
-def _timing(loading: float, made: Measured, baseline: Predictions, audio_seconds: float) -> dict[str, float]:
-    timing = {"load": loading, "merge": made.merging, "prefix": baseline.prefix + made.prefix}
-    timing |= {"evaluate": made.evaluating, "baseline": baseline.seconds}
-    timing |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds * len(made.sides) / made.evaluating}
-    return {name: round(seconds, 4) for name, seconds in timing.items()}
-
-
-def _pair(ends: tuple[float | None, float | None] | None) -> list[float | None] | None:
-    return None if ends is None else list(ends)

@@ -45,6 +45,7 @@ ORDER = [
     "record",
     "training",
     "tuning",
+    "result",
     "run",
     "rescore",
     "studies",

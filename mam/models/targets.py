@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,46 +20,13 @@ from mam.data.audio import Wave
 from mam.errors import CheckpointError, choices
 from mam.models.attention import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
+from mam.models.hidden import Hidden as Hidden
 from mam.models.prompt import Prompts
 from mam.models.refusals import refuse_unmergeable
 
 # What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
 BUCKET = 64  # frames: compiled layers see lengths that are multiples of it, so that few shapes occur
-
-
-@dataclass(frozen=True)
-class Hidden:
-    """Hidden states of a pack, ``[b, t, d]``, and the true number of frames of each clip, ``[b]``.
-
-    ``whole`` marks input that the encoder must see piece by piece while decoding (Whisper beyond 30 s): ``states``
-    are then the log-mel features ``[1, mels, t]`` and no layer can be run ahead.
-    """
-
-    states: Tensor
-    lengths: Tensor
-    whole: bool = False
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the states."""
-        return self.states.numel() * self.states.element_size()
-
-    @property
-    def real(self) -> Tensor:
-        """``[b, t]``, True where a frame is not padding."""
-        frames = torch.arange(self.states.shape[1], device=self.states.device)
-        return frames < self.lengths.to(frames.device)[:, None]
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean of ``values`` ``[b, t, c]`` over real frames, fp32 ``[b, c]``."""
-        real = self.real[..., None]
-        return values.float().masked_fill(~real, 0).sum(1) / real.sum(1)
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether any clip is shorter than its pack."""
-        return int(self.lengths.min()) < self.states.shape[1]
 
 
 class Target(ABC):

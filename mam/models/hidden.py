@@ -1,0 +1,42 @@
+"""Hidden states of several clips on their way through a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden states of a pack, ``[b, t, d]``, and the true number of frames of each clip, ``[b]``.
+
+    ``whole`` marks input that the encoder must see piece by piece while decoding (Whisper beyond 30 s): ``states``
+    are then the log-mel features ``[1, mels, t]`` and no layer can be run ahead.
+    """
+
+    states: Tensor
+    lengths: Tensor
+    whole: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the states."""
+        return self.states.numel() * self.states.element_size()
+
+    @property
+    def real(self) -> Tensor:
+        """``[b, t]``, True where a frame is not padding."""
+        frames = torch.arange(self.states.shape[1], device=self.states.device)
+        return frames < self.lengths.to(frames.device)[:, None]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of ``values`` ``[b, t, c]`` over real frames, fp32 ``[b, c]``."""
+        real = self.real[..., None]
+        return values.float().masked_fill(~real, 0).sum(1) / real.sum(1)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether any clip is shorter than its pack."""
+        return int(self.lengths.min()) < self.states.shape[1]
