@@ -105,8 +105,9 @@ class DataConfig:
 
 
 def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
-    """The fields that say which files are read; a language, a task or a normalizer changes none."""
-    return {key: value for key, value in asdict(config).items() if key not in ("language", "speech_task", "normalizer")}
+    """Return the fields that say which files are read."""
+    apart = ("language", "speech_task", "normalizer", "metric")
+    return {key: value for key, value in asdict(config).items() if key not in apart}
 
 
 def name_languages(plain: dict[str, Any]) -> None:
