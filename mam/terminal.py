@@ -11,9 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+WIDEST = 10_000  # characters of a line in a pipe
 Advance = Callable[[int, float], None]
 
 
@@ -44,13 +45,20 @@ class Terminal:
         self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
     def table(self, title: str, table: Table) -> None:
-        """A table below its title, after an empty line; no blanks at the ends of lines."""
-        with self._out.capture() as drawn:
-            self._out.print(table)
+        """Print a table below its title, after an empty line; no blanks at the ends of lines.
+
+        No cell is ever cut. In a pipe the table has the width that it needs; a terminal that is too narrow for it gets
+        its columns in parts, one below the other, each with the first column.
+        """
         self.say("")
         self.say(title)
-        for line in drawn.get().splitlines():
-            self._out.out(line.rstrip(), highlight=False)
+        wide = self._out.options.update(max_width=WIDEST)
+        width = self._out.width if self._out.is_terminal else WIDEST
+        for part in _parts(table, lambda one: self._out.measure(one, options=wide).maximum <= width):
+            with self._out.capture() as drawn:
+                self._out.print(part, width=WIDEST, crop=False)
+            for line in drawn.get().splitlines():
+                self._out.out(line.rstrip(), highlight=False)
 
     @contextmanager
     def status(self, what: str) -> Iterator[None]:
@@ -99,6 +107,28 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     for chatty in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _parts(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:
+    """The table where it fits, else its columns in parts that do, each with the first column."""
+    if fits(table) or len(table.columns) < 3:
+        yield table
+        return
+    first, *others = table.columns
+    part = [first]
+    for column in others:
+        if len(part) > 1 and not fits(_of_columns([*part, column])):
+            yield _of_columns(part)
+            part = [first]
+        part.append(column)
+    yield _of_columns(part)
+
+
+def _of_columns(columns: Sequence[Column]) -> Table:
+    table = plain_table(*((str(column.header), column.justify) for column in columns))
+    for row in zip(*(column.cells for column in columns), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def plain_table(*columns: tuple[str, Any]) -> Table:

@@ -27,11 +27,20 @@ def difference_cells(difference: Difference, p_holm: float) -> list[str]:
 
 
 def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
-    """A table of at most 80 columns, if leaving out the ``needless`` ones, one after the other, makes it one."""
+    """Make a table of at most 80 columns, if leaving some out makes it one.
+
+    Columns that say the same in every row leave first, but for the first one, then the ``needless``, one after another.
+    """
     places = list(range(len(columns)))
-    for name in (*needless, None):
+
+    def is_narrow() -> bool:
         widths = [max(len(cell) for cell in (columns[i][0], *(row[i] for row in rows))) for i in places]
-        if sum(widths) + 2 * (len(widths) - 1) <= 80 or name is None:
+        return sum(widths) + 2 * (len(widths) - 1) <= 80
+
+    if not is_narrow() and len(rows) > 1:
+        places = [i for i in places if i == 0 or len({row[i] for row in rows}) > 1]
+    for name in needless:
+        if is_narrow():
             break
         places = [i for i in places if columns[i][0] != name]
     table = plain_table(*(columns[i] for i in places))

@@ -1,0 +1,68 @@
+"""What a person sees is never cut, however narrow the terminal, and in a pipe it is written in full."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from mam.report.layout import fitted
+from mam.terminal import Terminal, plain_table
+
+CELLS = [["lam0", "24.18 %", "-0.43", "[-1.06, +0.20]"], ["lam1", "24.03 %", "-0.57", "[-1.84, +0.70]"]]
+HEADS = ["run", "WER", "Δ points", "95 %"]
+
+
+def made():
+    table = plain_table(*((head, "right") for head in HEADS))
+    for row in CELLS:
+        table.add_row(*row)
+    return table
+
+
+def shown(capsys, width: int | None) -> str:
+    terminal = Terminal()
+    terminal._out = Console(force_terminal=width is not None, width=width, highlight=False, color_system=None)
+    terminal.table("a title", made())
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [None, 120, 60, 40, 30, 24, 20])
+def test_no_number_is_cut(capsys, width):
+    text = shown(capsys, width)
+    assert "…" not in text
+    joined = re.sub(r"\s+", " ", text)
+    assert all(cell in joined for row in CELLS for cell in row)
+    if width is not None:
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_narrow_terminal_gets_parts_that_begin_with_the_first_column(capsys):
+    lines = shown(capsys, 30).splitlines()
+    assert sum("lam0" in line for line in lines) == 2 and "24.18 %" in lines[3]
+
+
+@pytest.mark.parametrize("width", [1, 5, 9])
+def test_a_terminal_narrower_than_a_number_wraps_by_itself(capsys, width):
+    text = shown(capsys, width)
+    assert "…" not in text and "lam0" in text.replace("\n", "").replace(" ", "")
+
+
+def test_columns_that_say_the_same_leave_first():
+    columns = [("model", "left"), ("same", "left"), ("lam", "left"), ("p", "right")]
+    rows = [["m" * 30, "s" * 40, str(i), "0.5"] for i in range(2)]
+    assert [column.header for column in fitted(columns, rows, ("p",)).columns] == ["model", "lam"]
+    rows[1][1] = "t" * 40
+    assert [column.header for column in fitted(columns, rows, ("p",)).columns] == ["model", "same", "lam"]
+    assert len(fitted(columns, rows[:1], ("p",)).columns) == 3
+
+
+@given(st.lists(st.lists(st.text("ab01 %", max_size=40), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_fitted_never_drops_what_is_needed(rows):
+    columns = [("a", "left"), ("b", "left"), ("c", "left")]
+    kept = [column.header for column in fitted(columns, rows, ("c",)).columns]
+    varied = [name for i, (name, _) in enumerate(columns[:2]) if i == 0 or len({row[i] for row in rows}) > 1]
+    assert set(varied) <= set(kept)
