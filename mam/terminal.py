@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -52,11 +53,12 @@ class Terminal:
         """
         self.say("")
         self.say(title)
-        wide = self._out.options.update(max_width=WIDEST)
+        is_styled = self._out.is_terminal and self._out.color_system is not None
+        page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False)
         width = self._out.width if self._out.is_terminal else WIDEST
-        for part in _parts(table, lambda one: self._out.measure(one, options=wide).maximum <= width):
-            with self._out.capture() as drawn:
-                self._out.print(part, width=WIDEST, crop=False)
+        for part in _parts(table, lambda one: page.measure(one).maximum <= width):
+            with page.capture() as drawn:
+                page.print(part)
             for line in drawn.get().splitlines():
                 self._out.out(line.rstrip(), highlight=False)
 
