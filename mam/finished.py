@@ -22,7 +22,7 @@ from mam.merging_checks import with_plain_lam
 from mam.validity import AGAIN, read_json, validate
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
-COMMON = ("id", "prediction")  # what a line of predictions has whatever the task
+TRUTH = {"asr": "reference", "events": "label"}  # what a prediction is compared with
 METRICS, CONFIG = "metrics.jsonl", Path(".hydra") / "config.yaml"
 ELSEWHERE: dict[str, list[str]] = {
     "track": [],
@@ -32,30 +32,28 @@ ELSEWHERE: dict[str, list[str]] = {
 log = logging.getLogger("mam")
 
 
-def find_finished(outputs: Path, signature: str, run_hash: str, required: Sequence[str] = COMMON) -> Path | None:
-    """The newest finished run under ``outputs`` with this hash, or None. Broken ones are passed over, and logged.
-
-    ``required`` is what every line of its predictions has, see `read_predictions`.
-    """
+def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
+    """The newest finished run under ``outputs`` with this hash, or None. Broken ones are passed over, and logged."""
     patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
     for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
         try:
-            if read_result(path.parent)["hash"] == run_hash:
-                read_predictions(path.parent, required)
+            result = read_result(path.parent)
+            if result["hash"] == run_hash:
+                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
                 return path.parent
         except RecordError as error:
             log.warning("%s", error)
     return None
 
 
-def find_ft(outputs: Path, key: str, required: Sequence[str] = COMMON) -> Path | None:
+def find_ft(outputs: Path, key: str) -> Path | None:
     """The newest finished regular fine-tuning with this ``ft_key`` under ``outputs``, or None; as `find_finished`."""
     for path in sorted((p for depth in ("*/*", "*/*/*") for p in outputs.glob(f"{depth}/{RESULT}")), reverse=True):
         try:
             result = read_result(path.parent)
             train = result["train"]
             if train and train["name"] == "finetune" and train["ft_key"] == key and not any(result["merge"]["lam"]):
-                read_predictions(path.parent, required)
+                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
                 read_metrics(path.parent)
                 return path.parent
         except RecordError as error:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from mam.config import Config, LamConfig, TrainConfig, TuneConfig
 from mam.errors import choices
+from mam.merge.schedules import ABSOLUTE
 
 TRAINABLE = ("all", "attention", "lambda", "head")
 PER = ("global", "layer", "part", "head")
@@ -134,6 +135,10 @@ def tuning_problems(config: Config) -> list[str]:
         found.append(f"tune.learning_rate={tune.learning_rate:g}: must be above 0, and 1 at most")
     if tune.name in PER_LAYER and config.schedule.name != "constant":
         found.append(f"schedule={config.schedule.name}: tune={tune.name} chooses λ of every layer. Leave schedule out")
+    elif config.schedule.name in ABSOLUTE:
+        found.append(
+            f"schedule={config.schedule.name}: says λ itself, and tune={tune.name} would choose it. Leave one out"
+        )
     if tune.name == "entropy" and config.method.name != "linear":
         found.append(f"method={config.method.name}: tune=entropy takes the gradient of linear merging. Say tune=cmaes")
     if tune.name == "entropy" and config.model.task == "events":

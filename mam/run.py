@@ -191,8 +191,7 @@ def finished_run(job: Job, bench: Workbench) -> Path | None:
     config = job.config
     if config.force:
         return None
-    required = TASKS[config.model.task].REQUIRED
-    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)), required)
+    found = find_finished(expanded(config.outputs), job.signature, sha256_json(question_of(job, bench)))
     if found is None or not config.evaluate.dev:
         return found
     known = read_result(found).get("dev") or {}

@@ -46,7 +46,7 @@ def validate(result: Mapping[str, Any], path: Path) -> None:
     if result.get("schema") != SCHEMA:
         raise RecordError(f"{path}: has schema {result.get('schema')!r}, this mam reads {SCHEMA}.")
     for place, value in _numbers(result, "$"):
-        if not math.isfinite(value) or (isinstance(value, int) and abs(value) > LARGEST):
+        if not _is_number(value):
             raise RecordError(f"{path}: {place} is {str(value)[:40]}, which is no number that a run writes. {AGAIN}")
     error = jsonschema.exceptions.best_match(_validator().iter_errors(result))
     if error is not None:

@@ -55,9 +55,12 @@ def compare(first: Path, second: Path) -> Compared:
         RecordError: not finished, or of other tasks, examples or normalizers: says which and the first that differs.
     """
     results = [read_result(folder) for folder in (first, second)]
+    sides = [
+        read_predictions(folder, TASKS[result["task"]].REQUIRED)[0]
+        for folder, result in zip((first, second), results, strict=True)
+    ]
     _refuse(first, second, results)
     config, task = read_config(first), TASKS[results[0]["task"]]
-    sides = [read_predictions(folder, task.REQUIRED)[0] for folder in (first, second)]
     key = "reference" if results[0]["task"] == "asr" else "label"
     examples = [{row["id"]: row[key] for row in draws[0]} for draws in sides]
     if examples[0] != examples[1]:

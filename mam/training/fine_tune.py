@@ -125,7 +125,7 @@ def fine_tune(
     }
     compared, kind = judged.baseline, "unmerged"
     if config.train.name == "lmam" or not plan.is_identity:
-        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question), task.REQUIRED))
+        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question)))
         if twin is None:
             how = "has no FT to be compared with" if config.train.trainable == "lambda" else "its FT was not run"
             say = "" if config.train.trainable == "lambda" else " (train=finetune lam=0)"

