@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import mam.conf
 import pytest
 import yaml
 from conftest import once
 from omegaconf import OmegaConf
 
-import mam.conf
 from mam.compose import Job, jobs
 from mam.errors import ConfigError
 from mam.evaluation.pair import checked_source_and_target
