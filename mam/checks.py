@@ -13,7 +13,7 @@ from typing import Any
 from mam.config import Config
 from mam.errors import choices
 from mam.inputs import AUTO
-from mam.languages import LANGUAGES, code_of, tag_of
+from mam.languages import LANGUAGES, tag_of, whisper_code
 from mam.learning_checks import DTYPES, TRAININGS, missing_trackers, training_problems, tuning_problems
 from mam.merge.align import ALIGNMENTS
 from mam.merge.controls import CONTROLS
@@ -129,15 +129,16 @@ def _language_problems(config: Config) -> list[str]:
     found = []
     known = f"Choose a code or an English name: {choices([f'{code} ({name})' for code, name in LANGUAGES.items()])}"
     for key, value, code in (
-        ("model.language", config.model.language, code_of),
+        ("model.language", config.model.language, whisper_code),
         ("data.language", config.data.language, tag_of),
     ):
         if value is not None and code(value) is None:
             is_norwegian = value == "False"  # what YAML 1.1 makes of an unquoted no
+            kind = "language that Whisper knows" if key.startswith("model") else "language code"
             found.append(
                 f"{key}={value}: YAML reads an unquoted no as false. Write 'no' or norwegian"
                 if is_norwegian
-                else f"{key}={value}: no language that Whisper knows. {known}"
+                else f"{key}={value}: no {kind}. {known}"
             )
     return found
 

@@ -34,6 +34,8 @@ def words_of(job: Job) -> tuple[str, ...]:
     changed = [
         word_of(key, value) for key, value in _flat(job.resolved).items() if key not in base or base[key] != value
     ]
+    # A language that was set back to null is left out of what is resolved.
+    changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in _flat(job.resolved)]
     return (*chosen, *changed, *(["evaluate.dev=true"] if job.config.evaluate.dev else []))
 
 

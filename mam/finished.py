@@ -201,6 +201,12 @@ def _used(folder: Path) -> dict[str, Any]:
     return {f"data.{key}": value for key, value in used.items()} | {"data.metric": used["metric"] or "wer"}
 
 
+def sources_of(result: Mapping[str, Any]) -> str:
+    """Return the hash of mam's sources that made a result, "" where it is of a version that recorded none."""
+    code = result["env"].get("code", "")
+    return str(code if isinstance(code, str) else code["sha256"])
+
+
 def of_draw(draw: int) -> str:
     """Name of the file with the predictions of a draw."""
     return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"

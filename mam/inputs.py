@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from mam.languages import code_of, tag_of
+from mam.languages import tag_of, whisper_code
 
 AUTO = "auto"  # data.normalizer, data.metric: the one that suits the language
 
@@ -112,7 +112,7 @@ def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
 
 def name_languages(plain: dict[str, Any]) -> None:
     """Write languages by their codes in a configuration of plain values, and leave out what nobody said."""
-    for key, code in (("model", code_of), ("data", tag_of)):
+    for key, code in (("model", whisper_code), ("data", tag_of)):
         language = plain[key].pop("language")
         if language is not None and (key, plain["model"]["task"]) != ("data", "events"):
             plain[key]["language"] = code(language)

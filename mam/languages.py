@@ -121,20 +121,41 @@ ALIASES = {
     "castilian": "es",
     "mandarin": "zh",
 }
+# Codes of three letters (ISO 639-2 and -3) and the code of two letters of the same language.
+_LONG_CODES = """
+eng en, zho zh, chi zh, cmn zh, deu de, ger de, spa es, rus ru, kor ko, fra fr, fre fr, jpn ja, por pt, tur tr,
+pol pl, cat ca, nld nl, dut nl, ara ar, arb ar, swe sv, ita it, ind id, hin hi, fin fi, vie vi, heb he, ukr uk,
+ell el, gre el, msa ms, may ms, zsm ms, ces cs, cze cs, ron ro, rum ro, dan da, hun hu, tam ta, nor no, nob no,
+tha th, urd ur, hrv hr, bul bg, lit lt, lat la, mri mi, mao mi, mal ml, cym cy, wel cy, slk sk, slo sk, tel te,
+fas fa, per fa, pes fa, lav lv, lvs lv, ben bn, srp sr, aze az, azj az, slv sl, kan kn, est et, ekk et, mkd mk,
+mac mk, bre br, eus eu, baq eu, isl is, ice is, hye hy, arm hy, nep ne, npi ne, mon mn, khk mn, bos bs, kaz kk,
+sqi sq, alb sq, als sq, swa sw, swh sw, glg gl, mar mr, pan pa, sin si, khm km, sna sn, yor yo, som so, afr af,
+oci oc, kat ka, geo ka, bel be, tgk tg, snd sd, guj gu, amh am, yid yi, lao lo, uzb uz, uzn uz, fao fo, hat ht,
+pus ps, pbt ps, tuk tk, nno nn, mlt mt, san sa, ltz lb, mya my, bur my, bod bo, tib bo, tgl tl, fil tl, mlg mg,
+plt mg, asm as, tat tt, lin ln, hau ha, bak ba, jav jw, sun su
+"""
+_RETIRED = {"iw": "he", "nb": "no", "in": "id", "ji": "yi", "jv": "jw", "mo": "ro"}
+_SHORT: dict[str, str] = {pair.split()[0]: pair.split()[1] for pair in _LONG_CODES.split(",")} | _RETIRED
 _CODES = {name: code for code, name in LANGUAGES.items()} | ALIASES | {code: code for code in LANGUAGES}
 
 
-def code_of(language: str) -> str | None:
+def whisper_code(language: str) -> str | None:
     """Code of a language that Whisper knows, by its code or English name in any case; None where it knows none."""
     return _CODES.get(language.strip().lower())
 
 
 def tag_of(language: str) -> str | None:
-    """Return the code of any language: one that Whisper knows, else what looks like ISO 639 (``ga``, ``pt-BR``)."""
-    match = re.fullmatch(r"([a-z]{2,3})(?:[-_]([a-z]{2}))?", language.strip().lower())
+    """Return the code of any language, with script and region where they are given: ``it``, ``pt-BR``, ``zh-Hans``.
+
+    Names that Whisper knows, codes of three letters (ISO 639-2 and -3) and retired ones become the short code. Other
+    languages keep their own (``ga``, ``ckb``). None for what is no code.
+    """
+    match = re.fullmatch(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}))?", language.strip().lower())
     if match is None:
-        return code_of(language)
-    return match[1] + (f"-{match[2].upper()}" if match[2] else "")
+        return whisper_code(language)
+    script, region = match[2], match[3]
+    bare = _SHORT.get(match[1], match[1])
+    return bare + (f"-{script.title()}" if script else "") + (f"-{region.upper()}" if region else "")
 
 
 def name_of(code: str) -> str:

@@ -40,6 +40,11 @@ def merging_problems(config: Config) -> list[str]:
             found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
     except MamError as error:
         found.append(str(error))
+    if reads_calibration(config) and config.calibration.audio == "train" and config.data.split == "not_dev":
+        found.append(
+            "calibration.audio=train: data.split=not_dev tests these recordings too. Say data.split=test, or"
+            " calibration.audio=FOLDER"
+        )
     return found + _depth_problems(config)
 
 

@@ -28,7 +28,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
     task = TASKS[result["task"]]
     merged, baseline = read_predictions(folder, task.REQUIRED)
     config = read_config(folder, {"data.normalizer": normalizer, "seed": seed})
-    result |= scores(merged, baseline, config, kind=result["baseline"]["kind"])
+    result |= scores(merged, baseline, config, result.get("remarks", ()), result["baseline"]["kind"])
     is_text = result["task"] == "asr"
     if is_text:
         result["data"] |= {"normalizer": config.data.normalizer, "metric": config.data.metric}

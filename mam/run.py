@@ -81,6 +81,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
     task = TASKS[config.model.task]
     spoken = settled(config, bench)
     config = spoken.config  # from here on with the language, normalizer and metric that null and auto stand for
+    pair = bench.pair(config)  # whose decoder is told the language
     in_windows = sum(map(pair.target.in_windows, audio.samples))
     plan = plan_merge(config, pair.target.depth, pair.source.layers)
     notes = mismatch_notes(plan)
@@ -112,6 +113,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             plan = max((plan_for(config, bench, lam) for lam in lams.values()), key=lambda one: sum(one.lams))
             folder.lambdas(made.lams, plan.parts)
         choice_notes = [] if choice is None else choice.notes
+        remarks = [*spoken.notes, *window_notes(in_windows, len(audio.samples)), *made.notes, *choice_notes]
         report = pair.merger.apply(plan)
         pair.merger.restore()
 
@@ -138,13 +140,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> Outcome:
             "train": made.train,
             "tune": None if choice is None else choice.record,
             "dev": on_dev(config, bench, config.lam) if config.evaluate.dev else None,
-            **scores(
-                made.sides,
-                made.baseline,
-                config,
-                [*spoken.notes, *window_notes(in_windows, len(audio.samples)), *made.notes, *choice_notes],
-                made.kind,
-            ),
+            "remarks": remarks,
+            **scores(made.sides, made.baseline, config, remarks, made.kind),
             "timing": timing(pair.loading, made, baseline, sum(audio.seconds)),
             "env": environment(config) | {"code": code_record()},
             "seeds": {"bootstrap": config.seed, "control": config.seed}

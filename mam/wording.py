@@ -9,15 +9,18 @@ from typing import Any
 from mam.scoring.significance import LEAST, Difference
 from mam.terminal import interval, p_text, points, relative
 
-FEW = "few"
+FEW, OLD = "few", "old"
 FEW_NOTE = f"{FEW}: fewer than {LEAST} units changed, so that no difference can be significant"
+BOOTSTRAP_NOTE = "intervals are those of the percentile bootstrap, which need not agree with p"
 COUNTS = "better/worse"  # heading of `counts_cell`
 SHORT_COUNTS = "b/w"  # the same where 80 columns must do
 
 
 def read_difference(delta: Mapping[str, Any]) -> Difference:
-    """Return the ``delta`` of a result.json; counts of units are None where an older version wrote it."""
-    known = {field.name: delta[field.name] for field in fields(Difference) if field.name in delta}
+    """Return the ``delta`` of a result.json; an older version wrote no counts of units, and tested by the bootstrap."""
+    known = {"interval": "bootstrap"} | {
+        field.name: delta[field.name] for field in fields(Difference) if field.name in delta
+    }
     ends = {key: None if known[key] is None else tuple(known[key]) for key in ("ci95", "relative_ci95")}
     return Difference(**(known | ends))
 
@@ -33,7 +36,7 @@ def units_text(difference: Difference) -> str:
     if difference.changed is None:
         return units
     if not difference.changed:
-        return f"{units}, none changed"
+        return f"{units}, none changed its number of errors"
     text = f"{units}, {difference.changed} changed: {difference.better} better, {difference.worse} worse"
     return text if difference.can_be_significant else f"{text}; {too_few(difference)}"
 
@@ -50,11 +53,10 @@ def difference_text(difference: Difference) -> str:
     For example ``-0.57 points, 95 % [-1.72, +0.71], p 0.399; relative -2.3 %``.
     """
     if difference.changed == 0:
-        most = 3 / difference.clusters
-        return (
-            f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed; at most about"
-            f" {100 * most:.2g} % of them would (3/n)"
-        )
+        none = f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed"
+        if difference.clusters < LEAST:
+            return none
+        return f"{none}; at most about {300 / difference.clusters:.2g} % of them would (3/n)"
     name = "95 %" if difference.interval == "sign_flip" else f"95 % ({difference.interval})"
     ends = "no interval" if difference.ci95 is None else f"{name} {interval(difference.ci95)}"
     p = f", p {p_text(difference.p_value)}" if difference.can_be_significant else ""
@@ -64,6 +66,8 @@ def difference_text(difference: Difference) -> str:
 
 def p_cell(difference: Difference, p_value: float | None = None) -> str:
     """Return p for a table (``p_value`` in place of the difference's own), `FEW` where it could not be below .05."""
+    if difference.changed is None:
+        return OLD
     if difference.changed == 0:
         return "–"
     if not difference.can_be_significant:
@@ -81,18 +85,22 @@ def table_notes(differences: Iterable[Difference]) -> list[str]:
     compared = [one for one in differences if one.changed is not None]
     units = list(dict.fromkeys(counted(one.clusters, one.unit) for one in compared))
     notes = [f"{SHORT_COUNTS}: units with fewer / more errors, of {', '.join(units)}"] if units else []
-    return notes + ([FEW_NOTE] if any(p_cell(one) == FEW for one in compared) else [])
+    notes += [FEW_NOTE] if any(p_cell(one) == FEW for one in compared) else []
+    return notes + ([BOOTSTRAP_NOTE] if any(one.interval != "sign_flip" for one in compared) else [])
 
 
 def excluded(differences: Iterable[Difference]) -> str:
     """Return what the intervals of some differences exclude, as the end of a sentence."""
     compared = list(differences)
     ends = [one.ci95 for one in compared if one.ci95 is not None]
-    if not ends:
+    if all(one.changed == 0 for one in compared):
         return "no unit changed its number of errors, so that nothing can be said"
+    if not ends:
+        return "of a single unit no interval can be made, so that nothing can be said"
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    if len(compared) == 1:
-        return f"the interval is {interval((low, high))} points: what lies outside is excluded at 95 %"
     few = sum(not one.can_be_significant for one in compared)
+    if len(compared) == 1:
+        rest = f"; {too_few(compared[0])}" if few else ""
+        return f"the interval is {interval((low, high))} points: what lies outside is excluded at 95 %{rest}"
     rest = f"; in {few} of {len(compared)} fewer than {LEAST} units changed" if few else ""
     return f"the intervals reach from {points(low)} to {points(high)} points, each at 95 %{rest}"

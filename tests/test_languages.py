@@ -6,13 +6,13 @@ import pytest
 from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIRS
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-from mam.languages import LANGUAGES, code_of, name_of, tag_of
+from mam.languages import _SHORT, LANGUAGES, name_of, tag_of, whisper_code
 
 
 def test_every_language_of_transformers_is_known_by_code_and_by_every_name():
     assert THEIRS == LANGUAGES and list(THEIRS) == list(LANGUAGES)  # in the order of the tokens too
     for name, code in TO_LANGUAGE_CODE.items():
-        assert code_of(name) == code_of(name.upper()) == code_of(code) == code
+        assert whisper_code(name) == whisper_code(name.upper()) == whisper_code(code) == code
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,28 @@ def test_every_language_of_transformers_is_known_by_code_and_by_every_name():
     ],
 )
 def test_codes(said, code, tag):
-    assert (code_of(said), tag_of(said)) == (code, tag)
+    assert (whisper_code(said), tag_of(said)) == (code, tag)
 
 
 def test_names_for_a_reader():
     assert name_of("it") == "Italian (it)" and name_of("ga") == "ga"
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [
+        ("jpn", "ja"),
+        ("eng", "en"),
+        ("deu", "de"),
+        ("zh-Hans", "zh-Hans"),
+        ("ja_latn", "ja-Latn"),
+        ("iw", "he"),
+        ("nb", "no"),
+    ],
+)
+def test_long_and_retired_codes_and_scripts(said, tag):
+    assert tag_of(said) == tag
+
+
+def test_every_long_code_stands_for_a_language_that_whisper_knows():
+    assert {short for long, short in _SHORT.items() if len(long) == 3} <= set(LANGUAGES) and len(_SHORT) > 120

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from mam.scoring.significance import Difference
 from mam.wording import too_few
 
+LOPSIDED = 1 / 3  # share of one unit in all changes
+
 
 def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list[str]:
     """Return sentences about this run, the most serious first.
@@ -18,8 +20,13 @@ def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list
     """
     found = []
     if difference.is_significant and difference.absolute > 0:
-        found.append("worse than its own baseline: the interval of the difference lies above zero")
+        found.append("worse than its own baseline: p < .05")
     found += findings
     if difference.changed and not difference.can_be_significant:
         found.append(too_few(difference))
+    if difference.changed and difference.can_be_significant and (difference.largest or 0.0) > LOPSIDED:
+        share = f"{100 * (difference.largest or 0.0):.0f} %"
+        found.append(
+            f"one {difference.unit} makes {share} of all changes: the test supposes gains and losses of like size"
+        )
     return [*found, note] if note else found

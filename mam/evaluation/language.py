@@ -20,12 +20,13 @@ from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
 from mam.models.targets import family_of
 from mam.models.vocabulary import Vocabulary
-from mam.scoring.languages import code_of, language_of_alphabet, leading_metric
+from mam.scoring.languages import bare_code, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer
 
 CLIPS, SECONDS = 16, 30  # on which a language is detected: the first clips of the corpus, the first seconds of each
 CLEAR = 2 / 3  # share of the votes below which a detection is said to be in doubt
-ENGLISH = ("hubert_english", "whisper_english")
+TOKENIZERS = ("vocab.json", "tokenizer.json", "tokenizer_config.json")
+FOR_ENGLISH = ("hubert_english", "whisper_english")
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,14 @@ def foreseen(config: Config, checkpoint: Checkpoint) -> dict[str, Any] | None:
         return None
     refuse_language(config, checkpoint)
     config = replace(config, data=replace(config.data, language=None, normalizer=AUTO))
+    if not any((checkpoint.folder / name).is_file() for name in TOKENIZERS):
+        return None  # an encoder alone can be inspected and merged
     if not family_of(checkpoint, "text").takes_language:
-        data = _with_references(config, None, Vocabulary.of(checkpoint).alphabet)[0].data
-        return {"language": data.language, "from": "letters", "prompt": None, "normalizer": data.normalizer}
+        vocabulary = Vocabulary.of(checkpoint)
+        data = _with_references(config, None, vocabulary.alphabet)[0].data
+        told: dict[str, Any] = {"language": data.language, "from": "letters", "prompt": None}
+        told |= {"normalizer": data.normalizer}
+        return told | {"delimiter": vocabulary.word}
     prompts = Prompts.of(checkpoint, load_tokenizer(checkpoint))
     language, origin = prompts.chosen(config.model.language)
     told = {"language": language, "from": origin, "notes": prompts.notes(config.model.speech_task)}
@@ -174,13 +180,13 @@ def _with_references(config: Config, prompt: Prompt | None, letters: Sequence[st
     written = None if prompt is None else "en" if prompt.task == "translate" else prompt.language
     stated = None if data.language is None else tag_of(data.language)
     language = stated or written or language_of_alphabet(letters)
-    if stated is not None and written is not None and code_of(written) != code_of(stated):
+    if stated is not None and written is not None and bare_code(written) != bare_code(stated):
         notes.append(
             f"the references are in {name_of(stated)} (data.language), the decoder writes {name_of(str(written))}"
         )
     normalizer = data.normalizer
     if normalizer == AUTO:
         normalizer = default_normalizer(language, prompt is not None)
-    elif normalizer in ENGLISH and code_of(language) not in ("", "en"):
+    elif normalizer in FOR_ENGLISH and bare_code(language) not in ("", "en"):
         notes.append(f"data.normalizer={normalizer}: is for English, the references are in {name_of(str(language))}")
     return replace(config, data=replace(data, language=language, normalizer=normalizer)), tuple(notes)

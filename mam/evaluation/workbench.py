@@ -264,7 +264,7 @@ class _Activations:
 
     @property
     def key(self) -> Hashable:
-        return sha256_json([asdict(self.config.calibration), asdict(replace(self.config.data, split=TRAIN))])
+        return sha256_json([asdict(self.config.calibration), read_from(replace(self.config.data, split=TRAIN))])
 
     def moments(self) -> Moments:
         def measure(pair: Pair, waves: list[Wave]) -> Moments:

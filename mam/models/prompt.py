@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mam.errors import CheckpointError, choices
-from mam.languages import LANGUAGES, code_of, name_of
+from mam.languages import LANGUAGES, name_of, whisper_code
 from mam.models.checkpoints import Checkpoint
 
 Origin = Literal["config", "generation_config", "vocabulary", "detected"]
@@ -93,7 +93,7 @@ class Prompts:
             CheckpointError: a language that the checkpoint does not know.
         """
         if not self.is_multilingual:
-            if language is not None and code_of(language) != "en":
+            if language is not None and whisper_code(language) != "en":
                 raise CheckpointError(
                     f"model.language={language}: {self.name} is English-only ({self.size:,} tokens)."
                     " Take a multilingual checkpoint, or leave model.language out."
@@ -176,7 +176,7 @@ class Prompts:
         return Prompt(language, task, tokens, ids)
 
     def _known(self, language: str, where: str, remedy: str = "") -> str:
-        code = code_of(language.strip("<|> "))
+        code = whisper_code(language.strip("<|> "))
         if code is None:
             raise CheckpointError(f"{where}={language}: is no language that Whisper knows.{remedy}")
         if code not in self.languages:

@@ -7,6 +7,7 @@ tokenizer_config.json, special_tokens_map.json and added_tokens.json, compared w
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,13 @@ from itertools import groupby
 from mam.errors import CheckpointError
 from mam.models.checkpoints import Checkpoint
 from mam.models.tokens import Tokens, read_tokens
+from mam.scoring.languages import UNSPACED
 
 PIPE = "|"
 # Named or not, these say nothing in a transcript.
 SERVICE = {"<pad>", "<s>", "</s>", "<unk>", "[pad]", "[unk]", "[cls]", "[sep]", "[mask]"}
 BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>", "<ctc_blank>", "<eps>", "<epsilon>"}
 DELIMITERS = (PIPE, "_", "▁", "<space>", "[space]", "<sp>")  # what a message offers, never a guess
-# Scripts of languages that are written without blanks between words, by the names of Unicode's characters.
-UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
     if named is None:
         offered = [token for token in DELIMITERS if token in outputs]
         letters = [token for token in tokens.letters if unicodedata.category(token[0])[0] in "LM" and len(token) == 1]
-        unspaced = [token for token in letters if unicodedata.name(token, "").startswith(UNSPACED)]
+        unspaced = [token for token in letters if re.fullmatch(f"[{UNSPACED}]", token)]
         if not offered and 2 * len(unspaced) > len(letters):
             return None
         perhaps = f" vocab.json has {_some(offered)}." if offered else ""

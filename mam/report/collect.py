@@ -11,12 +11,12 @@ from typing import Any
 
 from mam.errors import MamError, RecordError
 from mam.finished import RESULT
-from mam.report.merges import same_merges
 from mam.report.runs import Run as Run
 from mam.report.runs import read_run
 from mam.report.tables import TITLES, merged_layers, plain_id
 from mam.scoring.significance import holm
 from mam.studies.evidence import Merged
+from mam.studies.merges import same_merges
 
 UNNAMED = 10  # how many unusable folders are named; the rest is counted
 
@@ -37,7 +37,7 @@ class Group:
     @cached_property
     def adjusted(self) -> dict[Path, float]:
         """Holm's adjusted p of every run that merged anything, over this group."""
-        tried = [run for run in self.runs if run.is_merged]
+        tried = [run for run in self.runs if run.is_merged and run.result["delta"].get("changed") is not None]
         p_values = holm([run.result["delta"]["p_value"] for run in tried])
         return {run.folder: p_value for run, p_value in zip(tried, p_values, strict=True)}
 
@@ -89,7 +89,9 @@ class Collected:
             found.append(f"{self.alike} runs made the same merge as another, and share its row")
         older = sum(run.result["delta"].get("changed") is None for run in self.runs)
         if older:
-            found.append(f"{older} runs were tested by an older version, with a bootstrap: mam score RUN tests again")
+            found.append(
+                f"{older} runs were tested by an older version, with a bootstrap (p: old): run their commands again"
+            )
         if len(self.groups) > 1:
             found.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
         return found
@@ -175,7 +177,9 @@ def _comparable(run: Run) -> tuple[Any, ...]:
         data["split"],
         data["sha256"],
         data["normalizer"],
+        data.get("language"),
         run.metric,
+        run.result["delta"].get("unit"),
         head,
         data["n"],
     )

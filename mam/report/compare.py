@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from mam.errors import RecordError
-from mam.finished import read_config, read_predictions, read_result
+from mam.finished import read_config, read_predictions, read_result, sources_of
 from mam.report.plots import METRIC_NAMES, metric_key
-from mam.report.runs import code_of
 from mam.report.utterances import Word, aligned
 from mam.scoring.significance import Difference
 from mam.scoring.text import normalizer_for
@@ -83,7 +82,7 @@ def compare(first: Path, second: Path) -> Compared:
         if texts[0][name] != texts[1][name]
     ]
     changed.sort(key=lambda one: (-abs(one.errors[1] - one.errors[0]), one.id))
-    codes = {code_of(result) for result in results}
+    codes = {sources_of(result) for result in results}
     notes = () if len(codes) == 1 else ("the two were run by different sources of mam: the code may make a difference",)
     return Compared(metric_key(results[0]), rates, difference, changed, len(order), notes)
 
@@ -97,7 +96,8 @@ def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> 
         "clusters": [read_config(folder).data.clusters for folder in (first, second)],
     }
     for what, values in told.items():
-        if values[0] != values[1] and not (what == "language" and None in values):  # older runs did not record it
+        is_old = what == "language" and any("language" not in result["data"] for result in results)
+        if values[0] != values[1] and not is_old:
             remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
             raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 

@@ -16,14 +16,13 @@ from mam.errors import RecordError
 from mam.evaluation.pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
-from mam.finished import read_config, read_predictions, read_result
+from mam.finished import read_config, read_predictions, read_result, sources_of
 from mam.identity import code_sha256
 from mam.merge.align import ALIGNMENTS
 from mam.merge.checkpoint import merge_checkpoint, new_folder
 from mam.merge.methods import METHODS
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
-from mam.report.runs import code_of
 from mam.report.tables import arm_text, metric_of, plain_id
 from mam.tasks import TASKS
 from mam.terminal import percent
@@ -92,7 +91,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         with atomic(folder / SETTINGS) as file:
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     draws, remarks = result["merge"].get("draws", 1), []
-    if not result["train"] and code_of(result) != code_sha256():
+    if not result["train"] and sources_of(result) != code_sha256():
         remarks.append("merged by mam's sources as they are now, which are not those of the run")
     if draws > 1:
         remarks.append(f"of {draws} draws of control={config.control} this is the first")

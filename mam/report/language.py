@@ -30,7 +30,10 @@ def text_lines(text: Mapping[str, Any] | None) -> list[str]:
     language = f"{unknown}" if text["language"] is None else language_text(text)
     prompt = "none (CTC)" if text["prompt"] is None else prompt_text(text["prompt"])
     normalizer = text["normalizer"] or "by the language that is detected"
-    return [f"language    {language}", f"prompt      {prompt}", f"normalizer  {normalizer}"]
+    lines = [f"language    {language}", f"prompt      {prompt}", f"normalizer  {normalizer}"]
+    if "delimiter" in text:
+        lines.append(f"delimiter   {'none' if text['delimiter'] is None else repr(text['delimiter'])}")
+    return lines
 
 
 def prompt_text(tokens: Sequence[str]) -> str:

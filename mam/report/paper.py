@@ -127,7 +127,7 @@ def _trained(name: str, ended: Sequence[Ended]) -> list[list[str]]:
                 interval(ends) if ends else "too few seeds",
                 relative(one.mean / mean_ft if mean_ft else None),
             ]
-            row += [_relatives([end / mean_ft for end in ends]) if ends and mean_ft else "", ""]
+            row += ["", ""]  # the rate of FT varies over seeds too: its ratio has no interval of this kind
             rows.append([*row, PAPER.get((name, data), "") if arm == "L-MAM" else ""])
     return rows
 

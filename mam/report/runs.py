@@ -11,7 +11,7 @@ from typing import Any
 
 from mam.errors import RecordError
 from mam.files import sha256_json
-from mam.finished import read_predictions, read_result
+from mam.finished import read_predictions, read_result, sources_of
 from mam.report.lambdas import read_course
 from mam.report.plots import metric_key
 from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers, plain_id
@@ -93,7 +93,7 @@ class Run:
             "control": merge["control"] if self.is_merged else "none",
             "tuned": tune["name"] if tune else "no",
             "seed": str(train["settings"].get("seed", result["seeds"].get("training", ""))) if train else "",
-            "code": code_of(result)[:8] or "not recorded",
+            "code": sources_of(result)[:8] or "not recorded",
         }
 
 
@@ -142,9 +142,3 @@ def _parts_text(merge: Mapping[str, Any]) -> str:
     """The parts that were merged, and of which others they are all that a control takes."""
     merged, asked = merge["parts"], merge.get("parts_asked", merge["parts"])
     return str(merged if merged == asked else f"{merged} of {asked}")
-
-
-def code_of(result: Mapping[str, Any]) -> str:
-    """The hash of mam's sources that made a result, "" where it is of a version that recorded none."""
-    code = result["env"].get("code", "")
-    return str(code if isinstance(code, str) else code["sha256"])

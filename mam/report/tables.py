@@ -10,9 +10,9 @@ from rich.table import Table
 
 from mam.report.language import run_lines
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
-from mam.report.merges import is_by_fold, same_merges
 from mam.report.plots import METRIC_NAMES, metric_key
 from mam.scoring.significance import holm
+from mam.studies.merges import is_by_fold, same_merges
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 from mam.wording import (
     difference_text,
@@ -216,7 +216,7 @@ def _show_training(terminal: Terminal, result: Result) -> None:
     terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train['seconds']:.0f} s")
     terminal.say(
         f"dev     {metric_of(result)[1]} {percent(dev['before'])} -> {percent(dev['after'])},"
-        f" Δ {points(dev['absolute'])} points, 95 % {interval(dev['ci95'])}"
+        f" Δ {points(dev['absolute'])} points, 95 % {interval(dev['ci95'])} (dev chose the step)"
     )
     if train["name"] == "lmam":
         table = plain_table(("layer", "right"), ("λ at start", "right"), ("λ learnt", "right"))

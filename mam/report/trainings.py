@@ -48,7 +48,7 @@ def verdict(found: Sequence[Versus]) -> str:
         return f"too few seeds to say anything: {LEAST_SEEDS} at least"
     scope = "over seeds, on these clips"
     said = [
-        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other} (p Holm {p_text(one.p_holm)})"
+        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other}{_at(one)} (p Holm {p_text(one.p_holm)})"
         for one in judged
         if one.p_holm is not None and one.p_holm < LEVEL
     ]
@@ -61,7 +61,12 @@ def verdict(found: Sequence[Versus]) -> str:
         if ends
         else ""
     )
-    return f"no difference from FT, or from a control, was found {scope}{reach}"
+    others = " or ".join(dict.fromkeys(one.other for one in judged))
+    return f"no difference from {others} was found {scope}{reach}"
+
+
+def _at(one: Versus) -> str:
+    return f" at {' '.join(f'{key}={value}' for key, value in one.where.items())}" if one.where else ""
 
 
 def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:

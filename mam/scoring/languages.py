@@ -83,7 +83,7 @@ class Habit(NamedTuple):
     point: str = ""
 
 
-def code_of(language: str | None) -> str:
+def bare_code(language: str | None) -> str:
     """Return the bare code of ``language``: ``de`` for ``de-DE``, ``DE``, ``de_AT``; empty for None."""
     bare = re.split("[-_]", (language or "").strip().lower())[0]
     return _ALIASES.get(bare, bare)
@@ -91,7 +91,7 @@ def code_of(language: str | None) -> str:
 
 def habit_of(language: str | None) -> Habit:
     """Return how numbers are written in ``language``."""
-    code = code_of(language)
+    code = bare_code(language)
     if code in _POINT or _with_region(language) in _POINT_REGIONS:
         return Habit(",", ".")
     if code in _COMMA:
@@ -101,15 +101,15 @@ def habit_of(language: str | None) -> Habit:
 
 def point_word(language: str | None) -> str:
     """Return what is said for the sign before decimals, empty where not known; Spanish has a word for each sign."""
-    if code_of(language) == "es" and habit_of(language).point == ".":
+    if bare_code(language) == "es" and habit_of(language).point == ".":
         return "punto"
-    return _POINT_WORDS.get(code_of(language), "")
+    return _POINT_WORDS.get(bare_code(language), "")
 
 
 def num2words_code(language: str | None) -> str | None:
     """Return the code under which num2words spells numbers in ``language``, None where it does not."""
     region = _with_region(language)
-    return region if region in _NUM2WORDS_REGIONS else _NUM2WORDS.get(code_of(language))
+    return region if region in _NUM2WORDS_REGIONS else _NUM2WORDS.get(bare_code(language))
 
 
 def leading_metric(language: str | None, references: Iterable[str] = ()) -> Literal["wer", "cer"]:
@@ -117,7 +117,7 @@ def leading_metric(language: str | None, references: Iterable[str] = ()) -> Lite
 
     An unknown language is judged by ``references``: ``cer`` where most of their letters are of scripts written so.
     """
-    code = code_of(language)
+    code = bare_code(language)
     if code:
         is_romanised = "latn" in re.split("[-_]", (language or "").lower())
         return "cer" if code in _WITHOUT_SPACES and not is_romanised else "wer"
@@ -136,4 +136,4 @@ def language_of_alphabet(letters: Iterable[str]) -> str | None:
 
 def _with_region(language: str | None) -> str:
     parts = re.split("[-_]", (language or "").strip())
-    return f"{code_of(language)}_{parts[-1].upper()}" if len(parts) > 1 else ""
+    return f"{bare_code(language)}_{parts[-1].upper()}" if len(parts) > 1 else ""

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import cache
 
-from mam.scoring.languages import code_of
+from mam.scoring.languages import bare_code
 from mam.scoring.numbers import spell
 
 APOSTROPHES = "'’‘ʼʻ`´＇׳"
@@ -43,7 +43,7 @@ def multilingual(text: str, language: str | None = None) -> str:
 
 def folded(text: str, language: str | None = None) -> str:
     """Return ``text`` without case and compatibility forms: Unicode's NFKC_Casefold, and i without a second dot."""
-    if code_of(language) in ("tr", "az"):
+    if bare_code(language) in ("tr", "az"):
         text = unicodedata.normalize("NFC", text).replace("I", "ı")
     for _ in range(2):
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())

@@ -21,7 +21,7 @@ def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] |
     values = np.asarray(differences, dtype=np.float64)
     mean, n = float(values.mean()), len(values)
     error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
-    if n < LEAST_SEEDS or not error:
+    if n < LEAST_SEEDS or error <= 1e-9 * float(np.abs(values).max()):
         return mean, None, None
     half = float(stdtrit(n - 1, 0.975)) * error
     return mean, (mean - half, mean + half), float(2 * stdtr(n - 1, -abs(mean) / error))

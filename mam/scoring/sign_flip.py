@@ -1,8 +1,8 @@
 """The sign-flip test of a paired difference, and the interval that it does not reject.
 
-If merging changed nothing, either system could have made either unit's errors, so every difference may change its sign.
-The test counts the assignments of signs under which the summed difference is at least as large as the observed one
-(Fisher 1935; Pitman 1937). It is exact for any number of units, however few of them changed.
+If merging changed nothing, either system could have made the errors of each unit, so that every difference may change
+its sign. The test counts the assignments of signs under which the summed difference is at least as large as the
+observed one (Fisher 1935; Pitman 1937). It is exact for any number of units, however few of them changed.
 
 For a hypothetical difference δ the test asks the same of ``d - δ·w``. Flipping the subset F of the units gives a sum as
 large as the observed one exactly where δ lies between the ratio ``Σd/Σw`` of F and that of the other units. One pass
@@ -102,6 +102,29 @@ def one_sided_p(differences: Floats, draws: int, seed: int) -> float:
     # Flipping a subset takes twice its sum away: as large as observed where that sum is not positive.
     count = int(np.count_nonzero(subsets[:, 0] <= 1e-9 * float(np.abs(changed).sum())))
     return count / len(subsets) if is_exact else (count + 1) / (len(subsets) + 1)
+
+
+def relabelled_p(new: NDArray[np.int64], old: NDArray[np.int64], draws: int, seed: int) -> float:
+    """Two-sided p of a difference of two means of draws, against draws that are exchanged between the sides.
+
+    In every unit the rows of ``new`` ``[m, units]`` and ``old`` ``[k, units]`` are dealt anew to the two sides, since
+    under the hypothesis any of them could have made any of the errors.
+    """
+    both = np.concatenate([new, old]).astype(np.float64)
+    both = both[:, (both != both[0]).any(axis=0)]  # where all agree, dealing changes nothing
+    rows, units = both.shape
+    observed = float(both[: len(new)].mean(axis=0).sum() - both[len(new) :].mean(axis=0).sum())
+    rng, count = np.random.default_rng([seed, 3]), 0
+    step = max(1, CHUNK // max(1, rows * units))
+    means = both.mean(axis=0).sum()
+    for start in range(0, draws, step):
+        keys = rng.random((min(step, draws - start), units, rows))
+        dealt = np.argpartition(keys, len(new) - 1, axis=2)[:, :, : len(new)]  # [step, units, m]
+        sums = both.T[np.arange(units)[None, :, None], dealt].mean(axis=2).sum(axis=1)
+        # The mean of the others follows from that of all.
+        differences = (sums - means) * rows / len(old)
+        count += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-9 * max(1.0, abs(observed))))
+    return (count + 1) / (draws + 1)
 
 
 def _all_subsets(values: Floats) -> Floats:

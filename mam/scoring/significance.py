@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mam.scoring.bootstrap import percentile_intervals
-from mam.scoring.sign_flip import Flips, flips
+from mam.scoring.sign_flip import LEVEL, Flips, flips, relabelled_p
 
 LEAST = 6  # changed units below which no assignment of signs has p < .05: 2/2^5 is .0625
 PSEUDO = 2.0  # unobserved units that changed, one in each direction
@@ -44,6 +44,7 @@ class Difference:
         better: changed units with fewer errors in the merged model.
         worse: changed units with more.
         interval: ``sign_flip``, or ``bootstrap``, which need not agree with ``p_value``.
+        largest: largest share of one unit in the sum of all changes; the test supposes gains and losses of like size.
     """
 
     absolute: float
@@ -58,6 +59,7 @@ class Difference:
     better: int | None = None
     worse: int | None = None
     interval: str = "sign_flip"
+    largest: float | None = None
 
     @property
     def can_be_significant(self) -> bool:
@@ -67,7 +69,7 @@ class Difference:
     @property
     def is_significant(self) -> bool:
         """Tell whether p < .05, without a correction for other comparisons."""
-        return self.p_value < 0.05
+        return self.p_value < LEVEL
 
 
 def paired_difference(
@@ -89,6 +91,8 @@ def paired_difference(
 
     A side may be several draws of a random model: its rate is their mean. The test then flips the mean, and distances
     from the estimate are stretched by the variance between draws, on draws - 1 degrees of freedom (Satterthwaite 1946).
+    One model minus a mean of several is not symmetric, however, when few utterances change: p is no smaller than that
+    of a second test, in which every draw of either side could in each unit have been any other.
 
     Args:
         merged: errors per utterance of the merged model, ``[n]``, or of each draw of it, ``[m, n]``.
@@ -113,22 +117,28 @@ def paired_difference(
     total, all_words, all_old = (int(value) for value in table.sum(axis=0))
     flipped = flips(table, draws, seed)
     spread = _Spread(table.astype(np.float64), [(new, scale), (old, scale)])
+    stretch = spread.stretch(ABSOLUTE)
+    p_value = flipped.p_value(ABSOLUTE, _hypothesis(total / all_words, stretch))
+    if scale > 1:
+        p_value = max(p_value, relabelled_p(new, old, draws, seed))
+    sizes = np.abs(differences)
     made = Difference(
         absolute=total / all_words,
-        relative=total / all_old if all_old else None,
-        ci95=_agreeing(flipped, spread, ABSOLUTE),
-        relative_ci95=_open(_agreeing(flipped, spread, RELATIVE)) if all_old else None,
-        p_value=flipped.p_value(ABSOLUTE, _hypothesis(total / all_words, spread.stretch(ABSOLUTE))),
+        relative=total / all_old if all_old > 0 else None,
+        ci95=_agreeing(flipped, spread, ABSOLUTE, stretch, p_value),
+        relative_ci95=_open(_agreeing(flipped, spread, RELATIVE, stretch, p_value)) if all_old > 0 else None,
+        p_value=p_value,
         test=_name(flipped, unit, len(words), draws, seed, max(len(new), len(old)), interval),
         clusters=len(words),
         unit=unit,
         changed=int(np.count_nonzero(differences)),
         better=int(np.count_nonzero(differences < 0)),
         worse=int(np.count_nonzero(differences > 0)),
+        largest=float(sizes.max() / sizes.sum()) if sizes.any() else None,
     )
     if interval == "bootstrap" and made.changed and made.clusters > 1:
         ci95, relative_ci95 = percentile_intervals(new, old, words, draws, seed)
-        return replace(made, ci95=ci95, relative_ci95=relative_ci95 if all_old else None, interval=interval)
+        return replace(made, ci95=ci95, relative_ci95=relative_ci95 if all_old > 0 else None, interval=interval)
     return made
 
 
@@ -198,7 +208,8 @@ class _Spread:
             return 0.0
         total = float(denominators.sum())
         residuals = differences - float(differences.sum()) / total * denominators
-        unseen = PSEUDO * (1 - len(changed) / self.units) * float(np.mean(changed**2))
+        share = max(1 - len(changed) / self.units, 1 / self.units)  # where all changed, some chance that one would not
+        unseen = PSEUDO * share * float(np.mean(changed**2))
         return math.sqrt((float(np.sum(residuals**2)) + unseen) * self.units / (self.units - 1)) / total
 
     def half_width(self, column: int) -> float:
@@ -229,20 +240,26 @@ def _between_draws(side: Counts, denominators: Floats) -> float:
     return float(max(0.0, between) / draws)
 
 
-def _agreeing(flipped: Flips, spread: _Spread, column: int) -> tuple[float, float] | None:
-    """The interval that `paired_difference` describes; None where nothing varies."""
+def _agreeing(
+    flipped: Flips, spread: _Spread, column: int, stretch: float, p_value: float
+) -> tuple[float, float] | None:
+    """The interval that `paired_difference` describes; None where nothing changed, or there is one unit.
+
+    An end of the relative interval is infinite where some assignments of signs leave no error to divide by.
+    """
     estimate = float(flipped.totals[0] / flipped.totals[column])
     half = spread.half_width(column)
     if not half:
         return None
     by_t = estimate - half, estimate + half
     by_test = flipped.interval(column)
-    low = by_test[0] if math.isfinite(by_test[0]) else min(by_t[0], 0.0)
-    high = by_test[1] if math.isfinite(by_test[1]) else max(by_t[1], 0.0)
-    # Zero is the test's to decide; every other value stays inside if either of the two has it.
-    factor = spread.stretch(column)
-    low, high, low_t, high_t = (estimate + factor * (end - estimate) for end in (low, high, *by_t))
-    return (low if low > 0 else min(low, low_t)), (high if high < 0 else max(high, high_t))
+    is_open = column == RELATIVE and spread.units >= LEAST
+    low = by_test[0] if is_open or math.isfinite(by_test[0]) else min(by_t[0], 0.0)
+    high = by_test[1] if is_open or math.isfinite(by_test[1]) else max(by_t[1], 0.0)
+    low, high, low_t, high_t = (estimate + stretch * (end - estimate) for end in (low, high, *by_t))
+    # The test decides whether 0 is inside, so that an end which excludes it is the test's own.
+    low, high = (low if low > 0 else min(low, low_t)), (high if high < 0 else max(high, high_t))
+    return (low, high) if p_value < LEVEL else (min(low, 0.0), max(high, 0.0))
 
 
 def _hypothesis(estimate: float, stretch: float) -> float:
@@ -265,7 +282,7 @@ def _open(ends: tuple[float, float] | None) -> Ends | None:
 
 
 def _name(flipped: Flips, unit: str, units: int, draws: int, seed: int, sides: int, interval: str) -> str:
-    how = "exact" if flipped.is_exact else f"{draws} draws, seed {seed}"
-    control = f" and {sides} draws of the control" if sides > 1 else ""
+    how = "p exact" if flipped.is_exact and sides == 1 else f"{draws} draws, seed {seed}"
+    control = f" and {sides} draws of a side" if sides > 1 else ""
     named = "" if interval == "sign_flip" else f"; interval: percentile bootstrap, {draws} draws, seed {seed}"
     return f"sign-flip test over {units} {unit}{'' if units == 1 else 's'}{control}, {how}{named}"

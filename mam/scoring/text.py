@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 
-from mam.scoring.languages import code_of
+from mam.scoring.languages import bare_code
 from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
 
@@ -38,7 +38,7 @@ def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
 
 def default_normalizer(language: str | None, is_whisper: bool) -> str:
     """Return the name of the normalizer for a language: English as its models are scored, else `multilingual`."""
-    if code_of(language) == "en":
+    if bare_code(language) == "en":
         return "whisper_english" if is_whisper else "hubert_english"
     return "multilingual"
 

@@ -11,8 +11,10 @@ from mam.compose import Job
 from mam.config import Config
 from mam.finished import read_config, read_predictions
 from mam.merge.controls import CONTROLS
+from mam.run import Outcome
 from mam.scoring.significance import Difference, holm
 from mam.studies.execute import Ended
+from mam.studies.merges import same_merges
 from mam.tasks import TASKS
 from mam.tasks.task import Counted, paired
 from mam.terminal import p_text
@@ -69,19 +71,11 @@ class Merged:
 def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
     """Every control of a study against the real source merged in the same way; raises what `compared` raises."""
     plan = [end.job for end in ended]
-    return compared(
-        [
-            Merged(
-                where := _where(end.job, plan),
-                end.job.config.control,
-                end.outcome.folder,
-                where,
-                _without(where, ALIGN),
-            )
-            for end in ended
-            if end.outcome and end.job.config.lam > 0
-        ]
-    )
+    merged = []
+    for end, outcome in _distinct(ended):
+        where = _where(end.job, plan)
+        merged.append(Merged(where, end.job.config.control, outcome.folder, where, _without(where, ALIGN)))
+    return compared(merged)
 
 
 def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
@@ -90,14 +84,20 @@ def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
     ``control`` of a comparison is then `PLAIN`. Raises what `compared` raises.
     """
     plan, merged = [end.job for end in ended], []
-    for end in ended:
+    for end, outcome in _distinct(ended):
         config = end.job.config
-        if end.outcome and config.lam > 0 and config.control == "none":
+        if config.control == "none":
             where, is_plain = _where(end.job, plan), config.method.name == "linear" and config.align == "none"
             arm = () if config.study.pairs else ("arm",)  # of given pairs the arm is the pair
             key = _without(where, (*ALIGN, *arm, "method"))
-            merged.append(Merged(where, PLAIN if is_plain else "none", end.outcome.folder, key))
+            merged.append(Merged(where, PLAIN if is_plain else "none", outcome.folder, key))
     return compared(merged)
+
+
+def _distinct(ended: Sequence[Ended]) -> list[tuple[Ended, Outcome]]:
+    """The finished runs that merged anything; of those that made the same merge the first."""
+    done = [(end, end.outcome) for end in ended if end.outcome and end.job.config.lam > 0]
+    return [done[i] for i in same_merges([outcome.result for _, outcome in done])]
 
 
 def compared(merged: Sequence[Merged]) -> list[Comparison]:
@@ -162,12 +162,12 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     passed = [(where, some, p) for where, some, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
         return (
-            f"no evidence that the source's content matters at n = {n}: at no place does it differ from all of"
+            f"no evidence that the source's content matters at n = {n}: at no place was it shown to differ from all of"
             f" {listed}; {limits}{rest}"
         )
     found = "; ".join(
         f"{'better' if some[0].difference.absolute < 0 else 'worse'} than all of {listed}"
-        f"{' at ' + _place(dict(where)) if where else ''} (p Holm {p_text(p)})"
+        f"{' at ' + _place(dict(where)) if where else ''} (largest p, after Holm over places: {p_text(p)})"
         for where, some, p in passed
     )
     return f"the source's content matters at n = {n}: it does {found}{rest}"
@@ -190,7 +190,7 @@ def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
     if not pieces:
         limits = excluded(one.difference for one in comparisons)
         return f"no difference from linear, unaligned merging was found at n = {n}; {limits}"
-    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons show no difference)"
+    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons were not shown to differ)"
     return f"against linear, unaligned merging at n = {n}: {' and '.join(pieces)}{rest}"
 
 

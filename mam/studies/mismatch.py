@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mam.config import Config
-from mam.finished import read_predictions
+from mam.finished import read_config, read_predictions
 from mam.scoring.significance import Difference, holm
 from mam.studies.evidence import LEVEL
 from mam.studies.execute import Ended
@@ -50,14 +50,15 @@ def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
             points.setdefault(varied, []).append(end)
     found: list[tuple[str, dict[str, str], int, int, Difference]] = []
     for where, runs in points.items():
-        some = [(end.job.config, _change(end)) for end in runs]
+        some = [_change(end) for end in runs]
         for dimension in DIMENSIONS:
             unequal, equal = (
                 [change for config, change in some if _differs(config, dimension) == differs]
                 for differs in (True, False)
             )
             if unequal and equal:
-                difference = paired(some[0][0], unequal, equal)
+                # Changes have no rate of their own that a difference could be relative to.
+                difference = replace(paired(some[0][0], unequal, equal), relative=None, relative_ci95=None)
                 found.append((dimension, dict(where), len(unequal), len(equal), difference))
     adjusted = holm([one[-1].p_value for one in found])
     return [Mismatch(*one, p) for one, p in zip(found, adjusted, strict=True)]
@@ -67,22 +68,26 @@ def _differs(config: Config, dimension: str) -> bool:
     return bool(getattr(config.model.target_shape, dimension) != getattr(config.model.source_shape, dimension))
 
 
-def _change(end: Ended) -> Counted:
-    """Errors of every example merged minus unmerged."""
+def _change(end: Ended) -> tuple[Config, Counted]:
+    """What a run used, and the errors of every example merged minus unmerged."""
     assert end.outcome is not None
-    config = end.job.config
+    config = read_config(end.outcome.folder)
     task = TASKS[config.model.task]
     draws, baseline = read_predictions(end.outcome.folder, task.REQUIRED)
     new, old = task.counted(config, draws[0]), task.counted(config, baseline)
-    return replace(new, errors=new.errors - old.errors)
+    return config, replace(new, errors=new.errors - old.errors)
 
 
 def conclusion(found: Sequence[Mismatch]) -> str:
     """Return one sentence on which mismatches matter, and what the intervals exclude where none was found."""
-    passed = [one for one in found if one.p_holm < LEVEL]
+    passed = [one for one in found if one.p_holm < LEVEL and min(one.unequal, one.equal) > 1]
     if passed:
-        named = ", ".join(" ".join([one.dimension, *(f"{k}={v}" for k, v in one.where.items())]) for one in passed)
-        return f"pairs that differ change otherwise than pairs that fit: {named}"
+        named = ", ".join(
+            " ".join([one.dimension, *(f"{k}={v}" for k, v in one.where.items())])
+            + (" (fewer errors)" if one.difference.absolute < 0 else " (more errors)")
+            for one in passed
+        )
+        return f"of these pairs, those that differ change otherwise than those that fit: {named}"
     if all(one.difference.changed == 0 for one in found):
         return "no unit changed its number of errors: nothing can be said of mismatches"
     limits = excluded(one.difference for one in found)

@@ -34,5 +34,5 @@ def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
         named = pair[1:] if len({str(other[0]) for other in pairs if other}) == 1 < len(pairs) else pair
         name = re.sub(r"[^\w.+-]", "_", "+".join(PurePath(one.removeprefix(ASSET_SCHEME)).name for one in named))
         name = f"{name}-{len(made) + 1}" if name in made else name
-        made[name] = [f"model.name={name}", *words]
+        made[name] = [f"model.name={name}", "model.pretrained_on=[]", *words]
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mam.config import Config
-from mam.finished import read_predictions
+from mam.finished import read_config, read_predictions
 from mam.scoring.seeds import LEAST_SEEDS, paired_t
 from mam.scoring.significance import Difference, holm
 from mam.studies.execute import Ended
@@ -95,8 +95,9 @@ def _is_twin(runs: dict[str, Ended]) -> bool:
 
 
 def _difference(end: Ended, reference: Ended) -> Difference:
-    config, task = end.job.config, TASKS[end.job.config.model.task]
-    sides = []
+    assert end.outcome is not None
+    config, sides = read_config(end.outcome.folder), []
+    task = TASKS[config.model.task]
     for one in (end, reference):
         assert one.outcome is not None
         (rows,), _ = read_predictions(one.outcome.folder, task.REQUIRED)

@@ -40,7 +40,7 @@ def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
 ) -> Judged:
-    """Raw texts and durations in seconds; the cluster that the bootstrap draws, where it draws clusters."""
+    """Raw texts and durations in seconds; the cluster, where clusters are the units."""
     return Judged(lines(config, audio, merged), lines(config, audio, baseline))
 
 

@@ -152,7 +152,9 @@ def fine_tune(
 def ft_key(question: Mapping[str, Any]) -> str:
     """A hash that is equal for all trainings which a regular fine-tuning is the baseline of."""
     config = {key: value for key, value in question["config"].items() if key not in MERGING}
-    config["model"] = {key: value for key, value in config["model"].items() if "source" not in key and key != "name"}
+    of_pair = ("name", "pairing", "on_mismatch", "pretrained_on")
+    model = config["model"].items()
+    config["model"] = {key: value for key, value in model if "source" not in key and key not in of_pair}
     config["train"] = {key: value for key, value in config["train"].items() if key not in ("name", "lam", "save_model")}
     unread = ("source", "config", "calibrated on")
     return sha256_json({key: value for key, value in question.items() if key not in unread} | config)

@@ -26,13 +26,14 @@ DRAWS = 1000
 SIZES = (1, 2, 3)  # errors by which an utterance changes, in falling frequency
 SHARES = (0.75, 0.19, 0.06)
 BETTER = 0.04  # how much the share of changes for the better varies from speaker to speaker (standard deviation)
-TRUTH_SETS = 400_000  # utterances that the true difference of a row without a closed form is taken from
 
 
 @dataclass(frozen=True)
 class Row:
     """One kind of data set. ``speakers`` 0: utterances are the units; ``runaway``: share with 60 insertions at once;
-    ``draws``: the merged model is random, and its rate varies between draws by ``spread`` (errors an utterance)."""
+    ``draws``: the merged model is random, and its rate varies between draws by ``spread`` (errors an utterance);
+    ``sparse``: both models and all draws make an error of their own in such a share of the utterances; ``lopsided``:
+    changes for the better take one error, those for the worse add so many."""
 
     name: str
     utterances: int
@@ -42,6 +43,8 @@ class Row:
     runaway: float = 0.0
     draws: int = 1
     spread: float = 0.0
+    sparse: float = 0.0
+    lopsided: int = 0
 
 
 ROWS = (
@@ -70,6 +73,8 @@ ROWS = (
     Row("90 utterances, 5 draws", 90, 0.30, draws=5, spread=0.02),
     Row("90 utterances, 5 draws", 90, 0.30, draws=5, spread=0.10),
     Row("90 utterances, 5 draws", 90, 0.30, draws=5, spread=0.40),
+    Row("90 utterances, 5 sparse draws", 90, 0.0, draws=5, sparse=0.02),
+    Row("90 utterances, lopsided", 90, 0.15, 0.75, lopsided=3),
     Row("90 utterances, runaways", 90, 0.30, 0.50, runaway=0.004),
 )
 
@@ -82,9 +87,14 @@ def simulated(row: Row, rng: np.random.Generator) -> tuple[NDArray[np.int64], ..
     better = row.better + (rng.normal(0, BETTER, speakers) if row.speakers else np.zeros(1))[speaker]
     baseline = rng.binomial(words, 0.2) + max(SIZES)
     shift = rng.normal(0, row.spread, row.draws)[:, None] if row.spread else np.zeros((row.draws, 1))
+    if row.sparse:
+        own = (rng.random((row.draws + 1, n)) < row.sparse).astype(np.int64)
+        return baseline + own[1:], baseline + own[0], words, speaker
     is_changed = rng.random(n) < row.changed
     sign = np.where(rng.random(n) < better, -1, 1)
     size = rng.choice(SIZES, p=SHARES, size=n)
+    if row.lopsided:
+        size = np.where(sign < 0, 1, row.lopsided)
     merged = np.tile(baseline + is_changed * sign * size, (row.draws, 1))
     # A draw adds or takes whole errors, so many on average as its shift says.
     merged += (np.sign(shift) * (rng.random((row.draws, n)) < np.abs(shift))).astype(np.int64)
@@ -94,6 +104,8 @@ def simulated(row: Row, rng: np.random.Generator) -> tuple[NDArray[np.int64], ..
 
 def truth(row: Row) -> float:
     """True difference of the rates: the mean change of an utterance over its mean number of words."""
+    if row.sparse or row.lopsided:  # as many errors lost as won, on average
+        return 0.0
     mean_size = float(np.dot(SIZES, SHARES))
     return (row.changed * mean_size * (1 - 2 * row.better) + 60 * row.runaway) / 17.0
 

@@ -1,5 +1,5 @@
 """How a sweep grows: 1, 2 and 4 times the audio, 4 and 8 λ, on the demo pair; time = a·audio + b·(λ values × audio)
-plus what a run costs whatever its length (scores, 10,000 draws of the bootstrap, its folder).
+plus what a run costs whatever its length (scores, 10,000 draws of the test, its folder).
 
 python scripts/bench/growth.py
 """

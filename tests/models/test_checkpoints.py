@@ -184,7 +184,7 @@ def test_unknown_source_architecture(tmp_path):
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"model_type": "gpt2"}))
     with pytest.raises(
-        CheckpointError, match="'gpt2' is not a known source. Known: audio-spectrogram-transformer, beats, bert"
+        CheckpointError, match="'gpt2' is not a known source. Known: audio-spectrogram-transformer, beats, beit, bert"
     ):
         Source(locate(str(folder)))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mam.scoring.languages import code_of, leading_metric
+from mam.scoring.languages import bare_code, leading_metric
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,4 @@ def test_an_unknown_language_is_judged_by_its_script(references, expected):
 
 
 def test_codes():
-    assert [code_of(one) for one in ("de-AT", "PT_br", "nb", "iw", "", None)] == ["de", "pt", "no", "he", "", ""]
+    assert [bare_code(one) for one in ("de-AT", "PT_br", "nb", "iw", "", None)] == ["de", "pt", "no", "he", "", ""]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 from conftest import once
 
 from mam.report.collect import collect
-from mam.report.merges import same_merges
 from mam.report.tables import show_study
+from mam.studies.merges import same_merges
 from mam.terminal import Terminal
 
 CHOSEN = {"name": "race", "chosen": [{"fold": None, "lam": 0.5}], "tried": [], "work": 0.5, "path": []}
@@ -40,7 +41,7 @@ def test_lambda_as_given_and_as_chosen_are_one_row(words, capsys):
 def test_a_report_counts_it_once(words):
     given, other = (once([*words, f"lam={lam}"]) for lam in (0.5, 1))
     twin = given.folder.parent / "twin"
-    twin.mkdir()
+    shutil.copytree(given.folder, twin)
     (twin / "result.json").write_text(json.dumps(as_chosen(given.result)))
     found = collect([Path("outputs")])
     (group,) = found.groups

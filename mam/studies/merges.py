@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mam.files import sha256_json
+from mam.finished import sources_of
 
 
 def same_merges(results: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
@@ -24,16 +25,21 @@ def same_merges(results: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
 
 
 def merge_key(result: Mapping[str, Any]) -> str:
-    """Return a key that is equal for runs whose merged models and test data are the same; of a training, its hash."""
+    """Return a key that is equal for runs whose merged models, data and tests are the same; of a training, its hash."""
     if result["train"]:
         return str(result["hash"])
-    models, data = result["model"], result["data"]
+    models, data, delta, env = result["model"], result["data"], result["delta"], result["env"]
     merge = {key: value for key, value in result["merge"].items() if key != "notes"}
     chosen = [one.get("lams", one["lam"]) for one in result["tune"]["chosen"]] if is_by_fold(result) else None
-    head = (result.get("head") or {}).get("name")
-    made_of = [models["target"]["sha256"], models["source"]["sha256"], models.get("decoder"), merge, chosen, head]
-    heard = [data["name"], data["split"], data["sha256"], data["normalizer"], data.get("metric")]
-    return sha256_json([made_of, heard, result["seeds"], result["env"].get("code")])
+    head = result.get("head") or {}
+    decoder = models.get("decoder") or {}
+    told = [decoder.get(key) for key in ("language", "task", "prompt")]
+    made_of = [models["target"]["sha256"], models["source"]["sha256"], told, merge, chosen]
+    heard = [data.get(key) for key in ("name", "split", "sha256", "n", "language", "normalizer", "metric")]
+    judged = [head.get("name"), [one["fold"] for one in head.get("folds", [])]]
+    tested = [delta.get(key) for key in ("unit", "clusters", "interval", "p_value", "absolute")]
+    made_by = [env.get(key) for key in ("device", "dtype", "torch", "transformers")]
+    return sha256_json([made_of, heard, judged, tested, made_by, sources_of(result), result["seeds"]])
 
 
 def is_by_fold(result: Mapping[str, Any]) -> bool:
