@@ -63,6 +63,7 @@ def test_trained(split):
         "FT",
         "MAM-FT",
         "L-MAM",
+        "L-MAM, λ frozen",
         "control: L-MAM, random",
         "control: L-MAM, shrink",
     ]
@@ -79,6 +80,7 @@ def test_trained(split):
 def test_the_papers_figures_stand_beside_their_own_cases_only():
     result = {
         "task": "asr",
+        "data": {},
         "metrics": {"wer": 0.05},
         "baseline": {"wer": 0.06, "kind": "unmerged"},
         "delta": {

@@ -36,12 +36,13 @@ def test_point_estimates_by_hand():
 
 def test_two_clusters_say_nothing():
     made = paired_difference(*(np.array([v] * 2) for v in (9, 10, 400)), clusters=[0, 1])
-    assert made.p_value == 0.5 and made.ci95 is None  # both differ by the same: no scatter to make an interval of
-    low, high = paired_difference(np.array([9, 7]), np.array([10, 10]), np.array([400, 400]), clusters=[0, 1]).ci95
-    # By t on one degree of freedom: -0.5 points ± 12.7 times half the difference of the two.
-    assert low == pytest.approx(-0.005 - 12.7062 * 0.0025, rel=1e-4) and high == pytest.approx(
-        -0.005 + 12.7062 * 0.0025, rel=1e-4
-    )
+    # Both differ by the same: what scatters are the two pseudo-units, weighted by a half, of one error each.
+    half = 12.7062 * math.sqrt(2 * 0.5 * 1 * 2 / 1) / 800
+    assert made.p_value == 0.5 and made.ci95 == pytest.approx((-0.0025 - half, -0.0025 + half), rel=1e-4)
+    # 1 and 3 errors in 400 words each: t on one degree of freedom, residuals ±1, pseudo-units of (1² + 3²)/2 = 5.
+    wide = paired_difference(np.array([9, 7]), np.array([10, 10]), np.array([400, 400]), clusters=[0, 1])
+    half = 12.7062 * math.sqrt((1 + 1 + 2 * 0.5 * 5) * 2 / 1) / 800
+    assert wide.ci95 == pytest.approx((-0.005 - half, -0.005 + half), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_draws_of_a_random_model_are_averaged_and_widen_the_interval():
     half = stats.t.ppf(0.975, freedom) * math.sqrt(between + over_units)
     assert (made.ci95[1] - made.ci95[0]) / 2 == pytest.approx(half, rel=0.05)
     assert made.p_value > one.p_value and (made.ci95[0] <= 0 <= made.ci95[1]) == (made.p_value >= 0.05)
-    assert "and 4 draws of the control" in made.test and "draws of the control" not in one.test
+    assert "and 4 draws of a side" in made.test and "draws of a side" not in one.test
 
 
 def test_draws_on_both_sides():

@@ -66,7 +66,7 @@ def test_draws_of_a_random_control_are_kept_and_pooled(ended):
     ]
     assert len({tuple(draw) for draw in texts}) > 1, "draws must differ"
     assert outcome.result["metrics"]["words"] == 5 * outcome.result["baseline"]["words"]
-    assert "and 5 draws of the control" in outcome.result["delta"]["test"]
+    assert "and 5 draws of a side" in outcome.result["delta"]["test"]
 
 
 def difference(absolute: float, p: float, changed: int = 20) -> Difference:
