@@ -107,7 +107,7 @@ def _difference(end: Ended, reference: Ended) -> Difference:
 
 
 def idle_ft(ended: Sequence[Ended]) -> list[str]:
-    """Seeds (and what else varies) at which FT did not lower the rate on dev beyond its interval."""
+    """Return the seeds (and what else varies) at which FT did not lower the rate on dev significantly."""
     plan, idle = [end.job for end in ended], []
     for end in ended:
         if end.outcome is None or end.job.config.study.arm != FT:
