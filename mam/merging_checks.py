@@ -40,7 +40,9 @@ def merging_problems(config: Config) -> list[str]:
             found.append(f"parts={config.parts}: leaves nothing for control={config.control}, which merges {kept} only")
     except MamError as error:
         found.append(str(error))
-    if reads_calibration(config) and config.calibration.audio == "train" and config.data.split == "not_dev":
+    is_known = config.method.name in METHODS and config.align in ALIGNMENTS
+    tests_train = config.calibration.audio == "train" and config.data.split == "not_dev"
+    if is_known and tests_train and reads_calibration(config):
         found.append(
             "calibration.audio=train: data.split=not_dev tests these recordings too. Say data.split=test, or"
             " calibration.audio=FOLDER"

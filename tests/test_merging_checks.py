@@ -146,3 +146,11 @@ def test_a_pair_says_what_it_needs_and_the_run_may_say_otherwise():
     assert jobs(["model=hubert_xlarge_vit", "pairing=top", "layers.spec=40-47"])[0].config.pairing == "top"
     with pytest.raises(ConfigError, match="the target is 512 wide and the source 384"):
         jobs(["model=whisper_base_minilm", "on_mismatch=error"])
+
+
+def test_what_is_tested_is_not_calibrated_on():
+    """With data.split=not_dev the training recordings are tested too."""
+    words = ["align=procrustes_activations", "data.split=not_dev"]
+    with pytest.raises(ConfigError, match="calibration.audio=train: data.split=not_dev tests these recordings too"):
+        jobs(words)
+    assert jobs([words[0]]) and jobs([*words, "calibration.audio=FOLDER"])

@@ -1,6 +1,6 @@
 """Coverage of the 95 % interval and size of the 5 % test, simulated for mam's method and for the percentile bootstrap.
 
-    python scripts/bench/coverage.py [--sets 3000] [--write docs/method.md]
+    python scripts/bench/coverage.py [--sets 2000] [--write docs/method.md]
 
 Each row simulates data sets of one kind: a share of the utterances changes, and a share of the changes is for the
 better. Where both directions are equally likely there is no effect, and the share of rejections is the size of the
@@ -151,7 +151,7 @@ def table(rows: list[list[str]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--sets", type=int, default=3000, help="data sets a row")
+    parser.add_argument("--sets", type=int, default=2000, help="data sets a row")
     parser.add_argument("--write", type=Path, help="page whose table between the coverage marks is replaced")
     options = parser.parse_args()
     start = time.perf_counter()
