@@ -303,3 +303,14 @@ def test_the_metric_follows_the_language_else_the_script_of_the_whole_corpus(lan
     assert _with_metric(config, bench).data.metric == metric
     said = jobs(["data.metric=wer"])[0].config
     assert _with_metric(said, bench) is said
+
+
+def test_a_training_is_told_the_language_that_was_detected(polyglot, bert, tmp_path):
+    """Lessons are checked with the prompt of this run, not with none and not with an earlier run's."""
+    folder = write_folder(tmp_path / "taught", [0.6, 0.9, 1.1], split=["train", "dev", "test"])
+    words = [*pair_words(polyglot, bert), "data=audiofolder", f"data.root={folder}", "evaluate.draws=200"]
+    taught = ["lam=0", "train=finetune", "train.steps=1", "train.evaluate_every=1", "train.save_model=false"]
+    bench = Workbench()
+    once([*words, "lam=0", "model.language=de"], bench)
+    decoder = once([*words, *taught], bench).result["model"]["decoder"]
+    assert decoder["from"] == "detected" and decoder["prompt"][1] == f"<|{decoder['language']}|>"
