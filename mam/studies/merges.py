@@ -34,7 +34,7 @@ def merge_key(result: Mapping[str, Any]) -> str:
     head = result.get("head") or {}
     decoder = models.get("decoder") or {}
     told = [decoder.get(key) for key in ("language", "task", "prompt")]
-    made_of = [models["target"]["sha256"], models["source"]["sha256"], told, merge, chosen]
+    made_of = [models["name"], models["target"]["sha256"], models["source"]["sha256"], told, merge, chosen]
     heard = [data.get(key) for key in ("name", "split", "sha256", "n", "language", "normalizer", "metric")]
     judged = [head.get("name"), [one["fold"] for one in head.get("folds", [])]]
     tested = [delta.get(key) for key in ("unit", "clusters", "interval", "p_value", "absolute")]

@@ -84,8 +84,8 @@ def test_one_beaten_control_does_not_show_that_content_matters():
         "0.1", shrink=(-0.05, 0.0001), random_spectrum=(0.0, 1.0), rotate=(-0.03, 0.001), shuffle_layers=(-0.03, 0.001)
     )
     assert conclusion(like_noise, 208) == (
-        "no evidence that the source's content matters at n = 208: at no place was it shown to differ from all of shrink,"
-        " random_spectrum, rotate, shuffle_layers; the intervals reach from -7.00 to +2.00 points, each at 95 %"
+        "no evidence that the source's content matters at n = 208: at no place was it shown to differ from all of"
+        " shrink, random_spectrum, rotate, shuffle_layers; the intervals reach from -7.00 to +2.00 points, each at 95 %"
     )
 
 
@@ -96,7 +96,8 @@ def test_four_beaten_controls_show_it_after_holm_over_the_places():
     weak = beside("0.2", shrink=(-0.05, 0.03), **beaten)
     assert conclusion([*strong, *weak], 208) == (
         "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
-        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.020); better than all of shrink, random_spectrum, rotate,"
+        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.020); better than all of shrink,"
+        " random_spectrum, rotate,"
         " shuffle_layers at lam=0.2 (largest p, after Holm over places: 0.030)"
     )
     assert conclusion([*strong, *beside("0.2", shrink=(0.05, 0.001), **beaten)], 208).count("at lam=") == 1

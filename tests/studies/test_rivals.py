@@ -125,7 +125,8 @@ def test_rivalry_in_one_sentence():
         " lies outside is excluded at 95 %"
     )
     assert rivalry([comparison(-0.02, 0.01), comparison(0.01, 0.9)], 30) == (
-        "against linear, unaligned merging at n = 30: better arm=slerp lam=0.1 (1 of 2 comparisons show no difference)"
+        "against linear, unaligned merging at n = 30: better arm=slerp lam=0.1 (1 of 2 comparisons were not shown to"
+        " differ)"
     )
 
 
@@ -215,7 +216,9 @@ def test_of_mismatches_nothing_is_said_where_nothing_changed():
     assert mismatch_conclusion(found) == "no unit changed its number of errors: nothing can be said of mismatches"
     worse = Difference(0.02, None, (0.01, 0.03), None, 0.001, "t", 90, "utterance", 20, 2, 18)
     found.append(Mismatch("heads", {"lam": "0.1"}, 2, 3, worse, 0.002))
-    assert mismatch_conclusion(found) == "pairs that differ change otherwise than pairs that fit: heads lam=0.1"
+    assert mismatch_conclusion(found) == (
+        "of these pairs, those that differ change otherwise than those that fit: heads lam=0.1 (more errors)"
+    )
 
 
 def test_a_structured_control_is_compared_under_its_own_alignment(words, clips):

@@ -83,7 +83,7 @@ def test_a_verdict_needs_five_seeds_and_holms_p():
     few = Versus("L-MAM", "FT", {}, [("0", None)], -0.1, None, None)
     assert "too few seeds" in verdict([few])
     assert verdict([versus(-0.1, 0.06)]) == (
-        "no difference from FT, or from a control, was found over seeds, on these clips; the intervals reach from"
+        "no difference from FT was found over seeds, on these clips; the intervals reach from"
         " -20.00 to +10.00 points, each at 95 %"
     )
     assert verdict([versus(-0.1, 0.04)]) == "L-MAM is better than FT (p Holm 0.040): over seeds, on these clips"
