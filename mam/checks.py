@@ -22,7 +22,7 @@ from mam.merge.pairing import PAIRINGS
 from mam.merge.project import PROJECTS
 from mam.merge.schedules import SCHEDULES
 from mam.merging_checks import ON_MISMATCH, merging_problems
-from mam.scoring.significance import INTERVALS
+from mam.scoring.intervals import INTERVALS
 from mam.scoring.text import NORMALIZERS
 
 DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")

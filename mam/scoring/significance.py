@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mam.scoring.bootstrap import percentile_intervals
+from mam.scoring.intervals import INTERVALS
 from mam.scoring.sign_flip import LEVEL, Flips, flips, relabelled_p
 
 LEAST = 6  # changed units below which no assignment of signs has p < .05: 2/2^5 is .0625
 PSEUDO = 2.0  # unobserved units that changed, one in each direction
-INTERVALS = ("sign_flip", "bootstrap")
+
 ABSOLUTE, RELATIVE = 1, 2  # columns of the table that differences are divided by
 
 Ends = tuple[float | None, float | None]
