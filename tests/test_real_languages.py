@@ -103,16 +103,17 @@ def test_italian_is_detected(italian):
 def test_a_short_fine_tuning_on_italian_lowers_the_loss(italian, more):
     with (more / "prompts-it" / "metadata.csv").open(newline="", encoding="utf-8") as file:
         names = [Path(row["file_name"]).stem for row in csv.DictReader(file)]
-    for split, part in (("train", names[12:44]), ("dev", names[44:48]), ("test", names[:4])):
+    # Every step sees the same eight clips: losses of unlike batches tell nothing about each other.
+    for split, part in (("train", names[12:20]), ("dev", names[20:24]), ("test", names[:2])):
         Path(f"{split}.txt").write_text("\n".join(part))
     words = [word for word in italian if not word.startswith(("data.split", "data.limit"))]
     words += [f"data.ids.{split}={split}.txt" for split in ("train", "dev", "test")]
-    lesson = ["train=finetune", "train.steps=10", "train.batch_size=4", "train.learning_rate=1e-5", "train.log_every=1"]
+    lesson = ["train=finetune", "train.steps=10", "train.batch_size=8", "train.learning_rate=1e-5", "train.log_every=1"]
     lesson += ["train.evaluate_every=10", "train.save_model=false", "train.warmup=0"]
     outcome = once([*words, *lesson, "model.language=it", "lam=0"])
     history = read_jsonl(outcome.folder / "metrics.jsonl")
     losses = [entry["loss"] for entry in history if "loss" in entry]
     on_dev = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     print(f"losses {losses}, on dev {on_dev}")
-    assert len(losses) == 10 and np.mean(losses[-3:]) < losses[0]
-    assert on_dev[-1] < on_dev[0]
+    assert len(losses) == 10 and all(later < losses[0] for later in losses[1:])
+    assert losses[-1] < 0.8 * losses[0]

@@ -13,6 +13,7 @@ from conftest import LAYERS, once, pair_words, predictions, write_folder, write_
 from mam.compose import jobs
 from mam.config import TuneConfig
 from mam.errors import ConfigError, DataError
+from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.tuning.choose import Dev
@@ -132,8 +133,8 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
 
 
 def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
-    config, bench = jobs([*split_words, "tune=race"])[0].config, Workbench()
-    dev = Dev(config, bench)
+    bench = Workbench()
+    dev = Dev(settled(jobs([*split_words, "tune=race"])[0].config, bench).config, bench)
     whole = dev.counted(0.3)
     errors, lengths = dev.some(0.3, [3, 0])
     assert errors.tolist() == whole.errors[[3, 0]].tolist() and lengths.tolist() == whole.lengths[[3, 0]].tolist()
