@@ -80,7 +80,7 @@ def test_lam_that_nothing_reads_is_not_varied(words, multirun, message):
 def test_regular_fine_tuning_stays_unmerged_beside_a_list():
     plan = study_jobs(jobs(["experiment=lmam_vs_ft", *LIST, "study.axes.seed=[0]"])[0])
     by_arm = {job.config.study.arm: lams(job) for job in plan}
-    assert by_arm.pop("FT") == [0, 0, 0, 0] and len(by_arm) == 4
+    assert by_arm.pop("FT") == [0, 0, 0, 0] and len(by_arm) == 5
     assert all(found == [0, 0.1, 0.2, 0.3] for found in by_arm.values())
     plain = study_jobs(jobs(["experiment=lmam_vs_ft", "study.axes.seed=[0]"])[0])
     assert plain[0].signature == plan[0].signature  # the same FT serves both

@@ -16,7 +16,7 @@ def test_rescoring_is_written_beside_and_never_over(words):
     before = (outcome.folder / "result.json").read_bytes()
     result, path = rescore(outcome.folder, "hubert_english", "3")
     assert path.name == "score-hubert_english-seed3.json"
-    assert result["data"]["normalizer"] == "hubert_english" and "seed 3" in result["delta"]["test"]
+    assert result["data"]["normalizer"] == "hubert_english" and result["seeds"]["bootstrap"] == 3
     assert (outcome.folder / "result.json").read_bytes() == before
     with pytest.raises(RecordError, match="is there already"):
         rescore(outcome.folder, "hubert_english", "3")

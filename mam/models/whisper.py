@@ -78,7 +78,7 @@ class Whisper(HubTarget):
     def instruct(self, language: str | None, task: str) -> None:
         """Teach, measure and decode with this prompt from now on; a checkpoint saved later says it too."""
         if language is None:
-            if self.prompts.is_multilingual:
+            if self.readout == "text" and self.prompts.is_multilingual:
                 self._prompt = None  # nobody has decided yet: what an earlier run was told does not hold
             return
         self._prompt = self.prompts.prompt(language, task)

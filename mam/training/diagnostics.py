@@ -15,11 +15,11 @@ DRIFT = 0.2  # share of a λ's whole way that it went in the last fifth of the t
 def of_lambdas(
     course: Sequence[tuple[int, Mapping[str, float]]], config: Config, fold: str = "", best_step: int = 0
 ) -> list[str]:
-    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt or is frozen.
+    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt.
 
     The λ that count are those of ``best_step``, whose model is kept (0: the last).
     """
-    if len(course) < 2 or not config.train.lam.learning_rate:
+    if len(course) < 2:
         return []
     where = f"{fold}: " if fold else ""
     last_step, last = course[-1]
