@@ -219,7 +219,7 @@ def test_clusters_are_speakers_where_asked(hubert_group, bert, tmp_path):
     root = write_folder(tmp_path / "s", [0.6, 0.7, 0.5, 0.8], speaker=["a", "a", "b", "b"])
     words = [*pair_words(hubert_group, bert), *data_words(root), "data.clusters=speaker"]
     outcome = once(words)
-    assert outcome.result["delta"]["clusters"] == 2 and "clusters" in outcome.result["delta"]["test"]
+    assert outcome.result["delta"]["clusters"] == 2 and "2 speakers" in outcome.result["delta"]["test"]
     plain = write_folder(tmp_path / "p", [0.6])
     with pytest.raises(DataError, match="clip0 name no speaker"):
         once([*pair_words(hubert_group, bert), *data_words(plain), "data.clusters=speaker"])
