@@ -31,11 +31,10 @@ def words_of(job: Job) -> tuple[str, ...]:
     own = _choices(job)
     chosen = tuple(word_of(group, name) for group, name in own.items() if name != default.get(group))
     _, base = _made_of(chosen)
-    changed = [
-        word_of(key, value) for key, value in _flat(job.resolved).items() if key not in base or base[key] != value
-    ]
+    resolved = _flat(job.resolved)
+    changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
     # A language that was set back to null is left out of what is resolved.
-    changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in _flat(job.resolved)]
+    changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
     return (*chosen, *changed, *(["evaluate.dev=true"] if job.config.evaluate.dev else []))
 
 

@@ -16,7 +16,7 @@ from mam.models.targets import Readout
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, Counts, Token, error_counts, errors, rates, tokens
-from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
+from mam.tasks.task import Counted, Judged, Row, Scores, paired, units_of
 
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
 COLLAPSED = 0.9  # share of the predictions that are one and the same
@@ -51,10 +51,7 @@ def counted(config: Config, rows: Sequence[Row]) -> Counted:
         DataError: no reference has a word left after normalisation.
     """
     counts = _counts(config, rows, _token(config))
-    by_utterance = config.data.clusters == "utterance"
-    clusters = None if by_utterance else [row["cluster"] for row in rows]
-    unit = "utterance" if by_utterance else CLUSTER_NAMES[config.data.clusters]
-    return Counted(errors(counts), counts[:, LENGTH], clusters, unit)
+    return Counted(errors(counts), counts[:, LENGTH], *units_of(config, rows, "utterance"))
 
 
 def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:

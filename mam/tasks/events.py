@@ -23,7 +23,7 @@ from mam.models.targets import Readout
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.seeds import paired_t
 from mam.scoring.significance import exact_mcnemar
-from mam.tasks.task import CLUSTER_NAMES, Counted, Judged, Row, Scores, paired
+from mam.tasks.task import Counted, Judged, Row, Scores, paired, units_of
 
 REQUIRED: tuple[str, ...] = ("id", "label", "prediction")
 COLLAPSED = 0.9  # share of the clips in one class
@@ -132,9 +132,7 @@ def _split_trial(config: Config, audio: AudioStore) -> Trial:
 def counted(config: Config, rows: Sequence[Row]) -> Counted:
     """One mistake or none for every clip."""
     wrong = mistakes([row["label"] for row in rows], [row["prediction"] for row in rows])
-    by_clip = config.data.clusters == "utterance"
-    clusters = None if by_clip else [row["cluster"] for row in rows]
-    return Counted(wrong, np.ones_like(wrong), clusters, "clip" if by_clip else CLUSTER_NAMES[config.data.clusters])
+    return Counted(wrong, np.ones_like(wrong), *units_of(config, rows, "clip"))
 
 
 def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:

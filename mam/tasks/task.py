@@ -61,6 +61,13 @@ class Counted:
 CLUSTER_NAMES = {"speaker": "speaker", "origin": "recording"}  # by ``data.clusters``
 
 
+def units_of(config: Config, rows: Sequence[Row], single: str) -> tuple[list[str] | None, str]:
+    """Return `Counted.clusters` and `Counted.unit` of rows; ``single`` names an example that is a unit of its own."""
+    if config.data.clusters == "utterance":
+        return None, single
+    return [row["cluster"] for row in rows], CLUSTER_NAMES[config.data.clusters]
+
+
 def paired(config: Config, merged: Sequence[Counted], baseline: Sequence[Counted]) -> Difference:
     """Compare two sides, each with the errors of one model or of every draw of a random one, example by example."""
     first, evaluate = baseline[0], config.evaluate
