@@ -39,12 +39,12 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.languages import LANGUAGES
 from mam.models.beats import BeatsModel
-from mam.run import Outcome, run
+from mam.runs.run import Outcome, run
+from mam.scoring.language_codes import LANGUAGES
 
 WIDTH, HEADS, LAYERS, SOURCE_LAYERS = 32, 4, 3, 4
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", "'"]

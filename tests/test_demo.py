@@ -11,10 +11,10 @@ from pathlib import Path
 
 import soundfile
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import ASSETS
-from mam.run import run
+from mam.runs.run import run
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "demo"
 

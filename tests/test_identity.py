@@ -17,21 +17,21 @@ from conftest import once, pair_words, write_folder
 
 import mam
 from mam import identity
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import TrainingError
 from mam.evaluation.workbench import Workbench
 from mam.files import sha256_json
 from mam.identity import Commit, checkout, code_record, code_sha256
 from mam.models.hub import HubTarget
 from mam.report.collect import collect
-from mam.report.compare import compare
-from mam.report.export import export
 from mam.report.page import write_report
-from mam.rescore import rescore
-from mam.run import question_of
+from mam.runs.compare import compare
+from mam.runs.export import export
+from mam.runs.rescore import rescore
+from mam.runs.run import question_of
 from mam.studies.evidence import compared
-from mam.training.checkpoints import unfinished
 from mam.training.fine_tune import ft_key
+from mam.training.resumption import unfinished
 
 PACKAGE = Path(mam.__file__).parent
 

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.run import run
+from mam.runs.run import run
 
 
 def plain_hypotheses(real, lam: float) -> list[str]:

@@ -17,7 +17,7 @@ from conftest import once
 from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.plan import plan_merge

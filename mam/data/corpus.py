@@ -14,12 +14,12 @@ from typing import Any
 from datasets import Dataset, Features, Value
 from datasets.arrow_writer import ArrowWriter
 
+from mam.config.inputs import DataConfig
 from mam.data.audio import Wave, read
 from mam.data.listing import SPLITS, Listing, Row, lines_of, list_folder
 from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
-from mam.inputs import DataConfig
 
 FEATURES = Features(
     {name: Value("string") for name in ("id", "audio", "text", "speaker", "label", "origin", "split")}

@@ -10,10 +10,10 @@ from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from mam.config.inputs import HubConfig
 from mam.data.listing import Listing, Row
 from mam.data.vctk import split_by_speaker
 from mam.errors import DataError, choices, first_line
-from mam.inputs import HubConfig
 
 # What the name of a file, or of a folder above it, begins with -> split: the hub's own convention.
 _BEGINNINGS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}

@@ -15,12 +15,12 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from mam.config import CalibrationConfig, Config
+from mam.config.schema import CalibrationConfig, Config
 from mam.data.audio import RATE, Wave, read
 from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
 from mam.files import local_path, sha256_file, sha256_json
 from mam.merge.activations import Moments, Sums
-from mam.models.attention import AttentionBlock, find_blocks
+from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from mam import __version__, processes
-from mam.config import Config
+from mam.config.schema import Config
 from mam.errors import MamError
 from mam.identity import code_sha256
 

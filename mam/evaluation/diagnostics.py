@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.scoring.significance import Difference
-from mam.wording import too_few
+from mam.scoring.wording import too_few
 
 LOPSIDED = 1 / 3  # share of one unit in all changes
 

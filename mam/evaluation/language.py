@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 from mam import processes
-from mam.config import Config
+from mam.config.inputs import AUTO
+from mam.config.schema import Config
 from mam.data.audio import RATE
 from mam.errors import CheckpointError
 from mam.evaluation.workbench import Workbench
-from mam.inputs import AUTO
-from mam.languages import name_of, tag_of
 from mam.models.checkpoints import Checkpoint
 from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
 from mam.models.targets import family_of
 from mam.models.vocabulary import Vocabulary
+from mam.scoring.language_codes import name_of, tag_of
 from mam.scoring.languages import bare_code, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mam import processes
-from mam.config import Config
+from mam.config.schema import Config
 from mam.data.audio import RATE
 from mam.data.batching import pack
 from mam.errors import MamError

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from mam import __version__, processes
 from mam.cache import Cache, cache_folder
-from mam.config import Config
+from mam.config.inputs import ModelConfig, read_from
+from mam.config.schema import Config
 from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
-from mam.evaluation.attention import Attention, Change, measure
+from mam.evaluation.attention_statistics import Attention, Change, measure
 from mam.evaluation.calibration import (
     TRAIN,
     cross_moments,
@@ -35,12 +36,11 @@ from mam.evaluation.calibration import (
 )
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.items import packed, unpacked
-from mam.evaluation.pair import Pair, load_pair
+from mam.evaluation.model_pair import Pair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
 from mam.identity import code_sha256
-from mam.inputs import ModelConfig, read_from
 from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source

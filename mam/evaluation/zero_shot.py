@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mam.config import Config, ScheduleConfig
-from mam.evaluation.attention import Change
-from mam.evaluation.measured import Measured
+from mam.config.schema import Config, ScheduleConfig
+from mam.evaluation.attention_statistics import Change
+from mam.evaluation.measurement import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.merge.controls import CONTROLS
 from mam.merge.plan import MergePlan, plan_merge

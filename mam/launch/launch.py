@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.compose import Job
+from mam.config.compose import Job
 from mam.errors import ConfigError, MamError, RecordError, UnfitError
 from mam.evaluation.workbench import Workbench
-from mam.finished import read_result
 from mam.launch.settings import Launcher, processors
 from mam.launch.work import LEFT_OUT, Errand, read_note, tasks_of
-from mam.run import Outcome, finished_run
+from mam.records.reading import read_result
+from mam.runs.run import Outcome, finished_run
 from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
 
 LOST = "it ended without a word: killed, out of memory or out of time"

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from mam.errors import MergeError
 from mam.merge.plan import MergePlan
-from mam.models.attention import AttentionBlock
+from mam.models.blocks import AttentionBlock
 
 Projection = tuple[Tensor, Tensor | None]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
+from mam.merge.adapted_source import is_finite
 from mam.merge.controls import CONTROLS, Place
-from mam.merge.given import is_finite
 from mam.merge.methods import METHODS, Layer, Projection
 from mam.merge.plan import MergePlan
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mam.config import Config
+from mam.config.schema import Config
 from mam.merge.controls import CONTROLS, shuffled
 from mam.merge.pairing import PAIRINGS
 from mam.merge.schedules import SCHEDULES

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from mam.errors import CheckpointError, choices
-from mam.languages import LANGUAGES, name_of, whisper_code
 from mam.models.checkpoints import Checkpoint
+from mam.scoring.language_codes import LANGUAGES, name_of, whisper_code
 
 Origin = Literal["config", "generation_config", "vocabulary", "detected"]
 START, END, PLAIN = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import AutoModel
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
-from mam.models.attention import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.beats_encoder import Attention
+from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint
 from mam.models.refusals import refuse_unmergeable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mam.errors import MamError, RecordError
-from mam.finished import RESULT
+from mam.records.reading import RESULT
 from mam.report.runs import Run as Run
 from mam.report.runs import read_run
 from mam.report.tables import TITLES, merged_layers, plain_id

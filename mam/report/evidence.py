@@ -8,11 +8,11 @@ from rich.table import Table
 
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
 from mam.scoring.significance import Difference
+from mam.scoring.wording import table_notes
 from mam.studies.evidence import Comparison, conclusion, rivalry
 from mam.studies.mismatch import Mismatch
 from mam.studies.mismatch import conclusion as mismatch_conclusion
 from mam.terminal import Terminal
-from mam.wording import table_notes
 
 
 def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:

@@ -11,8 +11,8 @@ from mam.files import atomic
 from mam.report.collect import Group, Run
 from mam.report.layout import fitted
 from mam.report.tables import best_on_dev, metric_of
+from mam.scoring.wording import COUNTS, counts_cell, p_cell, read_difference
 from mam.terminal import Terminal, interval, percent, points, relative
-from mam.wording import COUNTS, counts_cell, p_cell, read_difference
 
 NAMES = {"lam": "λ"}
 TEX = {

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from mam.inspection import Inspection, Projection
 from mam.report.language import text_lines
+from mam.runs.inspection import Inspection, Projection
 from mam.terminal import Terminal, plain_table
 
 

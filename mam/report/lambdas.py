@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mam.errors import RecordError
-from mam.finished import LAMBDA
+from mam.records.reading import LAMBDA
+from mam.records.validity import AGAIN
 from mam.report.plots import COLOURS, save
-from mam.validity import AGAIN
 
 Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}

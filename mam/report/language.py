@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.languages import name_of
+from mam.scoring.language_codes import name_of
 
 FROM = {
     "config": "model.language",

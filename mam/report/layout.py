@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mam.scoring.significance import Difference
+from mam.scoring.wording import SHORT_COUNTS, counts_cell, p_cell
 from mam.terminal import interval, plain_table, points
-from mam.wording import SHORT_COUNTS, counts_cell, p_cell
 
 DIFFERENCE_COLUMNS = [
     ("Δ points", "right"),

@@ -14,7 +14,7 @@ import jinja2
 from mam import __version__
 from mam.errors import MamError
 from mam.files import atomic
-from mam.finished import read_config
+from mam.records.reading import read_config
 from mam.report.collect import Collected, Group, Run
 from mam.report.files import cells, headings, latex, write_tables
 from mam.report.lambdas import lambdas_figure

@@ -14,10 +14,10 @@ from mam.report.files import latex, markdown
 from mam.report.layout import fitted
 from mam.report.tables import TITLES, metric_of
 from mam.scoring.seeds import LEAST_SEEDS
+from mam.scoring.wording import COUNTS, counts_cell, read_difference
 from mam.studies.execute import Ended
 from mam.studies.trainings import FT, against_ft
 from mam.terminal import Terminal, interval, percent, points, relative
-from mam.wording import COUNTS, counts_cell, read_difference
 
 # Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
 # L-MAM against FT. Its absolute numbers are not known to us.

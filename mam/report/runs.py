@@ -11,12 +11,12 @@ from typing import Any
 
 from mam.errors import RecordError
 from mam.files import sha256_json
-from mam.finished import read_predictions, read_result, sources_of
+from mam.records.reading import read_predictions, read_result, sources_of
+from mam.records.validity import AGAIN
 from mam.report.lambdas import read_course
 from mam.report.plots import metric_key
 from mam.report.tables import arm_text, lambda_text, layers_text, merged_layers, plain_id
 from mam.tasks import TASKS
-from mam.validity import AGAIN
 
 
 @dataclass(frozen=True)

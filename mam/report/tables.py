@@ -12,14 +12,14 @@ from mam.report.language import run_lines
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
 from mam.report.plots import METRIC_NAMES, metric_key
 from mam.scoring.significance import holm
-from mam.studies.merges import is_by_fold, same_merges
-from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
-from mam.wording import (
+from mam.scoring.wording import (
     difference_text,
     read_difference,
     table_notes,
     units_text,
 )
+from mam.studies.merges import is_by_fold, same_merges
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 
 Result = Mapping[str, Any]
 LAMBDA_NAMES = "lambda.csv, lambda.png"

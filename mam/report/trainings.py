@@ -11,10 +11,10 @@ from mam.files import atomic_path
 from mam.report.layout import fitted
 from mam.report.plots import COLOURS
 from mam.scoring.seeds import LEAST_SEEDS
+from mam.scoring.wording import p_cell
 from mam.studies.evidence import LEVEL
 from mam.studies.trainings import Stability, Versus
 from mam.terminal import Terminal, interval, p_text, plain_table, points
-from mam.wording import p_cell
 
 
 def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]) -> None:

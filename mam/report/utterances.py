@@ -8,8 +8,8 @@ from pathlib import Path
 
 import jiwer
 
-from mam.config import Config
-from mam.finished import read_predictions
+from mam.config.schema import Config
+from mam.records.reading import read_predictions
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, Token, error_counts, errors, tokens
 from mam.tasks import TASKS

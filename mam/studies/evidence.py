@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mam.compose import Job
-from mam.config import Config
-from mam.finished import read_config, read_predictions
+from mam.config.compose import Job
+from mam.config.schema import Config
 from mam.merge.controls import CONTROLS
-from mam.run import Outcome
+from mam.records.reading import read_config, read_predictions
+from mam.runs.run import Outcome
 from mam.scoring.significance import Difference, holm
+from mam.scoring.wording import excluded
 from mam.studies.execute import Ended
 from mam.studies.merges import same_merges
 from mam.tasks import TASKS
 from mam.tasks.task import Counted, paired
 from mam.terminal import p_text
-from mam.wording import excluded
 
 LEVEL = 0.05
 RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain what a source does

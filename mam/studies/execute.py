@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 from mam import processes
-from mam.compose import Job
+from mam.config.compose import Job
 from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.merge.plan import plan_merge
-from mam.record import run_root
-from mam.run import Outcome, run
+from mam.records.folder import run_root
+from mam.runs.run import Outcome, run
 
 log = logging.getLogger("mam")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mam.files import sha256_json
-from mam.finished import sources_of
+from mam.records.reading import sources_of
 
 
 def same_merges(results: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:

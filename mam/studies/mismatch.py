@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mam.config import Config
-from mam.finished import read_config, read_predictions
+from mam.config.schema import Config
+from mam.records.reading import read_config, read_predictions
 from mam.scoring.significance import Difference, holm
+from mam.scoring.wording import excluded
 from mam.studies.evidence import LEVEL
 from mam.studies.execute import Ended
 from mam.tasks import TASKS
 from mam.tasks.task import Counted, paired
-from mam.wording import excluded
 
 DIMENSIONS = ("layers", "width", "heads")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mam.config import Config
-from mam.finished import read_config, read_predictions
+from mam.config.schema import Config
+from mam.records.reading import read_config, read_predictions
 from mam.scoring.seeds import LEAST_SEEDS, paired_t
 from mam.scoring.significance import Difference, holm
 from mam.studies.execute import Ended

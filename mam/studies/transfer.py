@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mam.compose import Job
+from mam.config.compose import Job
+from mam.config.plans import extended
 from mam.errors import ConfigError
-from mam.plans import extended
 from mam.studies.execute import Ended
 
 GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ, of which dev chooses

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mam.config import Config
+from mam.config.schema import Config
 from mam.data.esc50 import audioset_names
 from mam.data.store import AudioStore
 from mam.errors import DataError, choices

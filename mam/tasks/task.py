@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mam.config import Config
+from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.models.targets import Readout
 from mam.scoring.significance import Difference, paired_difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.config import Config
+from mam.config.schema import Config
 
 UNMOVED = 1e-3  # λ that moved less than this did not move
 AT_BOUND = 1e-3

@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 
 from mam import processes
-from mam.config import Config
+from mam.config.schema import Config
 from mam.errors import DataError
 from mam.evaluation.devices import device_of
-from mam.evaluation.measured import Measured
+from mam.evaluation.measurement import Measured
 from mam.evaluation.workbench import Predictions, Workbench
 from mam.files import expanded, sha256_json
-from mam.finished import find_ft, read_metrics, read_predictions
 from mam.merge.learnable import Lambdas
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
-from mam.record import RunFolder
+from mam.records.folder import RunFolder
+from mam.records.reading import find_ft, read_metrics, read_predictions
 from mam.tasks import TASKS
 from mam.tasks.task import Row, paired
-from mam.training.checkpoints import forget, others_unfinished, unfinished, written
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 from mam.training.folds import Fold, classes_of, folds, of_split
 from mam.training.lessons import transcripts
+from mam.training.resumption import forget, others_unfinished, unfinished, written
 from mam.training.train import Trained, train
 from mam.training.trainer import arguments
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mam.config import Config
+from mam.config.schema import Config
 from mam.data.corpus import Corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError

@@ -13,24 +13,24 @@ import torch
 from torch import nn
 
 from mam import processes
-from mam.config import Config
+from mam.config.schema import Config
 from mam.data.corpus import Skipped
 from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
-from mam.merge.apply import Merger
 from mam.merge.learnable import Lambdas, fold, learn
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Hidden, Target, load_target
 from mam.tasks import TASKS
 from mam.tasks.task import Row
-from mam.training.checkpoints import last_whole
 from mam.training.folds import Fold
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, labels, transcripts
+from mam.training.resumption import last_whole
 from mam.training.trainer import LAM, LambdaTrainer, arguments
 
 

@@ -23,12 +23,12 @@ from transformers import (
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from mam import processes
-from mam.config import Config
+from mam.config.schema import Config
 from mam.errors import TrainingError, first_line
 from mam.files import atomic
-from mam.training.checkpoints import seal, written
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, Order, collate
+from mam.training.resumption import seal, written
 
 LAM = "lam/"  # what λ are called in the logs
 Metrics = dict[str, float]

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mam import processes
-from mam.config import Config
+from mam.config.learning_checks import PER_LAYER
+from mam.config.schema import Config
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
-from mam.learning_checks import PER_LAYER
 from mam.merge.controls import CONTROLS
 from mam.tasks import TASKS
 from mam.tasks.task import Counted, Row

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mam.config import Config
+from mam.config.schema import Config
 from mam.errors import DataError
 from mam.evaluation.predict import out_of_memory, packs_of
 from mam.evaluation.workbench import Workbench

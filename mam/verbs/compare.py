@@ -17,8 +17,8 @@ def main(argv: Sequence[str]) -> int:
     if len(places) != 2:
         raise ConfigError(f"say: mam compare {USAGE}, two run folders")
     terminal = open_terminal()
-    from mam.finished import read_result
-    from mam.report.compare import compare, show_comparison
+    from mam.records.reading import read_result
+    from mam.runs.compare import compare, show_comparison
 
     found = compare(Path(places[0]), Path(places[1]))
     show_comparison(terminal, found, places, read_result(Path(places[0]))["data"])

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> int:
     if len(places) != 2 or said.get("force", "false") not in ("true", "false"):
         raise ConfigError(f"say: mam export {USAGE}")
     terminal = open_terminal()
-    from mam.report.export import export
+    from mam.runs.export import export
 
     with terminal.status("exporting"):
         remarks = export(Path(places[0]), Path(places[1]), said.get("fold"), said.get("force") == "true")

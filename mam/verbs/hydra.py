@@ -17,7 +17,7 @@ def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
 
     import hydra
 
-    import mam.config  # noqa: F401  # registers the schema
+    import mam.config.schema  # noqa: F401  # registers the schema
 
     logging.raiseExceptions = False  # `mam run --info | head` is not worth a traceback
 
@@ -32,7 +32,7 @@ def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
         return 0
     if len(line) == 3:
         os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
-    from mam.words import verbatim
+    from mam.config.words import verbatim
 
     sys.argv = [sys.argv[0], *(verbatim(word) for word in argv)]
     try:

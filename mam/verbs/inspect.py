@@ -17,13 +17,13 @@ def main(argv: Sequence[str]) -> int:
 
     import json
 
-    from mam.compose import jobs
+    from mam.config.compose import jobs
 
     config = jobs(words)[0].config
     terminal = open_terminal()
-    from mam.evaluation.pair import checked_source_and_target
-    from mam.inspection import inspect
+    from mam.evaluation.model_pair import checked_source_and_target
     from mam.report.inspection import show_inspection
+    from mam.runs.inspection import inspect
 
     target, source = checked_source_and_target(config.model)
     with terminal.status("reading both attentions"):

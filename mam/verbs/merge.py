@@ -18,15 +18,20 @@ def main(argv: Sequence[str]) -> int:
     if found:
         raise ConfigError(found)
 
-    from mam.compose import jobs
+    from mam.config.compose import jobs
 
     config = jobs(words)[0].config
     terminal = open_terminal()
-    from mam.evaluation.pair import checked_source_and_target, refuse_unfit, refuse_without_activations, remarks_of
+    from mam.evaluation.model_pair import (
+        checked_source_and_target,
+        refuse_unfit,
+        refuse_without_activations,
+        remarks_of,
+    )
     from mam.files import expanded
-    from mam.merge.checkpoint import merge_checkpoint
     from mam.merge.plan import mismatch_notes, plan_merge
     from mam.models.targets import TARGETS
+    from mam.runs.merge_files import merge_checkpoint
 
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, config.model.target_shape.layers, source.layers)

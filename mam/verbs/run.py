@@ -9,7 +9,7 @@ from mam.errors import ConfigError
 from mam.verbs.common import open_terminal
 
 if TYPE_CHECKING:
-    from mam.compose import Job
+    from mam.config.compose import Job
     from mam.launch.settings import Launcher
 
 MULTIRUN = ("--multirun", "-m")
@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     if stray:
         raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
 
-    from mam.compose import jobs
+    from mam.config.compose import jobs
+    from mam.config.plans import study_jobs
     from mam.launch.settings import launcher_of, split_words
-    from mam.plans import study_jobs
 
     words, where = split_words(words)
     if asks_hydra:
@@ -72,7 +72,7 @@ def _run_one(job: Job) -> int:
     from mam.processes import is_main
     from mam.report.lambdas import draw_lambdas
     from mam.report.tables import show_run
-    from mam.run import run
+    from mam.runs.run import run
 
     outcome = run(job, Workbench(terminal))
     if outcome.status == "finished" and is_main():

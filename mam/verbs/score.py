@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"say: mam score {USAGE}")
     terminal = open_terminal()
     from mam.report.tables import show_run
-    from mam.rescore import rescore
+    from mam.runs.rescore import rescore
 
     result, path = rescore(Path(folders[0]), said.get("normalizer"), said.get("seed"))
     show_run(terminal, result, path)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import timed
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.data.corpus import open_corpus
 from mam.evaluation.workbench import Workbench
 from mam.studies.execute import execute, study_folder

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from common import make_pair, peak_alone, peak_memory
 
-from mam.config import TrainConfig
-from mam.merge.apply import Merger
+from mam.config.schema import TrainConfig
 from mam.merge.learnable import Lambdas, learn
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import Source

@@ -17,7 +17,7 @@ from common import LARGE, extra_memory, make_pair, median_of, peak_alone
 from safetensors import safe_open
 from transformers import BertModel
 
-from mam.merge.apply import Merger
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import Source

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
-from mam.run import run
+from mam.runs.run import run
 
 SEEDS = range(5)
 

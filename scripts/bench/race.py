@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.merge.plan import plan_merge

@@ -26,7 +26,7 @@ import transformers
 from common import make_pair, pair_words, peak_alone, peak_memory, timed, write_clips
 from transformers import AutoProcessor, BertModel, HubertForCTC, pipeline
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.predict import packs_of
 from mam.evaluation.workbench import Workbench
 from mam.studies.execute import execute, study_folder

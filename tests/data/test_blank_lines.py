@@ -10,9 +10,9 @@ from test_corpus import lj_folder
 from test_official_layouts import librispeech, vctk
 from test_sounds import write_esc50
 
+from mam.config.inputs import DataConfig, IdsConfig
 from mam.data.corpus import Corpus, open_corpus
 from mam.errors import DataError
-from mam.inputs import DataConfig, IdsConfig
 
 BLANKS = {
     "last": lambda text: f"{text}\n",

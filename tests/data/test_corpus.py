@@ -9,10 +9,10 @@ import pytest
 import soundfile
 from conftest import noise, write_folder
 
+from mam.config.inputs import DataConfig, IdsConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError
-from mam.inputs import DataConfig, IdsConfig
 
 
 def config(root, form="audiofolder", **fields):

@@ -4,9 +4,9 @@ import pytest
 import soundfile
 from conftest import noise
 
+from mam.config.inputs import DataConfig
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
-from mam.inputs import DataConfig
 
 PROMPTS = ["Please call Stella.", "Ask her to bring these things.", "Six spoons of snow peas."]
 

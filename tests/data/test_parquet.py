@@ -9,13 +9,13 @@ from conftest import data_words, pair_words, write_folder
 from datasets import Dataset
 from huggingface_hub import constants
 
-from mam.compose import jobs
+from mam.config.compose import jobs
+from mam.config.inputs import DataConfig, HubConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
-from mam.inputs import DataConfig, HubConfig
-from mam.run import run
+from mam.runs.run import run
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,11 +10,11 @@ import soundfile
 from conftest import CLASSES, noise, sound, write_sounds
 from datasets import Audio, Dataset
 
+from mam.config.inputs import DataConfig, HubConfig
 from mam.data import parquet
 from mam.data.corpus import open_corpus
 from mam.data.esc50 import COLUMNS
 from mam.errors import DataError
-from mam.inputs import DataConfig, HubConfig
 
 ESC10 = ["dog", "rooster", "rain", "sea_waves", "crackling_fire"]
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from scipy.linalg import orthogonal_procrustes
 from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 
-from mam.compose import jobs
-from mam.config import CalibrationConfig
+from mam.config.compose import jobs
+from mam.config.schema import CalibrationConfig
 from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
 from mam.evaluation.calibration import (
     cross_moments,
@@ -27,14 +27,14 @@ from mam.evaluation.calibration import (
     moments_of_source,
     moments_of_target,
 )
-from mam.evaluation.pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
-from mam.inspection import inspect
 from mam.merge.methods import METHODS, Layer
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
-from mam.report.export import export
+from mam.runs.export import export
+from mam.runs.inspection import inspect
 from mam.verbs import merge
 
 SENTENCES = "a b c\nb a\n\nc c c b\n"

@@ -1,4 +1,4 @@
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.evaluation.diagnostics import diagnose
 from mam.tasks import asr
 

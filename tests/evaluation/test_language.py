@@ -12,20 +12,20 @@ import torch
 from conftest import LAYERS, data_words, merge_by_hand, once, pair_words, predictions, write_folder
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.data.corpus import open_corpus
 from mam.errors import CheckpointError, ConfigError, DataError
 from mam.evaluation.language import _with_metric, settled
-from mam.evaluation.pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.finished import read_config, validate
-from mam.inspection import inspect
 from mam.models.targets import Target
-from mam.report.compare import compare
+from mam.records.reading import read_config, validate
 from mam.report.inspection import show_inspection
 from mam.report.tables import show_run
-from mam.rescore import rescore
+from mam.runs.compare import compare
+from mam.runs.inspection import inspect
+from mam.runs.rescore import rescore
 from mam.terminal import Terminal
 
 

@@ -7,11 +7,11 @@ import torch
 from conftest import LAYERS, write_folder
 
 from mam.cache import Cache
+from mam.config.inputs import DataConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
-from mam.inputs import DataConfig
 from mam.models.checkpoints import locate
 from mam.models.targets import BUCKET, load_target
 

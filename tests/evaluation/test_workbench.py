@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import pair_words
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import CheckpointError
 from mam.evaluation import pair, workbench
 

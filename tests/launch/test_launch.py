@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from conftest import once
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
-from mam.evaluation.attention import CLIPS
+from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.launch import settings

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from transformers import BertConfig, BertModel
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import ConfigError, MergeError, UnfitError
-from mam.evaluation.pair import checked_source_and_target
-from mam.inspection import inspect
+from mam.evaluation.model_pair import checked_source_and_target
+from mam.merge.adapted_source import Given
 from mam.merge.align import ALIGNMENTS, cosine, distance, spectral_distance
 from mam.merge.basis import Basis, Heads, Pair, moved, nearest_isometry
 from mam.merge.controls import CONTROLS, Place, haar
-from mam.merge.given import Given
 from mam.merge.plan import MergePlan
 from mam.merge.project import PROJECTS, projected
+from mam.runs.inspection import inspect
 
 D, HEADS = 8, Heads(2, 2)
 

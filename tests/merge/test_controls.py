@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mam.compose import jobs
-from mam.config import Config, MethodConfig
+from mam.config.compose import jobs
+from mam.config.schema import Config, MethodConfig
 from mam.errors import ConfigError, MergeError
 from mam.evaluation.workbench import Workbench
-from mam.merge.apply import Merger
 from mam.merge.controls import CONTROLS, Place, haar, shuffled
+from mam.merge.merger import Merger
 from mam.merge.methods import METHODS, linear
 from mam.merge.mixing import merged_layer
 from mam.merge.plan import MergePlan, plan_merge
-from mam.models.attention import find_blocks
+from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 8, 3
 PLACE = Place(0, 0, 1, "q")

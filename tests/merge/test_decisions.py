@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mam.config import ScheduleConfig
+from mam.config.schema import ScheduleConfig
 from mam.errors import MergeError
 from mam.merge.pairing import PAIRINGS, index, proportional, top
 from mam.merge.schedules import SCHEDULES

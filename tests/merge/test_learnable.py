@@ -10,10 +10,10 @@ from conftest import HEADS, LAYERS, WIDTH, noise, pair_words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import MergeError
-from mam.merge.apply import Merger
 from mam.merge.learnable import CONSTRAINTS, PER, Lambdas, Mix, fold, learn
+from mam.merge.merger import Merger
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import locate
 from mam.models.sources import Source

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import ConfigError, MergeError
 from mam.merge.activations import Moments
-from mam.merge.apply import Merger
 from mam.merge.controls import CONTROLS
+from mam.merge.merger import Merger
 from mam.merge.methods import METHODS, Layer, linear, norm_matched, product_factors, slerp
 from mam.merge.mixing import merged_layer
 from mam.merge.plan import MergePlan

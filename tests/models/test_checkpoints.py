@@ -15,7 +15,7 @@ from torch import nn
 from transformers import BertModel
 
 from mam.errors import CheckpointError, MergeError
-from mam.models.attention import find_blocks, names_on_disk
+from mam.models.blocks import find_blocks, names_on_disk
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

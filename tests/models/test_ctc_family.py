@@ -16,7 +16,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from mam.merge.apply import Merger
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.ctc import Hubert

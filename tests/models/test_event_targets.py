@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from mam.errors import CheckpointError
-from mam.merge.apply import Merger
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import Source

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from mam.errors import CheckpointError
-from mam.languages import LANGUAGES
 from mam.models.checkpoints import locate
 from mam.models.hub import load_tokenizer
 from mam.models.prompt import Prompts
+from mam.scoring.language_codes import LANGUAGES
 
 
 def published(size: int, **settings: object) -> Prompts:

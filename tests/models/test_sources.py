@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError
-from mam.merge.apply import Merger
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import SOURCES, Source

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoProcessor, HubertForCTC, HubertModel, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
-from mam.merge.apply import Merger
+from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.ctc import CTCTarget

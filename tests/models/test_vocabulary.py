@@ -10,13 +10,13 @@ import torch
 from conftest import LETTERS, data_words, make_hubert, once, pair_words, predictions, write_folder
 from transformers import AutoTokenizer, HubertForCTC
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import CheckpointError
-from mam.evaluation.pair import checked_source_and_target
-from mam.inspection import inspect
+from mam.evaluation.model_pair import checked_source_and_target
 from mam.models.checkpoints import locate
 from mam.models.targets import load_target
 from mam.models.vocabulary import Vocabulary
+from mam.runs.inspection import inspect
 
 MARKS = ["<pad>", "<s>", "</s>", "<unk>"]
 ABC = "abcdefghijklmnopqrstuvwxyz"

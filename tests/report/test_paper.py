@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import pair_words, write_folder
 
-from mam.compose import jobs
+from mam.config.compose import jobs
+from mam.config.plans import study_jobs
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
-from mam.plans import study_jobs
 from mam.report.paper import HEADINGS, PAPER, TITLES, paper_table, show_paper_table, write_paper_table
 from mam.studies.execute import execute, study_folder
 from mam.studies.preflight import refuse_incomplete

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import once
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
 from mam.report.tracking import numbers, track
 

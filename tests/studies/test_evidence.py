@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import data_words, predictions
 
-from mam.compose import jobs
+from mam.config.compose import jobs
+from mam.config.plans import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.plans import study_jobs
 from mam.report.study import record_study
 from mam.scoring.significance import Difference, holm, paired_difference
 from mam.scoring.text import NORMALIZERS

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from conftest import LAYERS, WIDTH, data_words, make_bert, once, pair_words, predictions
 
-from mam.compose import jobs
+from mam.config.compose import jobs
+from mam.config.plans import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.align import ALIGNMENTS
 from mam.merge.methods import METHODS
-from mam.plans import study_jobs
 from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study

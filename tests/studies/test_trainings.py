@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import pair_words, write_folder
 
-from mam.compose import jobs
+from mam.config.compose import jobs
+from mam.config.plans import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.plans import study_jobs
 from mam.report.study import record_study
 from mam.report.trainings import show_stability, show_versus, verdict
 from mam.studies.execute import execute, study_folder

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.tasks import asr
 
 

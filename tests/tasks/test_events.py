@@ -14,7 +14,7 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.data.esc50 import audioset_names
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench

@@ -131,11 +131,12 @@ KILLS = {
     "l.Learner.forward = fatal",
     "while a checkpoint is written": "import mam.training.trainer as t\nseal, n = t.seal, [0]\n"
     "def fatal(path):\n n[0] += 1\n if n[0] == 2: os.kill(os.getpid(), 9)\n seal(path)\nt.seal = fatal",
-    "while it is sealed": "import mam.training.checkpoints as c\nwrite, n = c.write_json, [0]\n"
+    "while it is sealed": "import mam.training.resumption as c\nwrite, n = c.write_json, [0]\n"
     "def fatal(path, value):\n n[0] += 'seal' in path.name\n if n[0] == 3: os.kill(os.getpid(), 9)\n"
     " write(path, value)\n"
     "c.write_json = fatal",
-    "before the result": "import mam.record as r\nr.RunFolder.finish = lambda self, result: os.kill(os.getpid(), 9)",
+    "before the result": "import mam.records.folder as r\n"
+    "r.RunFolder.finish = lambda self, result: os.kill(os.getpid(), 9)",
 }
 
 
@@ -285,7 +286,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson,
     ],
 )
 def test_settings_that_make_no_sense_are_refused(words, message):
-    from mam.compose import jobs
+    from mam.config.compose import jobs
 
     with pytest.raises(ConfigError, match=message):
         jobs(words)

@@ -10,8 +10,8 @@ import torch
 from conftest import LAYERS, LETTERS, noise, write_folder
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
-from mam.compose import jobs
-from mam.config import TrainConfig
+from mam.config.compose import jobs
+from mam.config.schema import TrainConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError, TrainingError

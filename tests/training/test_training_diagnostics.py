@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mam.config import Config, LamConfig, TrainConfig
+from mam.config.schema import Config, LamConfig, TrainConfig
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 
 

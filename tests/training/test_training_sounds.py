@@ -9,7 +9,7 @@ import pytest
 from conftest import CLASSES, LAYERS, once, pair_words
 from transformers import AutoModelForAudioClassification
 
-from mam.compose import jobs
+from mam.config.compose import jobs
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl

@@ -12,14 +12,14 @@ import torch
 from conftest import LAYERS, noise, once, pair_words, predictions, write_folder
 from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGeneration
 
-from mam.compose import jobs
-from mam.config import TuneConfig
+from mam.config.compose import jobs
+from mam.config.schema import TuneConfig
 from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.models.checkpoints import locate
 from mam.models.targets import load_target
-from mam.report.export import _lam, export
+from mam.runs.export import _lam, export
 from mam.tuning.choose import Dev
 from mam.tuning.entropy import Look, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import LAYERS, once, pair_words, predictions, write_folder, write_sounds
 
-from mam.compose import jobs
-from mam.config import TuneConfig
+from mam.config.compose import jobs
+from mam.config.schema import TuneConfig
 from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench

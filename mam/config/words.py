@@ -1,0 +1,50 @@
+"""How a key and its value are said as one word of a command line, in Hydra's grammar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from mam.config.schema import VERBATIM
+
+# What Hydra's grammar reads as the same text without quotes; a number or a constant would be read as one.
+PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)
+
+
+def verbatim(word: str, multirun: bool = False) -> str:
+    """Quote paths and layer lists, so that blanks, commas and brackets in them are not Hydra's grammar.
+
+    In a multirun a comma separates values; there such a value needs quotes of its own.
+    """
+    key, equals, value = word.partition("=")
+    if not equals or not value or value[0] in "'\"" or not key.lstrip("+").startswith(VERBATIM):
+        return word
+    if value == "null" or (multirun and "," in value):
+        return word
+    return f"{key}={quoted(value)}"
+
+
+def word_of(key: str, value: object) -> str:
+    """``key=value`` as it is typed (before the shell's own quoting), so that the value is read as it is."""
+    is_raw = isinstance(value, str) and key.startswith(VERBATIM) and value not in ("", "null") and value[0] not in "'\""
+    return f"{key}={value if is_raw and '${' not in str(value) else in_grammar(value)}"
+
+
+def in_grammar(value: object) -> str:
+    """A value of JSON's types in Hydra's grammar: text in quotes wherever it could mean anything else."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{in_grammar(key)}:{in_grammar(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(map(in_grammar, value)) + "]"
+    text = str(value).replace("${", "\\${")
+    return text if PLAIN.fullmatch(text) else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Text in single quotes, in which a backslash means itself, except before a quote."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text))
+    return f"'{escaped}'"

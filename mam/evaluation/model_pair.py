@@ -1,0 +1,148 @@
+"""The two models of a run: found, checked, loaded, and ready to be merged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from mam.config.inputs import ModelConfig, ShapeConfig
+from mam.config.schema import Config
+from mam.errors import CheckpointError, MergeError, UnfitError
+from mam.evaluation.devices import device_of
+from mam.files import free_memory
+from mam.merge.align import ALIGNMENTS
+from mam.merge.controls import CONTROLS
+from mam.merge.merger import Merger
+from mam.merge.methods import METHODS
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import Checkpoint, locate
+from mam.models.sources import Source
+from mam.models.targets import TARGETS, Readout, Target, family_of, load_target
+from mam.tasks import TASKS
+
+
+@dataclass
+class Pair:
+    """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
+
+    target: Target
+    source: Source
+    merger: Merger
+    loading: float
+
+
+def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Pair:
+    """Target on its device, source opened, both of the shape that the configuration states.
+
+    Raises:
+        CheckpointError: unusable, too large for the memory that is free, or of another shape than stated.
+    """
+    start, (target_checkpoint, source_checkpoint) = time.perf_counter(), checkpoints
+    device, dtype = device_of(config), getattr(torch, config.dtype)
+    _refuse_too_large(target_checkpoint)
+    source = Source(source_checkpoint)
+    _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
+    target = load_target(target_checkpoint, TASKS[config.model.task].readout(config))
+    _check_shape("target", config.model.target_shape, target_checkpoint.id, target)
+    merger = Merger(target.blocks, source.read)
+    if (device.type, dtype) != ("cpu", torch.float32):
+        merger.keep_all()
+    target.to(device, dtype)
+    if config.compile:
+        target.compile()
+    return Pair(target, source, merger, time.perf_counter() - start)
+
+
+def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
+    """Both sides as files, each of the shape that the configuration states; no model is loaded.
+
+    Raises:
+        CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
+    """
+    target = locate(config.target, config.target_revision, config.target_sha256)
+    remarks_of(config, target)
+    source = Source(locate(config.source, config.source_revision, config.source_sha256))
+    _check_shape("target", config.target_shape, target.id, Source(target))
+    _check_shape("source", config.source_shape, source.checkpoint.id, source)
+    return target, source
+
+
+def remarks_of(config: ModelConfig, target: Checkpoint) -> tuple[str, ...]:
+    """How a target's files are read where that is not the usual way; no weights are loaded.
+
+    Raises:
+        CheckpointError: files that do not fit together, or a target that mam does not know.
+    """
+    readout: Readout = "text" if config.task == "asr" else "features"
+    return family_of(target, readout).check_settings(target, readout)
+
+
+def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
+    """Whether method and alignment have a meaning for this pair of models.
+
+    Raises:
+        UnfitError: they need as many heads on both sides, a target in which nothing else reads Q, or a source that
+            hears.
+    """
+    shapes, is_own = config.model, CONTROLS[config.control].layers == "own"
+    theirs = shapes.target_shape if is_own else shapes.source_shape
+    heads = f"the target has {shapes.target_shape.heads} heads and the source {theirs.heads}"
+    differ, alignment = shapes.target_shape.heads != theirs.heads, ALIGNMENTS[config.align]
+    if alignment.needs_heads and differ:
+        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+    if alignment.needs_activations and not is_own and source.model_type not in TARGETS:
+        modality = Source(source).family.modality
+        raise UnfitError(
+            f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
+            " Say align=procrustes, which compares weights"
+        )
+    if METHODS[config.method.name].joins_qk:
+        if differ:
+            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
+        reader = TARGETS[target.model_type].reads_query(target) if target.model_type in TARGETS else None
+        if reader:
+            raise UnfitError(
+                f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
+                f" mean nothing ({target.id}). Say method=linear"
+            )
+
+
+def refuse_without_activations(plan: MergePlan, verb: str) -> None:
+    """Raise MergeError where the plan's method or alignment needs more than files."""
+    for needs, word, other in (
+        (METHODS[plan.method].needs_moments, f"method={plan.method}", "method=linear"),
+        (ALIGNMENTS[plan.align].needs_activations, f"align={plan.align}", "align=procrustes"),
+    ):
+        if needs:
+            raise MergeError(
+                f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+            )
+
+
+def _refuse_too_large(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where a model would not fit into the memory that is free now."""
+    needed = checkpoint.parameters * torch.float32.itemsize
+    free = free_memory()
+    if free is not None and needed > free:
+        raise CheckpointError(
+            f"model.target={checkpoint.id}: needs {needed / 1e9:.1f} GB in fp32, {free / 1e9:.1f} GB are free here."
+            " Take a smaller one or a larger machine."
+        )
+
+
+def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:
+    actual = {
+        "layers": found.depth if isinstance(found, Target) else found.layers,
+        "width": found.width,
+        "heads": found.heads,
+    }
+    wrong = [
+        f"{key} {value}, not {getattr(stated, key)}" for key, value in actual.items() if value != getattr(stated, key)
+    ]
+    if wrong:
+        words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
+        raise CheckpointError(
+            f"model.{side}={name}: has {'; '.join(wrong)} as configured. If it is the right one, say {words}"
+        )

@@ -1,0 +1,186 @@
+"""The run folder: made late, filled, and finished by `result.json`, which is written last.
+
+outputs/<date>/<time>-<signature>/
+    result.json         schema version 1 (mam/records/result.schema.json); a folder that has one is a finished run
+    predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text); of audio events
+                        id, audio, fold, label, prediction, scores_top5
+    predictions-N.jsonl the same of further draws of a random control
+    baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
+    lambda.csv          step, layer, part, lam (and fold, where several were trained)
+    metrics.jsonl       of a training: loss, learning rate, metrics of dev at each log
+    model/              of a training: the plain checkpoint, λ folded in
+    attention.csv       entropy and scale of the attention's logits, by layer, merged (of a random control: the last
+                        draw; of a tuned run: the last λ) and unmerged; positions are left out
+    confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
+    mam.log, .hydra/    what was said, what was configured
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from mam import processes
+from mam.config.compose import Job, without_hydra
+from mam.errors import MamError, RecordError
+from mam.files import atomic, expanded, write_json, write_jsonl
+from mam.records.reading import BASELINE, LAMBDA, RESULT, of_draw
+from mam.records.validity import validate
+
+LOG = "mam.log"
+
+log = logging.getLogger("mam")
+
+
+class RunFolder:
+    """One run's folder while it is being filled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.when_finished: list[Callable[[], None]] = []
+
+    def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
+        """Write both sides, one line an example; further draws of a random control to files of their own."""
+        for draw, rows in enumerate(merged):
+            write_jsonl(self.path / of_draw(draw), rows)
+        write_jsonl(self.path / BASELINE, baseline)
+
+    def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write ``name.jsonl``, one line a row."""
+        write_jsonl(self.path / f"{name}.jsonl", rows)
+
+    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
+        """Write λ of every layer and part."""
+        with atomic(self.path / LAMBDA) as file:
+            file.write("step,layer,part,lam\n")
+            for layer, lam in enumerate(lams):
+                file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts)
+
+    def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Write ``name.csv``; the first row is the heading."""
+        with atomic(self.path / f"{name}.csv") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Check the result against its schema and write it: from now on the run is finished."""
+        validate(result, self.path / RESULT)
+        write_json(self.path / RESULT, result)
+        for act in self.when_finished:
+            act()
+
+
+class Elsewhere(RunFolder):
+    """The run folder of a process that is not the one that writes: nothing is written."""
+
+    def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:  # noqa: D102
+        return
+
+    def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:  # noqa: D102
+        return
+
+    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:  # noqa: D102
+        return
+
+    def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:  # noqa: D102
+        return
+
+    def finish(self, result: dict[str, Any]) -> None:  # noqa: D102
+        return
+
+
+@contextmanager
+def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
+    """Make the folder of one run under ``outputs``, with its log and its configuration; only the main process does.
+
+    What the user can mend (MamError, the system's errors) or stopped leaves no folder behind; anything else leaves it
+    with the traceback in its log.
+
+    Raises:
+        RecordError: the folder cannot be written.
+    """
+    outputs = outputs.absolute()
+    if not processes.is_main():
+        log.addHandler(logging.NullHandler())
+        yield Elsewhere(outputs)
+        return
+    existing = _existing(outputs)
+    path = _new_folder(outputs, job.signature)
+    handler = logging.FileHandler(path / LOG, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        _write_hydra(path / ".hydra", job)
+        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    except (MamError, OSError, KeyboardInterrupt):
+        handler.close()
+        if not (path / RESULT).exists():  # a finished run stays, whatever comes after
+            _remove(path, existing)
+        raise
+    except BaseException:
+        log.exception("the run did not finish")
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def run_root(outputs: str) -> Path:
+    """Where a single run's folder goes: ``outputs/<date>``."""
+    return expanded(outputs) / f"{datetime.now():%Y-%m-%d}"
+
+
+def refuse_unwritable(outputs: Path) -> None:
+    """Raise RecordError now rather than after the work, where ``outputs`` cannot be written."""
+    existing = _existing(outputs.absolute())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise RecordError(f"outputs={outputs}: {existing} cannot be written. Say outputs=FOLDER.")
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself or the nearest one above it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _remove(path: Path, existing: Path) -> None:
+    """Take a run's folder away, and the folders above it that were made for it and hold nothing else."""
+    shutil.rmtree(path, ignore_errors=True)
+    for folder in path.parents:
+        if folder == existing or any(folder.iterdir()):
+            break
+        folder.rmdir()
+
+
+def _new_folder(outputs: Path, signature: str) -> Path:
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1000):
+            suffix = f"-{attempt + 1}" if attempt else ""
+            path = outputs / f"{datetime.now():%H-%M-%S}-{signature}{suffix}"
+            try:
+                path.mkdir()
+            except FileExistsError:  # the same run was started in this second, by force=true or another job
+                continue
+            return path
+    except OSError as error:
+        raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
+    raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
+
+
+def _write_hydra(folder: Path, job: Job) -> None:
+    """``.hydra/`` as Hydra itself writes it."""
+    with atomic(folder / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(without_hydra(job.composed)))
+    with atomic(folder / "hydra.yaml") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.masked_copy(job.composed, "hydra")))
+    with atomic(folder / "overrides.yaml") as file:
+        file.write(OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))

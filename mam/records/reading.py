@@ -1,0 +1,218 @@
+"""Finished runs: found by what they answer, and read so that what is damaged or unknown is refused by its name."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mam.config.checks import problems
+from mam.config.inputs import AUTO
+from mam.config.merging_checks import with_plain_lam
+from mam.config.schema import Config
+from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
+from mam.files import read_jsonl
+from mam.records.validity import AGAIN, read_json, validate
+
+RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
+TRUTH = {"asr": "reference", "events": "label"}  # what a prediction is compared with
+METRICS, CONFIG = "metrics.jsonl", Path(".hydra") / "config.yaml"
+ELSEWHERE: dict[str, list[str]] = {
+    "track": [],
+    "train.report_to": [],
+}  # what was installed where it ran is not asked for here
+
+log = logging.getLogger("mam")
+
+
+def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
+    """The newest finished run under ``outputs`` with this hash, or None. Broken ones are passed over, and logged."""
+    patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
+    for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
+        try:
+            result = read_result(path.parent)
+            if result["hash"] == run_hash:
+                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
+                return path.parent
+        except RecordError as error:
+            log.warning("%s", error)
+    return None
+
+
+def find_ft(outputs: Path, key: str) -> Path | None:
+    """The newest finished regular fine-tuning with this ``ft_key`` under ``outputs``, or None; as `find_finished`."""
+    for path in sorted((p for depth in ("*/*", "*/*/*") for p in outputs.glob(f"{depth}/{RESULT}")), reverse=True):
+        try:
+            result = read_result(path.parent)
+            train = result["train"]
+            if train and train["name"] == "finetune" and train["ft_key"] == key and not any(result["merge"]["lam"]):
+                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
+                read_metrics(path.parent)
+                return path.parent
+        except RecordError as error:
+            log.warning("%s", error)
+    return None
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The result of a finished run.
+
+    Raises:
+        RecordError: not a finished run, broken JSON, another schema, numbers that cannot be, or a name not known here.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
+    result = read_json(path)
+    if not isinstance(result, dict):
+        raise RecordError(f"{path}: cannot be read as JSON (it is no object). {AGAIN}")
+    validate(result, path)
+    return result
+
+
+def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Predictions of each draw and of the baseline of a finished run, each line with the texts ``required``.
+
+    All of them are about the same examples in the same order, as many as the result says, and each stands once.
+
+    Raises:
+        RecordError: a file is missing or broken, or they do not belong together; says which and where.
+    """
+    result, config = read_result(folder), read_config(folder)
+    if config.model.task != result["task"]:
+        raise RecordError(f"{folder}: {CONFIG} is of task {config.model.task}, {RESULT} of {result['task']}. {AGAIN}")
+    texts = [*required, *([] if config.data.clusters == "utterance" else ["cluster"])]
+    names = [of_draw(draw) for draw in range(result["merge"].get("draws", 1))]
+    *draws, baseline = (_lines(folder / name, texts) for name in (*names, BASELINE))
+    for name, rows in zip((*names, BASELINE), (*draws, baseline), strict=True):
+        if len(rows) != result["data"]["n"]:
+            raise RecordError(f"{folder}: {name} has {len(rows)} lines, {RESULT} says {result['data']['n']}. {AGAIN}")
+    same = [key for key in texts if key != "prediction"]
+    for name, rows in zip(names, draws, strict=True):
+        for number, (row, other) in enumerate(zip(rows, baseline, strict=True), 1):
+            if any(row[key] != other[key] for key in same):
+                raise RecordError(
+                    f"{folder}: {name} and {BASELINE} are not about the same examples; line {number} is of"
+                    f" {row['id']!r} and of {other['id']!r}, or says another truth of it. {AGAIN}"
+                )
+    return draws, baseline
+
+
+def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The lines of one file, each of an example of its own."""
+    rows = _jsonl(path)
+    first: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        wrong = [key for key in texts if not _is_text(row.get(key))]
+        if wrong:
+            raise RecordError(f"{path}, line {number}: {' and '.join(wrong)} must be text. {AGAIN}")
+        if row["id"] in first:
+            raise RecordError(
+                f"{path}, line {number}: {row['id']!r} stands already in line {first[row['id']]}. {AGAIN}"
+            )
+        first[row["id"]] = number
+    return rows
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    try:
+        return read_jsonl(path)
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}. {AGAIN}") from error
+    except MamError as error:
+        raise RecordError(f"{error} {AGAIN}") from error
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text, and of characters that a report can be written with."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The logs of a training, in their order. Raises RecordError where they are missing or broken."""
+    path = folder / METRICS
+    rows = _jsonl(path)
+    for number, row in enumerate(rows, 1):
+        values = [value for key, value in row.items() if key != "fold"]
+        fold = row.get("fold", "")
+        if not isinstance(row.get("step"), int) or not isinstance(fold, str) or not all(map(_is_finite, values)):
+            raise RecordError(f"{path}, line {number}: is no log of a training. {AGAIN}")
+    return rows
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a run, with ``changes`` by key; what is None or auto in them stays as it was.
+
+    Language, normalizer and metric are those that the run used, which its result says: not null and auto.
+
+    Raises:
+        RecordError: the file is missing or broken, or has a key or a value that this mam does not know.
+        ConfigError: a change that does not serve.
+    """
+    path = folder / CONFIG
+    try:
+        composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
+        for key, value in [*ELSEWHERE.items(), *_used(folder).items()]:
+            if value not in (None, AUTO):
+                OmegaConf.update(composed, key, value)
+        if composed.model.task == "events":  # runs from before auto wrote the default of speech recognition
+            composed.data.normalizer = AUTO
+        config = OmegaConf.to_object(composed)
+        found = problems(config) if isinstance(config, Config) else ["is no configuration of a run"]
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+        raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
+    if found:
+        raise RecordError(f"{path}: is of another version or was changed: {bullets(found)}. {AGAIN}")
+    said = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
+    return with_plain_lam(_changed(composed, said))
+
+
+def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
+    try:
+        for key, value in changes.items():
+            OmegaConf.update(composed, key, value)
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
+    assert isinstance(config, Config)
+    found = problems(config)
+    if found:
+        raise ConfigError(found)
+    return config
+
+
+def _used(folder: Path) -> dict[str, Any]:
+    """What a finished run used of what its configuration may leave open; runs that do not say so counted words."""
+    result = read_result(folder) if (folder / RESULT).is_file() else {}
+    if result.get("task") != "asr":
+        return {}
+    used = {key: result["data"].get(key) for key in ("language", "normalizer", "metric")}
+    return {f"data.{key}": value for key, value in used.items()} | {"data.metric": used["metric"] or "wer"}
+
+
+def sources_of(result: Mapping[str, Any]) -> str:
+    """Return the hash of mam's sources that made a result, "" where it is of a version that recorded none."""
+    code = result["env"].get("code", "")
+    return str(code if isinstance(code, str) else code["sha256"])
+
+
+def of_draw(draw: int) -> str:
+    """Name of the file with the predictions of a draw."""
+    return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"
+
+
+@cache
+def _schema() -> DictConfig:
+    schema: DictConfig = OmegaConf.structured(Config)
+    return schema

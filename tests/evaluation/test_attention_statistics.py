@@ -1,0 +1,72 @@
+"""Entropy and scale of the attention, against what transformers itself computes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from conftest import LAYERS, data_words, pair_words, write_folder
+from transformers import AutoProcessor, HubertForCTC
+
+from mam.config.compose import jobs
+from mam.evaluation.attention_statistics import UNIFORM, Attention, Change, measure
+from mam.evaluation.workbench import Workbench
+from mam.merge.plan import plan_merge
+
+
+def measured(words: list[str]):
+    config = jobs(words)[0].config
+    bench = Workbench()
+    pair = bench.pair(config)
+    bench.unmerged_attention(config)
+    pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+    return bench.attention(config, list(range(LAYERS))), bench.audio(config)
+
+
+def test_equals_transformers_own_attention(hubert_group, bert, tmp_path):
+    words = [*pair_words(hubert_group, bert), *data_words(write_folder(tmp_path / "one", [0.9]))]
+    change, audio = measured([*words, "lam=0"])
+    plain = HubertForCTC.from_pretrained(hubert_group, dtype=torch.float32, attn_implementation="eager").eval()
+    inputs = AutoProcessor.from_pretrained(hubert_group)(audio.wave(0), sampling_rate=16000, return_tensors="pt")
+    with torch.inference_mode():
+        weights = plain(inputs.input_values, output_attentions=True).attentions
+    expected = [float(-(w * w.log()).sum(-1).mean()) / math.log(w.shape[-1]) for w in weights]
+    assert change.before.entropy == pytest.approx(expected, abs=1e-4)
+    assert change.after == change.before
+
+
+def test_shrinking_softens_attention_as_the_formula_says(words):
+    """Q and K without biases shrink to (1-λ), so the logits' spread to (1-λ)²; the first layer's input is the same."""
+    change, _ = measured([*words, "control=shrink", "lam=0.5"])
+    assert change.after.scale[0] == pytest.approx(0.25 * change.before.scale[0], rel=1e-4)
+    assert change.after.entropy[0] > change.before.entropy[0]
+
+
+def test_the_table_and_what_is_said(words):
+    change, _ = measured([*words, "lam=0.3"])
+    assert change.table[0] == ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after"]
+    assert [row[0] for row in change.table[1:]] == list(range(LAYERS))
+    flat = Change(Attention([0.5, 0.9995], [1, 1]), Attention([0.9995, 0.9995], [0, 0]), [0, 1])
+    assert UNIFORM < 0.9995
+    assert flat.findings((0.95, 0.1)) == [
+        "λ is 0.9 or more in layers 0: little is left of their own attention",
+        "attention of layers 0 became uniform: it looks at nothing in particular",
+    ]
+    assert flat.findings((0.1, 0.1)) == ["attention of layers 0 became uniform: it looks at nothing in particular"]
+
+
+def test_layers_below_the_first_merged_one_are_not_run_again(words):
+    """Measured from the kept states of layer 2 on, all layers are what a whole pass sees."""
+    config = jobs([*words, "layers=top1", "lam=0.6"])[0].config
+    bench = Workbench()
+    pair = bench.pair(config)
+    bench.unmerged_attention(config)
+    plan = plan_merge(config, pair.target.depth, pair.source.layers)
+    pair.merger.apply(plan)
+    whole = measure(pair.target, bench.audio(config))
+    change = bench.attention(config, plan.layers)
+    assert change.after.entropy == pytest.approx(whole.entropy, abs=1e-6)
+    assert (
+        change.after.scale == pytest.approx(whole.scale, abs=1e-6) and change.after.scale[2] != change.before.scale[2]
+    )
