@@ -42,7 +42,7 @@ def cache_folder(configured: str | None) -> Path:
 
 
 @dataclass(frozen=True)
-class Held:
+class CacheUse:
     """What a cache folder holds of one kind; ``used`` is when any of it was last read or written, None if empty."""
 
     kind: str
@@ -148,13 +148,15 @@ class Cache:
                         status = path.stat()
                         yield status.st_mtime, path, status.st_size
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[CacheUse]:
         """What is in the folder, by kind."""
         found: dict[str, list[tuple[float, Path, int]]] = {kind: [] for kind in KINDS}
         for entry in self._entries():
             found[entry[1].parent.name].append(entry)
         return [
-            Held(kind, len(some), sum(size for _, _, size in some), max((used for used, _, _ in some), default=None))
+            CacheUse(
+                kind, len(some), sum(size for _, _, size in some), max((used for used, _, _ in some), default=None)
+            )
             for kind, some in found.items()
         ]
 

@@ -11,15 +11,23 @@ import os
 import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 PACKAGE = Path(__file__).parent
 SOURCES = (".py", ".csv")  # modules, and the tables that they read
 APART = ("assets", "conf", "__pycache__")  # no sources: what they hold is part of the question by its content
 PATIENCE = 5.0  # seconds that git may take
+
+
+@dataclass(frozen=True)
+class Code:
+    """SHA-256 of the sources; of a git checkout of mam the commit, and whether the sources differ from it."""
+
+    sha256: str
+    commit: str | None = None
+    dirty: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -46,10 +54,12 @@ def code_sha256(extra: Sequence[Path] = ()) -> str:
     return hashlib.sha256("\n".join([own, *others]).encode()).hexdigest()
 
 
-def code_record(extra: Sequence[Path] = ()) -> dict[str, Any]:
-    """What `result.json` says of the code: ``sha256``, and ``commit`` and ``dirty`` of a checkout of mam, else null."""
-    found = checkout(PACKAGE.parent)
-    return {"sha256": code_sha256(extra)} | ({"commit": None, "dirty": None} if found is None else asdict(found))
+def code_record(extra: Sequence[Path] = ()) -> Code:
+    """Return what `result.json` says of the code; the commit is that of a checkout of mam."""
+    commit = checkout(PACKAGE.parent)
+    if commit is None:
+        return Code(code_sha256(extra))
+    return Code(code_sha256(extra), commit.commit, commit.dirty)
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mam.config.compose import Job, composing, configured
+from mam.config.compose import Composer, Job
 from mam.config.words import word_of
 
 GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # whose files a word chooses
@@ -24,9 +24,8 @@ def words_of(job: Job) -> tuple[str, ...]:
     What was said to a study would begin the study: of its members the words are the files of the groups, and what
     differs from those. Where things lie is left to whoever types them.
     """
-    study = job.config.study
-    if not (study.axes or study.arms or study.pairs):
-        return job.overrides
+    if not job.config.study.is_plan:
+        return job.words
     default, _ = _made_of(())
     own = _choices(job)
     chosen = tuple(word_of(group, name) for group, name in own.items() if name != default.get(group))
@@ -41,14 +40,14 @@ def words_of(job: Job) -> tuple[str, ...]:
 @cache
 def _made_of(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Any]]:
     """What these words choose of each group, and the resolved configuration that they make."""
-    with composing():
-        config, composed = configured(words)
-    job = Job(config, words, composed)
+    with Composer() as composer:
+        config, files = composer.configured(words)
+    job = Job(config, words, files)
     return _choices(job), _flat(job.resolved)
 
 
 def _choices(job: Job) -> dict[str, str]:
-    found = job.composed.hydra.runtime.choices
+    found = job.files.runtime.choices
     return {group: str(found[group]) for group in GROUPS}
 
 

@@ -8,8 +8,9 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from importlib.resources import files
+from types import TracebackType
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -19,67 +20,182 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from mam.config.checks import problems
-from mam.config.inputs import name_languages
-from mam.config.merging_checks import idle_lam, reads_calibration, reads_lam, unaligned, with_plain_lam, without_unread
-from mam.config.schema import VOLATILE, Config
+from mam.config.merging import idle_lam_problems, merges_nothing, without_idle_alignment, without_idle_words
+from mam.config.schema import Config, resolved, signature_of
 from mam.config.words import verbatim
 from mam.errors import ConfigError, choices, first_line
-from mam.files import sha256_json
 
-BESIDE = ("none", "shrink")  # the controls of a sweep that names none
+CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep that names none
+LISTS = ("study.axes", "study.arms", "study.labels", "study.against")  # keys of the user's own are below these
 
 
 @dataclass(frozen=True)
 class Job:
-    """One checked configuration. ``overrides`` are the words that make it from the defaults.
+    """A checked configuration and the words that make it from the defaults.
 
-    ``composed`` is what was said, with Hydra's own node, for the record; ``config`` is `with_plain_lam`.
+    ``files`` is Hydra's own node: which file was chosen of each group.
     """
 
     config: Config
-    overrides: tuple[str, ...]
-    composed: DictConfig
+    words: tuple[str, ...]
+    files: DictConfig = field(repr=False)
 
     @property
     def resolved(self) -> dict[str, Any]:
         """The configuration as plain values, without what does not change results."""
-        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.structured(self.config))  # type: ignore[assignment]
-        for key in VOLATILE:
-            *above, last = key.split(".")
-            node = plain
-            for name in above:
-                node = node[name]
-            node.pop(last)
-        if self.config.train.name != "lmam":
-            plain["train"].pop("lam")
-        if not reads_calibration(self.config):
-            plain.pop("calibration")
-        name_languages(plain)
-        if not reads_lam(self.config):
-            plain.pop("lam")
-        return plain
+        return resolved(self.config)
+
+    @property
+    def signature(self) -> str:
+        """8 hex digits of the resolved configuration; names the folder and nothing else."""
+        return signature_of(self.config)
+
+    @property
+    def is_empty_control(self) -> bool:
+        """Whether it is a control that nothing is merged from, and so the baseline again."""
+        return self.config.control != "none" and merges_nothing(self.config)
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
-        """The words of this job that not all jobs of ``plan`` share, as key -> value."""
-        shared = set.intersection(*(set(job.overrides) for job in plan))
-        told = [word for word in self.overrides if word not in shared and not word.startswith("evaluate.dev=")]
+        """Return the words of this job that not all jobs of ``plan`` share, as key -> value."""
+        shared = set.intersection(*(set(job.words) for job in plan))
+        told = [word for word in self.words if word not in shared and not word.startswith("evaluate.dev=")]
         words = dict(word.split("=", 1) for word in told)
         arm = words.pop("study.arm", None)
         if arm is None:
             return words
         return {"arm": arm} | {key: value for key, value in words.items() if key in self.config.study.axes}
 
-    @property
-    def signature(self) -> str:
-        """8 hex digits of the resolved configuration; names the folder and nothing else."""
-        return sha256_json(self.resolved)[:8]
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a command line; ``adds_baseline`` says that λ=0 was added to a sweep over λ."""
+
+    jobs: list[Job]
+    adds_baseline: bool = False
 
 
-def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
+@dataclass(frozen=True)
+class _Base:
+    """What Hydra composes for a choice of files: the run's own keys, and its own node."""
+
+    config: DictConfig
+    files: DictConfig
+
+
+@contextmanager
+def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
+    """Set keys as Hydra would, and set them back: a copy of the whole configuration is slow."""
+    before: list[tuple[str, Any]] = []
+    try:
+        for override in overrides:
+            key = override.key_or_group
+            above, _, name = key.rpartition(".")
+            node: Any = (OmegaConf.select(config, above) if above else config)._get_node(name)
+            before.append((key, OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()))
+            OmegaConf.update(config, key, override.value(), merge=True)
+        yield
+    finally:
+        for key, value in reversed(before):
+            OmegaConf.update(config, key, value, merge=False)
+
+
+class Composer:
+    """Composes configurations from words, as a context; Hydra is asked once for each choice of files.
+
+    Words that set a key are applied to what Hydra composed for the words that choose files, as Hydra itself would: the
+    members of a study differ in keys, mostly, and cost next to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, ...], _Base] = {}
+
+    def __enter__(self) -> Composer:
+        """Prepare Hydra to compose from mam.conf."""
+        GlobalHydra.instance().clear()
+        self._hydra = initialize_config_module("mam.conf", version_base="1.3")
+        self._hydra.__enter__()
+        self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        self._parser = OverridesParser.create(self.loader)
+        self.groups = {group: self._options(group) for group in self.loader.list_groups("") if group != "hydra"}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave Hydra as it was found."""
+        self._hydra.__exit__(kind, error, traceback)
+
+    def _options(self, group: str) -> list[str]:
+        return self.loader.get_group_options(group, ObjectType.CONFIG)
+
+    def job(self, words: Sequence[str]) -> Job:
+        """Compose one configuration and check it across fields. Raises ConfigError."""
+        config, files = self.configured(words)
+        found = problems(config)
+        if found:
+            raise ConfigError(found)
+        return Job(config, tuple(words), files)
+
+    def configured(self, words: Sequence[str]) -> tuple[Config, DictConfig]:
+        """Return the configuration that words make, unchecked across fields, and Hydra's node. Raises ConfigError."""
+        try:
+            overrides = [self._parser.parse_override(verbatim(word)) for word in words]
+            choosing = [override for override in overrides if self._needs_hydra(override)]
+            base = self._base(tuple(str(override.input_line) for override in choosing))
+            with _set_keys(base.config, [override for override in overrides if override not in choosing]):
+                missing = sorted(OmegaConf.missing_keys(base.config))
+                if missing:
+                    raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
+                config = OmegaConf.to_object(base.config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(first_line(error)) from error
+        assert isinstance(config, Config)
+        return config, base.files
+
+    def base(self) -> DictConfig:
+        """Return the defaults."""
+        return self._base(()).config
+
+    def _base(self, choosing: tuple[str, ...]) -> _Base:
+        if choosing not in self._bases:
+            composed = compose("config", overrides=list(choosing), return_hydra_config=True)
+            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            config: Any = OmegaConf.merge(OmegaConf.structured(Config), own)
+            self._bases[choosing] = _Base(config, composed.hydra)
+        return self._bases[choosing]
+
+    def _needs_hydra(self, override: Override) -> bool:
+        """Whether a word does more than set a key that is there."""
+        key = override.key_or_group
+        return key in self.groups or override.is_add() or override.is_delete() or key.startswith(LISTS)
+
+    def parsed(self, words: Sequence[str], multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
+        """Return the words that are right, each with what Hydra reads in it, and what is wrong with the others."""
+        right: list[tuple[str, Override]] = []
+        found: list[str] = []
+        for word in words:
+            try:
+                word.encode()
+                override = self._parser.parse_override(verbatim(word, multirun))
+            except UnicodeEncodeError:
+                found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
+                continue
+            except HydraException as error:
+                found.append(f"{word}: {first_line(error)}")
+                continue
+            problem = _problem(override, self.groups, self.base(), multirun)
+            if problem:
+                found.append(problem)
+            else:
+                right.append((word, override))
+        return right, found
+
+
+def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
     """Compose and check. One job, or with ``multirun`` one for each combination of the values given with commas.
 
     A sweep has `shrink` beside every merge, unless its words say which controls it wants; a control at λ=0 is the
@@ -88,35 +204,47 @@ def jobs(words: Sequence[str], multirun: bool = False) -> list[Job]:
     Raises:
         ConfigError: lists every word that is wrong and every check that fails.
     """
-    with composing() as loader:
-        right, found = parsed(words, loader, multirun)
-        expanded = [list(_expand(word, override)) for word, override in right]
-        given = {word.split("=")[0] for word in words}
-        if multirun and "control" not in given:
-            expanded.append([f"control={name}" for name in BESIDE])
-        if multirun and not any(word.startswith("train=") and "lmam" in word for word in words):
-            expanded = [_with_zero(values) for values in expanded]
-        are_beside = any(len(values) > 1 and values[0].startswith("control=") for values in expanded)
+    with Composer() as composer:
+        right, found = composer.parsed(words, multirun)
+        values = {override.key_or_group: list(_expand(word, override)) for word, override in right}
+        adds_baseline = False
+        if multirun:
+            values.setdefault("control", [f"control={name}" for name in CONTROLS_OF_SWEEPS])
+            adds_baseline = _lacks_baseline(right)
+            if adds_baseline:
+                values["lam"].insert(0, "lam=0")
+        has_controls = len(values.get("control", ())) > 1
         made: list[Job] = []
-        for combination in itertools.product(*expanded):
+        for combination in itertools.product(*values.values()):
+            said = without_idle_words(combination) if multirun else combination
+            said = without_idle_alignment(said) if has_controls else said
             try:
-                said = without_unread(combination) if multirun else combination
-                job = job_of(unaligned(said) if are_beside else said)
-                if job.config.tune.name != "none" and "lam" in given:
+                job = composer.job(said)
+                if job.config.tune.name != "none" and "lam" in values:
                     raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
-                is_beside = multirun and "evaluate.dev" not in given and _may_choose(job.config)
-                made.append(_beside_dev(job) if is_beside else job)
+                if multirun and "evaluate.dev" not in values and _may_choose(job.config):
+                    job = composer.job((*said, "evaluate.dev=true"))
             except ConfigError as error:
                 found += [problem for problem in error.problems if problem not in found]
+                continue
+            if not (multirun and job.is_empty_control):
+                made.append(job)
         if found:
             raise ConfigError(found)
-        return distinct([job for job in made if not (multirun and is_empty(job))])
+        return Plan(distinct(made), adds_baseline)
 
 
-def _with_zero(values: list[str]) -> list[str]:
-    """The values of a sweep over λ with λ=0 among them."""
-    lams = [float(word.partition("=")[2]) for word in values if re.fullmatch(r"lam=[\d.eE+-]+", word)]
-    return ["lam=0", *values] if len(lams) == len(values) and len(set(lams)) > 1 and 0 not in lams else values
+def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:
+    """Whether a sweep varies λ without 0 among its values; where λ is learnt, 0 is where it starts."""
+    by_key = {override.key_or_group: override for _, override in overrides}
+    if "lmam" in _texts(by_key.get("train")):
+        return False
+    lams = {float(value) for value in _texts(by_key.get("lam"))}
+    return len(lams) > 1 and 0 not in lams
+
+
+def _texts(override: Override | None) -> list[str]:
+    return [] if override is None else [str(value) for value in _values(override)]
 
 
 def _may_choose(config: Config) -> bool:
@@ -125,91 +253,30 @@ def _may_choose(config: Config) -> bool:
     return is_plain and config.data.split in ("test", "not_dev")
 
 
-def _beside_dev(job: Job) -> Job:
-    composed = copy.deepcopy(job.composed)
-    OmegaConf.update(composed, "evaluate.dev", True)
-    config = replace(job.config, evaluate=replace(job.config.evaluate, dev=True))
-    return Job(config, (*job.overrides, "evaluate.dev=true"), composed)
-
-
-def is_empty(job: Job) -> bool:
-    """Whether it is a control that nothing is merged from."""
-    return job.config.lam == 0 and job.config.control != "none"
-
-
 def distinct(made: Sequence[Job]) -> list[Job]:
-    """Without repetitions of the same run.
+    """Return the jobs without repetitions of the same run.
 
     Raises:
         ConfigError: nothing is to be run, or the runs differ in a ``lam`` that they do not read.
     """
     if not made:
         raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
-    found = idle_lam([(job.config, job.composed.lam) for job in made])
+    found = idle_lam_problems([job.config for job in made])
     if found:
         raise ConfigError(found)
     return list({(job.signature, job.config.outputs): job for job in made}.values())
 
 
-@contextmanager
-def composing() -> Iterator[ConfigLoader]:
-    """Hydra, ready to compose from mam.conf."""
-    GlobalHydra.instance().clear()
-    with initialize_config_module("mam.conf", version_base="1.3"):
-        yield GlobalHydra.instance().config_loader()
-
-
-def job_of(words: Sequence[str]) -> Job:
-    """Compose one configuration and check it across fields."""
-    config, composed = configured(words)
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
-    return Job(with_plain_lam(config), tuple(words), composed)
-
-
-def configured(words: Sequence[str]) -> tuple[Config, DictConfig]:
-    """The configuration that words make, unchecked across fields, and what Hydra composed for it."""
-    try:
-        composed = compose("config", overrides=[verbatim(word) for word in words], return_hydra_config=True)
-        plain = without_hydra(composed)
-        missing = sorted(OmegaConf.missing_keys(plain))
-        if missing:
-            raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(first_line(error)) from error
-    assert isinstance(config, Config)
-    return config, composed
-
-
-def without_hydra(composed: DictConfig) -> DictConfig:
-    """The run's own keys of a composed configuration."""
-    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-
-
-def parsed(words: Sequence[str], loader: ConfigLoader, multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
-    """The words that are right, each with what Hydra reads in it, and what is wrong with the others."""
-    parser, right, found = OverridesParser.create(loader), [], []
-    groups = {group: loader.get_group_options(group, ObjectType.CONFIG) for group in loader.list_groups("")}
-    groups.pop("hydra", None)
-    base = compose("config")
-    for word in words:
-        try:
-            word.encode()
-            override = parser.parse_override(verbatim(word, multirun))
-        except UnicodeEncodeError:
-            found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
-            continue
-        except HydraException as error:
-            found.append(f"{word}: {first_line(error)}")
-            continue
-        problem = _problem(override, groups, base, multirun)
-        if problem:
-            found.append(problem)
-        else:
-            right.append((word, override))
-    return right, found
+def hydra_files(job: Job) -> dict[str, str]:
+    """Return what ``.hydra/`` of a run folder holds, as Hydra itself writes it: file name -> YAML."""
+    files = copy.deepcopy(job.files)
+    with open_dict(files):
+        files.overrides.task = list(job.words)
+    return {
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.structured(job.config)),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": files})),
+        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(job.words))),
+    }
 
 
 def _problem(override: Override, groups: dict[str, list[str]], base: DictConfig, multirun: bool) -> str | None:

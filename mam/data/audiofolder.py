@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mam.data.listing import SPLITS, Listing, Row, folder_format, is_blank, lines_of
+from mam.data.listing import SPLITS, Example, Listing, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 CONTENT = ("transcription", "label")  # one of them at least
@@ -40,7 +40,7 @@ def list_audiofolder(root: Path) -> Listing:
     if whole and beside:
         raise DataError(f"{whole}: stands beside metadata in {choices(beside)}. Keep one kind.")
     folders = [(root, None)] if whole else [(root / name, split) for name, split in SPLIT_NAMES.items()]
-    rows: list[Row] = []
+    rows: list[Example] = []
     problems: list[str] = []
     for folder, split in folders:
         path = _metadata(folder)
@@ -63,7 +63,7 @@ def list_audiofolder(root: Path) -> Listing:
     return Listing(rows, "as the metadata says" if has_splits else "no split: the metadata names none")
 
 
-def _labelled_by_folder(root: Path) -> list[Row]:
+def _labelled_by_folder(root: Path) -> list[Example]:
     """``[split or fold/]label/recording``; what lies elsewhere is listed in the error."""
     rows, problems = [], []
     for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS):
@@ -75,7 +75,7 @@ def _labelled_by_folder(root: Path) -> list[Row]:
             continue
         split = SPLIT_NAMES[above[0]] if above and not fold else None
         name = str(place.with_suffix(""))
-        rows.append(Row(name, str(place), "", str(path), split, label=label, fold=int(fold[1]) if fold else None))
+        rows.append(Example(name, str(place), "", str(path), split, label=label, fold=int(fold[1]) if fold else None))
     if problems:
         raise DataError(f"{bullets(problems[:20])}\nThere is no metadata.csv or metadata.jsonl either. {DOWNLOAD}")
     return rows
@@ -147,7 +147,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return record
 
 
-def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, problems: list[str]) -> Row | None:
+def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, problems: list[str]) -> Example | None:
     missing = _missing(fields)
     if missing:
         problems.append(f"{place}: no field {' and '.join(missing)}; there are: {', '.join(fields)}")
@@ -175,7 +175,7 @@ def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, pro
     if not known.get("fold", "0").isdecimal():
         problems.append(f"{place}: fold {known['fold']!r} is not a number")
         return None
-    return Row(
+    return Example(
         id=known.get("id", str(Path(known["file_name"]).with_suffix(""))),
         audio=prefix + known["file_name"],
         text=known.get("transcription", ""),

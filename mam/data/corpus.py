@@ -14,9 +14,9 @@ from typing import Any
 from datasets import Dataset, Features, Value
 from datasets.arrow_writer import ArrowWriter
 
-from mam.config.inputs import DataConfig
+from mam.config.data import DataConfig
 from mam.data.audio import Wave, read
-from mam.data.listing import SPLITS, Listing, Row, lines_of, list_folder
+from mam.data.listing import SPLITS, Example, Listing, Skipped, lines_of, list_folder
 from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
@@ -28,18 +28,10 @@ FEATURES = Features(
 
 
 @dataclass(frozen=True)
-class Skipped:
-    """An example that was left out because ``data.on_bad=skip``, and why."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Corpus:
     """The examples that a run evaluates on.
 
-    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the columns of `mam.data.listing.Row`:
+    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the columns of `mam.data.listing.Example`:
     ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``, ``split``, ``fold`` (null
     where unknown) and ``index``, the row of the recording in ``recordings`` where the audio comes from a Parquet copy.
     Of audio events all splits and folds are here: what is tested on one is fitted on others. ``problems`` are the
@@ -144,7 +136,7 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings, problems)
 
 
-def _problem(row: Row, root: Path, task: str) -> str | None:
+def _problem(row: Example, root: Path, task: str) -> str | None:
     if task == "asr" and not row.text.strip():
         return f"{row.id}: the transcript is empty"
     if task == "events" and not (row.label or "").strip():
@@ -160,7 +152,7 @@ def _problem(row: Row, root: Path, task: str) -> str | None:
     return None if there else f"{row.id}: there is no recording {root / row.audio}"
 
 
-def _refuse_duplicates(rows: Iterable[Row]) -> None:
+def _refuse_duplicates(rows: Iterable[Example]) -> None:
     first: dict[str, str] = {}
     problems = []
     for row in rows:
@@ -171,7 +163,7 @@ def _refuse_duplicates(rows: Iterable[Row]) -> None:
         raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")
 
 
-def _select(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
+def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
     """The rows of the split asked for, by the user's id list, the format's rule, or all; then the first ``limit``."""
     rows, rule = listing.rows, listing.rule
     if not any(row.text for row in rows) and any(row.label for row in rows):
@@ -204,19 +196,19 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
     return chosen[: config.limit], rule
 
 
-def _outside_dev(listing: Listing, config: DataConfig) -> list[Row]:
+def _outside_dev(listing: Listing, config: DataConfig) -> list[Example]:
     """Every row that is not in dev, for a merge that trains nothing: λ may be chosen on dev, all else is a test."""
     dev = {row.id for row in _select(listing, replace(config, split="dev", limit=None))[0]}
     return [row for row in listing.rows if row.id not in dev]
 
 
-def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Row], str]:
+def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
     """Every row that has a fold or, where none has, a split; of each of these the first ``limit``."""
     rows = listing.rows
     if not any(row.label for row in rows):
         raise DataError(f"data={config.name}: has no labels. It is for models of speech; take e.g. data=demo_sounds.")
     by = "fold" if any(row.fold is not None for row in rows) else "split"
-    groups: dict[Any, list[Row]] = {}
+    groups: dict[Any, list[Example]] = {}
     for row in rows:
         groups.setdefault(getattr(row, by), []).append(row)
     lost = groups.pop(None, [])
@@ -230,7 +222,7 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Row], str
     return [row for row in rows if id(row) in kept], listing.rule
 
 
-def _memory_mapped(rows: list[Row]) -> Dataset:
+def _memory_mapped(rows: list[Example]) -> Dataset:
     """Rows as an Arrow file that is mapped, not held. The file is unlinked at once: the mapping keeps it alive."""
     with tempfile.TemporaryDirectory(prefix="mam-") as folder:
         path = Path(folder) / "examples.arrow"

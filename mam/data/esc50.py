@@ -9,7 +9,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, is_blank, lines_of
+from mam.data.listing import Example, Listing, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 FOLDS = (1, 2, 3, 4, 5)
@@ -53,7 +53,7 @@ def list_esc50(root: Path) -> Listing:
             continue
         name, fold, _, category, _, origin, _ = fields
         rows.append(
-            Row(
+            Example(
                 id=name.removesuffix(".wav"),
                 audio=f"audio/{name}",
                 text="",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, lines_of
+from mam.data.listing import Example, Listing, folder_format, lines_of
 from mam.errors import DataError, bullets
 
 SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # what a subset's name begins with -> split
@@ -40,7 +40,7 @@ def list_librispeech(root: Path) -> Listing:
                 problems.append(f"{place}: no text after the id {name!r}")
                 continue
             audio = (path.parent / f"{name}.flac").relative_to(root)
-            rows.append(Row(name, str(audio), text, place, split=split, speaker=name.split("-")[0]))
+            rows.append(Example(name, str(audio), text, place, split=split, speaker=name.split("-")[0]))
     if problems:
         raise DataError(bullets(problems))
     subsets = sorted({path.parents[2].name for path in transcripts})

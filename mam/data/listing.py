@@ -12,7 +12,7 @@ SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Example:
     """One example as its metadata has it. ``place`` is file and line; ``audio`` is relative to the root.
 
     ``text`` is the transcript of speech, ``label`` the class of a sound. ``origin`` is what the recording was cut from:
@@ -32,14 +32,22 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """An example that was left out because ``data.on_bad=skip``, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Listing:
-    """All rows of a folder. ``rule`` says in words how ``Row.split`` came about.
+    """All rows of a folder. ``rule`` says in words how ``Example.split`` came about.
 
     ``left_out`` are recordings that the data set itself is known to lack a text for: (id, reason). They do not stop a
     run, but are counted and shown like skipped ones.
     """
 
-    rows: list[Row]
+    rows: list[Example]
     rule: str
     left_out: tuple[tuple[str, str], ...] = ()
 

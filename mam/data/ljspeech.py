@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, is_blank, lines_of
+from mam.data.listing import Example, Listing, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets
 
 HELD_OUT = 500  # as in ESPnet's recipe: of the sorted ids the last 500, half dev, half test
@@ -35,7 +35,7 @@ def list_ljspeech(root: Path) -> Listing:
         if len(fields) != 3:
             problems.append(f"{path}, line {number}: {len(fields)} fields instead of 3 (id|text|normalised text)")
             continue
-        rows.append(Row(fields[0], f"wavs/{fields[0]}.wav", fields[2], f"{path}, line {number}"))
+        rows.append(Example(fields[0], f"wavs/{fields[0]}.wav", fields[2], f"{path}, line {number}"))
     if problems:
         raise DataError(bullets(problems))
     if not rows:

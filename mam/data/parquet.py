@@ -10,8 +10,8 @@ from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from mam.config.inputs import HubConfig
-from mam.data.listing import Listing, Row
+from mam.config.data import HubConfig
+from mam.data.listing import Example, Listing
 from mam.data.vctk import split_by_speaker
 from mam.errors import DataError, choices, first_line
 
@@ -43,7 +43,7 @@ def download(hub: HubConfig) -> Path:
 def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Dataset]:
     """Rows of every file below ``root`` that ``hub.files`` matches, and the recordings, memory-mapped.
 
-    ``Row.audio`` is the recording's own path in the cell (or the row's number), ``Row.index`` its row in the
+    ``Example.audio`` is the recording's own path in the cell (or the row's number), ``Example.index`` its row in the
     recordings. The split is what the file's name or folder begins with; VCTK is split by speaker as in its folder.
 
     Raises:
@@ -87,7 +87,7 @@ def _load(path: Path) -> Dataset:
     return loaded
 
 
-def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Row]:
+def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Example]:
     """One row an example of one file. The audio column is read for its paths only."""
     above = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
     split = next((s for name in reversed(above) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
@@ -98,7 +98,7 @@ def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> 
     for i, (audio, text, own, speaker, label, origin, fold) in enumerate(zip(paths, *columns, strict=True)):
         stem = Path(audio).stem if audio else f"{path.stem}-{i}"
         rows.append(
-            Row(
+            Example(
                 id=str(own) if own is not None else stem,
                 audio=audio or f"{path.name}#{i}",
                 text="" if text is None else str(text),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mam.data.listing import Listing, Row, folder_format, text_of
+from mam.data.listing import Example, Listing, folder_format, text_of
 from mam.errors import DataError
 
 LAYOUTS = {  # folder with the recordings -> version, ending of the first microphone's files
@@ -42,7 +42,7 @@ def list_vctk(root: Path) -> Listing:
         name, speaker = path.name.removesuffix(ending), path.parent.name
         text = root / "txt" / speaker / f"{name}.txt"
         if text.is_file():
-            rows.append(Row(name, str(path.relative_to(root)), text_of(text), str(text), speaker=speaker))
+            rows.append(Example(name, str(path.relative_to(root)), text_of(text), str(text), speaker=speaker))
         else:
             without_text.append((name, f"{name}: has no text ({text.relative_to(root)})"))
     if not rows:
@@ -51,7 +51,7 @@ def list_vctk(root: Path) -> Listing:
     return Listing(rows, rule, tuple(without_text))
 
 
-def split_by_speaker(rows: list[Row], name: str) -> tuple[list[Row], str]:
+def split_by_speaker(rows: list[Example], name: str) -> tuple[list[Example], str]:
     """The rule of `list_vctk` for rows that name their speaker: the rows with their splits, and the rule in words."""
     speakers = sorted({str(row.speaker) for row in rows})
     split_of = {speaker: _split(position) for position, speaker in enumerate(speakers)}

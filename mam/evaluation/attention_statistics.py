@@ -1,6 +1,6 @@
 """What a merge does to the attention itself, on a small fixed batch: how spread it is, how large its logits are.
 
-Measured on the content of the logits, q·k/√d_h; positions and masks are left out. Shapes: ``t`` frames, ``h`` heads,
+Measurement on the content of the logits, q·k/√d_h; positions and masks are left out. Shapes: ``t`` frames, ``h`` heads,
 ``d_h`` width of a head.
 """
 
@@ -24,7 +24,7 @@ EXTREME = 0.9  # λ
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionStatistics:
     """Of every layer: mean entropy of the attention over log t (1 is uniform), standard deviation of its logits."""
 
     entropy: list[float]
@@ -32,11 +32,11 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Change:
+class AttentionChange:
     """Attention of the unmerged and of the merged target; ``layers`` are those that the plan selects."""
 
-    before: Attention
-    after: Attention
+    before: AttentionStatistics
+    after: AttentionStatistics
     layers: list[int]
 
     @property
@@ -63,8 +63,8 @@ class Change:
 
 @torch.inference_mode()
 def measure(
-    target: Target, audio: AudioStore, hidden: States | None = None, below: Attention | None = None
-) -> Attention:
+    target: Target, audio: AudioStore, hidden: States | None = None, below: AttentionStatistics | None = None
+) -> AttentionStatistics:
     """Run the shortest clips through the target as it is now and look at each layer's queries and keys.
 
     Args:
@@ -98,11 +98,13 @@ def measure(
         for hook in hooks:
             hook.remove()
     if not measured:
-        return Attention([math.nan] * target.depth, [math.nan] * target.depth)
+        return AttentionStatistics([math.nan] * target.depth, [math.nan] * target.depth)
     means = torch.tensor(measured, dtype=torch.float64).mean(0)  # [layers, 2]
-    known = Attention([], []) if below is None else below
+    known = AttentionStatistics([], []) if below is None else below
     missing = target.depth - len(means)  # layers below the first that was run
-    return Attention(known.entropy[:missing] + means[:, 0].tolist(), known.scale[:missing] + means[:, 1].tolist())
+    return AttentionStatistics(
+        known.entropy[:missing] + means[:, 0].tolist(), known.scale[:missing] + means[:, 1].tolist()
+    )
 
 
 def _one(q: Tensor, k: Tensor, heads: int) -> tuple[float, float]:

@@ -15,11 +15,12 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
-from mam.config.schema import CalibrationConfig, Config
+from mam.config.schema import Config
 from mam.data.audio import RATE, Wave, read
 from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
 from mam.files import local_path, sha256_file, sha256_json
 from mam.merge.activations import Moments, Sums
+from mam.merge.options import Calibration
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
@@ -60,7 +61,7 @@ def inputs(name: str, key: str) -> list[Path]:
     return found
 
 
-def inputs_sha256(calibration: CalibrationConfig) -> list[str]:
+def inputs_sha256(calibration: Calibration) -> list[str]:
     """Hashes of what is calibrated on, but for the data set's own recordings."""
     named = {"audio": calibration.audio, "source": calibration.source}
     return [
@@ -133,7 +134,7 @@ def heard_by(target: Target, waves: Sequence[Wave]) -> Iterator[Heard]:
 
 
 @torch.no_grad()
-def moments_of_source(source: Source, calibration: CalibrationConfig) -> Sums:
+def moments_of_source(source: Source, calibration: Calibration) -> Sums:
     """Of the source, loaded whole for this: text by its tokenizer, images by its processor, recordings as a target.
 
     Raises:

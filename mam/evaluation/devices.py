@@ -10,7 +10,8 @@ import transformers
 from mam import __version__, processes
 from mam.config.schema import Config
 from mam.errors import MamError
-from mam.identity import code_sha256
+from mam.identity import code_record
+from mam.records.result import Environment
 
 
 def device_of(config: Config) -> torch.device:
@@ -25,16 +26,16 @@ def device_of(config: Config) -> torch.device:
     return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
 
 
-def environment(config: Config) -> dict[str, str | int]:
-    """Versions, mam's sources, device, dtype and threads: on these the bits of a prediction depend."""
+def environment(config: Config) -> Environment:
+    """Return versions, mam's sources, device, dtype and threads: on these the bits of a prediction depend."""
     device = device_of(config)
-    return {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "transformers": str(transformers.__version__),
-        "mam": __version__,
-        "code": code_sha256(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "dtype": f"{config.dtype}, compiled" if config.compile else config.dtype,
-        "threads": torch.get_num_threads(),
-    }
+    return Environment(
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        transformers=str(transformers.__version__),
+        mam=__version__,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        dtype=f"{config.dtype}, compiled" if config.compile else config.dtype,
+        threads=torch.get_num_threads(),
+        code=code_record(),
+    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 import torch
 
 from mam import processes
-from mam.config.inputs import AUTO
+from mam.config.data import AUTO
 from mam.config.schema import Config
 from mam.data.audio import RATE
 from mam.errors import CheckpointError
@@ -19,6 +19,7 @@ from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
 from mam.models.targets import family_of
 from mam.models.vocabulary import Vocabulary
+from mam.records.result import DecoderRecord, SpeechTask
 from mam.scoring.language_codes import name_of, tag_of
 from mam.scoring.languages import bare_code, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer
@@ -30,7 +31,7 @@ FOR_ENGLISH = ("hubert_english", "whisper_english")
 
 
 @dataclass(frozen=True)
-class Settled:
+class LanguageChoice:
     """``config`` with a language, a normalizer and a metric in place of null and auto.
 
     ``prompt`` is the decoder's and None where there is no decoder; ``origin`` says where its language is from and
@@ -44,12 +45,13 @@ class Settled:
     notes: tuple[str, ...] = ()
 
     @property
-    def decoder(self) -> dict[str, Any] | None:
-        """What `result.json` records of the decoder."""
-        if self.prompt is None:
+    def decoder(self) -> DecoderRecord | None:
+        """What was told to the decoder, for the record."""
+        if self.prompt is None or self.origin is None:
             return None
-        told = {"language": self.prompt.language, "task": self.prompt.task, "prompt": list(self.prompt.tokens)}
-        return told | {"from": self.origin, "share": self.share}
+        prompt = self.prompt
+        task: SpeechTask = "translate" if prompt.task == "translate" else "transcribe"
+        return DecoderRecord(prompt.language, task, list(prompt.tokens), self.origin, self.share)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Vote:
         )
 
 
-def settled(config: Config, bench: Workbench) -> Settled:
+def settled(config: Config, bench: Workbench) -> LanguageChoice:
     """Decide once what all of a run uses: the decoder's language, the references', the normalizer and the metric.
 
     The decoder's: ``model.language``, else what the checkpoint says, else English for an English-only vocabulary, else
@@ -83,12 +85,12 @@ def settled(config: Config, bench: Workbench) -> Settled:
         CheckpointError: a language or a task that the target does not know.
     """
     if config.model.task != "asr":
-        return Settled(config)
+        return LanguageChoice(config)
     refuse_language(config, bench.checkpoints(config.model)[0])
     target = bench.pair(config).target
     if target.prompts is None:
         config, said = _with_references(config, None, target.letters)
-        return Settled(_with_metric(config, bench), notes=said)
+        return LanguageChoice(_with_metric(config, bench), notes=said)
     language, origin = target.prompts.chosen(config.model.language)
     notes, share = target.prompts.notes(config.model.speech_task), None
     if language is None:
@@ -98,7 +100,7 @@ def settled(config: Config, bench: Workbench) -> Settled:
     prompt = target.prompts.prompt(language, config.model.speech_task)
     config, said = _with_references(config, prompt, ())
     config = replace(config, model=replace(config.model, language=prompt.language))
-    return Settled(_with_metric(config, bench), prompt, origin, share, (*notes, *said))
+    return LanguageChoice(_with_metric(config, bench), prompt, origin, share, (*notes, *said))
 
 
 def _with_metric(config: Config, bench: Workbench) -> Config:
@@ -129,10 +131,31 @@ def detected(config: Config, bench: Workbench) -> Vote:
     return processes.from_main(Vote(tuple(sorted(shares, key=lambda one: -one[1])), clips))
 
 
-def foreseen(config: Config, checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """What `settled` will decide, from the target's files alone; what the data say is left aside.
+@dataclass(frozen=True)
+class Forecast:
+    """How a recogniser will write, from its files alone.
 
-    None for audio events; a language of None will be detected. Raises what `settled` raises.
+    Attributes:
+        language: None: it will be detected.
+        origin: where the language is from; ``letters``: those of a CTC vocabulary.
+        prompt: the decoder's, None without a decoder.
+        normalizer: None where it follows from a language that will be detected.
+        delimiter: of a CTC vocabulary, the token between words.
+        notes: sentences on what is odd.
+    """
+
+    language: str | None
+    origin: Literal["config", "generation_config", "vocabulary", "detected", "letters"] | None
+    prompt: list[str] | None
+    normalizer: str | None
+    delimiter: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def foreseen(config: Config, checkpoint: Checkpoint) -> Forecast | None:
+    """Return what `settled` will decide, from the target's files alone; what the data say is left aside.
+
+    None for audio events, and for an encoder alone. Raises what `settled` raises.
     """
     if config.model.task != "asr":
         return None
@@ -143,19 +166,17 @@ def foreseen(config: Config, checkpoint: Checkpoint) -> dict[str, Any] | None:
     if not family_of(checkpoint, "text").takes_language:
         vocabulary = Vocabulary.of(checkpoint)
         data = _with_references(config, None, vocabulary.alphabet)[0].data
-        told: dict[str, Any] = {"language": data.language, "from": "letters", "prompt": None}
-        told |= {"normalizer": data.normalizer}
-        return told | {"delimiter": vocabulary.word}
+        return Forecast(data.language, "letters", None, data.normalizer, delimiter=vocabulary.word)
     prompts = Prompts.of(checkpoint, load_tokenizer(checkpoint))
     language, origin = prompts.chosen(config.model.language)
-    told = {"language": language, "from": origin, "notes": prompts.notes(config.model.speech_task)}
+    notes = tuple(prompts.notes(config.model.speech_task))
     if language is None:
         example = prompts.prompt(next(iter(prompts.languages)), config.model.speech_task)
         tokens = [example.tokens[0], "<|LANGUAGE|>", *example.tokens[2:]]
-        return told | {"prompt": tokens, "normalizer": None}
+        return Forecast(None, origin, tokens, None, notes=notes)
     prompt = prompts.prompt(language, config.model.speech_task)
     data = _with_references(config, prompt, ())[0].data
-    return told | {"prompt": list(prompt.tokens), "normalizer": data.normalizer}
+    return Forecast(language, origin, list(prompt.tokens), data.normalizer, notes=notes)
 
 
 def refuse_language(config: Config, checkpoint: Checkpoint) -> None:

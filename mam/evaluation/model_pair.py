@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 
-from mam.config.inputs import ModelConfig, ShapeConfig
+from mam.config.model import ModelConfig, ShapeConfig, shapes
 from mam.config.schema import Config
 from mam.errors import CheckpointError, MergeError, UnfitError
 from mam.evaluation.devices import device_of
 from mam.files import free_memory
-from mam.merge.align import ALIGNMENTS
-from mam.merge.controls import CONTROLS
 from mam.merge.merger import Merger
-from mam.merge.methods import METHODS
 from mam.merge.plan import MergePlan
+from mam.merge.shape import Shape
+from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
 from mam.models.targets import TARGETS, Readout, Target, family_of, load_target
@@ -24,7 +23,7 @@ from mam.tasks import TASKS
 
 
 @dataclass
-class Pair:
+class ModelPair:
     """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
 
     target: Target
@@ -32,8 +31,13 @@ class Pair:
     merger: Merger
     loading: float
 
+    @property
+    def shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of target and source."""
+        return self.target.shape, self.source.shape
 
-def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Pair:
+
+def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> ModelPair:
     """Target on its device, source opened, both of the shape that the configuration states.
 
     Raises:
@@ -52,7 +56,7 @@ def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Pai
     target.to(device, dtype)
     if config.compile:
         target.compile()
-    return Pair(target, source, merger, time.perf_counter() - start)
+    return ModelPair(target, source, merger, time.perf_counter() - start)
 
 
 def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
@@ -86,10 +90,11 @@ def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None
         UnfitError: they need as many heads on both sides, a target in which nothing else reads Q, or a source that
             hears.
     """
-    shapes, is_own = config.model, CONTROLS[config.control].layers == "own"
-    theirs = shapes.target_shape if is_own else shapes.source_shape
-    heads = f"the target has {shapes.target_shape.heads} heads and the source {theirs.heads}"
-    differ, alignment = shapes.target_shape.heads != theirs.heads, ALIGNMENTS[config.align]
+    is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
+    ours, theirs = shapes(config.model)
+    theirs = ours if is_own else theirs
+    heads = f"the target has {ours.heads} heads and the source {theirs.heads}"
+    differ = ours.heads != theirs.heads
     if alignment.needs_heads and differ:
         raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
     if alignment.needs_activations and not is_own and source.model_type not in TARGETS:
@@ -111,9 +116,10 @@ def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None
 
 def refuse_without_activations(plan: MergePlan, verb: str) -> None:
     """Raise MergeError where the plan's method or alignment needs more than files."""
+    method, align = plan.options.method.name, plan.options.align
     for needs, word, other in (
-        (METHODS[plan.method].needs_moments, f"method={plan.method}", "method=linear"),
-        (ALIGNMENTS[plan.align].needs_activations, f"align={plan.align}", "align=procrustes"),
+        (METHODS[method].needs_moments, f"method={method}", "method=linear"),
+        (ALIGNMENTS[align].needs_activations, f"align={align}", "align=procrustes"),
     ):
         if needs:
             raise MergeError(
@@ -133,13 +139,11 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
 
 
 def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:
-    actual = {
-        "layers": found.depth if isinstance(found, Target) else found.layers,
-        "width": found.width,
-        "heads": found.heads,
-    }
+    actual = asdict(found.shape)
     wrong = [
-        f"{key} {value}, not {getattr(stated, key)}" for key, value in actual.items() if value != getattr(stated, key)
+        f"{key} {value}, not {getattr(stated, key)}"
+        for key, value in actual.items()
+        if getattr(stated, key) not in (None, value)
     ]
     if wrong:
         words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from mam import __version__, processes
 from mam.cache import Cache, cache_folder
-from mam.config.inputs import ModelConfig, read_from
-from mam.config.schema import Config
+from mam.config.model import ModelConfig
+from mam.config.schema import Config, read_from
 from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
-from mam.evaluation.attention_statistics import Attention, Change, measure
+from mam.evaluation.attention_statistics import AttentionChange, AttentionStatistics, measure
 from mam.evaluation.calibration import (
     TRAIN,
     cross_moments,
@@ -36,7 +36,7 @@ from mam.evaluation.calibration import (
 )
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.items import packed, unpacked
-from mam.evaluation.model_pair import Pair, load_pair
+from mam.evaluation.model_pair import ModelPair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.files import locked, sha256_json
@@ -45,6 +45,7 @@ from mam.merge.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
 from mam.models.targets import Target, family_of
+from mam.records.result import plain
 from mam.tasks import TASKS
 from mam.terminal import Terminal
 
@@ -53,7 +54,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Readings:
     """What was read off a target, in the order of the corpus: raw texts, or vectors of features or scores (fp32).
 
     ``seconds`` is what the layers from the first merged one on and decoding took; ``prefix`` what went before, which
@@ -120,11 +121,11 @@ class Workbench:
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
         return self._once(f"audio {config.data.split}", made_from, check_once)
 
-    def pair(self, config: Config) -> Pair:
+    def pair(self, config: Config) -> ModelPair:
         """Both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
         checkpoints = self.checkpoints(config.model)
 
-        def load() -> Pair:
+        def load() -> ModelPair:
             with self.terminal.status("loading models"):
                 return load_pair(config, checkpoints)
 
@@ -145,7 +146,7 @@ class Workbench:
         self.pair(config), self.audio(config)
         return self._once(kind, self._inputs(config), make)
 
-    def calibrated(self, config: Config, what: str, measure: Callable[[Pair, list[Wave]], T]) -> T:
+    def calibrated(self, config: Config, what: str, measure: Callable[[ModelPair, list[Wave]], T]) -> T:
         """What ``measure`` finds of the unmerged pair on the recordings for calibration; ``what`` names it."""
         pair, calibration = self.pair(config), config.calibration
         data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
@@ -185,7 +186,7 @@ class Workbench:
             "target": self.pair(config).target.checkpoint.fingerprint,
             "data": self.audio(config).corpus.sha256,
             "readout": self.pair(config).target.readout,
-            "environment": environment(config),
+            "environment": plain(environment(config)) | {"code": code_sha256()},
         }
 
     def free_states(self) -> None:
@@ -197,7 +198,7 @@ class Workbench:
         """What the pair and the audio that are ready were made from."""
         return self._made["pair"][0], self._made[f"audio {config.data.split}"][0]
 
-    def predict(self, config: Config, first: int, label: str, clips: Sequence[int] | None = None) -> Predictions:
+    def predict(self, config: Config, first: int, label: str, clips: Sequence[int] | None = None) -> Readings:
         """Read off the target as it is now, all clips or some; its layers below ``first`` must be unmerged."""
         target, audio = self.pair(config).target, self.audio(config)
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds, clips)
@@ -209,31 +210,31 @@ class Workbench:
         except torch.OutOfMemoryError as error:
             raise out_of_memory(config, target) from error
         spent = prefix.seconds - earlier
-        return Predictions(items, time.perf_counter() - start - spent, spent)
+        return Readings(items, time.perf_counter() - start - spent, spent)
 
-    def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> Change:
+    def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> AttentionChange:
         """What the merge that is in the target now, or training, does to attention.
 
         `unmerged_attention` was asked for before the merge, or the merge is undone here.
         """
         before, audio = self.unmerged_attention(config), self.audio(config)
         if trained is not None:
-            return Change(before, measure(trained, audio), layers)
+            return AttentionChange(before, measure(trained, audio), layers)
         target, prefix = self.pair(config).target, self.prefix(config)
         after = measure(target, audio, lambda clip: (layers[0], prefix.hidden((clip,), layers[0])), before)
-        return Change(before, after, layers)
+        return AttentionChange(before, after, layers)
 
-    def unmerged_attention(self, config: Config) -> Attention:
+    def unmerged_attention(self, config: Config) -> AttentionStatistics:
         """Of the target as it was, measured once."""
         pair, audio = self.pair(config), self.audio(config)
 
-        def measured() -> Attention:
+        def measured() -> AttentionStatistics:
             pair.merger.restore()
             return measure(pair.target, audio, lambda clip: (0, self.prefix(config).hidden((clip,), 0)))
 
         return self._once("attention", self._inputs(config), measured)
 
-    def baseline(self, config: Config, first: int) -> Predictions:
+    def baseline(self, config: Config, first: int) -> Readings:
         """The unmerged target's predictions, from the cache where they are, else computed and put there.
 
         Jobs that share a cache folder take turns: one computes, the others read. A cache entry that cannot be read is
@@ -247,7 +248,7 @@ class Workbench:
         with locked(path) if processes.is_main() else nullcontext():
             kept = processes.from_main(_usable(cache.json(path), key) if processes.is_main() else None)
             if kept is not None:
-                return Predictions(unpacked(kept["items"]), kept["seconds"], 0.0)
+                return Readings(unpacked(kept["items"]), kept["seconds"], 0.0)
             self.pair(config).merger.restore()
             made = self.predict(config, first, "baseline")
             if processes.is_main():
@@ -267,14 +268,14 @@ class _Activations:
         return sha256_json([asdict(self.config.calibration), read_from(replace(self.config.data, split=TRAIN))])
 
     def moments(self) -> Moments:
-        def measure(pair: Pair, waves: list[Wave]) -> Moments:
+        def measure(pair: ModelPair, waves: list[Wave]) -> Moments:
             sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, self.config.calibration)
             return measured(*sides, self.config.parts, (pair.target.checkpoint.id, pair.source.checkpoint.id))
 
         return self.bench.calibrated(self.config, f"moments {self.config.parts}", measure)
 
     def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
-        def measure(pair: Pair, waves: list[Wave]) -> Mapping[int, Tensor]:
+        def measure(pair: ModelPair, waves: list[Wave]) -> Mapping[int, Tensor]:
             source = Source(pair.target.checkpoint) if is_own else pair.source
             return cross_moments(pair.target, source, waves, pairs)
 

@@ -3,82 +3,110 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mam.config.schema import Config, ScheduleConfig
-from mam.evaluation.attention_statistics import Change
-from mam.evaluation.measurement import Measured
-from mam.evaluation.workbench import Predictions, Workbench
-from mam.merge.controls import CONTROLS
+from mam.config.schema import Config
+from mam.evaluation.attention_statistics import AttentionChange
+from mam.evaluation.measurement import Measurement
+from mam.evaluation.model_pair import ModelPair
+from mam.evaluation.workbench import Readings, Workbench
+from mam.merge.merger import MergeReport
+from mam.merge.options import ScheduleOptions
 from mam.merge.plan import MergePlan, plan_merge
+from mam.merge.tables import CONTROLS
 from mam.tasks import TASKS
-from mam.tasks.task import Judged
+from mam.tasks.task import Judgement
 
 Lam = float | tuple[float, ...]  # one for all, by the schedule; or one for each target layer
 
 
-def zero_shot(config: Config, bench: Workbench, lams: Mapping[str, Lam], baseline: Predictions) -> Measured:
+@dataclass(frozen=True)
+class Draw:
+    """One merge of a plan's draws: what it wrote, what the target then predicted, seconds of merging."""
+
+    report: MergeReport
+    readings: Readings
+    merging: float
+
+
+def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], baseline: Readings) -> Measurement:
     """Merge and predict, once or once a draw of a random control. At λ=0 the baseline is the answer.
 
-    ``lams`` has one λ for all ("") or one a test fold. At the end the target is merged as it was last.
+    ``plans`` has one merge for all ("") or one a test fold. At the end the target is merged as it was last.
     """
-    pair, audio, task = bench.pair(config), bench.audio(config), TASKS[config.model.task]
-    labels = pair.target.labels if pair.target.readout == "scores" else None
-    plans = {fold: plan_for(config, bench, lam) for fold, lam in lams.items()}
-    plan = max(plans.values(), key=lambda one: sum(one.lams))
-    draws = config.control_draws if CONTROLS[config.control].is_random and not plan.is_identity else 1
-    merging, found = 0.0, dict[tuple[Lam, int], Predictions]()
+    task, audio, target = TASKS[config.model.task], bench.audio(config), bench.pair(config).target
+    labels = target.labels if target.readout == "scores" else None
     before = bench.unmerged_attention(config)
-    for lam in sorted(set(lams.values()), key=np.sum):
-        for draw in range(draws):
-            start = time.perf_counter()
-            made = plan_for(config, bench, lam, draw)
-            pair.merger.apply(made)
-            merging += time.perf_counter() - start
-            label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
-            found[lam, draw] = baseline if made.is_identity else bench.predict(config, plan.first, label)
-    attention = Change(before, before, plan.layers) if plan.is_identity else bench.attention(config, plan.layers)
+    largest = max(plans.values(), key=_total)
+    is_drawn = CONTROLS[config.control].is_random and not largest.is_identity
+    draws = config.control_draws if is_drawn else 1
+    done: dict[tuple[float, ...], list[Draw]] = {}
+    for plan in sorted(plans.values(), key=_total):
+        if plan.lams not in done:
+            done[plan.lams] = [_merged(config, bench, plan, draw, draws, baseline) for draw in range(draws)]
+    unchanged = AttentionChange(before, before, largest.layers)
+    attention = unchanged if largest.is_identity else bench.attention(config, largest.layers)
     sides = []
     for draw in range(draws):
         judged = []
-        for fold, lam in lams.items():
+        for fold, plan in plans.items():
             asked = config if not fold else replace(config, data=replace(config.data, fold=int(fold)))
-            judged.append(task.judge(asked, audio, found[lam, draw].items, baseline.items, labels))
+            items = done[plan.lams][draw].readings.items
+            judged.append(task.judge(asked, audio, items, baseline.items, labels))
         sides.append(_together(judged))
-    by_layer = [one.lams for one in plans.values()]
-    done = [side for side in found.values() if side is not baseline]
-    return Measured(
+    merges = [draw for some in done.values() for draw in some]
+    computed = [draw.readings for draw in merges if draw.readings is not baseline]
+    return Measurement(
+        plan=largest,
+        report=done[largest.lams][0].report,
         sides=[one.merged for one in sides],
         baseline=sides[0].baseline,
         attention=attention,
-        lams=tuple(float(mean) for mean in np.mean(by_layer, axis=0)),
-        notes=[*sides[0].notes, *attention.findings(plan.lams)],
+        lams=tuple(float(mean) for mean in np.mean([plan.lams for plan in plans.values()], axis=0)),
+        notes=[*sides[0].notes, *attention.findings(largest.lams)],
         head=sides[0].head,
-        merging=merging,
-        evaluating=sum(side.seconds for side in done or [baseline]),
-        prefix=sum(side.prefix for side in done),
+        merging=sum(draw.merging for draw in merges),
+        evaluating=sum(readings.seconds for readings in computed or [baseline]),
+        prefix=sum(readings.prefix for readings in computed),
     )
 
 
-def plan_for(config: Config, bench: Workbench, lam: Lam, draw: int = 0) -> MergePlan:
-    """The merge that the configuration asks for, at another λ."""
-    pair = bench.pair(config)
+def plan_for(config: Config, pair: ModelPair, lam: Lam, draw: int = 0) -> MergePlan:
+    """Return the merge that the configuration asks for, at another λ."""
     if isinstance(lam, tuple):
-        config, lam = replace(config, schedule=ScheduleConfig("list", values=list(lam))), 1.0
-    return plan_merge(replace(config, lam=lam), pair.target.depth, pair.source.layers, draw)
+        options = replace(config, schedule=ScheduleOptions("list", values=list(lam)))
+    else:
+        options = replace(config, lam=lam)
+    return plan_merge(options, *pair.shapes, config.seed, draw)
 
 
-def _together(judged: list[Judged]) -> Judged:
-    """What was judged fold by fold as one."""
+def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws: int, baseline: Readings) -> Draw:
+    """Merge one draw and predict."""
+    start = time.perf_counter()
+    report = bench.pair(config).merger.apply(plan.drawn(draw))
+    merging = time.perf_counter() - start
+    if plan.is_identity:
+        return Draw(report, baseline, merging)
+    label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
+    return Draw(report, bench.predict(config, plan.first, label), merging)
+
+
+def _total(plan: MergePlan) -> float:
+    return sum(plan.lams)
+
+
+def _together(judged: Sequence[Judgement]) -> Judgement:
+    """Return what was judged fold by fold as one."""
+    first = judged[0]
     if len(judged) == 1:
-        return judged[0]
-    head = judged[0].head and judged[0].head | {"folds": [fold for one in judged for fold in (one.head or {})["folds"]]}
-    return Judged(
-        [row for one in judged for row in one.merged],
-        [row for one in judged for row in one.baseline],
-        head,
-        list(dict.fromkeys(note for one in judged for note in one.notes)),
+        return first
+    folds = [fold for one in judged if one.head is not None for fold in one.head.folds]
+    return Judgement(
+        merged=[row for one in judged for row in one.merged],
+        baseline=[row for one in judged for row in one.baseline],
+        head=None if first.head is None else replace(first.head, folds=folds),
+        notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
     )

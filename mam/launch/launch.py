@@ -9,15 +9,15 @@ from mam.config.compose import Job
 from mam.errors import ConfigError, MamError, RecordError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.launch.settings import Launcher, processors
-from mam.launch.work import LEFT_OUT, Errand, read_note, tasks_of
+from mam.launch.work import LEFT_OUT, LaunchRequest, read_note, tasks_of
 from mam.records.reading import read_result
-from mam.runs.run import Outcome, finished_run
-from mam.studies.execute import Ended, execute, how, in_order, say_schedules, varied_text
+from mam.runs.run import RunOutcome, finished_run
+from mam.studies.execute import Member, execute, how, in_order, say_schedules, varied_text
 
 LOST = "it ended without a word: killed, out of memory or out of time"
 
 
-def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Ended]:
+def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Member]:
     """Run every job of ``plan``, in this process or by a launcher; what is returned is in the order of the plan.
 
     Of trainings, regular fine-tunings come first: the others are compared with them.
@@ -63,32 +63,32 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
 
     patience = wave[0].config.launch.patience_minutes
     send = send_to_processes if launcher.name == "joblib" else send_to_slurm
-    send(Errand(tasks, launcher.settings, folder, left, patience, bench.terminal.say))
+    send(LaunchRequest(tasks, launcher.settings, folder, left, patience, bench.terminal.say))
     left()
 
 
-def _finished(job: Job, bench: Workbench) -> Ended | None:
+def _finished(job: Job, bench: Workbench) -> Member | None:
     """A job that was finished before, or whose input cannot even be found."""
     try:
         found = finished_run(job, bench)
     except (MamError, OSError) as problem:
-        return Ended(job, None, str(problem), is_unfit=isinstance(problem, UnfitError))
-    return None if found is None else Ended(job, Outcome("skipped", found, read_result(found)), None)
+        return Member(job, None, str(problem), is_unfit=isinstance(problem, UnfitError))
+    return None if found is None else Member(job, RunOutcome("skipped", found, read_result(found)), None)
 
 
-def _ended(job: Job, folder: Path, bench: Workbench) -> Ended:
+def _ended(job: Job, folder: Path, bench: Workbench) -> Member:
     note = read_note(folder, job)
     if note is None:  # killed, perhaps after its result was written
-        return _finished(job, bench) or Ended(job, None, LOST, folder / "logs")
+        return _finished(job, bench) or Member(job, None, LOST, folder / "logs")
     if note["folder"] is None:
         log = Path(note["log"]) if note["log"] else None
-        return Ended(job, None, note["error"], log, note["status"] == LEFT_OUT)
+        return Member(job, None, note["error"], log, note["status"] == LEFT_OUT)
     path = Path(note["folder"])
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     try:
-        return Ended(job, Outcome(note["status"], path, read_result(path)), None)
+        return Member(job, RunOutcome(note["status"], path, read_result(path)), None)
     except RecordError as problem:  # the disk, or someone, was at it meanwhile
-        return Ended(job, None, str(problem))
+        return Member(job, None, str(problem))
 
 
 def _is_ft(job: Job) -> bool:

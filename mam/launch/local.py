@@ -6,12 +6,12 @@ import threading
 
 from joblib import Parallel, delayed
 
-from mam.launch.work import Errand
+from mam.launch.work import LaunchRequest
 
 LOOK = 0.5  # seconds between looks at what has ended
 
 
-def send_to_processes(errand: Errand) -> None:
+def send_to_processes(errand: LaunchRequest) -> None:
     """Run the tasks in ``n_jobs`` processes of joblib, and return when they have ended; a killed process is said."""
     failed: list[Exception] = []
 

@@ -17,7 +17,7 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from mam.errors import ConfigError, MamError, choices, first_line
-from mam.launch.work import Errand
+from mam.launch.work import LaunchRequest
 
 LOOK = 1.0  # seconds between looks at notes and queue
 GONE = 10.0  # seconds that a job may be out of the queue before its note is on a shared disk
@@ -25,7 +25,7 @@ SUBMITITS_OWN = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_nod
 LOGS = "logs"
 
 
-def send_to_slurm(errand: Errand) -> None:
+def send_to_slurm(errand: LaunchRequest) -> None:
     """Queue the tasks as one array and wait until each has ended or is lost.
 
     Raises:
@@ -58,7 +58,7 @@ def send_to_slurm(errand: Errand) -> None:
         raise
 
 
-def _submit(errand: Errand) -> list[submitit.Job[Any]]:
+def _submit(errand: LaunchRequest) -> list[submitit.Job[Any]]:
     settings, folder = errand.settings, errand.folder
     partition = settings.get("partition")
     known = _partitions()

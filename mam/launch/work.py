@@ -15,14 +15,14 @@ from mam.files import sha256_json, write_json
 if TYPE_CHECKING:
     from mam.config.compose import Job
     from mam.evaluation.workbench import Workbench
-    from mam.studies.execute import Ended
+    from mam.studies.execute import Member
 
 ENDED, LEFT_OUT = "ended", "left out"
 _benches: list[Workbench] = []  # of this process: a process that gets several tasks keeps its models
 
 
 @dataclass(frozen=True)
-class Task:
+class JobBatch:
     """Jobs, as the words of each, that one process runs in ``folder``. Called again, it does what is missing."""
 
     jobs: tuple[tuple[str, ...], ...]
@@ -51,7 +51,7 @@ class Task:
         for job in missing:
             job.config.evaluate.share = True
 
-        def when_ended(end: Ended) -> None:
+        def when_ended(end: Member) -> None:
             if end.outcome and end.outcome.status == "finished":
                 draw_lambdas(end.outcome.folder, end.outcome.result)
             write_note(self.folder, end)
@@ -72,10 +72,10 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Errand:
+class LaunchRequest:
     """What a launcher is given: ``left`` says which jobs have not ended, and of each that has, once, how."""
 
-    tasks: Sequence[Task]
+    tasks: Sequence[JobBatch]
     settings: Mapping[str, Any]
     folder: Path
     left: Callable[[], list[Job]]
@@ -83,14 +83,14 @@ class Errand:
     say: Callable[[str], None]
 
 
-def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[Task]:
+def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:
     """A plan cut into tasks of ``each`` jobs, in its order."""
     words = [job.overrides for job in plan]
     cut = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
-    return [Task(some, folder.absolute(), Path.cwd(), threads) for some in cut]
+    return [JobBatch(some, folder.absolute(), Path.cwd(), threads) for some in cut]
 
 
-def write_note(folder: Path, end: Ended) -> None:
+def write_note(folder: Path, end: Member) -> None:
     """``folder/ended/<hash of its words>.json``: the run folder of a job, or what went wrong."""
     write_json(
         _note(folder, end.job),

@@ -1,4 +1,4 @@
-"""What the target's layers are given: the source's projections, checked, in the target's width and basis."""
+"""The source's projections as the target takes them: checked, in the target's width and basis."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merge.activations import Activations
-from mam.merge.align import ALIGNMENTS
-from mam.merge.basis import Basis, Heads, Pair, moved
+from mam.merge.align import FITS
+from mam.merge.basis import Basis, Heads, LayerPair, moved
 from mam.merge.methods import Projection
 from mam.merge.plan import MergePlan
 from mam.merge.project import projected
+from mam.merge.tables import ALIGNMENTS
 
 QKV = ("q", "k", "v")
 Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32
 
 
-class Given:
+class AdaptedSource:
     """The source as a plan gives it to the target; nothing of it depends on λ.
 
     A source that is taken as it is is read where it is wanted and not kept: more than one layer is never in memory. One
@@ -40,8 +41,7 @@ class Given:
     @staticmethod
     def key(plan: MergePlan) -> tuple[object, ...]:
         """Equal for plans that give the same."""
-        whose = plan.is_own
-        return whose, tuple(plan.pairs.items()), plan.align, plan.project, plan.seed
+        return plan.is_own, tuple(plan.pairs.items()), plan.options.align, plan.project, plan.seed
 
     def read(self, layer: int, part: str) -> Projection:
         """Weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.
@@ -62,23 +62,23 @@ class Given:
     @cached_property
     def basis(self) -> Basis:
         """Fitted to the Q, K and V of all pairs, whichever parts are merged."""
-        plan = self._plan
-        if plan.align == "none" and plan.project is None:
+        plan, align = self._plan, self._plan.options.align
+        if align == "none" and plan.project is None:
             return Basis()
         heard: Mapping[int, Tensor] = {}
-        if ALIGNMENTS[plan.align].needs_activations:
+        if ALIGNMENTS[align].needs_activations:
             if self._activations is None:
-                raise MergeError(f"align={plan.align}: needs activations, which are measured where models run: mam run")
+                raise MergeError(f"align={align}: needs activations, which are measured where models run: mam run")
             heard = self._activations.cross(plan.pairs, plan.is_own)
         pairs = [
-            Pair(layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), heard.get(layer))
+            LayerPair(layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), heard.get(layer))
             for layer in plan.pairs
         ]
-        heads, basis = Heads(plan.target_heads, plan.source_heads, plan.seed), Basis()
+        heads, basis = Heads(plan.target.heads, plan.source.heads, plan.seed), Basis()
         with torch.inference_mode(False), torch.no_grad():
             if pairs[0].source["q"][0].shape != pairs[0].target["q"][0].shape and plan.project:
                 basis = projected(pairs, heads, plan.project)
-            return basis.then(ALIGNMENTS[plan.align].fit(moved(pairs, basis), heads))
+            return basis.then(FITS[align].fit(moved(pairs, basis), heads))
 
     def _source(self, layer: int, part: str) -> Projection:
         """As the file has it, checked when it is read for the first time."""

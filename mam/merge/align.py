@@ -9,52 +9,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from mam.merge.basis import Basis, Heads, Pair, cross, moved, nearest_isometry
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-    from torch import Tensor
+from mam.merge.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
+from mam.merge.methods import Projection
+from mam.merge.tables import ALIGNMENTS, AlignmentTraits, summary_of
 
-    from mam.merge.methods import Projection
-
-Fit = Callable[[Sequence[Pair], Heads], Basis]
-Distance = Callable[[Pair, Heads], float]
+Fit = Callable[[Sequence[LayerPair], Heads], Basis]
+Distance = Callable[[LayerPair, Heads], float]
 SWEEPS = 50  # of `permute`, which ends by itself long before
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """A registered alignment; ``distance`` is what it makes small.
-
-    ``needs_heads``: both sides must have as many; ``needs_activations``: every pair must have been heard.
-    """
+    """How an alignment is computed; ``distance`` is what it makes small."""
 
     fit: Fit
-    summary: str
-    needs_heads: bool
-    needs_activations: bool
     distance: Distance
 
 
-ALIGNMENTS: dict[str, Alignment] = {}
+FITS: dict[str, Alignment] = {}  # by the names in ALIGNMENTS
 
 
-def distance(pair: Pair, heads: Heads) -> float:
+def distance(pair: LayerPair, heads: Heads) -> float:
     """‖W_t - W_s‖ / ‖W_t‖ over Q, K and V of a pair of one width."""
     ours, theirs = _flat(pair)
     return float((ours - theirs).norm() / ours.norm())
 
 
-def cosine(pair: Pair) -> float:
+def cosine(pair: LayerPair) -> float:
     """Of the angle between all of Q, K and V of the target and all of the source's; 0 where one of them is 0."""
     ours, theirs = _flat(pair)
     return float(ours @ theirs / (ours.norm() * theirs.norm()).clamp_min(1e-30))
 
 
-def spectral_distance(pair: Pair, heads: Heads) -> float:
+def spectral_distance(pair: LayerPair, heads: Heads) -> float:
     """Root of the summed squares by which the heads' `spectra` differ, head by head."""
     ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
     return float(((ours - theirs) ** 2).sum() ** 0.5)
@@ -63,30 +57,32 @@ def spectral_distance(pair: Pair, heads: Heads) -> float:
 def alignment(
     needs_heads: bool = False, needs_activations: bool = False, distance: Distance = distance
 ) -> Callable[[Fit], Fit]:
-    """Register a function (pairs of one width, heads) -> basis under its own name."""
+    """Register a function (pairs of one width, heads) -> basis under its own name.
+
+    An alignment of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    """
 
     def register(function: Fit) -> Fit:
-        summary = (function.__doc__ or "").strip().splitlines()[0]
-        ALIGNMENTS[function.__name__] = Alignment(function, summary, needs_heads, needs_activations, distance)
+        traits = AlignmentTraits(summary_of(function), needs_heads, needs_activations)
+        ALIGNMENTS.setdefault(function.__name__, traits)
+        FITS[function.__name__] = Alignment(function, distance)
         return function
 
     return register
 
 
 @alignment()
-def none(pairs: Sequence[Pair], heads: Heads) -> Basis:
+def none(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """The source as it is."""
     return Basis()
 
 
-@alignment(needs_heads=True, distance=spectral_distance)
-def heads(pairs: Sequence[Pair], heads: Heads) -> Basis:
+@alignment(distance=spectral_distance)
+def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
 
     A head's spectrum: singular values of its W_QᵀW_K and of its W_V, over the length of all of its layer's.
     """
-    from scipy.optimize import linear_sum_assignment
-
     rows: dict[tuple[int, str], Tensor] = {}
     for one in pairs:
         ours, theirs = (spectra(side, heads.target) for side in (one.target, one.source))
@@ -97,7 +93,7 @@ def heads(pairs: Sequence[Pair], heads: Heads) -> Basis:
 
 
 @alignment()
-def procrustes(pairs: Sequence[Pair], heads: Heads) -> Basis:
+def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """The orthogonal R of min Σ‖W_t - W_s R‖² over all paired Q, K and V, in closed form: one R for the stream.
 
     R = U Vᵀ of Σ W_sᵀ W_t = U Σ Vᵀ (Schönemann 1966).
@@ -105,28 +101,23 @@ def procrustes(pairs: Sequence[Pair], heads: Heads) -> Basis:
     return Basis(stream=nearest_isometry(cross(pairs)))
 
 
-@alignment(needs_activations=True)
-def procrustes_activations(pairs: Sequence[Pair], heads: Heads) -> Basis:
+@alignment()
+def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.
 
     R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame for frame.
     """
-    import torch
-
     return Basis(stream=nearest_isometry(torch.stack([one.heard for one in pairs if one.heard is not None]).sum(0)))
 
 
 @alignment()
-def permute(pairs: Sequence[Pair], heads: Heads) -> Basis:
+def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩.
 
     Weight matching by coordinate descent (Ainsworth et al., "Git Re-Basin", ICLR 2023, algorithm 1): the stream with
     heads fixed, then every layer's heads with the stream fixed, each an assignment problem, until nothing is
     gained. With different numbers of heads the stream alone is permuted.
     """
-    import torch
-    from scipy.optimize import linear_sum_assignment
-
     basis, reached = Basis(), -float("inf")
     for _ in range(SWEEPS):
         scores = cross(moved(pairs, Basis(rows=basis.rows)))
@@ -142,8 +133,6 @@ def permute(pairs: Sequence[Pair], heads: Heads) -> Basis:
 
 def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
     """Singular values of each head's W_QᵀW_K and W_V, ``[h, 2 d_h]``, over the length of all of the layer's."""
-    import torch
-
     q, k, v = (side[part][0].double().chunk(count) for part in "qkv")
     found = []
     for i in range(count):
@@ -155,9 +144,7 @@ def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
     return together
 
 
-def _flat(pair: Pair) -> tuple[Tensor, Tensor]:
-    import torch
-
+def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
     ours, theirs = (
         torch.cat([side[part][0].double().flatten() for part in "qkv"]) for side in (pair.target, pair.source)
     )
@@ -171,22 +158,16 @@ def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArra
 
 def _head_blocks(order: Sequence[int], width: int) -> Tensor:
     """The permutation of rows that puts head ``order[i]`` in the place of head i."""
-    import torch
-
     size = width // len(order)
     rows = [head * size + row for head in order for row in range(size)]
     return torch.eye(width, dtype=torch.float64)[rows]
 
 
-def _matched_rows(pairs: Sequence[Pair], heads: Heads) -> dict[tuple[int, str], Tensor]:
+def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, str], Tensor]:
     """For every layer the permutation of its heads, and of the rows within each, of the largest inner product.
 
     Q and K share theirs, and V goes with the same heads, so that every head computes what it did.
     """
-    import numpy as np
-    import torch
-    from scipy.optimize import linear_sum_assignment
-
     made = {}
     for one in pairs:
         width, count = len(one.target["q"][0]), heads.common

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
-    from mam.merge.methods import Projection
+from mam.merge.methods import Projection
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """One target layer and the source layer that it is paired with: Q, K and V of both, fp32.
 
     ``heard`` is the mean of x_t x_sᵀ over what both hear, ``[d_t, d_s]``, fp64, where it was measured.
@@ -84,7 +83,7 @@ class Basis:
         return Basis(_product(other.stream, self.stream), rows)
 
 
-def moved(pairs: Sequence[Pair], basis: Basis) -> list[Pair]:
+def moved(pairs: Sequence[LayerPair], basis: Basis) -> list[LayerPair]:
     """The pairs with the sources in the basis."""
     if basis.is_identity:
         return list(pairs)
@@ -92,14 +91,12 @@ def moved(pairs: Sequence[Pair], basis: Basis) -> list[Pair]:
     for one in pairs:
         source = {part: basis.moved(one.layer, part, given) for part, given in one.source.items()}
         heard = one.heard if one.heard is None or basis.stream is None else one.heard @ basis.stream.T
-        made.append(Pair(one.layer, one.target, source, heard))
+        made.append(LayerPair(one.layer, one.target, source, heard))
     return made
 
 
-def cross(pairs: Sequence[Pair]) -> Tensor:
+def cross(pairs: Sequence[LayerPair]) -> Tensor:
     """Σ W_tᵀ W_s over the Q, K and V of all pairs, ``[d_t, d_s]``, fp64: what a map of the stream is fitted to."""
-    import torch
-
     terms = [one.target[part][0].double().T @ one.source[part][0].double() for one in pairs for part in "qkv"]
     return torch.stack(terms).sum(0)
 
@@ -109,8 +106,6 @@ def nearest_isometry(matrix: Tensor) -> Tensor:
 
     Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31, 1966.
     """
-    import torch
-
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
     made: Tensor = u @ vh
     return made

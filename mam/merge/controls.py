@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+import torch
+from torch import Tensor
+
+from mam.merge.tables import CONTROLS, ControlTraits, summary_of
 
 
 @dataclass(frozen=True)
@@ -28,53 +28,35 @@ class Place:
 
     def generator(self, what: str) -> torch.Generator:
         """Random numbers that depend on the place and on ``what`` alone, in whatever order tensors are merged."""
-        import torch
-
         name = f"{self.seed}/{self.draw}/{self.layer}/{self.part}/{what}"
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=False) >> 1
         return torch.Generator().manual_seed(number)
 
 
-Substitute = Callable[["Tensor", "Tensor", Place], "Tensor"]
+Substitute = Callable[[Tensor, Tensor, Place], Tensor]
 
 
-@dataclass(frozen=True)
-class Control:
-    """How a control makes S from (W_s, W_t, place).
-
-    ``parts`` are the projections that it merges, the others stay the target's; ``layers`` says which tensor W_s is: the
-    ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the target (``own``). A random control is
-    drawn several times. ``has_structure``: S still is a trained attention, which can be aligned with the target's.
-    """
-
-    substitute: Substitute
-    parts: str = "qkvo"
-    layers: str = "paired"
-    is_random: bool = False
-    has_structure: bool = False
-
-    @property
-    def summary(self) -> str:
-        """The first line of its docstring."""
-        return (self.substitute.__doc__ or "").strip().splitlines()[0]
-
-
-CONTROLS: dict[str, Control] = {}
+SUBSTITUTES: dict[str, Substitute] = {}  # the functions, by the names in CONTROLS
 
 
 def control(
     parts: str = "qkvo", layers: str = "paired", is_random: bool = False, has_structure: bool = False
 ) -> Callable[[Substitute], Substitute]:
-    """Register a function (source tensor, target tensor, place) -> S under its own name; see `Control`."""
+    """Register a function (source tensor, target tensor, place) -> S under its own name; see `ControlTraits`.
+
+    A control of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    """
 
     def register(function: Substitute) -> Substitute:
-        CONTROLS[function.__name__.removesuffix("_")] = Control(function, parts, layers, is_random, has_structure)
+        name = function.__name__.removesuffix("_")
+        CONTROLS.setdefault(name, ControlTraits(summary_of(function), parts, layers, is_random, has_structure))
+        SUBSTITUTES[name] = function
         return function
 
     return register
 
 
-@control(has_structure=True)
+@control()
 def none(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """The source itself: no control."""
     return source
@@ -86,39 +68,35 @@ def shrink(source: Tensor, target: Tensor, place: Place) -> Tensor:
     return source.new_zeros(source.shape)
 
 
-@control(parts="qk")
+@control()
 def shrink_qk(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Zeros for Q and K only: softer attention alone."""
     return source.new_zeros(source.shape)
 
 
-@control(parts="v")
+@control()
 def shrink_v(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Zeros for V only: a smaller output of attention alone."""
     return source.new_zeros(source.shape)
 
 
-@control(has_structure=True)
+@control()
 def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks."""
     return target + source
 
 
-@control(is_random=True)
+@control()
 def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Normal numbers with the mean and standard deviation of the source's tensor."""
-    import torch
-
     drawn = torch.randn(source.shape, generator=place.generator(f"iid{source.ndim}"), dtype=source.dtype)
     made: Tensor = drawn * source.std(correction=0) + source.mean()
     return made
 
 
-@control(is_random=True)
+@control()
 def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept."""
-    import torch
-
     if source.ndim == 1:
         drawn = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
         turned: Tensor = (drawn * (source.double().norm() / drawn.norm())).to(source.dtype)
@@ -130,7 +108,7 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
     return made
 
 
-@control(is_random=True)
+@control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
     if source.ndim == 1:
@@ -140,13 +118,13 @@ def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     return (source.double() @ haar(source.shape[1], Place(place.seed, place.draw), "shared")).to(source.dtype)
 
 
-@control(layers="shuffled", is_random=True, has_structure=True)
+@control()
 def shuffle_layers(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Another layer of the source: no layer gets the one that it is paired with."""
     return source
 
 
-@control(layers="own", has_structure=True)
+@control()
 def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """The next layer of the target itself (of the last, the first): another trained attention, of no other modality."""
     return source
@@ -159,8 +137,6 @@ def haar(n: int, place: Place, what: str) -> Tensor:
     Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the AMS 54, 2007: QR of a
     Gaussian matrix, columns signed by the diagonal of R.
     """
-    import torch
-
     with torch.inference_mode(False):
         q, r = torch.linalg.qr(torch.randn(n, n, generator=place.generator(what), dtype=torch.float64))
         made: Tensor = q * r.diagonal().sign()
@@ -169,8 +145,6 @@ def haar(n: int, place: Place, what: str) -> Tensor:
 
 def shuffled(depth: int, seed: int, draw: int) -> list[int]:
     """A random permutation of so many layers (at least 2) that leaves none in its place."""
-    import torch
-
     generator = Place(seed, draw).generator("layers")
     while True:
         order: list[int] = torch.randperm(depth, generator=generator).tolist()

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mam.errors import MergeError
+from mam.merge.merger import Block
+from mam.merge.methods import Projection
 from mam.merge.plan import MergePlan
-from mam.models.blocks import AttentionBlock
-
-Projection = tuple[Tensor, Tensor | None]
+from mam.merge.tables import CONSTRAINTS
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Constraint:
     projects: bool = False
 
 
-CONSTRAINTS: dict[str, Constraint] = {
+RULES: dict[str, Constraint] = {  # by the names in CONSTRAINTS
     "none": Constraint(lambda raw: raw, lambda lam: lam, -math.inf, math.inf),
     "clamp": Constraint(lambda raw: raw, lambda lam: lam, 0.0, 1.0, projects=True),
     "sigmoid": Constraint(torch.sigmoid, lambda lam: math.log(lam / (1 - lam)), 0.0, 1.0, is_closed=False),
     "tanh": Constraint(torch.tanh, math.atanh, -1.0, 1.0, is_closed=False),
 }
-PER = ("global", "layer", "part", "head")
+assert set(RULES) == set(CONSTRAINTS)
 
 
 class Lambdas(nn.Module):
@@ -52,22 +52,22 @@ class Lambdas(nn.Module):
     ``names`` has one name a λ: ``all``, ``3`` (layer), ``3.q`` (layer, part) or ``3.q.0`` (layer, part, head).
     """
 
-    def __init__(self, plan: MergePlan, heads: int, per: str = "layer", constraint: str = "clamp") -> None:
-        """``plan`` gives the initial λ of each layer; ``heads`` is how many the target has.
+    def __init__(self, plan: MergePlan, per: str = "layer", constraint: str = "clamp") -> None:
+        """``plan`` gives the initial λ of each layer.
 
         Raises:
             MergeError: an initial λ that the constraint does not reach, or several for one shared λ.
         """
         super().__init__()
         self.per, self.constraint = per, constraint
-        self.chosen = list(range(heads)) if plan.heads is None else list(plan.heads)
+        self.chosen = list(range(plan.target.heads)) if plan.heads is None else list(plan.heads)
         initial: dict[str, float] = {}
         for layer in plan.layers:
             for part in plan.parts:
                 for name in self.names_of(layer, part):
                     if initial.setdefault(name, plan.lams[layer]) != plan.lams[layer]:
                         raise MergeError("train.lam.per=global: one λ has one initial value. Say schedule=constant.")
-        rule = CONSTRAINTS[constraint]
+        rule = RULES[constraint]
         for lam in initial.values():
             if not (rule.least <= lam <= rule.most) or (not rule.is_closed and lam in (rule.least, rule.most)):
                 raise MergeError(
@@ -87,7 +87,7 @@ class Lambdas(nn.Module):
     @property
     def values(self) -> Tensor:
         """Every λ, in the order of ``names``."""
-        return CONSTRAINTS[self.constraint].lam(self.raw)
+        return RULES[self.constraint].lam(self.raw)
 
     def of(self, names: Sequence[str]) -> Tensor:
         """The λ of these names."""
@@ -100,7 +100,7 @@ class Lambdas(nn.Module):
     @torch.no_grad()
     def project(self) -> None:
         """Put λ back between its bounds, where the constraint does that after a step."""
-        rule = CONSTRAINTS[self.constraint]
+        rule = RULES[self.constraint]
         if rule.projects:
             self.raw.clamp_(rule.least, rule.most)
 
@@ -131,7 +131,7 @@ class Mix(torch.autograd.Function):
         return of_target, None, of_lam
 
 
-class Mixed(nn.Module):
+class MixedTensor(nn.Module):
     """The parametrization of one weight ``[out, in]`` or bias ``[out]``.
 
     ``source`` is kept in ``dtype`` and in no checkpoint. ``lambdas`` is referred to, not owned: it is registered once.
@@ -160,7 +160,7 @@ class Mixed(nn.Module):
 
 
 def learn(
-    blocks: Sequence[AttentionBlock],
+    blocks: Sequence[Block],
     plan: MergePlan,
     sources: Mapping[tuple[int, str], Projection],
     lambdas: Lambdas,
@@ -179,25 +179,25 @@ def learn(
         linear, names = blocks[layer].projection(part), lambdas.names_of(layer, part)
         rows = _rows(plan, lambdas, part, weight.shape)
         column = None if rows is None else (rows[None, :] if part == "o" else rows[:, None])
-        mixed = Mixed(weight, lambdas, names, column, dtype).to(linear.weight.device)
+        mixed = MixedTensor(weight, lambdas, names, column, dtype).to(linear.weight.device)
         parametrize.register_parametrization(linear, "weight", mixed, unsafe=True)
-        if plan.bias and linear.bias is not None and not (part == "o" and rows is not None):
+        if plan.options.bias and linear.bias is not None and not (part == "o" and rows is not None):
             given = torch.zeros_like(linear.bias) if bias is None else bias
-            mixed = Mixed(given, lambdas, names, rows, dtype).to(linear.weight.device)
+            mixed = MixedTensor(given, lambdas, names, rows, dtype).to(linear.weight.device)
             parametrize.register_parametrization(linear, "bias", mixed, unsafe=True)
 
 
-def fold(blocks: Sequence[AttentionBlock]) -> None:
+def fold(blocks: Sequence[Block]) -> None:
     """Write the effective tensors into the model and forget λ and source: what is left is a plain model."""
     _forget(blocks, keeps=True)
 
 
-def unlearn(blocks: Sequence[AttentionBlock]) -> None:
+def unlearn(blocks: Sequence[Block]) -> None:
     """Forget λ and source; what is left is the target's own tensors."""
     _forget(blocks, keeps=False)
 
 
-def _forget(blocks: Sequence[AttentionBlock], keeps: bool) -> None:
+def _forget(blocks: Sequence[Block], keeps: bool) -> None:
     for block in blocks:
         for part in block.parts:
             linear = block.projection(part)
@@ -212,5 +212,7 @@ def _rows(plan: MergePlan, lambdas: Lambdas, part: str, shape: torch.Size) -> Te
         return None
     rows = torch.full((shape[1 if part == "o" else 0],), -1)
     for place, head in enumerate(lambdas.chosen):
-        rows[head * plan.head_width : (head + 1) * plan.head_width] = place if lambdas.per == "head" else 0
+        rows[head * plan.target.head_width : (head + 1) * plan.target.head_width] = (
+            place if lambdas.per == "head" else 0
+        )
     return rows

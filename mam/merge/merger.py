@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merge.activations import Activations, Moments
-from mam.merge.adapted_source import Given, Read, layer_of
-from mam.merge.align import ALIGNMENTS
-from mam.merge.methods import METHODS, Projection
-from mam.merge.mixing import changed, merged_layer, substituted
+from mam.merge.adapted_source import AdaptedSource, Read, layer_of
+from mam.merge.methods import Projection
+from mam.merge.mixing import Effect, effect, merged_layer, substituted
 from mam.merge.plan import MergePlan
-from mam.models.blocks import AttentionBlock
+from mam.merge.tables import ALIGNMENTS, METHODS
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,41 @@ class MergeReport:
     parameters: int
     notes: tuple[str, ...]
 
+    @classmethod
+    def of(cls, effects: Sequence[Effect]) -> MergeReport:
+        """Return the sum of what merging some projections changes, each note once."""
+        notes = dict.fromkeys(note for one in effects for note in one.notes)
+        return cls(sum(one.tensors for one in effects), sum(one.parameters for one in effects), tuple(notes))
+
+
+class Block(Protocol):
+    """The attention of one layer, as modules of the model itself: writing to them changes the model."""
+
+    @property
+    def layer(self) -> int:
+        """Number of the layer, from 0."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The projections that are there, of q, k, v and o."""
+
+    def projection(self, part: str) -> torch.nn.Linear:
+        """Return the projection. Raises MergeError where it is not there."""
+
 
 class Merger:
     """Merges one source into one target, again and again at other λ, without drift.
 
     Keeps a copy of every projection of the target that it changes, as it was before (fp32, on the CPU), and of the
-    source what `Given` keeps.
+    source what `AdaptedSource` keeps.
     """
 
-    def __init__(self, blocks: Sequence[AttentionBlock], read_source: Read) -> None:
+    def __init__(self, blocks: Sequence[Block], read_source: Read) -> None:
         """Args: ``blocks`` of the target, fp32; ``read_source`` (layer, part) -> weight, bias or None, fp32."""
         self._blocks, self._read = blocks, read_source
         self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
-        self._given: tuple[object, Given] | None = None
+        self._source: tuple[object, AdaptedSource] | None = None
         self.activations: Activations | None = None  # for methods and alignments that need them
 
     def keep_all(self) -> None:
@@ -66,30 +87,38 @@ class Merger:
             MergeError: a source tensor of another shape, or one with NaN or infinity. The model is then the target.
         """
         self.restore()
-        for part in plan.parts:
-            self._blocks[0].projection(part)  # raises where it is not there
+        self._refuse_missing(plan)
         if plan.is_identity:
-            return MergeReport(0, 0, ())
-        given, moments = self.given(plan), self._moments(plan)
-        notes: dict[str, None] = {}
-        tensors = parameters = 0
+            return MergeReport.of([])
+        source, moments = self.source(plan), self._moments(plan)
+        effects: list[Effect] = []
         try:
-            for layer in plan.layers:
-                if not plan.lams[layer]:
-                    continue
-                ours, theirs = (layer_of(read, layer, plan.parts) for read in (self._own, given.read))
-                made, said = merged_layer(plan, layer, ours, theirs, moments_of(plan, layer, given, moments))
-                notes |= dict.fromkeys(said)
-                for part, projection in made.items():
+            for layer in plan.merged_layers:
+                own, given = (layer_of(read, layer, plan.parts) for read in (self._own, source.read))
+                effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
+                merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, source, moments))
+                for part, projection in merged.items():
                     self._changed.add((layer, part))
                     _write(self._blocks[layer].projection(part), projection)
-                    written = [tensor for tensor in projection if tensor is not None]
-                    tensors += len(written)
-                    parameters += sum(changed(plan, tensor) for tensor in written)
         except BaseException:
             self.restore()
             raise
-        return MergeReport(tensors, parameters, tuple(notes))
+        return MergeReport.of(effects)
+
+    @torch.no_grad()
+    def report(self, plan: MergePlan) -> MergeReport:
+        """Return what `apply` would report, without merging. Raises MergeError as `apply` does for what it reads."""
+        self._refuse_missing(plan)
+        source, effects = self.source(plan), []
+        for layer in plan.merged_layers:
+            for part in plan.parts:
+                effects.append(effect(plan, layer, part, self._own(layer, part), source.read(layer, part)))
+        return MergeReport.of(effects)
+
+    def _refuse_missing(self, plan: MergePlan) -> None:
+        """Raise MergeError where the target lacks one of the plan's projections."""
+        for part in plan.parts:
+            self._blocks[0].projection(part)
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -100,43 +129,45 @@ class Merger:
 
     @torch.no_grad()
     def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
-        """What takes the source's place at each (target layer, part): weight, and bias where either side has one.
+        """Return what takes the source's place at each (target layer, part): weight, and bias where a side has one.
 
         Raises:
             MergeError: as `apply`.
         """
-        given = self.given(plan)
+        source = self.source(plan)
         return {
-            (layer, part): substituted(plan, layer, part, self._own(layer, part), given.read(layer, part))
+            (layer, part): substituted(plan, layer, part, self._own(layer, part), source.read(layer, part))
             for layer in plan.layers
             for part in plan.parts
         }
 
-    def given(self, plan: MergePlan) -> Given:
-        """What the target is given; made anew only where another plan gives something else."""
-        hears = self.activations if ALIGNMENTS[plan.align].needs_activations else None
-        key = Given.key(plan), None if hears is None else hears.key
-        if self._given is None or self._given[0] != key:
-            self._given = key, Given(plan, self._own, self._read, self.activations)
-        return self._given[1]
+    def source(self, plan: MergePlan) -> AdaptedSource:
+        """Return the source in the target's basis; made anew only for a plan that adapts it in another way."""
+        needs_activations = ALIGNMENTS[plan.options.align].needs_activations
+        inputs = self.activations.key if self.activations is not None and needs_activations else None
+        key = AdaptedSource.key(plan), inputs
+        if self._source is None or self._source[0] != key:
+            self._source = key, AdaptedSource(plan, self._own, self._read, self.activations)
+        return self._source[1]
 
     def _moments(self, plan: MergePlan) -> Moments | None:
-        if not METHODS[plan.method].needs_moments:
+        method = plan.options.method.name
+        if not METHODS[method].needs_moments:
             return None
         if self.activations is None:
-            raise MergeError(f"method={plan.method}: needs activations, which are measured where models run: mam run")
+            raise MergeError(f"method={method}: needs activations, which are measured where models run: mam run")
         return self.activations.moments()
 
 
 def moments_of(
-    plan: MergePlan, layer: int, given: Given, moments: Moments | None
+    plan: MergePlan, layer: int, source: AdaptedSource, moments: Moments | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Moments of one layer's inputs on both sides, those of the source in the target's basis, by part."""
     if moments is None:
         return {}, {}
     theirs = (moments.target if plan.is_own else moments.source)[plan.pairs[layer]]
     ours = {part: moments.target[layer][part] for part in plan.parts}
-    return ours, {part: given.moments(layer, part, theirs[part]) for part in plan.parts}
+    return ours, {part: source.moments(layer, part, theirs[part]) for part in plan.parts}
 
 
 def _write(linear: torch.nn.Linear, projection: Projection) -> None:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
-Projection: TypeAlias = "tuple[Tensor, Tensor | None]"  # weight [out, in], bias [out] or None; fp32
+from mam.merge.tables import METHODS, MethodTraits, summary_of
+
+Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [out] or None; fp32
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSide:
     """One side of a merge at one layer: ``parts`` has weight ``[d, d]`` and bias ``[d]`` of ``q``, ``k``, ``v``, ``o``.
 
     A bias is there on both sides or on none. ``head_width`` is d_h of the model that it comes from, by whose root its
@@ -32,25 +34,11 @@ class Layer:
     alpha: float = 1.0
 
 
-Merge = Callable[[Layer, Layer, float], "dict[str, Projection]"]
-Mix = Callable[["Tensor", "Tensor", float], "Tensor"]
+Merge = Callable[[LayerSide, LayerSide, float], dict[str, Projection]]
+Mix = Callable[[Tensor, Tensor, float], Tensor]
 
 
-@dataclass(frozen=True)
-class Method:
-    """A registered method. ``joins_qk``: Q and K are merged together and mean nothing apart."""
-
-    merge: Merge
-    summary: str
-    needs_moments: bool = False
-    joins_qk: bool = False
-
-
-METHODS: dict[str, Method] = {}
-
-
-def _summary(function: Callable[..., object]) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0]
+MERGES: dict[str, Merge] = {}  # the functions, by the names in METHODS
 
 
 def method(function: Mix) -> Mix:
@@ -59,18 +47,23 @@ def method(function: Mix) -> Mix:
     Tensors are fp32 of one shape.
     """
 
-    def merge(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+    def merge(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
         return {part: _each(function, own, source.parts[part], lam) for part, own in target.parts.items()}
 
-    METHODS[function.__name__] = Method(merge, _summary(function))
+    METHODS.setdefault(function.__name__, MethodTraits(summary_of(function)))
+    MERGES[function.__name__] = merge
     return function
 
 
 def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callable[[Merge], Merge]:
-    """Register a function (target layer, source layer, λ) -> merged projections."""
+    """Register a function (target layer, source layer, λ) -> merged projections.
+
+    A method of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    """
 
     def register(function: Merge) -> Merge:
-        METHODS[function.__name__] = Method(function, _summary(function), needs_moments, joins_qk)
+        METHODS.setdefault(function.__name__, MethodTraits(summary_of(function), needs_moments, joins_qk))
+        MERGES[function.__name__] = function
         return function
 
     return register
@@ -90,8 +83,6 @@ def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
     unrelated ones nearly are, do not shrink as they do under `linear`. Without an angle (zeros, parallel tensors)
     it is `linear`.
     """
-    import torch
-
     own, other = target.double(), source.double()
     lengths = own.norm() * other.norm()
     cosine = float((own * other).sum() / lengths) if lengths else 1.0
@@ -111,16 +102,14 @@ def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
     return target.lerp(scaled, lam)
 
 
-@layer_method(needs_moments=True)
-def regmean(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+@layer_method()
+def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
     """Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.
 
     G is the mean of x xᵀ over each model's own inputs; W minimises (1-λ) E‖(W-W_t) x_t‖² + λ E‖(W-W_s) x_s‖².
     Jin et al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, whose
     off-diagonal factor is ``alpha``; they sum where we average, so that λ does not depend on how much was heard.
     """
-    import torch
-
     made: dict[str, Projection] = {}
     for part, (weight, bias) in target.parts.items():
         other, other_bias = source.parts[part]
@@ -133,8 +122,8 @@ def regmean(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
     return made
 
 
-@layer_method(joins_qk=True)
-def qk_product(target: Layer, source: Layer, lam: float) -> dict[str, Projection]:
+@layer_method()
+def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
     """What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
 
     Logits depend on Q and K through M alone, so that averaging W_Q and W_K apart mixes in terms of no meaning. M is
@@ -164,8 +153,6 @@ def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tup
 
     By QR of both stacks and the SVD of what is between, which costs n (Σ m)² instead of n³.
     """
-    import torch
-
     left = torch.cat([c * q for c, q, _ in terms])  # [m, n]
     right = torch.cat([k for _, _, k in terms])
     (basis_l, upper_l), (basis_r, upper_r) = torch.linalg.qr(left.T), torch.linalg.qr(right.T)
@@ -179,8 +166,6 @@ def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tup
 
 def augmented(projection: Projection) -> Tensor:
     """``[W b]``, ``[out, in + 1]``, fp64; zeros where there is no bias."""
-    import torch
-
     weight, bias = projection
     column = weight.new_zeros(len(weight)) if bias is None else bias
     return torch.cat([weight, column[:, None]], dim=1).double()
@@ -188,14 +173,12 @@ def augmented(projection: Projection) -> Tensor:
 
 def _without_column(rows: list[Tensor], like: Projection) -> Projection:
     """Heads' rows ``[d_h, in + 1]`` as one weight, and bias where ``like`` has one."""
-    import torch
-
     weight, bias = like
     together = torch.cat(rows).to(weight.dtype)
     return together[:, :-1].contiguous(), None if bias is None else together[:, -1].contiguous()
 
 
-def _damped(layer: Layer, part: str) -> Tensor:
+def _damped(layer: LayerSide, part: str) -> Tensor:
     """The moments of a projection's inputs, their off-diagonal multiplied by ``alpha``."""
     moments = layer.moments[part]
     return layer.alpha * moments + (1 - layer.alpha) * moments.diagonal().diag()

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merge.adapted_source import is_finite
-from mam.merge.controls import CONTROLS, Place
-from mam.merge.methods import METHODS, Layer, Projection
+from mam.merge.controls import SUBSTITUTES, Place
+from mam.merge.methods import MERGES, LayerSide, Projection
 from mam.merge.plan import MergePlan
 
 Projections = Mapping[str, Projection]  # by part
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What merging one projection changes: numbers of tensors and of parameters, and what there is to say about it."""
+
+    tensors: int
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+
+def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Effect:
+    """Return what merging a projection changes, without merging it: a bias may have no place, or no partner."""
+    (weight, bias), (_, given_bias), name = own, given, part.upper()
+    if not plan.has_bias(part):
+        return Effect(1, changed(plan, weight))
+    if bias is not None:
+        note = f"the source's {name} has no bias: the target's is merged with zero. bias=false leaves it alone"
+        parameters = changed(plan, weight) + changed(plan, bias)
+        return Effect(2, parameters, (note,) if given_bias is None else ())
+    lost = substituted_bias(plan, layer, part, own, given)
+    if lost is None or not lost.any():
+        return Effect(1, changed(plan, weight))
+    consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
+    note = f"the source's {name} bias is dropped: the target's {name} has none ({consequence})"
+    return Effect(1, changed(plan, weight), (note,))
 
 
 def merged_layer(
@@ -22,8 +49,8 @@ def merged_layer(
     own: Projections,
     given: Projections,
     moments: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
-) -> tuple[dict[str, Projection], list[str]]:
-    """The projections of one layer merged as ``plan`` says; its λ is not 0. All tensors fp32.
+) -> dict[str, Projection]:
+    """Return the projections of one layer merged as ``plan`` says; its λ is not 0. All tensors fp32.
 
     Args:
         plan: what is to be merged.
@@ -33,53 +60,50 @@ def merged_layer(
         moments: of the inputs of both, by part; for methods that need them.
 
     Returns:
-        The new weights, each with the new bias or None where none is merged; notes on what was dropped.
+        The new weights, each with the new bias or None where none is merged.
     """
-    parts: tuple[dict[str, Projection], dict[str, Projection]] = ({}, {})
-    notes = []
+    target: dict[str, Projection] = {}
+    source: dict[str, Projection] = {}
     for part in plan.parts:
-        (weight, bias), (new, new_bias) = own[part], substituted(plan, layer, part, own[part], given[part])
-        has_bias = plan.has_bias(part)
-        if has_bias and bias is None:
-            notes += [_dropped_bias(part)] if new_bias is not None and bool(new_bias.any()) else []
-        elif has_bias and given[part][1] is None:
-            notes.append(
-                f"the source's {part.upper()} has no bias: the target's is merged with zero. bias=false leaves it alone"
-            )
-        has_bias = has_bias and bias is not None
-        parts[0][part], parts[1][part] = (weight, bias if has_bias else None), (new, new_bias if has_bias else None)
-    widths = plan.head_width, plan.source_head_width
-    target, source = (
-        Layer(side, plan.target_heads, width, of, plan.alpha)
-        for side, width, of in zip(parts, widths, moments, strict=True)
+        weight, bias = own[part]
+        new, new_bias = substituted(plan, layer, part, own[part], given[part])
+        has_bias = plan.has_bias(part) and bias is not None
+        target[part] = weight, bias if has_bias else None
+        source[part] = new, new_bias if has_bias else None
+    heads, alpha = plan.target.heads, plan.options.method.alpha
+    merged = MERGES[plan.options.method.name](
+        LayerSide(target, heads, plan.target.head_width, moments[0], alpha),
+        LayerSide(source, heads, plan.source.head_width, moments[1], alpha),
+        plan.lams[layer],
     )
-    merged = METHODS[plan.method].merge(target, source, plan.lams[layer])
     for part, tensors in merged.items():
         if not all(tensor is None or is_finite(tensor) for tensor in tensors):
             raise MergeError(
-                f"layer {layer}, {part}: method={plan.method} control={plan.control} made NaN or infinite values of it."
+                f"layer {layer}, {part}: method={plan.options.method.name} control={plan.options.control} made NaN or"
+                " infinite values of it."
             )
-    return {part: _of_heads(plan, part, parts[0][part], merged[part]) for part in plan.parts}, notes
+    return {part: _of_heads(plan, part, target[part], merged[part]) for part in plan.parts}
 
 
 def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Projection:
-    """What takes the source's place under the plan's control; no bias only where neither side has one.
+    """Return what takes the source's place under the plan's control; no bias only where neither side has one."""
+    place, substitute = Place(plan.seed, plan.draw, layer, part), SUBSTITUTES[plan.options.control]
+    return substitute(given[0], own[0], place), substituted_bias(plan, layer, part, own, given)
 
-    A projection without bias is one whose bias is zero.
-    """
-    place, substitute = Place(plan.seed, plan.draw, layer, part), CONTROLS[plan.control].substitute
-    (weight, bias), (other, other_bias) = own, given
+
+def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
+    """Return the bias that takes the source's place; a side without one counts as zero, None where both have none."""
+    (weight, bias), (_, other_bias) = own, given
     if bias is None and other_bias is None:
-        return substitute(other, weight, place), None
+        return None
     zeros = torch.zeros_like(weight[:, 0])
-    return substitute(other, weight, place), substitute(
-        zeros if other_bias is None else other_bias, zeros if bias is None else bias, place
-    )
+    place, substitute = Place(plan.seed, plan.draw, layer, part), SUBSTITUTES[plan.options.control]
+    return substitute(zeros if other_bias is None else other_bias, zeros if bias is None else bias, place)
 
 
 def changed(plan: MergePlan, tensor: Tensor) -> int:
     """How many numbers of a merged weight or bias belong to the heads that are merged."""
-    share = 1.0 if plan.heads is None else len(plan.heads) * plan.head_width / len(tensor)
+    share = 1.0 if plan.heads is None else len(plan.heads) * plan.target.head_width / len(tensor)
     return round(share * tensor.numel())
 
 
@@ -92,12 +116,7 @@ def _of_heads(plan: MergePlan, part: str, own: Projection, merged: Projection) -
         return merged
     chosen = torch.zeros(len(own[0]), dtype=torch.bool)
     for head in plan.heads:
-        chosen[head * plan.head_width : (head + 1) * plan.head_width] = True
+        chosen[head * plan.target.head_width : (head + 1) * plan.target.head_width] = True
     weight = torch.where(chosen[None, :] if part == "o" else chosen[:, None], merged[0], own[0])
     has_bias = own[1] is not None and merged[1] is not None
     return weight, torch.where(chosen, merged[1], own[1]) if has_bias else None  # type: ignore[arg-type]
-
-
-def _dropped_bias(part: str) -> str:
-    consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
-    return f"the source's {part.upper()} bias is dropped: the target's {part.upper()} has none ({consequence})"

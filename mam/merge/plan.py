@@ -4,37 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mam.config.schema import Config
-from mam.merge.controls import CONTROLS, shuffled
+from mam.merge.controls import shuffled
+from mam.merge.options import MergeOptions, merge_options
 from mam.merge.pairing import PAIRINGS
 from mam.merge.schedules import SCHEDULES
 from mam.merge.selection import parse_heads, parse_layers, parse_parts
+from mam.merge.shape import Shape
+from mam.merge.tables import CONTROLS
 
 
 @dataclass(frozen=True)
 class MergePlan:
-    """``lams`` has one λ a target layer, 0 where unselected; ``pairs`` maps each selected layer to its source layer.
+    """A merge of two models of known shapes.
 
-    ``heads`` are the heads merged, None where all are, each ``head_width`` wide; ``source_head_width`` is that of the
-    source as it was trained. ``project`` is how a source of another width is taken to the target's, None where that is
-    an error; ``alpha`` is the method's. ``draw`` counts the draws of a random control from 0.
+    Attributes:
+        options: what was asked for.
+        target: shape of the target.
+        source: shape of what takes the source's place: the source, or the target itself under ``control=self``.
+        lams: one λ for each target layer, 0 where it is not selected.
+        pairs: the source layer of each selected target layer, ascending.
+        parts: the projections that are merged; a control may merge fewer than were asked for.
+        heads: the heads that are merged, None where all are.
+        project: how a source of another width is taken to the target's; None where the widths agree.
+        seed: of random controls.
+        draw: number of the draw of a random control, from 0.
     """
 
-    method: str
-    control: str
+    options: MergeOptions
+    target: Shape
+    source: Shape
     lams: tuple[float, ...]
     pairs: dict[int, int]
     parts: tuple[str, ...]
-    pairing: str
-    bias: bool
     heads: tuple[int, ...] | None = None
-    head_width: int = 1
-    target_heads: int = 1
-    source_heads: int = 1
-    source_head_width: int = 1
-    align: str = "none"
     project: str | None = None
-    alpha: float = 1.0
     seed: int = 0
     draw: int = 0
 
@@ -42,6 +45,11 @@ class MergePlan:
     def layers(self) -> list[int]:
         """The selected target layers, ascending."""
         return list(self.pairs)
+
+    @property
+    def merged_layers(self) -> list[int]:
+        """The selected layers whose λ is not 0."""
+        return [layer for layer in self.pairs if self.lams[layer]]
 
     @property
     def first(self) -> int:
@@ -56,68 +64,74 @@ class MergePlan:
     @property
     def is_own(self) -> bool:
         """Whether the target itself takes the source's place."""
-        return CONTROLS[self.control].layers == "own"
-
-    def has_bias(self, part: str) -> bool:
-        """Whether the bias of a projection is merged with it; that of the output belongs to no head."""
-        return self.bias and not (part == "o" and self.heads is not None)
+        return CONTROLS[self.options.control].layers == "own"
 
     @property
     def is_identity(self) -> bool:
         """Whether every λ is 0, so that the merged model is the target."""
         return not any(self.lams)
 
+    def has_bias(self, part: str) -> bool:
+        """Whether the bias of a projection is merged with it; that of the output belongs to no head."""
+        return self.options.bias and not (part == "o" and self.heads is not None)
+
+    def drawn(self, draw: int) -> MergePlan:
+        """Return the merge with another draw of its random control, which may pair layers anew."""
+        if draw == self.draw:
+            return self
+        return plan_merge(self.options, self.target, self.source, self.seed, draw)
+
 
 def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
-    """Where the two are of another shape: what is done about widths, and a warning where heads do not correspond."""
+    """Return what is done about different widths, and a warning where heads do not correspond."""
     notes = []
-    widths = plan.target_heads * plan.head_width, plan.source_heads * plan.source_head_width
-    if plan.project and widths[0] != widths[1]:
+    target, source = plan.target, plan.source
+    if plan.project and target.width != source.width:
         notes.append(
-            f"widths differ: the source's {widths[1]} are taken to the target's {widths[0]} by project={plan.project}"
+            f"widths differ: the source's {source.width} are taken to the target's {target.width} by"
+            f" project={plan.project}"
         )
-    if (plan.target_heads, plan.head_width) != (plan.source_heads, plan.source_head_width):
-        target = f"{plan.target_heads} heads of {plan.head_width}"
-        source = f"{plan.source_heads} heads of {plan.source_head_width}"
-        fits = " head by head" if plan.target_heads == plan.source_heads else "; the shapes fit all the same"
-        notes.append(f"heads differ: the target has {target}, the source {source}{fits}")
+    if (target.heads, target.head_width) != (source.heads, source.head_width):
+        fits = " head by head" if target.heads == source.heads else "; the shapes fit all the same"
+        notes.append(
+            f"heads differ: the target has {target.heads} heads of {target.head_width}, the source {source.heads} heads"
+            f" of {source.head_width}{fits}"
+        )
     return tuple(notes)
 
 
-def plan_merge(config: Config, target_depth: int, source_depth: int, draw: int = 0) -> MergePlan:
-    """Decide from the configuration and the true depths; ``draw`` counts the draws of a random control.
+def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 0, draw: int = 0) -> MergePlan:
+    """Decide what is merged with what.
+
+    Args:
+        options: how the two are merged; a configuration of a run is one.
+        target: shape of the target.
+        source: shape of the source.
+        seed: of random controls.
+        draw: number of the draw of a random control.
 
     Raises:
         MergeError: layers, schedule and depths do not fit.
     """
-    selected = parse_layers(config.layers.spec, target_depth)
-    lams = SCHEDULES[config.schedule.name](config.lam, target_depth, config.schedule)
-    control = CONTROLS[config.control]
-    shape = config.model.target_shape
-    differ = config.model.source_shape.width != shape.width
-    theirs = shape if control.layers == "own" else config.model.source_shape
-    pairs = PAIRINGS[config.pairing](selected, target_depth, source_depth)
+    selected = parse_layers(options.layers.spec, target.layers)
+    lams = SCHEDULES[options.schedule.name](options.lam, target.layers, options.schedule)
+    control = CONTROLS[options.control]
+    pairs = PAIRINGS[options.pairing](selected, target.layers, source.layers)
     if control.layers == "own":
-        pairs = {layer: (layer + 1) % target_depth for layer in selected}
+        pairs = {layer: (layer + 1) % target.layers for layer in selected}
     elif control.layers == "shuffled":
-        order = shuffled(source_depth, config.seed, draw)
+        order = shuffled(source.layers, seed, draw)
         pairs = {layer: order[partner] for layer, partner in pairs.items()}
+    is_projected = options.on_mismatch == "project" and source.width != target.width
     return MergePlan(
-        method=config.method.name,
-        control=config.control,
+        options=merge_options(options),
+        target=target,
+        source=target if control.layers == "own" else source,
         lams=tuple(lam if layer in selected else 0.0 for layer, lam in enumerate(lams)),
         pairs=pairs,
-        parts=tuple(part for part in parse_parts(config.parts) if part in control.parts),
-        pairing=config.pairing,
-        bias=config.bias,
-        heads=parse_heads(config.heads, shape.heads),
-        head_width=shape.width // shape.heads,
-        target_heads=shape.heads,
-        source_heads=theirs.heads,
-        source_head_width=theirs.width // theirs.heads,
-        align=config.align,
-        project=config.project if config.on_mismatch == "project" and differ else None,
-        alpha=config.method.alpha,
-        seed=config.seed,
+        parts=tuple(part for part in parse_parts(options.parts) if part in control.parts),
+        heads=parse_heads(options.heads, target.heads),
+        project=options.project if is_projected else None,
+        seed=seed,
         draw=draw,
     )

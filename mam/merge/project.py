@@ -8,32 +8,31 @@ where both have as many heads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from mam.merge.basis import Basis, Heads, Pair, cross, moved, nearest_isometry
+import torch
+from torch import Tensor
+
+from mam.merge.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
 from mam.merge.controls import Place, haar
+from mam.merge.tables import PROJECTS, summary_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Stream = Callable[[Sequence[Pair], Heads], "Tensor"]
-PROJECTS: dict[str, Stream] = {}
+Stream = Callable[[Sequence[LayerPair], Heads], Tensor]
+STREAMS: dict[str, Stream] = {}  # the functions, by the names in PROJECTS
 
 
 def project(function: Stream) -> Stream:
     """Register a function (pairs, their rows fitted already, heads) -> P ``[d_t, d_s]``, fp64, under its own name."""
-    PROJECTS[function.__name__] = function
+    PROJECTS.setdefault(function.__name__, summary_of(function))
+    STREAMS[function.__name__] = function
     return function
 
 
 @project
-def svd(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     """Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K, V.
 
     Signs are arbitrary; of each direction the largest component is made positive.
     """
-    import torch
-
     sides = []
     for of in ("target", "source"):
         weights = [getattr(one, of)[part][0].double() for one in pairs for part in "qkv"]
@@ -44,7 +43,7 @@ def svd(pairs: Sequence[Pair], heads: Heads) -> Tensor:
 
 
 @project
-def procrustes(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     """The isometry under which the source's Q, K and V have the largest inner product with the target's.
 
     For a source that is not wider it is also the one with min Σ‖W_t - W_s Pᵀ‖, since its norm does not depend on P.
@@ -53,13 +52,13 @@ def procrustes(pairs: Sequence[Pair], heads: Heads) -> Tensor:
 
 
 @project
-def random(pairs: Sequence[Pair], heads: Heads) -> Tensor:
+def random(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     """A Haar-random isometry, by the seed: nothing of the two models is matched."""
     target, source = (getattr(pairs[0], side)["q"][0].shape[1] for side in ("target", "source"))
     return haar(max(target, source), Place(heads.seed, 0), "project")[:target, :source]
 
 
-def projected(pairs: Sequence[Pair], heads: Heads, name: str) -> Basis:
+def projected(pairs: Sequence[LayerPair], heads: Heads, name: str) -> Basis:
     """The basis that ``project=name`` chooses for a source of another width."""
     width = len(pairs[0].target["q"][0])
     rows = {}
@@ -67,13 +66,11 @@ def projected(pairs: Sequence[Pair], heads: Heads, name: str) -> Basis:
         for kind in ("qk", "v"):
             rows[one.layer, kind] = _rows([one.source[part][0] for part in kind], heads.common, width)
     fitted = Basis(rows=rows)
-    return Basis(PROJECTS[name](moved(pairs, fitted), heads), rows)
+    return Basis(STREAMS[name](moved(pairs, fitted), heads), rows)
 
 
 def _principal(gram: Tensor) -> Tensor:
     """Eigenvectors as columns, the strongest first; of each the largest component is positive."""
-    import torch
-
     vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
     made: Tensor = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     return made
@@ -81,8 +78,6 @@ def _principal(gram: Tensor) -> Tensor:
 
 def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
     """A map ``[width, d_s]`` of the rows of so many heads: the strongest directions of a head, or zeros added to it."""
-    import torch
-
     blocks = []
     for head in range(heads):
         rows = torch.cat([weight.double().chunk(heads)[head] for weight in weights], dim=1)  # [d_h, in]

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
+from mam.merge.shape import Shape
 from mam.models.beats_encoder import Attention
 from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint
@@ -75,6 +76,11 @@ class Source:
     def places(self) -> list[dict[str, OnDisk]]:
         """For each layer: part -> where it is in the file. Raises MergeError, see `names_on_disk`."""
         return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id, self.family.stack)
+
+    @property
+    def shape(self) -> Shape:
+        """Depth, width and heads."""
+        return Shape(self.layers, self.width, self.heads)
 
     @property
     def layers(self) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mam.data.audio import Wave
 from mam.errors import CheckpointError, choices
+from mam.merge.shape import Shape
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden as Hidden
@@ -206,6 +207,11 @@ class Target(ABC):
     def reads_query(cls, checkpoint: Checkpoint) -> str | None:
         """What reads a head's projected query beside its dot product with the keys; None where nothing does."""
         return None
+
+    @property
+    def shape(self) -> Shape:
+        """Depth, width and heads."""
+        return Shape(self.depth, self.width, self.heads)
 
     @property
     def depth(self) -> int:

@@ -18,6 +18,7 @@ outputs/<date>/<time>-<signature>/
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import shutil
@@ -27,14 +28,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from mam import processes
-from mam.config.compose import Job, without_hydra
+from mam.config.compose import Job, hydra_files
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, write_json, write_jsonl
 from mam.records.reading import BASELINE, LAMBDA, RESULT, of_draw
-from mam.records.validity import validate
+from mam.records.result import RunResult, plain
+from mam.records.validity import parse_result
 
 LOG = "mam.log"
 
@@ -70,10 +70,11 @@ class RunFolder:
         with atomic(self.path / f"{name}.csv") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Check the result against its schema and write it: from now on the run is finished."""
-        validate(result, self.path / RESULT)
-        write_json(self.path / RESULT, result)
+    def finish(self, result: RunResult) -> None:
+        """Write the result, which must be one that can be read again: from now on the run is finished."""
+        written = plain(result)
+        parse_result(json.dumps(written), self.path / RESULT)
+        write_json(self.path / RESULT, written)
         for act in self.when_finished:
             act()
 
@@ -93,7 +94,7 @@ class Elsewhere(RunFolder):
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:  # noqa: D102
         return
 
-    def finish(self, result: dict[str, Any]) -> None:  # noqa: D102
+    def finish(self, result: RunResult) -> None:  # noqa: D102
         return
 
 
@@ -178,9 +179,6 @@ def _new_folder(outputs: Path, signature: str) -> Path:
 
 def _write_hydra(folder: Path, job: Job) -> None:
     """``.hydra/`` as Hydra itself writes it."""
-    with atomic(folder / "config.yaml") as file:
-        file.write(OmegaConf.to_yaml(without_hydra(job.composed)))
-    with atomic(folder / "hydra.yaml") as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.masked_copy(job.composed, "hydra")))
-    with atomic(folder / "overrides.yaml") as file:
-        file.write(OmegaConf.to_yaml(OmegaConf.create(list(job.overrides))))
+    for name, text in hydra_files(job).items():
+        with atomic(folder / name) as file:
+            file.write(text)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mam.config.checks import problems
-from mam.config.inputs import AUTO
-from mam.config.merging_checks import with_plain_lam
+from mam.config.data import AUTO
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
 from mam.files import read_jsonl
-from mam.records.validity import AGAIN, read_json, validate
+from mam.records.result import RunResult
+from mam.records.validity import AGAIN, parse_result, read_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # what a prediction is compared with
@@ -29,40 +30,51 @@ ELSEWHERE: dict[str, list[str]] = {
     "train.report_to": [],
 }  # what was installed where it ran is not asked for here
 
+PredictionRow = dict[str, Any]  # one line of predictions.jsonl
+
 log = logging.getLogger("mam")
 
 
 def find_finished(outputs: Path, signature: str, run_hash: str) -> Path | None:
-    """The newest finished run under ``outputs`` with this hash, or None. Broken ones are passed over, and logged."""
-    patterns = (f"*/*{signature}*/{RESULT}", f"*/*/*{signature}*/{RESULT}")
-    for path in sorted((p for pattern in patterns for p in outputs.glob(pattern)), reverse=True):
-        try:
-            result = read_result(path.parent)
-            if result["hash"] == run_hash:
-                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
-                return path.parent
-        except RecordError as error:
-            log.warning("%s", error)
+    """Return the newest finished run under ``outputs`` with this hash, or None. Broken ones are logged."""
+    for folder in _newest(outputs, f"*{signature}*"):
+        with _logging_broken():
+            if read_result(folder).hash == run_hash:
+                read_predictions(folder)
+                return folder
     return None
 
 
 def find_ft(outputs: Path, key: str) -> Path | None:
-    """The newest finished regular fine-tuning with this ``ft_key`` under ``outputs``, or None; as `find_finished`."""
-    for path in sorted((p for depth in ("*/*", "*/*/*") for p in outputs.glob(f"{depth}/{RESULT}")), reverse=True):
-        try:
-            result = read_result(path.parent)
-            train = result["train"]
-            if train and train["name"] == "finetune" and train["ft_key"] == key and not any(result["merge"]["lam"]):
-                read_predictions(path.parent, ("id", TRUTH[result["task"]], "prediction"))
-                read_metrics(path.parent)
-                return path.parent
-        except RecordError as error:
-            log.warning("%s", error)
+    """Return the newest finished regular fine-tuning with this ``ft_key``, or None. Broken ones are logged."""
+    for folder in _newest(outputs, "*"):
+        with _logging_broken():
+            result = read_result(folder)
+            train = result.train
+            if train and train.name == "finetune" and train.ft_key == key and result.merge.is_identity:
+                read_predictions(folder)
+                read_metrics(folder)
+                return folder
     return None
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """The result of a finished run.
+def _newest(outputs: Path, name: str) -> list[Path]:
+    """Run folders of this name, alone or in a study, the newest first."""
+    paths = [path for pattern in (f"*/{name}/{RESULT}", f"*/*/{name}/{RESULT}") for path in outputs.glob(pattern)]
+    return [path.parent for path in sorted(paths, reverse=True)]
+
+
+@contextmanager
+def _logging_broken() -> Iterator[None]:
+    """Log a run that cannot be read, and go on."""
+    try:
+        yield
+    except RecordError as error:
+        log.warning("%s", error)
+
+
+def read_result(folder: Path) -> RunResult:
+    """Return the result of a finished run.
 
     Raises:
         RecordError: not a finished run, broken JSON, another schema, numbers that cannot be, or a name not known here.
@@ -70,15 +82,11 @@ def read_result(folder: Path) -> dict[str, Any]:
     path = folder / RESULT
     if not path.is_file():
         raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
-    result = read_json(path)
-    if not isinstance(result, dict):
-        raise RecordError(f"{path}: cannot be read as JSON (it is no object). {AGAIN}")
-    validate(result, path)
-    return result
+    return parse_result(read_text(path), path)
 
 
-def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[dict[str, Any]]], list[dict[str, Any]]]:
-    """Predictions of each draw and of the baseline of a finished run, each line with the texts ``required``.
+def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[PredictionRow]]:
+    """Return the predictions of each draw and of the baseline of a finished run.
 
     All of them are about the same examples in the same order, as many as the result says, and each stands once.
 
@@ -86,18 +94,17 @@ def read_predictions(folder: Path, required: Sequence[str]) -> tuple[list[list[d
         RecordError: a file is missing or broken, or they do not belong together; says which and where.
     """
     result, config = read_result(folder), read_config(folder)
-    if config.model.task != result["task"]:
-        raise RecordError(f"{folder}: {CONFIG} is of task {config.model.task}, {RESULT} of {result['task']}. {AGAIN}")
-    texts = [*required, *([] if config.data.clusters == "utterance" else ["cluster"])]
-    names = [of_draw(draw) for draw in range(result["merge"].get("draws", 1))]
-    *draws, baseline = (_lines(folder / name, texts) for name in (*names, BASELINE))
+    if config.model.task != result.task:
+        raise RecordError(f"{folder}: {CONFIG} is of task {config.model.task}, {RESULT} of {result.task}. {AGAIN}")
+    truth = ["id", TRUTH[result.task], *([] if config.data.clusters == "utterance" else ["cluster"])]
+    names = [of_draw(draw) for draw in range(result.merge.draws)]
+    *draws, baseline = (_lines(folder / name, [*truth, "prediction"]) for name in (*names, BASELINE))
     for name, rows in zip((*names, BASELINE), (*draws, baseline), strict=True):
-        if len(rows) != result["data"]["n"]:
-            raise RecordError(f"{folder}: {name} has {len(rows)} lines, {RESULT} says {result['data']['n']}. {AGAIN}")
-    same = [key for key in texts if key != "prediction"]
+        if len(rows) != result.data.n:
+            raise RecordError(f"{folder}: {name} has {len(rows)} lines, {RESULT} says {result.data.n}. {AGAIN}")
     for name, rows in zip(names, draws, strict=True):
         for number, (row, other) in enumerate(zip(rows, baseline, strict=True), 1):
-            if any(row[key] != other[key] for key in same):
+            if any(row[key] != other[key] for key in truth):
                 raise RecordError(
                     f"{folder}: {name} and {BASELINE} are not about the same examples; line {number} is of"
                     f" {row['id']!r} and of {other['id']!r}, or says another truth of it. {AGAIN}"
@@ -175,7 +182,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     if found:
         raise RecordError(f"{path}: is of another version or was changed: {bullets(found)}. {AGAIN}")
     said = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
-    return with_plain_lam(_changed(composed, said))
+    return _changed(composed, said)
 
 
 def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
@@ -193,18 +200,14 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
 
 
 def _used(folder: Path) -> dict[str, Any]:
-    """What a finished run used of what its configuration may leave open; runs that do not say so counted words."""
-    result = read_result(folder) if (folder / RESULT).is_file() else {}
-    if result.get("task") != "asr":
+    """What a finished run used of what its configuration may leave open."""
+    if not (folder / RESULT).is_file():
         return {}
-    used = {key: result["data"].get(key) for key in ("language", "normalizer", "metric")}
-    return {f"data.{key}": value for key, value in used.items()} | {"data.metric": used["metric"] or "wer"}
-
-
-def sources_of(result: Mapping[str, Any]) -> str:
-    """Return the hash of mam's sources that made a result, "" where it is of a version that recorded none."""
-    code = result["env"].get("code", "")
-    return str(code if isinstance(code, str) else code["sha256"])
+    result = read_result(folder)
+    if result.task != "asr":
+        return {}
+    data = result.data
+    return {"data.language": data.language, "data.normalizer": data.normalizer, "data.metric": result.metric}
 
 
 def of_draw(draw: int) -> str:

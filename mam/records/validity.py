@@ -1,4 +1,4 @@
-"""Whether a `result.json` can be what a run wrote: its schema, its numbers, and the names that this mam must know."""
+"""Whether a `result.json` can be what a run wrote: its types, its numbers, and the names that this mam must know."""
 
 from __future__ import annotations
 
@@ -9,25 +9,38 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+from pydantic import TypeAdapter, ValidationError
 
 from mam.errors import RecordError
-from mam.merge.align import ALIGNMENTS
-from mam.merge.controls import CONTROLS
-from mam.merge.methods import METHODS
+from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.records.result import SCHEMA, RunResult
+from mam.scoring.error_rate import ErrorRates
 from mam.scoring.text import NORMALIZERS
+from mam.scoring.wer import Rates
 
-SCHEMA = 1
-LARGEST = 2**63  # of an integer: a seed; counts are bounded by the schema, to what a float can hold
+LARGEST = 2**63  # of an integer: a seed; counts are bounded by their types, to what a float can hold
 EXACT = 1e-6  # how far a rate may be from its own counts
 AGAIN = "Run it again with force=true."
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content. Raises RecordError where it cannot be read, or has a number that is none."""
+    """Return a JSON file's content. Raises RecordError where it cannot be read, or has a number that is none."""
+    return parse_json(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return a file's text. Raises RecordError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
-    except (OSError, ValueError, RecursionError) as error:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: cannot be read as JSON ({error}). {AGAIN}") from error
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """Return what JSON text says. Raises RecordError where it is none, or has a number that is none."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: cannot be read as JSON ({error}). {AGAIN}") from error
 
 
@@ -41,22 +54,54 @@ def _finite(text: str) -> float:
     return value
 
 
-def validate(result: Mapping[str, Any], path: Path) -> None:
-    """Raise RecordError where ``result`` is not what schema version 1 says; ``path`` is for the message."""
-    if result.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: has schema {result.get('schema')!r}, this mam reads {SCHEMA}.")
-    for place, value in _numbers(result, "$"):
+def parse_result(text: str, path: Path) -> RunResult:
+    """Return the result that the text of a `result.json` holds.
+
+    Raises:
+        RecordError: it is not what schema version 1 says, or cannot be what a run wrote.
+    """
+    plain = parse_json(text, path)
+    if not isinstance(plain, dict):
+        raise RecordError(f"{path}: cannot be read as JSON (it is no object). {AGAIN}")
+    if plain.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: has schema {plain.get('schema')!r}, this mam reads {SCHEMA}.")
+    for place, value in _numbers(plain, "$"):
         if not _is_number(value):
             raise RecordError(f"{path}: {place} is {str(value)[:40]}, which is no number that a run writes. {AGAIN}")
-    error = jsonschema.exceptions.best_match(_validator().iter_errors(result))
-    if error is not None:
-        raise RecordError(f"{path}: {error.json_path} is not as the schema says: {error.message[:300]}. {AGAIN}")
+    try:
+        result = _types().validate_json(text)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {_first(error)}. {AGAIN}") from error
     misfit = next(_misfits(result), None)
     if misfit:
         raise RecordError(f"{path}: {misfit}. {AGAIN}")
     unknown = next(_unknown(result), None)
     if unknown:
         raise RecordError(f"{path}: {unknown}, which this mam does not know: a plug-in's, or another version's.")
+    return result
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a `result.json`."""
+    generated = _types().json_schema(mode="validation")
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"result.json of a mam run, schema version {SCHEMA}",
+        "description": "Rates are fractions. A folder that holds this file is a finished run.",
+    }
+    return head | {key: value for key, value in generated.items() if key not in head}
+
+
+@cache
+def _types() -> TypeAdapter[RunResult]:
+    return TypeAdapter(RunResult)
+
+
+def _first(error: ValidationError) -> str:
+    """Say where the first error is and what is wrong there; of a choice between types, within the one meant."""
+    first = error.errors(include_url=False)[0]
+    place = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+    return f"{place} is not as the schema says: {first['msg'][:300]}"
 
 
 def _is_number(value: int | float) -> bool:
@@ -74,58 +119,54 @@ def _numbers(tree: Any, place: str) -> Iterator[tuple[str, int | float]]:
         yield place, tree
 
 
-def _misfits(result: Mapping[str, Any]) -> Iterator[str]:
-    """What does not go together though each part is as the schema says."""
-    merge, train = result["merge"], result["train"]
-    depth = len(merge["lam"])
-    if any(layer >= depth for layer in merge["layers"]):
+def _misfits(result: RunResult) -> Iterator[str]:
+    """Yield what does not go together though each part is as the schema says."""
+    depth = len(result.merge.lam)
+    if any(layer >= depth for layer in result.merge.layers):
         yield "$.merge.layers names a layer that $.merge.lam has no number for"
-    if train:
-        lists = {f"folds[{number}].lam": fold["lam"] for number, fold in enumerate(train["folds"])}
-        lists["lam_at_start"] = train["lam_at_start"]
+    if result.train:
+        lists = {f"folds[{number}].lam": fold.lam for number, fold in enumerate(result.train.folds)}
+        lists["lam_at_start"] = result.train.lam_at_start
         yield from (f"$.train.{key} has not one number a layer" for key, lams in lists.items() if len(lams) != depth)
-    for one in (result["tune"] or {}).get("chosen", []):
-        if len(one.get("lams", merge["lam"])) != depth:
-            yield "$.tune.chosen has not one number a layer"
-    for side in ("metrics", "baseline"):
-        yield from _misfit_rates(result[side], f"$.{side}", result["task"])
+    if result.tune:
+        for chosen in result.tune.chosen:
+            if chosen.lams is not None and len(chosen.lams) != depth:
+                yield "$.tune.chosen has not one number a layer"
+    yield from _misfit_rates(result.metrics, "$.metrics", result.task)
+    yield from _misfit_rates(result.baseline, "$.baseline", result.task)
     for key in ("ci95", "relative_ci95"):
-        ends = [end for end in result["delta"][key] or [] if end is not None]
+        ends = [end for end in getattr(result.delta, key) or () if end is not None]
         if ends != sorted(ends):
             yield f"$.delta.{key} ends before it begins"
 
 
-def _misfit_rates(rates: Mapping[str, Any], place: str, task: str) -> Iterator[str]:
-    metric, total = ("wer", "words") if task == "asr" else ("error", "clips")
-    if metric not in rates:
-        yield f"{place} has no {metric}, which task={task} is judged by"
-        return
-    parts = ("substitutions", "deletions", "insertions") if task == "asr" else ("errors",)
-    errors, most = sum(rates[part] for part in parts), rates[total]
-    if sum(rates[part] for part in parts if part != "insertions") > most:
-        yield f"{place} counts more errors than {total}"
-    if abs(rates[metric] - errors / most) > EXACT * max(1.0, errors / most):
-        yield f"{place}.{metric} is {rates[metric]:g}, but it counts {errors} errors in {most} {total}"
+def _misfit_rates(rates: Rates | ErrorRates, place: str, task: str) -> Iterator[str]:
+    if isinstance(rates, Rates) != (task == "asr"):
+        yield f"{place} has no {'wer' if task == 'asr' else 'error'}, which task={task} is judged by"
+    elif isinstance(rates, Rates):
+        wrong = rates.substitutions + rates.deletions
+        yield from _misfit_counts(place, "wer", rates.wer, wrong, rates.insertions, "words", rates.words)
+    else:
+        yield from _misfit_counts(place, "error", rates.error, rates.errors, 0, "clips", rates.clips)
 
 
-def _unknown(result: Mapping[str, Any]) -> Iterator[str]:
-    merge, normalizer = result["merge"], result["data"]["normalizer"]
-    if merge["method"] not in METHODS:
-        yield f"has method={merge['method']}"
-    if merge["control"] not in CONTROLS:
-        yield f"has control={merge['control']}"
-    if merge.get("align", "none") not in ALIGNMENTS:
-        yield f"has align={merge['align']}"
+def _misfit_counts(
+    place: str, name: str, rate: float, wrong: int, inserted: int, unit: str, total: int
+) -> Iterator[str]:
+    if wrong > total:
+        yield f"{place} counts more errors than {unit}"
+    errors = wrong + inserted
+    if abs(rate - errors / total) > EXACT * max(1.0, errors / total):
+        yield f"{place}.{name} is {rate:g}, but it counts {errors} errors in {total} {unit}"
+
+
+def _unknown(result: RunResult) -> Iterator[str]:
+    merge, normalizer = result.merge, result.data.normalizer
+    if merge.method not in METHODS:
+        yield f"has method={merge.method}"
+    if merge.control not in CONTROLS:
+        yield f"has control={merge.control}"
+    if merge.align not in ALIGNMENTS:
+        yield f"has align={merge.align}"
     if normalizer is not None and normalizer not in NORMALIZERS:
         yield f"has normalizer={normalizer}"
-
-
-@cache
-def _validator() -> jsonschema.Draft202012Validator:
-    """Of the schema, in which 1.0 is no integer."""
-    schema = json.loads((Path(__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
-    plain = jsonschema.Draft202012Validator
-    types = plain.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    strict: Any = jsonschema.validators.extend  # untyped there
-    validator: jsonschema.Draft202012Validator = strict(plain, type_checker=types)(schema)
-    return validator

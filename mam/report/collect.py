@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 
 from mam.errors import MamError, RecordError
 from mam.records.reading import RESULT
+from mam.records.text import plain_id
+from mam.report.paper_table import TABLE, PaperTable, read_paper_table
 from mam.report.runs import Run as Run
 from mam.report.runs import read_run
-from mam.report.tables import TITLES, merged_layers, plain_id
 from mam.scoring.significance import holm
-from mam.studies.evidence import Merged
+from mam.studies.evidence import MergedRun
 from mam.studies.merges import same_merges
 
 UNNAMED = 10  # how many unusable folders are named; the rest is counted
@@ -37,28 +37,28 @@ class Group:
     @cached_property
     def adjusted(self) -> dict[Path, float]:
         """Holm's adjusted p of every run that merged anything, over this group."""
-        tried = [run for run in self.runs if run.is_merged and run.result["delta"].get("changed") is not None]
-        p_values = holm([run.result["delta"]["p_value"] for run in tried])
+        tried = [run for run in self.runs if run.result.is_merged and not run.result.delta.is_old]
+        p_values = holm([run.result.delta.p_value for run in tried])
         return {run.folder: p_value for run, p_value in zip(tried, p_values, strict=True)}
 
-    def merged(self) -> list[Merged]:
+    def merged(self) -> list[MergedRun]:
         """The runs that merged anything, for comparisons of the source with controls."""
         keys = [key for key in self.varied if key != "control"]
         return [
-            Merged(
-                tuple((key, run.traits[key]) for key in keys if not (key == "lam" and run.is_learnt)),
+            MergedRun(
+                tuple((key, run.traits[key]) for key in keys if not (key == "lam" and run.result.is_learnt)),
                 run.traits["control"],
                 run.folder,
                 run.but_for_control,
                 run.but_for_control_and_align,
             )
             for run in self.runs
-            if run.is_merged
+            if run.result.is_merged
         ]
 
 
 @dataclass(frozen=True)
-class Collected:
+class Collection:
     """What was found. ``broken`` are results that cannot be read, with the reason; ``repeated`` counts runs of equal
     hash, of which the newest is kept; ``alike`` runs whose merge another made too; ``tables`` are the studies that
     fill a table of the paper."""
@@ -68,7 +68,7 @@ class Collected:
     broken: list[tuple[Path, str]]
     repeated: int
     alike: int
-    tables: list[Mapping[str, Any]]
+    tables: list[PaperTable]
 
     @property
     def runs(self) -> list[Run]:
@@ -87,7 +87,7 @@ class Collected:
             found.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
         if self.alike:
             found.append(f"{self.alike} runs made the same merge as another, and share its row")
-        older = sum(run.result["delta"].get("changed") is None for run in self.runs)
+        older = sum(run.result.delta.is_old for run in self.runs)
         if older:
             found.append(
                 f"{older} runs were tested by an older version, with a bootstrap (p: old): run their commands again"
@@ -97,7 +97,7 @@ class Collected:
         return found
 
 
-def collect(folders: Sequence[Path]) -> Collected:
+def collect(folders: Sequence[Path]) -> Collection:
     """Every run below the folders, however deep.
 
     Raises:
@@ -115,8 +115,8 @@ def collect(folders: Sequence[Path]) -> Collected:
         except MamError as error:
             broken.append((path, str(error) if str(path.parent) in str(error) else f"{path.parent}: {error}"))
             continue
-        repeated += run.result["hash"] in found
-        found[run.result["hash"]] = run
+        repeated += run.result.hash in found
+        found[run.result.hash] = run
     begun = {path.parent for folder in folders for path in folder.rglob(".hydra") if path.is_dir()}
     unfinished = sorted(path for path in begun if not (path / RESULT).exists())
     if not found:
@@ -128,7 +128,7 @@ def collect(folders: Sequence[Path]) -> Collected:
         groups.setdefault(_comparable(run), []).append(run)
     made = [Group(_title(runs[0]), sorted(_distinct(runs), key=_order)) for runs in groups.values()]
     alike = len(found) - sum(len(group.runs) for group in made)
-    return Collected(made, unfinished, broken, repeated, alike, _tables(folders, broken))
+    return Collection(made, unfinished, broken, repeated, alike, _tables(folders, broken))
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
@@ -143,68 +143,51 @@ def _written(path: Path) -> float:
         return 0.0
 
 
-def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Mapping[str, Any]]:
+def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[PaperTable]:
     """The newest of each study that fills a table of the paper."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for path in sorted({path for folder in folders for path in folder.rglob("table.json")}):
+    tables: dict[str, PaperTable] = {}
+    for path in sorted({path for folder in folders for path in folder.rglob(TABLE)}):
         try:
-            table = dict(json.loads(path.read_text(encoding="utf-8")))
-            texts = [
-                table["title"],
-                table["note"],
-                *table["headings"],
-                *(cell for row in table["rows"] for cell in row),
-            ]
-            if table["name"] not in TITLES or not all(isinstance(text, str) for text in texts):
-                raise ValueError("is no table of mam")
-            found[table["name"]] = table
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            broken.append((path, f"{path}: cannot be read ({error})"))
-    return list(found.values())
+            table = read_paper_table(path)
+        except RecordError as error:
+            broken.append((path, str(error)))
+        else:
+            tables[table.name] = table
+    return list(tables.values())
 
 
 def _comparable(run: Run) -> tuple[Any, ...]:
-    result, data = run.result, run.result["data"]
-    head = (result.get("head") or {}).get("name")
-    target = result["model"]["target"]["sha256"]
-    decoder = result["model"].get("decoder") or {}
-    told = decoder.get("language"), decoder.get("task")
+    """What runs must share to stand in one table."""
+    result, data, decoder = run.result, run.result.data, run.result.model.decoder
     return (
-        result["task"],
-        target,
-        told,
-        data["name"],
-        data["split"],
-        data["sha256"],
-        data["normalizer"],
-        data.get("language"),
-        run.metric,
-        run.result["delta"].get("unit"),
-        head,
-        data["n"],
+        result.task,
+        result.model.target.sha256,
+        None if decoder is None else (decoder.language, decoder.task),
+        data.name,
+        data.split,
+        data.sha256,
+        data.normalizer,
+        data.language,
+        result.metric,
+        result.delta.unit,
+        result.delta.is_old,
+        None if result.head is None else result.head.name,
+        data.n,
     )
 
 
 def _title(run: Run) -> str:
-    result, data = run.result, run.result["data"]
-    head = f", {result['head']['name']}" if result.get("head") else ""
-    decoder = result["model"].get("decoder") or {"from": "vocabulary"}
-    told = "" if decoder["from"] == "vocabulary" else f", {decoder['task']} {decoder['language']}"
-    target = plain_id(result["model"]["target"]["id"])
-    return f"{target} on {data['name']}, {data['split']} ({data['n']} examples){told}{head}"
+    result, decoder = run.result, run.result.model.decoder
+    text = f"{plain_id(result.model.target.id)} on {result.data.name}, {result.data.split} ({result.data.n} examples)"
+    if decoder is not None and decoder.origin != "vocabulary":
+        text += f", {decoder.task} {decoder.language}"
+    return text if result.head is None else f"{text}, {result.head.name}"
 
 
 def _order(run: Run) -> tuple[Any, ...]:
-    merge = run.result["merge"]
-    is_trained = bool(run.result["train"])
-    return (
-        is_trained,
-        run.traits["method"],
-        len(merged_layers(merge)),
-        merge["layers"],
-        sum(merge["lam"]),
-        merge["control"],
-    )
+    merge = run.result.merge
+    size = len(merge.merged_layers)
+    return run.result.train is not None, run.traits["method"], size, merge.layers, sum(merge.lam), merge.control
 
 
 def _named(names: Sequence[str]) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mam.files import atomic
-from mam.report.collect import Group, Run
+from mam.records.text import metric_name
+from mam.report.collect import Group
 from mam.report.layout import fitted
-from mam.report.tables import best_on_dev, metric_of
-from mam.scoring.wording import COUNTS, counts_cell, p_cell, read_difference
+from mam.report.runs import Run
+from mam.report.study_table import best_on_dev
+from mam.scoring.wording import COUNTS, counts_cell, p_cell
 from mam.terminal import Terminal, interval, percent, points, relative
 
 NAMES = {"lam": "λ"}
@@ -70,8 +72,8 @@ FIELDS = (
 
 def headings(group: Group) -> list[str]:
     """Of the table of a group, as `cells` fills it."""
-    has_dev = any((run.result.get("dev") or {}).get("rate") is not None for run in group.runs)
-    heading = metric_of(group.runs[0].result)[1]
+    has_dev = any(run.result.dev_rate is not None for run in group.runs)
+    heading = metric_name(group.runs[0].result)
     named = [NAMES.get(key, key) for key in group.varied]
     return [*named, *(["dev"] if has_dev else []), heading, "Δ points", "95 %", "relative", "p", "p Holm", COUNTS]
 
@@ -83,11 +85,11 @@ def cells(group: Group) -> list[list[str]]:
     for place, run in enumerate(group.runs):
         row = [run.traits[key] for key in group.varied]
         if has_dev:
-            rate = (run.result.get("dev") or {}).get("rate")
+            rate = run.result.dev_rate
             row.append("" if rate is None else percent(rate) + (" *" if place in chosen else ""))
-        row.append(percent(run.result["metrics"][run.metric]))
-        delta = read_difference(run.result["delta"])
-        if run.folder in adjusted or run.result["train"]:
+        row.append(percent(run.result.rate))
+        delta = run.result.delta
+        if run.folder in adjusted or run.result.train:
             row += [points(delta.absolute), interval(delta.ci95), relative(delta.relative), p_cell(delta)]
             row.append(p_cell(delta, adjusted[run.folder]) if run.folder in adjusted else "")
             row.append(counts_cell(delta))
@@ -151,32 +153,34 @@ def latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> st
 
 
 def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
-    result, delta, merge = run.result, run.result["delta"], run.result["merge"]
-    ends = delta["ci95"] or ["", ""]
+    result, delta, merge = run.result, run.result.delta, run.result.merge
+    low, high = delta.ci95 or ("", "")
     values = {
         "group": group.title,
-        "data": result["data"]["name"],
-        "split": result["data"]["split"],
-        "n": result["data"]["n"],
-        "lam": " ".join(f"{lam:.6g}" for lam in merge["lam"]),
-        "layers": " ".join(map(str, merge["layers"])),
-        "metric": run.metric,
-        "rate": result["metrics"][run.metric],
-        "baseline": result["baseline"][run.metric],
-        "ci95_low": ends[0],
-        "ci95_high": ends[1],
+        "data": result.data.name,
+        "split": result.data.split,
+        "n": result.data.n,
+        "lam": " ".join(f"{lam:.6g}" for lam in merge.lam),
+        "layers": " ".join(map(str, merge.layers)),
+        "metric": result.metric,
+        "rate": result.rate,
+        "baseline": result.baseline_rate,
+        "absolute": delta.absolute,
+        "ci95_low": low,
+        "ci95_high": high,
+        "relative": delta.relative,
+        "p_value": delta.p_value,
         "p_holm": p_holm,
-        "units": delta["clusters"],
-        "dev": (result.get("dev") or {}).get("rate"),
-        "hash": result["hash"],
+        "units": delta.clusters,
+        "changed": delta.changed,
+        "better": delta.better,
+        "worse": delta.worse,
+        "dev": result.dev_rate,
+        "hash": result.hash,
         "folder": str(run.folder),
-        "command": result["command"],
+        "command": result.command,
     }
-    row = (
-        run.traits
-        | {key: delta.get(key) for key in ("absolute", "relative", "p_value", "changed", "better", "worse")}
-        | values
-    )
+    row = run.traits | values
     return ["" if row[field] is None else row[field] for field in FIELDS]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from mam.report.language import text_lines
-from mam.runs.inspection import Inspection, Projection
+from mam.runs.inspection import Inspection, ProjectionChange
 from mam.terminal import Terminal, plain_table
 
 
@@ -60,12 +60,12 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     terminal.say(f"time    {found.seconds['read_and_merge']:.2f} s to read and merge both, here")
 
 
-def _layers(projections: Sequence[Projection]) -> Table:
+def _layers(projections: Sequence[ProjectionChange]) -> Table:
     parts = list(dict.fromkeys(one.part for one in projections))
     columns = [("layer", "right"), ("from", "right"), ("λ", "right")]
     columns += [(f"cos {part}", "right") for part in parts] + [(f"× {part}", "right") for part in parts]
     table = plain_table(*columns)
-    by_layer: dict[int, list[Projection]] = {}
+    by_layer: dict[int, list[ProjectionChange]] = {}
     for one in projections:
         by_layer.setdefault(one.layer, []).append(one)
     for layer, found in by_layer.items():

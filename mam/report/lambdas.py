@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from mam.errors import RecordError
 from mam.records.reading import LAMBDA
+from mam.records.result import RunResult
+from mam.records.text import title_of
 from mam.records.validity import AGAIN
 from mam.report.plots import COLOURS, save
 
@@ -19,24 +19,26 @@ Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, pa
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
 
 
-def draw_lambdas(folder: Path, result: Mapping[str, Any]) -> None:
+def draw_lambdas(folder: Path, result: RunResult) -> None:
     """``folder/lambda.png`` of a run that learnt λ; nothing of any other."""
-    if result["train"] and result["train"]["name"] == "lmam":
+    if result.train and result.train.is_lmam:
         save(lambdas_figure(folder, result), folder / "lambda.png")
 
 
-def lambdas_figure(folder: Path, result: Mapping[str, Any]) -> Figure:
+def lambdas_figure(folder: Path, result: RunResult) -> Figure:
     """λ over the steps, one line a layer; λ over depth, where it began and where it ended."""
+    train = result.train
+    assert train is not None, "a run that learnt λ"
     course = read_course(folder)
     figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
     left, right = figure.subplots(1, 2)
     folds = list(dict.fromkeys(fold for fold, _, _ in course))
     shared = _is_shared(course)
     for (fold, layer, part), points in course.items():
-        if shared and part != result["merge"]["parts"][0]:
+        if shared and part != result.merge.parts[0]:
             continue
         steps, lams = zip(*points, strict=True)
-        name = f"layer {layer}" if shared or part[0] == result["merge"]["parts"][0] else None
+        name = f"layer {layer}" if shared or part[0] == result.merge.parts[0] else None
         style = "-" if shared else PARTS[part[0]]
         left.plot(
             steps,
@@ -47,33 +49,31 @@ def lambdas_figure(folder: Path, result: Mapping[str, Any]) -> Figure:
             alpha=1.0 if fold == folds[0] else 0.45,
             label=name if fold == folds[0] and "." not in part else None,
         )
-    for one in result["train"]["folds"][:1]:
-        left.axvline(one["best_step"], color="#888888", linewidth=1, linestyle=":", label="kept")
+    for one in train.folds[:1]:
+        left.axvline(one.best_step, color="#888888", linewidth=1, linestyle=":", label="kept")
     left.set_xlabel("step" + ("" if shared else " (– Q, -- K, ··· V)"))
     left.set_ylabel("λ")
     left.legend(fontsize=7, frameon=False, ncols=2)
-    depth = range(len(result["merge"]["lam"]))
-    right.plot(depth, result["train"]["lam_at_start"], color="#888888", linewidth=1, marker=".", label="at the start")
-    for number, one in enumerate(result["train"]["folds"]):
+    depth = range(len(result.merge.lam))
+    right.plot(depth, train.lam_at_start, color="#888888", linewidth=1, marker=".", label="at the start")
+    for number, one in enumerate(train.folds):
         right.plot(
             depth,
-            one["lam"],
+            one.lam,
             ".",
             color=COLOURS[0],
             alpha=0.5,
             label="each fold" if len(folds) > 1 and not number else None,
         )
-    right.plot(depth, result["merge"]["lam"], "o-", color=COLOURS[0], linewidth=1.4, markersize=4, label="learnt")
+    right.plot(depth, result.merge.lam, "o-", color=COLOURS[0], linewidth=1.4, markersize=4, label="learnt")
     right.set_xlabel("layer, from the input")
     right.set_xticks(list(depth))
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    control = result["merge"]["control"]
+    control = result.merge.control
     source = "" if control == "none" else f", source: {control}"
-    figure.suptitle(
-        f"{result['model']['name']} on {result['data']['name']}: λ learnt{source}", fontsize=10, x=0.02, ha="left"
-    )
+    figure.suptitle(f"{title_of(result)}: λ learnt{source}", fontsize=10, x=0.02, ha="left")
     return figure
 
 

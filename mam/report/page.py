@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,15 +11,16 @@ from typing import Any
 import jinja2
 
 from mam import __version__
-from mam.errors import MamError
 from mam.files import atomic
 from mam.records.reading import read_config
-from mam.report.collect import Collected, Group, Run
+from mam.records.text import metric_name
+from mam.report.collect import Collection, Group
 from mam.report.files import cells, headings, latex, write_tables
 from mam.report.lambdas import lambdas_figure
 from mam.report.layout import difference_cells
 from mam.report.plots import as_svg, curve, differences, save
-from mam.report.tables import best_on_dev, metric_of
+from mam.report.runs import Run, read_confusion
+from mam.report.study_table import best_on_dev
 from mam.report.utterances import Utterance, changed, utterances, worst
 from mam.studies.evidence import Comparison, compared, conclusion
 
@@ -65,7 +65,7 @@ class Section:
     runs: list[Run]
 
 
-def write_report(found: Collected, folder: Path) -> Path:
+def write_report(found: Collection, folder: Path) -> Path:
     """Tables, pictures and the page in ``folder``; returns the page.
 
     Raises:
@@ -89,27 +89,27 @@ def write_report(found: Collected, folder: Path) -> Path:
             )
         )
     for table in found.tables:
-        with atomic(folder / f"{table['name']}.tex") as file:
-            file.write(latex(table["title"], table["headings"], table["rows"]))
+        with atomic(folder / f"{table.name}.tex") as file:
+            file.write(latex(table.title, table.headings, table.rows))
     return path
 
 
 def _section(group: Group, number: int, folder: Path) -> Section:
     comparisons = compared(group.merged())
     focus = _focus(group)
-    said = utterances(read_config(focus.folder), focus.folder) if focus.result["task"] == "asr" else []
-    notes = [note for run in group.runs for note in run.result["diagnostics"]]
+    said = utterances(read_config(focus.folder), focus.folder) if focus.result.task == "asr" else []
+    notes = [note for run in group.runs for note in run.result.diagnostics]
     return Section(
         title=group.title,
         headings=headings(group),
         rows=cells(group),
         pictures=_pictures(group, f"g{number}", folder),
         comparisons=[_comparison_row(one) for one in comparisons],
-        conclusion=conclusion(comparisons, group.runs[0].result["data"]["n"]) if comparisons else "",
+        conclusion=conclusion(comparisons, group.runs[0].result.data.n) if comparisons else "",
         focus=", ".join(f"{key} {focus.traits[key]}" for key in group.varied),
         changed=changed(said)[:SHOWN],
         worst=worst(said)[:SHOWN],
-        confusions=_confusions(focus) if focus.result["task"] == "events" else [],
+        confusions=_confusions(focus) if focus.result.task == "events" else [],
         diagnostics=[(note, notes.count(note)) for note in dict.fromkeys(notes)],
         runs=group.runs,
     )
@@ -118,15 +118,15 @@ def _section(group: Group, number: int, folder: Path) -> Section:
 def _focus(group: Group) -> Run:
     """The run to look into: the best on dev, else the merged one (of a source) with the best rate, else any."""
     chosen = best_on_dev([run.result for run in group.runs])
-    merged = [run for run in group.runs if run.is_merged and run.traits["control"] == "none"]
-    best = [group.runs[place] for place in chosen if group.runs[place].is_merged]
-    ranked = sorted(merged, key=lambda run: run.result["metrics"][run.metric])
+    merged = [run for run in group.runs if run.result.is_merged and run.traits["control"] == "none"]
+    best = [group.runs[place] for place in chosen if group.runs[place].result.is_merged]
+    ranked = sorted(merged, key=lambda run: run.result.rate)
     return next(iter([*best, *ranked, *group.runs]))
 
 
 def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
-    metric = metric_of(group.runs[0].result)[1]
-    zero_shot = [run for run in group.runs if not run.result["train"]]
+    metric = metric_name(group.runs[0].result)
+    zero_shot = [run for run in group.runs if not run.result.train]
     made = []
 
     def add(figure: Any, kind: str, caption: str) -> None:
@@ -142,8 +142,8 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
             "curve",
             f"{metric} over λ. Ribbons: 95 % interval of the difference from λ=0.",
         )
-    merged = [run for run in group.runs if run.is_merged]
-    by_layers = [run for run in merged if not run.result["train"]]
+    merged = [run for run in group.runs if run.result.is_merged]
+    by_layers = [run for run in merged if not run.result.train]
     has_room = len(merged) <= DRAWN  # with more rows a picture shows nothing that the table does not
     if has_room and len({run.traits["layers"] for run in by_layers}) > 2:
         shown = [(_traits(run, ["layers", "control", "lam"]), run.result) for run in by_layers]
@@ -151,7 +151,7 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
     elif has_room and len(merged) > 1:
         shown = [(_traits(run, keys), run.result) for run in merged]
         add(differences(shown, metric, "all merges"), "differences", f"Change of {metric} with its 95 % interval.")
-    learnt = [run for run in group.runs if run.result["train"] and run.result["train"]["name"] == "lmam"]
+    learnt = [run for run in group.runs if run.result.train and run.result.train.is_lmam]
     for place, run in enumerate(learnt[:COURSES]):
         what = ", ".join(f"{key} {run.traits[key]}" for key in group.varied if key != "lam")
         caption = f"λ learnt{f' ({what})' if what else ''}: its course over the steps, and where it ended over depth."
@@ -176,19 +176,13 @@ def _comparison_row(one: Comparison) -> list[str]:
 def _confusions(run: Run) -> list[Confusion]:
     made = []
     for label, name in (("merged", "confusion.csv"), ("baseline", "confusion-baseline.csv")):
-        path = run.folder / name
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                heading, *rows = list(csv.reader(file))
-            counts = [[int(count) for count in row[1:]] for row in rows]
-        except (OSError, ValueError) as error:
-            raise MamError(f"{path}: cannot be read ({error}). Run it again with force=true.") from error
-        off = [count for i, row in enumerate(counts) for j, count in enumerate(row) if heading[1 + j] != rows[i][0]]
-        made.append(Confusion(label, heading[1:], counts, max([1, *off])))
+        classes, counts = read_confusion(run.folder / name)
+        off = [count for i, row in enumerate(counts) for j, count in enumerate(row) if i != j]
+        made.append(Confusion(label, classes, counts, max([1, *off])))
     return made
 
 
-def _environments(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
+def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Versions and device, once for each set of them."""
-    distinct = {tuple(sorted(run.result["env"].items())): run.result["env"] for run in runs}
+    distinct = {tuple(sorted(run.environment.items())): run.environment for run in runs}
     return list(distinct.values())

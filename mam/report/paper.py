@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mam.files import atomic, write_json
+from mam.config.study import StudyConfig
+from mam.files import atomic
+from mam.records.result import RunResult
 from mam.report.files import latex, markdown
 from mam.report.layout import fitted
-from mam.report.tables import TITLES, metric_of
-from mam.scoring.seeds import LEAST_SEEDS
-from mam.scoring.wording import COUNTS, counts_cell, read_difference
-from mam.studies.execute import Ended
-from mam.studies.trainings import FT, against_ft
+from mam.report.paper_table import TABLE, PaperTable, write_paper_table
+from mam.scoring.wording import COUNTS, counts_cell
+from mam.studies.execute import Member
+from mam.studies.trainings import ArmComparison, compared_arms
 from mam.terminal import Terminal, interval, percent, points, relative
 
 # Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
@@ -28,15 +28,6 @@ PAPER = {
     ("table_asr_lmam", "ljspeech"): "-2.70 %",
     ("table_asr_lmam", "vctk"): "-2.90 %",
     ("table_aec_lmam", "esc50"): "-18.42 %",
-}
-ARMS = {
-    "fixed": "best fixed λ",
-    "layers": "selected layers",
-    "shrink": "control: shrink",
-    "random": "control: random",
-    "L-MAM-frozen": "L-MAM, λ frozen",
-    "L-MAM-random": "control: L-MAM, random",
-    "L-MAM-shrink": "control: L-MAM, shrink",
 }
 HEADINGS = [
     "data",
@@ -57,111 +48,120 @@ NOTE = (
 )
 
 
-def is_table(name: str) -> bool:
-    """Whether a study fills a table of the paper."""
-    return name in TITLES
+def paper_table(study: StudyConfig, members: Sequence[Member]) -> PaperTable:
+    """Return the table of the paper that a study fills."""
+    rows = _trained(study, members) if study.table == "trained" else _zero_shot(study, members)
+    failed = sum(member.outcome is None for member in members)
+    note = NOTE + (f" {failed} of {len(members)} runs failed and are not in it." if failed else "")
+    return PaperTable(study.name, study.title, note, HEADINGS, rows)
 
 
-def paper_table(name: str, ended: Sequence[Ended]) -> dict[str, Any]:
-    """``name``, ``title``, ``note``, ``headings`` and ``rows`` of a table, all text."""
-    rows = _trained(name, ended) if name.endswith("lmam") else _zero_shot(name, ended)
-    failed = sum(end.outcome is None for end in ended)
-    note = NOTE + (f" {failed} of {len(ended)} runs failed and are not in it." if failed else "")
-    return {"name": name, "title": TITLES[name], "note": note, "headings": HEADINGS, "rows": rows}
-
-
-def _zero_shot(name: str, ended: Sequence[Ended]) -> list[list[str]]:
+def _zero_shot(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]:
     rows: list[list[str]] = []
-    for data, some in _by_data(ended).items():
-        first = some[0].outcome.result if some[0].outcome else {}
-        base = percent(first["baseline"][metric_of(first)[0]])
-        rows.append([data, "baseline", "0", base, "", "", "", "", "", ""])
-        for end in some:
-            assert end.outcome is not None
-            result, arm = end.outcome.result, end.job.config.study.arm
-            delta, chosen = result["delta"], sorted({one["lam"] for one in result["tune"]["chosen"]})
-            lams = f"{chosen[0]:g}" if len(chosen) == 1 else f"{chosen[0]:g} to {chosen[-1]:g}"
+    for data, some in _by_data(members).items():
+        rows.append([data, "baseline", "0", percent(some[0][1].baseline_rate), *[""] * 6])
+        for member, result in some:
+            arm, delta = member.job.config.study.arm, result.delta
+            layers = f" ({member.job.config.layers.spec})" if member.job.config.layers.spec != "all" else ""
             rows.append(
                 [
                     data,
-                    ARMS.get(arm, arm) + (f" ({end.job.config.layers.spec})" if arm == "layers" else ""),
-                    lams,
-                    percent(result["metrics"][metric_of(result)[0]]),
-                    points(delta["absolute"]),
-                    interval(delta["ci95"]),
-                    relative(delta["relative"]),
-                    _relatives(delta["relative_ci95"]),
-                    counts_cell(read_difference(delta)),
-                    PAPER.get((name, data), "") if arm == "fixed" else "",
+                    study.labels.get(arm, arm) + layers,
+                    _chosen_text(result),
+                    percent(result.rate),
+                    points(delta.absolute),
+                    interval(delta.ci95),
+                    relative(delta.relative),
+                    _relatives(delta.relative_ci95),
+                    counts_cell(delta),
+                    _of_paper(study, data, arm),
                 ]
             )
     return rows
 
 
-def _trained(name: str, ended: Sequence[Ended]) -> list[list[str]]:
+def _chosen_text(result: RunResult) -> str:
+    """λ as chosen on dev, the range of several folds, or as given."""
+    lams = sorted({result.merge.lam[result.merge.layers[0]]})
+    if result.tune:
+        lams = sorted({one.lam for one in result.tune.chosen})
+    return f"{lams[0]:g}" if len(lams) == 1 else f"{lams[0]:g} to {lams[-1]:g}"
+
+
+def _trained(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]:
     rows: list[list[str]] = []
-    versus = {(one.where.get("data", ""), one.arm): one for one in against_ft(ended) if one.other == FT}
-    grouped = _by_data(ended)
-    for data, some in grouped.items():
-        rates: dict[str, list[float]] = {}
-        for end in some:
-            assert end.outcome is not None
-            result = end.outcome.result
-            rates.setdefault(end.job.config.study.arm, []).append(result["metrics"][metric_of(result)[0]])
-            before = result["baseline"] if result["baseline"]["kind"] == "unmerged" else None
-            if before and not any(row[:2] == [data, "before training"] for row in rows):
-                rows.append([data, "before training", "0", percent(before[metric_of(result)[0]]), *[""] * 6])
-        mean_ft = float(np.mean(rates.get(FT, [float("nan")])))
-        for arm, values in rates.items():
-            config = next(end.job.config for end in some if end.job.config.study.arm == arm)
-            lam = "learnt" if config.train.name == "lmam" else f"{config.lam:g}"
-            row = [data, ARMS.get(arm, arm), lam, f"{percent(float(np.mean(values)))} (n={len(values)})"]
-            one = versus.get((data if len(grouped) > 1 else "", arm)) or versus.get((data, arm))
-            if one is None:
+    comparisons = [one for one in compared_arms(members) if one.other == study.reference]
+    by_data = _by_data(members)
+    for data, some in by_data.items():
+        before = [result for _, result in some if result.baseline.kind == "unmerged"]
+        if before:
+            rows.append([data, "before training", "0", percent(before[0].baseline_rate), *[""] * 6])
+        mean_reference = _mean_rate(some, study.reference)
+        for arm in dict.fromkeys(member.job.config.study.arm for member, _ in some):
+            config = next(member.job.config for member, _ in some if member.job.config.study.arm == arm)
+            lam = "learnt" if config.train.is_lmam else f"{config.lam:g}"
+            seeds = sum(member.job.config.study.arm == arm for member, _ in some)
+            row = [data, study.labels.get(arm, arm), lam, f"{percent(_mean_rate(some, arm))} (n={seeds})"]
+            where = data if len(by_data) > 1 else None
+            comparison = next((one for one in comparisons if one.arm == arm and _is_on(one, where)), None)
+            if comparison is None:
                 rows.append([*row, *[""] * 6])
                 continue
-            enough = one.ci95 is not None and len(one.seeds) >= LEAST_SEEDS
-            ends = one.ci95 if enough and one.ci95 else None
+            has_interval = comparison.is_enough and comparison.ci95 is not None
             row += [
-                points(one.mean),
-                interval(ends) if ends else "too few seeds",
-                relative(one.mean / mean_ft if mean_ft else None),
+                points(comparison.mean),
+                interval(comparison.ci95) if has_interval else "too few seeds",
+                relative(comparison.mean / mean_reference if mean_reference else None),
             ]
-            row += ["", ""]  # the rate of FT varies over seeds too: its ratio has no interval of this kind
-            rows.append([*row, PAPER.get((name, data), "") if arm == "L-MAM" else ""])
+            row += ["", ""]  # the reference's rate varies over seeds too: a ratio has no interval of this kind
+            rows.append([*row, _of_paper(study, data, arm)])
     return rows
 
 
-def _by_data(ended: Sequence[Ended]) -> dict[str, list[Ended]]:
-    found: dict[str, list[Ended]] = {}
-    for end in ended:
-        if end.outcome is not None:
-            found.setdefault(end.job.config.data.name, []).append(end)
-    return found
+def _mean_rate(runs: Sequence[tuple[Member, RunResult]], arm: str | None) -> float:
+    rates = [result.rate for member, result in runs if member.job.config.study.arm == arm]
+    return float(np.mean(rates)) if rates else float("nan")
+
+
+def _is_on(comparison: ArmComparison, data: str | None) -> bool:
+    return data is None or comparison.where.get("data") == data
+
+
+def _of_paper(study: StudyConfig, data: str, arm: str) -> str:
+    return PAPER.get((study.name, data), "") if arm == study.paper_arm else ""
+
+
+def _by_data(members: Sequence[Member]) -> dict[str, list[tuple[Member, RunResult]]]:
+    """The finished runs by data set."""
+    runs: dict[str, list[tuple[Member, RunResult]]] = {}
+    for member in members:
+        if member.outcome is not None:
+            runs.setdefault(member.job.config.data.name, []).append((member, member.outcome.result))
+    return runs
 
 
 def _relatives(ends: Sequence[float | None] | None) -> str:
     return "–" if ends is None else f"[{', '.join(relative(end) for end in ends)}]"
 
 
-def write_paper_table(table: Mapping[str, Any], folder: Path) -> None:
-    """``table.json``, which `mam report` finds, and ``table.md``, ``table.tex``, ``table.csv`` beside it."""
-    write_json(folder / "table.json", dict(table))
+def write_table_files(table: PaperTable, folder: Path) -> None:
+    """Write ``table.json``, which `mam report` finds, and ``table.md``, ``table.tex``, ``table.csv`` beside it."""
+    write_paper_table(table, folder / TABLE)
     with atomic(folder / "table.md") as file:
-        file.write(markdown(table["title"], table["headings"], table["rows"]) + f"\n{table['note']}\n")
+        file.write(markdown(table.title, table.headings, table.rows) + f"\n{table.note}\n")
     with atomic(folder / "table.tex") as file:
-        file.write(latex(table["title"], table["headings"], table["rows"]))
+        file.write(latex(table.title, table.headings, table.rows))
     with atomic(folder / "table.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows([table["headings"], *table["rows"]])
+        csv.writer(file, lineterminator="\n").writerows([table.headings, *table.rows])
 
 
-def show_paper_table(terminal: Terminal, table: Mapping[str, Any]) -> None:
-    """The table on a screen: without empty columns, and without those that 80 characters have no room for."""
-    rows, heads = table["rows"], table["headings"]
+def show_paper_table(terminal: Terminal, table: PaperTable) -> None:
+    """Show the table without empty columns, and without those that 80 characters have no room for."""
+    rows, heads = table.rows, table.headings
     is_one = len({row[0] for row in rows}) == 1
     places = [i for i in range(len(heads)) if any(row[i] for row in rows) and not (i == 0 and is_one)]
     columns = [(heads[i], "left") for i in places]
     needless = ("95 % relative", COUNTS, "λ", "relative")
-    terminal.table(table["title"], fitted(columns, [[row[i] for i in places] for row in rows], needless))
+    terminal.table(table.title, fitted(columns, [[row[i] for i in places] for row in rows], needless))
     terminal.say("")
-    terminal.say(table["note"])
+    terminal.say(table.note)

@@ -7,12 +7,13 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from mam.files import atomic_path
+from mam.records.result import RunResult
+from mam.records.text import title_of
 
 COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7a4a9e", "#8a6d00", "#a33b5c", "#4d7c8a", "#5c5c5c", "#b08968", "#2f4858")
 
@@ -38,7 +39,7 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
     return re.sub(r"<svg\b", f'<svg role="img" aria-label="{label}" class="figure"', drawn, count=1)
 
 
-def differences(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, title: str) -> Figure:
+def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, title: str) -> Figure:
     """One row a run that merged anything: its difference from the baseline with the interval, coloured by control.
 
     Args:
@@ -46,18 +47,18 @@ def differences(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], 
         metric: what the difference is one of.
         title: above the picture.
     """
-    merged = [(varied, result) for varied, result in results if any(result["merge"]["lam"])]
+    merged = [(varied, result) for varied, result in results if result.is_merged]
     labels = [_label(varied) for varied, _ in merged]
     places = {label: len(set(labels)) - 1 - i for i, label in enumerate(dict.fromkeys(labels))}
-    controls = list(dict.fromkeys(result["merge"]["control"] for _, result in merged))
+    controls = list(dict.fromkeys(result.merge.control for _, result in merged))
     figure = Figure(figsize=(8, 1.6 + 0.32 * len(places) * max(1, len(controls) / 3)), dpi=150, layout="constrained")
     axes = figure.subplots()
     for number, control in enumerate(controls):
-        rows = [(label, r) for label, (_, r) in zip(labels, merged, strict=True) if r["merge"]["control"] == control]
+        rows = [(label, r) for label, (_, r) in zip(labels, merged, strict=True) if r.merge.control == control]
         offset = 0.7 * ((len(controls) - 1) / 2 - number) / len(controls)
         heights = [places[label] + offset for label, _ in rows]
-        means = [100 * result["delta"]["absolute"] for _, result in rows]
-        ends = [result["delta"]["ci95"] or [result["delta"]["absolute"]] * 2 for _, result in rows]
+        means = [100 * result.delta.absolute for _, result in rows]
+        ends = [result.delta.ci95 or [result.delta.absolute] * 2 for _, result in rows]
         spans = [[m - 100 * low for m, (low, _) in zip(means, ends, strict=True)]]
         spans.append([100 * high - m for m, (_, high) in zip(means, ends, strict=True)])
         name = "source" if control == "none" else control
@@ -80,19 +81,19 @@ def differences(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], 
     return figure
 
 
-def curve(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric: str, chosen: set[int]) -> Figure:
+def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, chosen: set[int]) -> Figure:
     """The rate over λ, one line for each set of what else varies, with a ribbon: the baseline plus the interval of the
     difference. ``chosen`` are positions of the best on dev, which get a ring; the dashed line is λ=0.
     """
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()
-    key, first = metric_key(results[0][1]), results[0][1]
-    base = 100 * first["baseline"][key]
+    first = results[0][1]
+    base = 100 * first.baseline_rate
     lines: dict[str, list[tuple[float, int]]] = {}
     for i, (varied, result) in enumerate(results):
         lam = float(varied["lam"])
         rest = {name: value for name, value in varied.items() if name not in ("lam", "control")}
-        control = "source" if result["merge"]["control"] == "none" else result["merge"]["control"]
+        control = "source" if result.merge.control == "none" else result.merge.control
         label = " ".join([control, *(f"{name}={value}" for name, value in rest.items())])
         if lam:
             lines.setdefault(label, []).append((lam, i))
@@ -101,9 +102,9 @@ def curve(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric
         colour = COLOURS[number % len(COLOURS)]
         lams, places = zip(*sorted(points), strict=True)
         found = [results[i][1] for i in places]
-        rates = [100 * result["metrics"][key] for result in found]
-        ends = [result["delta"]["ci95"] or [result["delta"]["absolute"]] * 2 for result in found]
-        low, high = ([100 * (r["baseline"][key] + end[k]) for r, end in zip(found, ends, strict=True)] for k in (0, 1))
+        rates = [100 * result.rate for result in found]
+        ends = [result.delta.ci95 or [result.delta.absolute] * 2 for result in found]
+        low, high = ([100 * (r.baseline_rate + end[k]) for r, end in zip(found, ends, strict=True)] for k in (0, 1))
         axes.fill_between((0, *lams), (base, *low), (base, *high), color=colour, alpha=0.12, linewidth=0)
         axes.plot((0, *lams), (base, *rates), "o-", color=colour, linewidth=1.4, markersize=3.5, label=label)
         for lam, rate, i in zip(lams, rates, places, strict=True):
@@ -114,21 +115,11 @@ def curve(results: Sequence[tuple[Mapping[str, str], Mapping[str, Any]]], metric
         axes.plot(0, base, "o", markersize=11, fillstyle="none", color="#444444", label="best on dev")
     axes.set_xlabel("λ, the share of the source")
     axes.set_ylabel(f"{metric} in %")
-    title = f"{first['model']['name']} on {first['data']['name']}; ribbons: 95 % interval of the difference from λ=0"
+    title = f"{title_of(first)}; ribbons: 95 % interval of the difference from λ=0"
     axes.set_title(title, fontsize=9, loc="left")
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
-
-
-METRIC_NAMES = {"wer": "WER", "cer": "CER", "error": "error"}  # what they are called on the screen
-
-
-def metric_key(result: Mapping[str, Any]) -> str:
-    """The name of the metric that is compared, in ``metrics`` and ``baseline``."""
-    if result["task"] != "asr":
-        return "error"
-    return str(result["data"].get("metric") or "wer")  # older runs counted words
 
 
 def _label(varied: Mapping[str, str]) -> str:

@@ -9,30 +9,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mam.errors import MamError, first_line
-from mam.report.collect import Run
+from mam.records.result import RunResult, plain
+from mam.report.runs import Run
 
 Send = Callable[[Run, Mapping[str, float], list[Path]], None]
 PROJECT = "mam"
 
 
-def numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics, baseline, difference and interval of a run as flat numbers."""
+def numbers(result: RunResult) -> dict[str, float]:
+    """Return metrics, baseline, difference, interval and times of a run as flat numbers."""
     found: dict[str, float] = {}
     for part in ("metrics", "baseline", "delta", "timing"):
-        for key, value in result[part].items():
-            if isinstance(value, bool) or value is None:
-                continue
-            if isinstance(value, int | float):
+        for key, value in plain(getattr(result, part)).items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
                 found[f"{part}/{key}"] = float(value)
-            elif key == "ci95":
-                found |= {f"{part}/ci95_low": float(value[0]), f"{part}/ci95_high": float(value[1])}
+    if result.delta.ci95 is not None:
+        found["delta/ci95_low"], found["delta/ci95_high"] = result.delta.ci95
     return found
 
 
-def track(folder: Path, result: Mapping[str, Any], trackers: Sequence[str], more: Sequence[Path] = ()) -> None:
+def track(folder: Path, result: RunResult, trackers: Sequence[str], more: Sequence[Path] = ()) -> None:
     """Send one finished run, its pictures and ``more`` of them to each tracker.
 
     Raises:
@@ -44,8 +42,8 @@ def track(folder: Path, result: Mapping[str, Any], trackers: Sequence[str], more
             SENDERS[name](run, numbers(result), pictures)
         except Exception as error:  # each tracker raises kinds of its own
             raise MamError(
-                f"track={name}: {first_line(error)}. The run is finished in {folder}; mend the tracker and say the same"
-                " command with force=true, or leave track out."
+                f"track={name}: {first_line(error)}. The run is finished in {folder}; correct the tracker's settings and run the"
+                " same command with force=true, or leave track out."
             ) from error
 
 
@@ -55,9 +53,9 @@ def _mlflow(run: Run, values: Mapping[str, float], pictures: list[Path]) -> None
     mlflow.set_experiment(PROJECT)
     with mlflow.start_run(run_name=run.folder.name):
         mlflow.log_params({key.replace(" ", "_"): value for key, value in run.traits.items()})
-        mlflow.log_params({"data": run.result["data"]["name"], "hash": run.result["hash"]})
+        mlflow.log_params({"data": run.result.data.name, "hash": run.result.hash})
         mlflow.log_metrics(dict(values))
-        mlflow.set_tag("command", run.result["command"])
+        mlflow.set_tag("command", run.result.command)
         for path in (run.folder / "result.json", *pictures):
             mlflow.log_artifact(str(path))
 
@@ -71,7 +69,7 @@ def _tensorboard(run: Run, values: Mapping[str, float], pictures: list[Path]) ->
     with SummaryWriter(str(board)) as writer:
         for key, value in values.items():
             writer.add_scalar(key, value)
-        writer.add_text("command", run.result["command"])
+        writer.add_text("command", run.result.command)
         for path in pictures:
             with Image.open(path) as image:
                 pixels = np.asarray(image.convert("RGB"))

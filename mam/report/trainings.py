@@ -13,11 +13,11 @@ from mam.report.plots import COLOURS
 from mam.scoring.seeds import LEAST_SEEDS
 from mam.scoring.wording import p_cell
 from mam.studies.evidence import LEVEL
-from mam.studies.trainings import Stability, Versus
+from mam.studies.trainings import ArmComparison, Stability
 from mam.terminal import Terminal, interval, p_text, plain_table, points
 
 
-def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]) -> None:
+def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str]) -> None:
     """Show each method minus FT (and minus its control), over seeds, and whether FT itself did anything."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
     columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
@@ -37,11 +37,14 @@ def show_versus(terminal: Terminal, found: Sequence[Versus], idle: Sequence[str]
     terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
     if idle:
-        terminal.say(f"FT itself did not lower the rate on dev significantly at {'; '.join(idle)}: there it is no test")
+        reference = found[0].other
+        terminal.say(
+            f"{reference} itself did not lower the rate on dev significantly at {'; '.join(idle)}: there it is no test"
+        )
     terminal.say(verdict(found))
 
 
-def verdict(found: Sequence[Versus]) -> str:
+def verdict(found: Sequence[ArmComparison]) -> str:
     """Return one sentence on what follows for the methods that merge a real source."""
     judged = [one for one in found if one.is_enough]
     if not judged:
@@ -65,7 +68,7 @@ def verdict(found: Sequence[Versus]) -> str:
     return f"no difference from {others} was found {scope}{reach}"
 
 
-def _at(one: Versus) -> str:
+def _at(one: ArmComparison) -> str:
     return f" at {' '.join(f'{key}={value}' for key, value in one.where.items())}" if one.where else ""
 
 

@@ -63,7 +63,7 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
     Raises:
         RecordError: its predictions are missing or broken.
     """
-    draws, baseline = read_predictions(folder, TASKS["asr"].REQUIRED)
+    draws, baseline = read_predictions(folder)
     normalise = normalizer_for(config.data.normalizer, config.data.language)
     truth = [normalise(row["reference"]) for row in baseline]
     new, old = ([normalise(row["prediction"]) for row in rows] for rows in (draws[0], baseline))

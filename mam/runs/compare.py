@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mam.config.schema import Config
 from mam.errors import RecordError
-from mam.records.reading import read_config, read_predictions, read_result, sources_of
-from mam.report.plots import METRIC_NAMES, metric_key
-from mam.report.utterances import Word, aligned
+from mam.records.reading import TRUTH, PredictionRow, read_config, read_predictions, read_result
+from mam.records.result import Metric, RunResult
 from mam.scoring.significance import Difference
-from mam.scoring.text import normalizer_for
-from mam.scoring.wer import Token
-from mam.scoring.wording import difference_text, units_text
 from mam.tasks import TASKS
-from mam.tasks.task import paired
-from mam.terminal import Terminal, percent, plain_table
-
-SHOWN = 10
+from mam.tasks.task import ErrorCounts, paired
 
 
 @dataclass(frozen=True)
-class Changed:
+class ChangedExample:
     """An example that the two runs answer differently; errors of each."""
 
     id: str
@@ -34,113 +27,120 @@ class Changed:
     second: str
     errors: tuple[float, float]
 
+    @property
+    def change(self) -> float:
+        """Errors more in the second run."""
+        return self.errors[1] - self.errors[0]
+
 
 @dataclass(frozen=True)
-class Compared:
-    """``difference`` is the second run minus the first; ``rates`` of each, the draws of a random control averaged."""
+class RunComparison:
+    """Two runs: rates of each, draws of a random control averaged; ``difference`` is the second minus the first."""
 
-    metric: str
+    metric: Metric
     rates: tuple[float, float]
     difference: Difference
-    changed: list[Changed]
+    changed: list[ChangedExample]
     n: int
+    normalizer: str | None
+    language: str | None
     notes: tuple[str, ...] = ()
 
 
-def compare(first: Path, second: Path) -> Compared:
+@dataclass(frozen=True)
+class _Side:
+    """One of the runs; ``draws`` has its predictions by id, once for each draw of a random control."""
+
+    folder: Path
+    result: RunResult
+    config: Config
+    draws: list[dict[str, PredictionRow]]
+
+    @property
+    def truth(self) -> dict[str, str]:
+        """Reference or label of each example."""
+        return {name: row[TRUTH[self.result.task]] for name, row in self.draws[0].items()}
+
+    def counted(self, config: Config, order: Sequence[str]) -> list[ErrorCounts]:
+        """Errors of each draw, in an order of examples."""
+        task = TASKS[self.result.task]
+        return [task.counted(config, [rows[name] for name in order]) for rows in self.draws]
+
+
+def compare(first: Path, second: Path) -> RunComparison:
     """Compare two runs, paired by example.
 
     Raises:
         RecordError: not finished, or of other tasks, examples or normalizers: says which and the first that differs.
     """
-    results = [read_result(folder) for folder in (first, second)]
-    sides = [
-        read_predictions(folder, TASKS[result["task"]].REQUIRED)[0]
-        for folder, result in zip((first, second), results, strict=True)
-    ]
-    _refuse(first, second, results)
-    config, task = read_config(first), TASKS[results[0]["task"]]
-    key = "reference" if results[0]["task"] == "asr" else "label"
-    examples = [{row["id"]: row[key] for row in draws[0]} for draws in sides]
-    if examples[0] != examples[1]:
-        what = _what_differs(examples[0], examples[1], key)
-        raise RecordError(f"{first} and {second}: {what}. Compare runs over the same examples.")
-    order = [row["id"] for row in sides[0][0]]
-    counted = []
-    for draws in sides:
-        by_id = [{row["id"]: row for row in rows} for rows in draws]
-        counted.append([task.counted(config, [rows[name] for name in order]) for rows in by_id])
-    old, new = (np.stack([one.errors for one in side]) for side in counted)
-    difference = paired(config, counted[1], counted[0])
-    total = int(counted[0][0].lengths.sum())
-    rates = (float(old.mean(0).sum() / total), float(new.mean(0).sum() / total))
-    texts = [{row["id"]: row["prediction"] for row in draws[0]} for draws in sides]
-    wrong = list(zip(old.mean(0).tolist(), new.mean(0).tolist(), strict=True))
-    changed = [
-        Changed(name, examples[0][name], texts[0][name], texts[1][name], errors)
-        for name, errors in zip(order, wrong, strict=True)
-        if texts[0][name] != texts[1][name]
-    ]
-    changed.sort(key=lambda one: (-abs(one.errors[1] - one.errors[0]), one.id))
-    codes = {sources_of(result) for result in results}
+    a, b = _read(first), _read(second)
+    _refuse_incomparable(a, b)
+    _refuse_other_examples(a, b)
+    order = list(a.draws[0])
+    counts = [side.counted(a.config, order) for side in (a, b)]
+    errors = [np.mean([draw.errors for draw in draws], axis=0) for draws in counts]  # [n] of each side
+    total = int(counts[0][0].lengths.sum())
+    codes = {a.result.code, b.result.code}
     notes = () if len(codes) == 1 else ("the two were run by different sources of mam: the code may make a difference",)
-    return Compared(metric_key(results[0]), rates, difference, changed, len(order), notes)
+    return RunComparison(
+        metric=a.result.metric,
+        rates=(float(errors[0].sum() / total), float(errors[1].sum() / total)),
+        difference=paired(a.config, counts[1], counts[0]),
+        changed=_changed(a, b, dict(zip(order, zip(*(e.tolist() for e in errors), strict=True), strict=True))),
+        n=len(order),
+        normalizer=a.result.data.normalizer,
+        language=a.result.data.language,
+        notes=notes,
+    )
 
 
-def _refuse(first: Path, second: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    told = {
-        "task": [result["task"] for result in results],
-        "normalizer": [result["data"]["normalizer"] for result in results],
-        "metric": [metric_key(result) for result in results],
-        "language": [result["data"].get("language") for result in results],
-        "clusters": [read_config(folder).data.clusters for folder in (first, second)],
-    }
-    for what, values in told.items():
-        is_old = what == "language" and any("language" not in result["data"] for result in results)
-        if values[0] != values[1] and not is_old:
+def _read(folder: Path) -> _Side:
+    draws, _ = read_predictions(folder)
+    by_id = [{row["id"]: row for row in rows} for rows in draws]
+    return _Side(folder, read_result(folder), read_config(folder), by_id)
+
+
+def _changed(a: _Side, b: _Side, errors: Mapping[str, tuple[float, float]]) -> list[ChangedExample]:
+    """The examples with other predictions, the largest change of errors first; of random controls the first draw."""
+    changed = []
+    for name, truth in a.truth.items():
+        texts = [side.draws[0][name]["prediction"] for side in (a, b)]
+        if texts[0] != texts[1]:
+            changed.append(ChangedExample(name, truth, texts[0], texts[1], errors[name]))
+    return sorted(changed, key=lambda one: (-abs(one.change), one.id))
+
+
+def _refuse_incomparable(a: _Side, b: _Side) -> None:
+    """Raise RecordError where the two are scored in other ways; older results say no language."""
+    for what in ("task", "normalizer", "metric", "language", "clusters"):
+        values = [_trait(side, what) for side in (a, b)]
+        if values[0] != values[1] and not (what == "language" and None in values):
             remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
-            raise RecordError(f"{first} and {second}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
+            raise RecordError(f"{a.folder} and {b.folder}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 
 
-def _what_differs(first: Mapping[str, str], second: Mapping[str, str], key: str) -> str:
-    only = [sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())]
-    if any(only):
-        named = next(names[0] for names in only if names)
-        return f"their examples differ, {len(first)} and {len(second)}, of which e.g. {named!r} is in one only"
-    name = next(name for name in first if first[name] != second[name])
-    return f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
+def _trait(side: _Side, what: str) -> str | None:
+    result = side.result
+    traits: dict[str, str | None] = {
+        "task": result.task,
+        "normalizer": result.data.normalizer,
+        "metric": result.metric,
+        "language": result.data.language,
+        "clusters": side.config.data.clusters,
+    }
+    return traits[what]
 
 
-def show_comparison(terminal: Terminal, found: Compared, names: Sequence[str], data: Mapping[str, Any]) -> None:
-    """Both rates, the difference with its interval, and the most changed examples; ``data`` is that of a result."""
-    metric = METRIC_NAMES[found.metric]
-    table = plain_table(("", "left"), ("run", "left"), (metric, "right"))
-    for letter, name, rate in zip("AB", names, found.rates, strict=True):
-        table.add_row(letter, name, percent(rate))
-    terminal.table(f"{found.n} examples", table)
-    delta = found.difference
-    terminal.say("")
-    terminal.say(f"B - A: {difference_text(delta)}")
-    terminal.say(f"        {units_text(delta)}")
-    terminal.say(f"test    {delta.test}")
-    for note in found.notes:
-        terminal.say(f"note    {note}")
-    terminal.say(f"{len(found.changed)} of {found.n} predictions differ")
-    for one in found.changed[:SHOWN]:
-        terminal.say("")
-        terminal.say(f"{one.id}: errors {one.errors[0]:g} -> {one.errors[1]:g}")
-        if data["normalizer"] is None:
-            terminal.say(f"  is {one.reference}; A says {one.first}, B says {one.second}")
-            continue
-        normalise = normalizer_for(data["normalizer"], data.get("language"))
-        token: Token = "character" if found.metric == "cer" else "word"
-        reference = normalise(one.reference)
-        terminal.say(f"    {reference}")
-        for letter, text in (("A", one.first), ("B", one.second)):
-            terminal.say(f"  {letter} {' '.join(map(_marked, aligned(reference, normalise(text), token)))}")
-    if len(found.changed) > SHOWN:
-        terminal.say(f"... and {len(found.changed) - SHOWN} more")
-
-
-def _marked(word: Word) -> str:
-    return {"equal": "{}", "substitute": "*{}*", "insert": "+{}+", "delete": "-{}-"}[word.kind].format(word.text)
+def _refuse_other_examples(a: _Side, b: _Side) -> None:
+    first, second = a.truth, b.truth
+    if first == second:
+        return
+    for names in (sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())):
+        if names:
+            what = f"their examples differ, {len(first)} and {len(second)}, of which e.g. {names[0]!r} is in one only"
+            break
+    else:
+        name = next(name for name in first if first[name] != second[name])
+        key = TRUTH[a.result.task]
+        what = f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
+    raise RecordError(f"{a.folder} and {b.folder}: {what}. Compare runs over the same examples.")

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from mam.config.schema import Config
-from mam.evaluation.language import foreseen
+from mam.evaluation.language import Forecast, foreseen
 from mam.evaluation.model_pair import refuse_unfit, refuse_without_activations, remarks_of
-from mam.merge.adapted_source import Given, Read, finite, layer_of
-from mam.merge.align import ALIGNMENTS, cosine
-from mam.merge.basis import Heads, Pair
-from mam.merge.controls import CONTROLS, Place
-from mam.merge.methods import Projection as Tensors
-from mam.merge.mixing import changed, merged_layer, substituted
+from mam.merge.adapted_source import AdaptedSource, Read, finite, layer_of
+from mam.merge.align import FITS, cosine
+from mam.merge.basis import Heads, LayerPair
+from mam.merge.controls import SUBSTITUTES, Place
+from mam.merge.merger import MergeReport
+from mam.merge.methods import Projection
+from mam.merge.mixing import Effect, effect, merged_layer, substituted
 from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
@@ -30,7 +31,7 @@ QKV = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelSummary:
     """One model's attention, and how many parameters the whole checkpoint has. ``attention`` is its class."""
 
     id: str
@@ -46,7 +47,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Projection:
+class ProjectionChange:
     """One projection that will change: cosine of the two weights, standard deviations, source's over target's.
 
     ``shape`` is the weight's; ``bias`` whether a bias is merged with it.
@@ -69,7 +70,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Gain:
+class AlignmentGain:
     """What an alignment did to one layer's Q, K and V together: before, after.
 
     ``cosine`` is that of target and source; ``distance`` what the alignment makes small, see `mam.merge.align`;
@@ -90,27 +91,29 @@ class Inspection:
     ``text`` is how a recogniser will write, see `mam.evaluation.language.foreseen`.
     """
 
-    target: Side
-    source: Side
+    target: ModelSummary
+    source: ModelSummary
     control: str
     align: str
     lam: list[float]
     heads: list[int] | None
-    projections: list[Projection]
-    gains: list[Gain]
+    projections: list[ProjectionChange]
+    gains: list[AlignmentGain]
     tensors: int
     parameters: int
     notes: list[str]
     warnings: list[str]
     memory: dict[str, int]
     seconds: dict[str, float]
-    text: dict[str, Any] | None
+    text: Forecast | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
         plain = asdict(self)
         for row, projection in zip(plain["projections"], self.projections, strict=True):
             row["scale"] = projection.scale
+        if plain["text"] is not None:
+            plain["text"]["from"] = plain["text"].pop("origin")
         return plain
 
 
@@ -121,91 +124,105 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         MergeError, CheckpointError: the two do not fit, or a tensor is not finite.
     """
     own = Source(target)
-    plan = plan_merge(config, own.layers, source.layers)
+    plan = plan_merge(config, own.shape, source.shape, config.seed)
     refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "inspect")
     text = foreseen(config, target)
-    read = partial(finite, own.read, "target")
-    given = Given(plan, read, source.read)
-    is_kept = not given.basis.is_identity
-    notes: dict[str, None] = {}
-    projections, tensors, parameters, kept, largest = [], 0, 0, 0, 0
+    merge = _TrialMerge(plan, partial(finite, own.read, "target"), source.read)
     start = time.perf_counter()
-    for layer in plan.layers if not plan.is_identity else ():
-        if not plan.lams[layer]:
-            continue
-        ours, theirs = (layer_of(one, layer, plan.parts) for one in (read, given.read))
-        merged, said = merged_layer(plan, layer, ours, theirs)
-        notes |= dict.fromkeys(said)
-        for part, made in merged.items():
-            written = [tensor for tensor in made if tensor is not None]
-            tensors, parameters = tensors + len(written), parameters + sum(changed(plan, one) for one in written)
-            kept += sum(tensor.nbytes for tensor in ours[part] if tensor is not None)
-            theirs_bytes = theirs[part][0].nbytes
-            largest = largest + theirs_bytes if is_kept else max(largest, theirs_bytes)
-            substitute, _ = substituted(plan, layer, part, ours[part], theirs[part])
-            projections.append(_projection(plan, layer, part, ours[part][0], substitute, len(written) == 2))
+    for layer in plan.merged_layers:
+        merge.layer(layer)
     spent = time.perf_counter() - start
-    memory = {"target": target.parameters * BYTES, "pristine": kept, "source": largest}
+    report = MergeReport.of(merge.effects)
+    memory = {"target": target.parameters * BYTES, "pristine": merge.pristine, "source": merge.largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
-    remarks = remarks_of(config.model, target)
+    warnings = [
+        *mismatch_notes(plan),
+        *_scale_warnings(merge.changes),
+        *caveats,
+        *remarks_of(config.model, target),
+        *(() if text is None else text.notes),
+    ]
     return Inspection(
-        target=_side(own, plan),
-        source=_side(source, plan),
-        control=plan.control,
-        align=plan.align,
+        target=_summary(own),
+        source=_summary(source),
+        control=plan.options.control,
+        align=plan.options.align,
         lam=list(plan.lams),
         heads=None if plan.heads is None else list(plan.heads),
-        projections=projections,
-        gains=_gains(plan, read, source.read),
-        tensors=tensors,
-        parameters=parameters,
-        notes=[*notes],
-        warnings=[
-            *mismatch_notes(plan),
-            *_scale_warnings(projections),
-            *caveats,
-            *remarks,
-            *(text or {}).get("notes", ()),
-        ],
+        projections=merge.changes,
+        gains=_gains(plan, merge.read_own, source.read),
+        tensors=report.tensors,
+        parameters=report.parameters,
+        notes=list(report.notes),
+        warnings=warnings,
         memory=memory | {"together": sum(memory.values())},
         seconds={"read_and_merge": round(spent, 3)},
         text=text,
     )
 
 
-def _gains(plan: MergePlan, own: Read, source: Read) -> list[Gain]:
+class _TrialMerge:
+    """A merge that is looked at and thrown away; ``pristine`` and ``largest`` are bytes of target and source."""
+
+    def __init__(self, plan: MergePlan, own: Read, source: Read) -> None:
+        self.read_own = own
+        self._plan, self._source = plan, AdaptedSource(plan, own, source)
+        self._is_kept = not self._source.basis.is_identity
+        self.changes: list[ProjectionChange] = []
+        self.effects: list[Effect] = []
+        self.pristine = self.largest = 0
+
+    def layer(self, layer: int) -> None:
+        """Merge one layer. Raises MergeError where that gives values that are not finite."""
+        plan = self._plan
+        own, given = (layer_of(read, layer, plan.parts) for read in (self.read_own, self._source.read))
+        merged_layer(plan, layer, own, given)
+        for part in plan.parts:
+            done = effect(plan, layer, part, own[part], given[part])
+            self.effects.append(done)
+            self.pristine += sum(tensor.nbytes for tensor in own[part] if tensor is not None)
+            nbytes = given[part][0].nbytes
+            self.largest = self.largest + nbytes if self._is_kept else max(self.largest, nbytes)
+            substitute, _ = substituted(plan, layer, part, own[part], given[part])
+            self.changes.append(_projection(plan, layer, part, own[part][0], substitute, done.tensors == 2))
+
+
+def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
     """For each layer, as it is projected and aligned; nothing without an alignment."""
-    if plan.align == "none":
+    align = plan.options.align
+    if align == "none":
         return []
-    heads = Heads(plan.target_heads, plan.source_heads, plan.seed)
+    heads = Heads(plan.target.heads, plan.source.heads, plan.seed)
 
-    def noise(layer: int, part: str) -> Tensors:
+    def noise(layer: int, part: str) -> Projection:
         weight, bias = (own if plan.is_own else source)(layer, part)
-        return CONTROLS["random_spectrum"].substitute(weight, weight, Place(plan.seed, 0, layer, part)), bias
+        return SUBSTITUTES["random_spectrum"](weight, weight, Place(plan.seed, 0, layer, part)), bias
 
-    before = Given(replace(plan, align="none"), own, source)
-    after, found = Given(plan, own, source), []
-    drawn = Given(replace(plan, control="none"), own, noise)
+    before = AdaptedSource(replace(plan, options=replace(plan.options, align="none")), own, source)
+    after = AdaptedSource(plan, own, source)
+    drawn = AdaptedSource(replace(plan, options=replace(plan.options, control="none")), own, noise)
+    gains = []
     for layer in plan.layers:
         old, new, random = (
-            Pair(layer, layer_of(own, layer, QKV), layer_of(one.read, layer, QKV)) for one in (before, after, drawn)
+            LayerPair(layer, layer_of(own, layer, QKV), layer_of(one.read, layer, QKV))
+            for one in (before, after, drawn)
         )
-        distances = [ALIGNMENTS[plan.align].distance(one, heads) for one in (old, new)]
-        found.append(
-            Gain(
+        distance = FITS[align].distance
+        gains.append(
+            AlignmentGain(
                 layer,
                 (round(cosine(old), 6), round(cosine(new), 6)),
-                (round(distances[0], 6), round(distances[1], 6)),
+                (round(distance(old, heads), 6), round(distance(new, heads), 6)),
                 round(cosine(random), 6),
             )
         )
-    return found
+    return gains
 
 
-def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: Tensor, bias: bool) -> Projection:
+def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: Tensor, bias: bool) -> ProjectionChange:
     cosine = torch.nn.functional.cosine_similarity(weight.flatten().double(), theirs.flatten().double(), dim=0)
-    return Projection(
+    return ProjectionChange(
         layer=layer,
         source_layer=plan.pairs[layer],
         part=part,
@@ -218,7 +235,7 @@ def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: 
     )
 
 
-def _scale_warnings(projections: list[Projection]) -> list[str]:
+def _scale_warnings(projections: list[ProjectionChange]) -> list[str]:
     """One sentence a part whose scale is far off in some layer; the worst layer is named."""
     found = []
     for part in dict.fromkeys(one.part for one in projections):
@@ -233,10 +250,10 @@ def _scale_warnings(projections: list[Projection]) -> list[str]:
     return found
 
 
-def _side(side: Source, plan: MergePlan) -> Side:
+def _summary(side: Source) -> ModelSummary:
     parts = [part for part in "qkvo" if part in side.places[0]]
     with_bias = [part for part in parts if side.read(0, part)[1] is not None]
-    return Side(
+    return ModelSummary(
         id=side.checkpoint.id,
         model_type=side.checkpoint.model_type,
         attention=side.attention_class,

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
-from mam.merge.activations import Activations, Moments
-from mam.merge.adapted_source import Given, finite, layer_of
+from mam.merge.activations import Activations
+from mam.merge.adapted_source import AdaptedSource, finite, layer_of
 from mam.merge.merger import MergeReport, moments_of
-from mam.merge.methods import METHODS
-from mam.merge.mixing import changed as changed_numbers
-from mam.merge.mixing import merged_layer
+from mam.merge.mixing import Effect, effect, merged_layer
 from mam.merge.plan import MergePlan
+from mam.merge.tables import METHODS
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
 from mam.models.sources import Source
@@ -50,19 +49,7 @@ def merge_checkpoint(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
-    own = Source(target)
-    given, layer_with = Given(plan, partial(finite, own.read, "target"), source.read, activations), dict[str, int]()
-    for layer in plan.layers:
-        for part in plan.parts if plan.lams[layer] else ():
-            name = own.places[layer][part].name
-            layer_with[f"{name}.weight"] = layer
-            if plan.has_bias(part):
-                layer_with[f"{name}.bias"] = layer
-    to_change = set(layer_with)
-    moments = activations.moments() if activations and METHODS[plan.method].needs_moments else None
-    merged: dict[str, Tensor] = {}  # a layer is made at once, and what is left of it may stand in a later file
-    tensors = parameters = 0
-    notes: dict[str, None] = {}
+    merge = _FileMerge(target, source, plan, activations)
     with new_folder(out) as folder:
         weight_map: dict[str, str] = {}
         for path in target.weights:
@@ -70,57 +57,88 @@ def merge_checkpoint(
             safetensors = path.with_suffix(".safetensors").name.replace("pytorch_model", "model")
             written = path.name if target.is_beats else safetensors
             weight_map |= dict.fromkeys(names, written)
-            changed = to_change.intersection(names)
             open_writer = _BeatsWriter if target.is_beats else _SafetensorsWriter
-            with open_writer(folder / written, target, names, changed) as writer:
+            with open_writer(folder / written, target, names, merge.changes.intersection(names)) as writer:
                 for name in names:
-                    if name in changed and name not in merged:
-                        merged |= _merged(own, given, plan, layer_with[name], moments, notes)
-                    tensor = merged.pop(name) if name in changed else target.read_as_stored(name)
-                    writer.add(tensor)
-                    tensors += name in changed
-                    parameters += changed_numbers(plan, tensor) if name in changed else 0
-        beside = [] if target.is_beats else [path for pattern in SETTINGS for path in target.folder.glob(pattern)]
-        for setting in sorted(beside):
-            if not setting.name.endswith(".index.json"):
-                shutil.copyfile(setting, folder / setting.name)
-        if not target.is_beats and target.weights[0].name not in (SINGLE, PICKLE):
-            size = sum((folder / name).stat().st_size for name in set(weight_map.values()))
-            write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
-        report = MergeReport(tensors, parameters, tuple(notes))
+                    writer.add(merge.tensor(name))
+        if not target.is_beats:
+            _copy_settings(target, folder, weight_map)
+        report = MergeReport.of(merge.effects)
         write_json(folder / RECORD, _record(target, source, plan, report))
     return report
 
 
-def _merged(
-    own: Source, given: Given, plan: MergePlan, layer: int, moments: Moments | None, notes: dict[str, None]
-) -> dict[str, Tensor]:
-    """Weights and, where they are merged too, biases of one layer, by name, fp32."""
-    ours = layer_of(partial(finite, own.read, "target"), layer, plan.parts)
-    theirs = layer_of(given.read, layer, plan.parts)
-    projections, said = merged_layer(plan, layer, ours, theirs, moments_of(plan, layer, given, moments))
-    notes |= dict.fromkeys(said)
-    made: dict[str, Tensor] = {}
-    for part, (weight, bias) in projections.items():
-        name = own.places[layer][part].name
-        made |= {f"{name}.weight": weight} | ({} if bias is None else {f"{name}.bias": bias})
-    return made
+class _FileMerge:
+    """The merge of two checkpoints, tensor by tensor of the target's files."""
+
+    def __init__(
+        self, target: Checkpoint, source: Source, plan: MergePlan, activations: Activations | None = None
+    ) -> None:
+        self._target, self._plan, self._own = target, plan, Source(target)
+        self._read_own = partial(finite, self._own.read, "target")
+        self._source = AdaptedSource(plan, self._read_own, source.read, activations)
+        needs_moments = METHODS[plan.options.method.name].needs_moments
+        self._moments = activations.moments() if activations and needs_moments else None
+        self._layers: dict[str, int] = {}  # of each tensor that changes
+        for layer in plan.merged_layers:
+            for part in plan.parts:
+                name = self._own.places[layer][part].name
+                self._layers[f"{name}.weight"] = layer
+                if plan.has_bias(part):
+                    self._layers[f"{name}.bias"] = layer
+        self._merged: dict[str, Tensor] = {}  # a layer is made at once; the rest of it may stand in a later file
+        self.effects: list[Effect] = []
+
+    @property
+    def changes(self) -> set[str]:
+        """Names of the tensors that are merged."""
+        return set(self._layers)
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a tensor as it is to be written: merged in fp32, or as it is stored."""
+        if name not in self._layers:
+            return self._target.read_as_stored(name)
+        if name not in self._merged:
+            self._merge_layer(self._layers[name])
+        return self._merged.pop(name)
+
+    def _merge_layer(self, layer: int) -> None:
+        plan = self._plan
+        own, given = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
+        self.effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
+        merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, self._source, self._moments))
+        for part, (weight, bias) in merged.items():
+            name = self._own.places[layer][part].name
+            self._merged[f"{name}.weight"] = weight
+            if bias is not None:
+                self._merged[f"{name}.bias"] = bias
+
+
+def _copy_settings(target: Checkpoint, folder: Path, weight_map: dict[str, str]) -> None:
+    """Copy what lies beside the weights, and write the index of several files of weights."""
+    for path in sorted(path for pattern in SETTINGS for path in target.folder.glob(pattern)):
+        if not path.name.endswith(".index.json"):
+            shutil.copyfile(path, folder / path.name)
+    if target.weights[0].name not in (SINGLE, PICKLE):
+        size = sum((folder / name).stat().st_size for name in set(weight_map.values()))
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
 def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeReport) -> dict[str, Any]:
     sides = {"target": target, "source": source.checkpoint}
+    options = plan.options
     return {
         **{side: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for side, c in sides.items()},
-        "method": plan.method,
-        "alpha": plan.alpha if METHODS[plan.method].needs_moments else None,
+        "method": options.method.name,
+        "alpha": options.method.alpha if METHODS[options.method.name].needs_moments else None,
         "heads": None if plan.heads is None else list(plan.heads),
-        "control": plan.control,
-        "align": plan.align,
+        "control": options.control,
+        "align": options.align,
         "project": plan.project,
         "lam": list(plan.lams),
         "pairs": {str(layer): other for layer, other in plan.pairs.items()},
         "parts": "".join(plan.parts),
-        "bias": plan.bias,
+        "bias": options.bias,
         "tensors": report.tensors,
         "notes": list(report.notes),
     }

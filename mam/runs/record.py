@@ -1,55 +1,67 @@
-"""The parts of `result.json` as plain values, from what a run has measured."""
+"""The parts of a result, from what a run has measured."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from mam.config.merging_checks import reads_calibration
+from mam.config.merging import reads_calibration
 from mam.config.schema import Config
 from mam.data.audio import RATE
 from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
-from mam.evaluation.measurement import Measured
-from mam.evaluation.workbench import Predictions
+from mam.evaluation.measurement import Measurement
+from mam.evaluation.workbench import Readings
 from mam.merge.merger import MergeReport
-from mam.merge.methods import METHODS
-from mam.merge.plan import MergePlan
+from mam.merge.options import merge_options
+from mam.merge.plan import MergePlan, mismatch_notes
 from mam.merge.selection import parse_parts
+from mam.merge.tables import METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.records.reading import PredictionRow
+from mam.records.result import CheckpointRecord, DataRecord, Delta, MergeRecord, SoundBaseline, SpeechBaseline, Timing
+from mam.scoring.error_rate import ErrorRates
+from mam.scoring.wer import Rates
 from mam.tasks import TASKS
-from mam.tasks.task import Row
 
 
-def scores(
-    merged: Sequence[Sequence[Row]],
-    baseline: Sequence[Row],
+@dataclass(frozen=True)
+class Scoring:
+    """What follows from predictions alone: rates of both sides, their difference, sentences for the reader."""
+
+    metrics: Rates | ErrorRates
+    baseline: SpeechBaseline | SoundBaseline
+    delta: Delta
+    diagnostics: list[str]
+
+
+def score(
+    merged: Sequence[Sequence[PredictionRow]],
+    baseline: Sequence[PredictionRow],
     config: Config,
-    notes: Sequence[str] = (),
-    kind: str = "unmerged",
-) -> dict[str, Any]:
-    """The parts of ``result.json`` that follow from predictions alone: metrics, baseline, delta, diagnostics.
+    remarks: Sequence[str] = (),
+    kind: Literal["unmerged", "ft"] = "unmerged",
+) -> Scoring:
+    """Score the predictions of each draw of a random control, else of the one merge, against the baseline.
 
-    ``merged`` has the predictions of each draw of a random control, else of the one merge; ``kind`` says what the
-    baseline is, the ``unmerged`` target or regular fine-tuning (``ft``).
+    Args:
+        merged: predictions of each draw.
+        baseline: predictions of the baseline on the same examples.
+        config: says how they are normalised and compared.
+        remarks: diagnostics that do not follow from the predictions.
+        kind: what the baseline is: the ``unmerged`` target, or regular fine-tuning (``ft``).
 
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    scored = TASKS[config.model.task].score(config, merged, baseline)
-    difference = scored.difference
-    delta = asdict(difference) | {key: _pair(getattr(difference, key)) for key in ("ci95", "relative_ci95")}
-    return {
-        "metrics": scored.metrics,
-        "baseline": {"kind": kind, **scored.baseline},
-        "delta": delta | scored.beside,
-        "diagnostics": diagnose(difference, [*scored.findings, *notes], _caveat(config)),
-    }
+    scores = TASKS[config.model.task].score(config, merged, baseline)
+    diagnostics = diagnose(scores.delta, [*scores.findings, *remarks], _caveat(config))
+    return Scoring(scores.metrics, replace(scores.baseline, kind=kind), scores.delta, diagnostics)
 
 
 def window_notes(in_windows: int, clips: int) -> list[str]:
-    """The sentence on recordings that are decoded otherwise than the rest."""
+    """Return the sentence on recordings that are decoded otherwise than the rest."""
     if not in_windows:
         return []
     return [f"{in_windows} of {clips} recordings are longer than 30 s: decoded in windows, with timestamps"]
@@ -61,62 +73,67 @@ def _caveat(config: Config) -> str:
     return config.data.note if not origin or origin in config.model.pretrained_on else ""
 
 
-def identity(checkpoint: Checkpoint) -> dict[str, str | None]:
-    """Return ``model.target`` or ``model.source``."""
-    return {"id": checkpoint.id, "revision": checkpoint.revision, "sha256": checkpoint.sha256}
+def checkpoint_record(checkpoint: Checkpoint) -> CheckpointRecord:
+    """Return what identifies a checkpoint."""
+    return CheckpointRecord(checkpoint.id, checkpoint.revision, checkpoint.sha256)
 
 
-def data_record(config: Config, audio: AudioStore, tested: int) -> dict[str, Any]:
-    """Return ``data``; ``tested`` is the number of examples."""
-    corpus = audio.corpus
-    return {
-        "name": corpus.name,
-        "split": corpus.split,
-        "rule": corpus.rule,
-        "n": tested,
-        "seconds": round(sum(audio.samples) / RATE, 3),
-        "sha256": corpus.sha256,
-        "ids_sha256": corpus.ids_sha256,
-        "language": config.data.language,
-        "normalizer": config.data.normalizer if config.model.task == "asr" else None,
-        "metric": config.data.metric if config.model.task == "asr" else None,
-        "skipped": [asdict(skipped) for skipped in corpus.skipped],
-    }
+def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int) -> DataRecord:
+    """Return what was evaluated; ``tested`` is the number of examples."""
+    corpus, is_speech = audio.corpus, config.model.task == "asr"
+    return DataRecord(
+        name=corpus.name,
+        split=corpus.split,
+        rule=corpus.rule,
+        n=tested,
+        seconds=round(sum(audio.samples) / RATE, 3),
+        sha256=corpus.sha256,
+        ids_sha256=corpus.ids_sha256,
+        normalizer=config.data.normalizer if is_speech else None,
+        skipped=list(corpus.skipped),
+        language=config.data.language,
+        metric=("cer" if config.data.metric == "cer" else "wer") if is_speech else None,
+        in_windows=in_windows,
+    )
 
 
-def merge_record(
-    config: Config, plan: MergePlan, report: MergeReport, notes: tuple[str, ...], draws: int
-) -> dict[str, Any]:
-    """Return ``merge``; ``notes`` come before those of the report, ``draws`` is that of a random control."""
-    return {
-        "method": plan.method,
-        "alpha": plan.alpha if METHODS[plan.method].needs_moments else None,
-        "calibration": asdict(config.calibration) if reads_calibration(config) else None,
-        "control": plan.control,
-        "draws": draws,
-        "lam": list(plan.lams),
-        "layers": plan.layers,
-        "parts": "".join(plan.parts),
-        "parts_asked": "".join(parse_parts(config.parts)),
-        "pairing": plan.pairing,
-        "align": plan.align,
-        "project": plan.project,
-        "pairs": {str(layer): source for layer, source in plan.pairs.items()},
-        "bias": plan.bias,
-        "heads": None if plan.heads is None else list(plan.heads),
-        "tensors": report.tensors,
-        "parameters": report.parameters,
-        "notes": [*notes, *report.notes],
-    }
+def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str]) -> MergeRecord:
+    """Return what was merged; ``caveats`` stand between the notes on shapes and those on biases."""
+    plan: MergePlan = measurement.plan
+    report: MergeReport = measurement.report
+    options = plan.options
+    return MergeRecord(
+        method=options.method.name,
+        control=options.control,
+        lam=list(measurement.lams),
+        layers=plan.layers,
+        parts="".join(plan.parts),
+        pairing=options.pairing,
+        pairs={str(layer): source for layer, source in plan.pairs.items()},
+        bias=options.bias,
+        tensors=report.tensors,
+        parameters=report.parameters,
+        notes=[*mismatch_notes(plan), *caveats, *report.notes],
+        alpha=options.method.alpha if METHODS[options.method.name].needs_moments else None,
+        calibration=config.calibration if reads_calibration(config) else None,
+        draws=len(measurement.sides),
+        heads=None if plan.heads is None else list(plan.heads),
+        align=options.align,
+        project=plan.project,
+        parts_asked="".join(parse_parts(config.parts)),
+        asked=merge_options(config),
+    )
 
 
-def timing(loading: float, made: Measured, baseline: Predictions, audio_seconds: float) -> dict[str, float]:
-    """Return ``timing``, in seconds."""
-    seconds = {"load": loading, "merge": made.merging, "prefix": baseline.prefix + made.prefix}
-    seconds |= {"evaluate": made.evaluating, "baseline": baseline.seconds}
-    seconds |= {"audio_seconds": audio_seconds, "rtfx": audio_seconds * len(made.sides) / made.evaluating}
-    return {name: round(value, 4) for name, value in seconds.items()}
-
-
-def _pair(ends: tuple[float | None, float | None] | None) -> list[float | None] | None:
-    return None if ends is None else list(ends)
+def timing(loading: float, measurement: Measurement, baseline: Readings, audio_seconds: float) -> Timing:
+    """Return what a run took."""
+    evaluated = audio_seconds * len(measurement.sides)
+    return Timing(
+        load=round(loading, 4),
+        merge=round(measurement.merging, 4),
+        prefix=round(baseline.prefix + measurement.prefix, 4),
+        evaluate=round(measurement.evaluating, 4),
+        baseline=round(baseline.seconds, 4),
+        audio_seconds=round(audio_seconds, 4),
+        rtfx=round(evaluated / measurement.evaluating, 4),
+    )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mam.errors import RecordError
 from mam.files import write_json
 from mam.identity import code_record
 from mam.records.reading import read_config, read_predictions, read_result
-from mam.runs.record import scores
-from mam.tasks import TASKS
+from mam.records.result import RunResult, Scored, plain
+from mam.runs.record import score
 
 
-def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dict[str, Any], Path]:
+def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[RunResult, Path]:
     """Score the finished run in ``folder`` again; what is None stays as it was.
 
     Returns:
@@ -25,20 +25,27 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[dic
         ConfigError: an unknown normalizer, or a seed that is not a number.
     """
     result = read_result(folder)
-    task = TASKS[result["task"]]
-    merged, baseline = read_predictions(folder, task.REQUIRED)
+    merged, baseline = read_predictions(folder)
     config = read_config(folder, {"data.normalizer": normalizer, "seed": seed})
-    result |= scores(merged, baseline, config, result.get("remarks", ()), result["baseline"]["kind"])
-    is_text = result["task"] == "asr"
-    if is_text:
-        result["data"] |= {"normalizer": config.data.normalizer, "metric": config.data.metric}
-    result["seeds"]["bootstrap"] = config.seed
-    result["scored"] = {"code": code_record()}
-    path = folder / f"score-{f'{config.data.normalizer}-' if is_text else ''}seed{config.seed}.json"
+    scoring = score(merged, baseline, config, result.remarks, result.baseline.kind)
+    result = replace(
+        result,
+        metrics=scoring.metrics,
+        baseline=scoring.baseline,
+        delta=scoring.delta,
+        diagnostics=scoring.diagnostics,
+        seeds=replace(result.seeds, bootstrap=config.seed),
+        scored=Scored(code_record()),
+    )
+    name = f"score-seed{config.seed}.json"
+    if result.task == "asr":
+        result = replace(result, data=replace(result.data, normalizer=config.data.normalizer))
+        name = f"score-{config.data.normalizer}-seed{config.seed}.json"
+    path = folder / name
     if path.exists():
         raise RecordError(
             f"{path}: is there already. The same code makes the same numbers of the same predictions; delete it to"
             " score again."
         )
-    write_json(path, result)
+    write_json(path, plain(result))
     return result, path

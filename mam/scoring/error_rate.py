@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Len
 from numpy.typing import NDArray
+
+from mam.scoring.bounds import Count, Positive, Rate, Share
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,12 @@ class ErrorRates:
     ``fold_sd`` is None below two folds.
     """
 
-    error: float
-    errors: int
-    clips: int
-    fold_errors: tuple[float, ...]
-    fold_mean: float
-    fold_sd: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As `result.json` has it."""
-        return asdict(self) | {"fold_errors": list(self.fold_errors)}
+    error: Share
+    errors: Count
+    clips: Positive
+    fold_errors: Annotated[tuple[Share, ...], Len(1)]
+    fold_mean: Share
+    fold_sd: Rate | None
 
 
 def mistakes(labels: Sequence[str], predictions: Sequence[str]) -> NDArray[np.int64]:

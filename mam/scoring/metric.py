@@ -29,4 +29,4 @@ class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no
     ) -> dict[str, float | int]:
         normalise = NORMALIZERS[normalizer]
         spoken, heard = [normalise(r) for r in references], [normalise(p) for p in predictions]
-        return rates(error_counts(spoken, heard, "word"), error_counts(spoken, heard, "character")).as_dict()
+        return rates(error_counts(spoken, heard, "word"), error_counts(spoken, heard, "character"))

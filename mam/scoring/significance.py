@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mam.scoring.bootstrap import percentile_intervals
+from mam.scoring.bounds import Count, Positive, Share
 from mam.scoring.intervals import INTERVALS
 from mam.scoring.sign_flip import LEVEL, Flips, flips, relabelled_p
 
@@ -52,15 +53,15 @@ class Difference:
     relative: float | None
     ci95: tuple[float, float] | None
     relative_ci95: Ends | None
-    p_value: float
+    p_value: Share
     test: str
-    clusters: int
+    clusters: Positive
     unit: str = "utterance"
-    changed: int | None = None
-    better: int | None = None
-    worse: int | None = None
+    changed: Count | None = None
+    better: Count | None = None
+    worse: Count | None = None
     interval: str = "sign_flip"
-    largest: float | None = None
+    largest: Share | None = None
 
     @property
     def can_be_significant(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from mam.scoring.bounds import Count, Positive, Rate
 from mam.scoring.languages import UNSPACED
 
 Counts = NDArray[np.int64]
@@ -23,16 +24,12 @@ _NEEDLESS = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 class Rates:
     """Corpus rates as fractions; ``words`` is the number of reference words, the denominator of ``wer``."""
 
-    wer: float
-    cer: float
-    substitutions: int
-    deletions: int
-    insertions: int
-    words: int
-
-    def as_dict(self) -> dict[str, float | int]:
-        """The fields by name."""
-        return asdict(self)
+    wer: Rate
+    cer: Rate
+    substitutions: Count
+    deletions: Count
+    insertions: Count
+    words: Positive
 
 
 def tokens(text: str, token: Token) -> list[str]:

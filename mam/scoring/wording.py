@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterable
 
 from mam.scoring.significance import LEAST, Difference
 from mam.terminal import interval, p_text, points, relative
@@ -14,15 +12,6 @@ FEW_NOTE = f"{FEW}: fewer than {LEAST} units changed, so that no difference can 
 BOOTSTRAP_NOTE = "intervals are those of the percentile bootstrap, which need not agree with p"
 COUNTS = "better/worse"  # heading of `counts_cell`
 SHORT_COUNTS = "b/w"  # the same where 80 columns must do
-
-
-def read_difference(delta: Mapping[str, Any]) -> Difference:
-    """Return the ``delta`` of a result.json; an older version wrote no counts of units, and tested by the bootstrap."""
-    known = {"interval": "bootstrap"} | {
-        field.name: delta[field.name] for field in fields(Difference) if field.name in delta
-    }
-    ends = {key: None if known[key] is None else tuple(known[key]) for key in ("ci95", "relative_ci95")}
-    return Difference(**(known | ends))
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 
 from mam.config.compose import Job
+from mam.config.merging import merges_nothing
 from mam.config.schema import Config
-from mam.merge.controls import CONTROLS
+from mam.merge.tables import CONTROLS
 from mam.records.reading import read_config, read_predictions
-from mam.runs.run import Outcome
+from mam.runs.run import RunOutcome
 from mam.scoring.significance import Difference, holm
 from mam.scoring.wording import excluded
-from mam.studies.execute import Ended
+from mam.studies.execute import Member
 from mam.studies.merges import same_merges
 from mam.tasks import TASKS
-from mam.tasks.task import Counted, paired
+from mam.tasks.task import ErrorCounts, paired
 from mam.terminal import p_text
 
 LEVEL = 0.05
@@ -47,7 +48,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedRun:
     """A finished run that merged something; ``where`` is what distinguishes it from others, but for its control."""
 
     where: tuple[tuple[str, str], ...]
@@ -61,46 +62,50 @@ class Merged:
         """What it was run with. Raises RecordError, see `read_config`."""
         return read_config(self.folder)
 
-    def counted(self) -> list[Counted]:
-        """Errors of each draw. Raises RecordError where its predictions are missing or broken."""
-        task = TASKS[self.config.model.task]
-        draws, _ = read_predictions(self.folder, task.REQUIRED)
-        return [task.counted(self.config, rows) for rows in draws]
+    def counted(self) -> list[ErrorCounts]:
+        """Return the errors of each draw. Raises RecordError where its predictions are missing or broken."""
+        draws, _ = read_predictions(self.folder)
+        return [TASKS[self.config.model.task].counted(self.config, rows) for rows in draws]
 
 
-def against_controls(ended: Sequence[Ended]) -> list[Comparison]:
-    """Every control of a study against the real source merged in the same way; raises what `compared` raises."""
-    plan = [end.job for end in ended]
+def against_controls(members: Sequence[Member]) -> list[Comparison]:
+    """Return every control of a study against the real source merged in the same way; raises what `compared` raises."""
+    plan = [member.job for member in members]
     merged = []
-    for end, outcome in _distinct(ended):
-        where = _where(end.job, plan)
-        merged.append(Merged(where, end.job.config.control, outcome.folder, where, _without(where, ALIGN)))
+    for member, outcome in _distinct(members):
+        where = _where(member.job, plan)
+        merged.append(MergedRun(where, member.job.config.control, outcome.folder, where, _without(where, ALIGN)))
     return compared(merged)
 
 
-def against_plain(ended: Sequence[Ended]) -> list[Comparison]:
+def against_plain(members: Sequence[Member]) -> list[Comparison]:
     """Every other method and alignment of the real source against the linear, unaligned merge in the same place.
 
     ``control`` of a comparison is then `PLAIN`. Raises what `compared` raises.
     """
-    plan, merged = [end.job for end in ended], []
-    for end, outcome in _distinct(ended):
-        config = end.job.config
+    plan, merged = [member.job for member in members], []
+    for member, outcome in _distinct(members):
+        config = member.job.config
         if config.control == "none":
-            where, is_plain = _where(end.job, plan), config.method.name == "linear" and config.align == "none"
+            where = _where(member.job, plan)
+            is_plain = config.method.name == "linear" and config.align == "none"
             arm = () if config.study.pairs else ("arm",)  # of given pairs the arm is the pair
             key = _without(where, (*ALIGN, *arm, "method"))
-            merged.append(Merged(where, PLAIN if is_plain else "none", outcome.folder, key))
+            merged.append(MergedRun(where, PLAIN if is_plain else "none", outcome.folder, key))
     return compared(merged)
 
 
-def _distinct(ended: Sequence[Ended]) -> list[tuple[Ended, Outcome]]:
+def _distinct(members: Sequence[Member]) -> list[tuple[Member, RunOutcome]]:
     """The finished runs that merged anything; of those that made the same merge the first."""
-    done = [(end, end.outcome) for end in ended if end.outcome and end.job.config.lam > 0]
+    done = [
+        (member, member.outcome)
+        for member in members
+        if member.outcome is not None and not merges_nothing(member.job.config)
+    ]
     return [done[i] for i in same_merges([outcome.result for _, outcome in done])]
 
 
-def compared(merged: Sequence[Merged]) -> list[Comparison]:
+def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
     """Every control against the real source merged in the same place, in the order of the runs.
 
     The draws of a random control are averaged, and their variance enters the interval (`paired_difference`).
@@ -110,10 +115,10 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
     """
     controls = [one for one in merged if one.control != "none"]
     sources = [one for one in merged if one.control == "none"]
-    kept: dict[Path, Counted] = {}
+    kept: dict[Path, ErrorCounts] = {}
     found: list[tuple[dict[str, str], str, Difference]] = []
     for one in controls:
-        draws: list[Counted] = []
+        draws: list[ErrorCounts] = []
         for other in sources:
             if not _matches(other, one):
                 continue
@@ -126,7 +131,7 @@ def compared(merged: Sequence[Merged]) -> list[Comparison]:
     return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
 
 
-def _matches(source: Merged, control: Merged) -> bool:
+def _matches(source: MergedRun, control: MergedRun) -> bool:
     """Whether the two were merged in the same way; in a control without structure there is nothing to align."""
     is_bare = control.control in CONTROLS and not CONTROLS[control.control].has_structure
     return source.unaligned == control.unaligned if is_bare else source.key == control.key

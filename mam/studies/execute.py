@@ -12,25 +12,26 @@ from pathlib import Path
 
 from mam import processes
 from mam.config.compose import Job
+from mam.config.model import shapes
 from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.merge.plan import plan_merge
 from mam.records.folder import run_root
-from mam.runs.run import Outcome, run
+from mam.runs.run import RunOutcome, run
 
 log = logging.getLogger("mam")
 
 
 @dataclass(frozen=True)
-class Ended:
-    """A job and how it ended: an outcome, or the message of what went wrong and where more is said about it.
+class Member:
+    """A job of a plan and how it ended: an outcome, or the message of what went wrong and where more is said.
 
     ``is_unfit``: nothing went wrong, but what was asked for has no meaning for this pair of models, says ``error``.
     """
 
     job: Job
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     error: str | None
     log: Path | None = None
     is_unfit: bool = False
@@ -47,22 +48,22 @@ def in_order(plan: Sequence[Job]) -> list[Job]:
 
 
 def _shared(job: Job) -> tuple[str, int]:
-    resolved, shapes = job.resolved, (job.config.model.target_shape, job.config.model.source_shape)
+    config, resolved = job.config, job.resolved
     together = json.dumps([resolved[key] for key in ("model", "data", "dtype", "device", "compile", "head")])
-    is_trained = job.config.train.name != "none"  # shares no states; later ones are compared with earlier ones
-    return together, 0 if is_trained else plan_merge(job.config, *(shape.layers for shape in shapes)).first
+    is_trained = config.train.name != "none"  # shares no states; later ones are compared with earlier ones
+    return together, 0 if is_trained else plan_merge(config, *shapes(config.model), config.seed).first
 
 
 def execute(
-    plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Ended], None] = lambda _: None
-) -> list[Ended]:
+    plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
+) -> list[Member]:
     """Run every job of ``plan`` in ``folder`` (or its like under its own ``outputs``); finished ones are found.
 
     The order is that of `in_order`; what is returned is in the order of the plan. A job that fails leaves its message,
     and the traceback of what is not its user's to mend, in ``folder/failures``.
     """
     say_schedules(plan, bench.terminal.say)
-    ended: dict[int, Ended] = {}
+    members: dict[int, Member] = {}
     for number, job in enumerate(in_order(plan), 1):
         outcome, error, where, is_unfit = None, None, None, False
         try:
@@ -75,37 +76,37 @@ def execute(
             is_said = isinstance(problem, MamError | OSError)
             error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
             where = _noted(folder, job, error if is_said else traceback.format_exc())
-        ended[id(job)] = Ended(job, outcome, error, where, is_unfit)
-        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(ended[id(job)])}")
-        when_ended(ended[id(job)])
-    return [ended[id(job)] for job in plan]
+        members[id(job)] = Member(job, outcome, error, where, is_unfit)
+        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(members[id(job)])}")
+        when_ended(members[id(job)])
+    return [members[id(job)] for job in plan]
 
 
 def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
     """λ of every layer, once for each set of λ that is not the same in all layers."""
     shaped = [job.config for job in plan if job.config.schedule.name != "constant"]
-    lines = [plan_merge(c, c.model.target_shape.layers, c.model.source_shape.layers).by_layer for c in shaped]
+    lines = [plan_merge(config, *shapes(config.model), config.seed).by_layer for config in shaped]
     for line in dict.fromkeys(lines):
         say(line)
 
 
 def varied_text(job: Job, plan: Sequence[Job]) -> str:
-    """What distinguishes a job from the others of its plan."""
+    """Return what distinguishes a job from the others of its plan."""
     return " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
 
 
-def how(end: Ended) -> str:
-    """How a job ended, in a word or two."""
-    if end.outcome is None:
-        return "left out" if end.is_unfit else "failed"
-    return f"skipped, finished in {end.outcome.folder}" if end.outcome.status == "skipped" else "finished"
+def how(member: Member) -> str:
+    """Return how a job ended, in a word or two."""
+    if member.outcome is None:
+        return "left out" if member.is_unfit else "failed"
+    return f"skipped, finished in {member.outcome.folder}" if member.outcome.status == "skipped" else "finished"
 
 
 def _noted(folder: Path, job: Job, text: str) -> Path | None:
     path = folder / "failures" / f"{job.signature}.log"
     try:
         with atomic(path) as file:
-            file.write(f"mam run {' '.join(job.overrides)}\n\n{text}\n")
+            file.write(f"mam run {' '.join(job.words)}\n\n{text}\n")
     except MamError as error:  # the disk itself may be what failed
         log.warning("%s", error)
         return None

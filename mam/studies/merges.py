@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mam.files import sha256_json
-from mam.records.reading import sources_of
+from mam.records.result import RunResult, plain
+
+NOT_THE_MERGE = ("notes", "asked")  # λ that was given and λ that was chosen on dev are one
 
 
-def same_merges(results: Sequence[Mapping[str, Any]]) -> dict[int, list[int]]:
+def same_merges(results: Sequence[RunResult]) -> dict[int, list[int]]:
     """Return the position of the first run of every merge, with the positions of others that made the same one.
 
     λ=0.1 as given and λ=0.1 as chosen on dev are one merge: it stands in a table once, and counts once for Holm.
     """
     first: dict[str, int] = {}
-    found: dict[int, list[int]] = {}
+    positions: dict[int, list[int]] = {}
     for i, result in enumerate(results):
         position = first.setdefault(merge_key(result), i)
-        others = found.setdefault(position, [])
+        others = positions.setdefault(position, [])
         if position != i:
             others.append(i)
-    return found
+    return positions
 
 
-def merge_key(result: Mapping[str, Any]) -> str:
+def merge_key(result: RunResult) -> str:
     """Return a key that is equal for runs whose merged models, data and tests are the same; of a training, its hash."""
-    if result["train"]:
-        return str(result["hash"])
-    models, data, delta, env = result["model"], result["data"], result["delta"], result["env"]
-    merge = {key: value for key, value in result["merge"].items() if key != "notes"}
-    chosen = [one.get("lams", one["lam"]) for one in result["tune"]["chosen"]] if is_by_fold(result) else None
-    head = result.get("head") or {}
-    decoder = models.get("decoder") or {}
-    told = [decoder.get(key) for key in ("language", "task", "prompt")]
-    made_of = [models["name"], models["target"]["sha256"], models["source"]["sha256"], told, merge, chosen]
-    heard = [data.get(key) for key in ("name", "split", "sha256", "n", "language", "normalizer", "metric")]
-    judged = [head.get("name"), [one["fold"] for one in head.get("folds", [])]]
-    tested = [delta.get(key) for key in ("unit", "clusters", "interval", "p_value", "absolute")]
-    made_by = [env.get(key) for key in ("device", "dtype", "torch", "transformers")]
-    return sha256_json([made_of, heard, judged, tested, made_by, sources_of(result), result["seeds"]])
-
-
-def is_by_fold(result: Mapping[str, Any]) -> bool:
-    """Tell whether each test fold has a λ of its own."""
-    return len({str(one.get("lams", one["lam"])) for one in (result["tune"] or {}).get("chosen", [])}) > 1
+    if result.train:
+        return result.hash
+    model, data, delta, env = result.model, result.data, result.delta, result.env
+    merge = {key: value for key, value in plain(result.merge).items() if key not in NOT_THE_MERGE}
+    chosen = [one.value for one in result.tune.chosen] if result.is_by_fold and result.tune else None
+    decoder = None if model.decoder is None else [model.decoder.language, model.decoder.task, model.decoder.prompt]
+    head = None if result.head is None else [result.head.name, [probe.fold for probe in result.head.folds]]
+    made_of = [model.name, model.target.sha256, model.source.sha256, decoder, merge, chosen]
+    tested_on = [data.name, data.split, data.sha256, data.n, data.language, data.normalizer, data.metric, head]
+    compared = [delta.unit, delta.clusters, delta.interval, delta.p_value, delta.absolute]
+    made_by = [env.device, env.dtype, env.torch, env.transformers, result.code, plain(result.seeds)]
+    return sha256_json([made_of, tested_on, compared, made_by])

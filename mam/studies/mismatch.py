@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mam.config.merging import merges_nothing
 from mam.config.schema import Config
 from mam.records.reading import read_config, read_predictions
 from mam.scoring.significance import Difference, holm
 from mam.scoring.wording import excluded
 from mam.studies.evidence import LEVEL
-from mam.studies.execute import Ended
+from mam.studies.execute import Member
 from mam.tasks import TASKS
-from mam.tasks.task import Counted, paired
+from mam.tasks.task import ErrorCounts, paired
 
 DIMENSIONS = ("layers", "width", "heads")
 
@@ -33,7 +34,7 @@ class Mismatch:
     p_holm: float
 
 
-def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
+def by_mismatch(members: Sequence[Member]) -> list[Mismatch]:
     """Every dimension of a study of pairs, of the real source alone, at each point of the study's axes; p adjusted.
 
     A dimension in which all pairs are alike says nothing and is left out. Pairs count as draws of a pair: how they
@@ -42,15 +43,17 @@ def by_mismatch(ended: Sequence[Ended]) -> list[Mismatch]:
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    plan = [end.job for end in ended]
-    points: dict[tuple[tuple[str, str], ...], list[Ended]] = {}
-    for end in ended:
-        if end.outcome and end.job.config.control == "none" and end.job.config.lam > 0:
-            varied = tuple((key, value) for key, value in end.job.varied(plan).items() if key not in ("arm", "control"))
-            points.setdefault(varied, []).append(end)
+    plan = [member.job for member in members]
+    points: dict[tuple[tuple[str, str], ...], list[Member]] = {}
+    for member in members:
+        config = member.job.config
+        if member.outcome and config.control == "none" and not merges_nothing(config):
+            varied = member.job.varied(plan).items()
+            point = tuple((key, value) for key, value in varied if key not in ("arm", "control"))
+            points.setdefault(point, []).append(member)
     found: list[tuple[str, dict[str, str], int, int, Difference]] = []
     for where, runs in points.items():
-        some = [_change(end) for end in runs]
+        some = [_change(member) for member in runs]
         for dimension in DIMENSIONS:
             unequal, equal = (
                 [change for config, change in some if _differs(config, dimension) == differs]
@@ -68,12 +71,12 @@ def _differs(config: Config, dimension: str) -> bool:
     return bool(getattr(config.model.target_shape, dimension) != getattr(config.model.source_shape, dimension))
 
 
-def _change(end: Ended) -> tuple[Config, Counted]:
+def _change(member: Member) -> tuple[Config, ErrorCounts]:
     """What a run used, and the errors of every example merged minus unmerged."""
-    assert end.outcome is not None
-    config = read_config(end.outcome.folder)
+    assert member.outcome is not None
+    config = read_config(member.outcome.folder)
     task = TASKS[config.model.task]
-    draws, baseline = read_predictions(end.outcome.folder, task.REQUIRED)
+    draws, baseline = read_predictions(member.outcome.folder)
     new, old = task.counted(config, draws[0]), task.counted(config, baseline)
     return config, replace(new, errors=new.errors - old.errors)
 

@@ -1,26 +1,28 @@
-"""What several seeds of a training say together: each method against regular fine-tuning, and how λ scatters."""
+"""What several seeds of a training say together: each arm against another, and how λ scatters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from fnmatch import fnmatchcase
 
 import numpy as np
 
 from mam.config.schema import Config
+from mam.config.study import StudyConfig
 from mam.records.reading import read_config, read_predictions
+from mam.records.result import RunResult
 from mam.scoring.seeds import LEAST_SEEDS, paired_t
 from mam.scoring.significance import Difference, holm
-from mam.studies.execute import Ended
+from mam.studies.execute import Member
 from mam.tasks import TASKS
-from mam.tasks.task import paired
+from mam.tasks.task import ErrorCounts, paired
 
-FT = "FT"
+Where = tuple[tuple[str, str], ...]  # what varies between runs besides arm and seed, as key and value
 
 
 @dataclass(frozen=True)
-class Versus:
+class ArmComparison:
     """One arm minus another on the same examples: a paired interval a seed, and over seeds a paired t interval.
 
     ``ci95`` and ``p_value`` are None where there are too few seeds; ``p_holm`` is adjusted over all comparisons of the
@@ -42,79 +44,106 @@ class Versus:
         return len(self.seeds) >= LEAST_SEEDS
 
 
-def against_ft(ended: Sequence[Ended]) -> list[Versus]:
-    """Every arm minus FT, and each that learns λ from the source minus its twins.
+@dataclass(frozen=True)
+class Arm:
+    """The finished runs of one arm at one point of the axes, by seed."""
 
-    A twin is the same with a control in the source's place, or with λ frozen where it started.
+    name: str
+    where: Where
+    runs: dict[str, Member]
+
+    @property
+    def config(self) -> Config:
+        """The configuration of its first run."""
+        return next(iter(self.runs.values())).job.config
+
+    @property
+    def learns_from_source(self) -> bool:
+        """Whether λ is learnt, and from the source itself."""
+        return self.config.train.learns_lam and self.config.control == "none"
+
+    @property
+    def is_twin(self) -> bool:
+        """Whether it does what learning λ does, with a control in the source's place or with λ frozen."""
+        config = self.config
+        return config.train.is_lmam and (config.control != "none" or not config.train.learns_lam)
+
+
+def compared_arms(members: Sequence[Member]) -> list[ArmComparison]:
+    """Return every arm minus the study's reference, minus what the study compares it with besides, and minus its twins.
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    plan = [end.job for end in ended]
-    arms: dict[tuple[str, tuple[tuple[str, str], ...]], dict[str, Ended]] = {}
-    for end in ended:
-        if end.outcome is not None:
-            varied = end.job.varied(plan)
-            arm, seed = varied.pop("arm", ""), varied.pop("seed", str(end.job.config.seed))
-            arms.setdefault((arm, tuple(varied.items())), {})[seed] = end
-    made = []
-    for (arm, where), runs in arms.items():
-        others = [FT] if arm != FT else []
-        config = next(iter(runs.values())).job.config
-        if _learns(config) and config.control == "none":
-            others += [name for (name, place), some in arms.items() if place == where and _is_twin(some)]
-        if arm.startswith("carried"):  # λ carried over, beside λ learnt here and the best fixed one
-            others += [name for name, place in arms if place == where and (name == "own" or name.startswith("fixed-"))]
-        for other in others:
-            pairs = [
-                (seed, end, arms[other, where][seed])
-                for seed, end in runs.items()
-                if seed in arms.get((other, where), {})
-            ]
-            if pairs:
-                seeds = [(seed, _difference(end, reference)) for seed, end, reference in pairs]
-                mean, ci95, p_value = paired_t([difference.absolute for _, difference in seeds])
-                made.append(Versus(arm, other, dict(where), seeds, mean, ci95, p_value))
-    return _adjusted(made)
+    arms = _arms(members)
+    comparisons = []
+    for arm in arms.values():
+        for other in _others(arm, arms):
+            reference = arms.get((other, arm.where))
+            seeds = [] if reference is None else [seed for seed in arm.runs if seed in reference.runs]
+            if reference is None or not seeds:
+                continue
+            differences = [(seed, _difference(arm.runs[seed], reference.runs[seed])) for seed in seeds]
+            mean, ci95, p_value = paired_t([difference.absolute for _, difference in differences])
+            comparisons.append(ArmComparison(arm.name, other, dict(arm.where), differences, mean, ci95, p_value))
+    return _adjusted(comparisons)
 
 
-def _adjusted(made: Sequence[Versus]) -> list[Versus]:
-    """The same with Holm's adjusted p: all arms share one FT, and with many some difference is found by chance."""
-    tested = [one.p_value for one in made if one.p_value is not None]
-    adjusted = iter(holm(tested))
-    return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in made]
-
-
-def _learns(config: Config) -> bool:
-    return config.train.name == "lmam" and config.train.lam.learning_rate > 0
-
-
-def _is_twin(runs: dict[str, Ended]) -> bool:
-    config = next(iter(runs.values())).job.config
-    return config.train.name == "lmam" and (config.control != "none" or not _learns(config))
-
-
-def _difference(end: Ended, reference: Ended) -> Difference:
-    assert end.outcome is not None
-    config, sides = read_config(end.outcome.folder), []
-    task = TASKS[config.model.task]
-    for one in (end, reference):
-        assert one.outcome is not None
-        (rows,), _ = read_predictions(one.outcome.folder, task.REQUIRED)
-        sides.append(task.counted(config, rows))
-    new, old = sides
-    return paired(config, [new], [old])
-
-
-def idle_ft(ended: Sequence[Ended]) -> list[str]:
-    """Return the seeds (and what else varies) at which FT did not lower the rate on dev significantly."""
-    plan, idle = [end.job for end in ended], []
-    for end in ended:
-        if end.outcome is None or end.job.config.study.arm != FT:
+def _arms(members: Sequence[Member]) -> dict[tuple[str, Where], Arm]:
+    plan = [member.job for member in members]
+    arms: dict[tuple[str, Where], Arm] = {}
+    for member in members:
+        if member.outcome is None:
             continue
-        ci95 = end.outcome.result["train"]["dev"]["ci95"]
-        if ci95 is None or ci95[1] >= 0:
-            varied = end.job.varied(plan)
+        varied = member.job.varied(plan)
+        name, seed = varied.pop("arm", ""), varied.pop("seed", str(member.job.config.seed))
+        where = tuple(varied.items())
+        arms.setdefault((name, where), Arm(name, where, {})).runs[seed] = member
+    return arms
+
+
+def _others(arm: Arm, arms: Mapping[tuple[str, Where], Arm]) -> list[str]:
+    """The arms that one is compared with, at the same point of the axes."""
+    study: StudyConfig = arm.config.study
+    here = [other for other in arms.values() if other.where == arm.where and other.name != arm.name]
+    others = [] if study.reference in (None, arm.name) else [study.reference]
+    if arm.learns_from_source:
+        others += [other.name for other in here if other.is_twin]
+    for pattern, named in study.against.items():
+        if fnmatchcase(arm.name, pattern):
+            others += [other.name for other in here if any(fnmatchcase(other.name, name) for name in named)]
+    return list(dict.fromkeys(name for name in others if name is not None))
+
+
+def _adjusted(comparisons: Sequence[ArmComparison]) -> list[ArmComparison]:
+    """The same with Holm's adjusted p: all arms share one reference, and with many some difference is found by chance."""
+    adjusted = iter(holm([one.p_value for one in comparisons if one.p_value is not None]))
+    return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
+
+
+def _difference(member: Member, reference: Member) -> Difference:
+    assert member.outcome is not None
+    config = read_config(member.outcome.folder)
+    return paired(config, [_errors(config, member)], [_errors(config, reference)])
+
+
+def _errors(config: Config, member: Member) -> ErrorCounts:
+    """Errors of each example of a training, scored as ``config`` says."""
+    assert member.outcome is not None
+    (rows,), _ = read_predictions(member.outcome.folder)
+    return TASKS[config.model.task].counted(config, rows)
+
+
+def idle_reference(members: Sequence[Member]) -> list[str]:
+    """Return the seeds (and what else varies) at which the reference did not lower the rate on dev significantly."""
+    plan, idle = [member.job for member in members], []
+    for member in members:
+        study = member.job.config.study
+        if member.outcome is None or study.reference is None or study.arm != study.reference:
+            continue
+        train = member.outcome.result.train
+        if train is not None and (train.dev.ci95 is None or train.dev.ci95[1] >= 0):
+            varied = member.job.varied(plan)
             idle.append(" ".join(f"{key}={value}" for key, value in varied.items() if key != "arm") or "its seed")
     return idle
 
@@ -131,23 +160,22 @@ class Stability:
     rank_correlation: float | None
 
     def row(self, place: int) -> dict[str, float | None]:
-        """Mean, standard deviation, coefficient of variation (None at mean 0) and range of one layer's λ."""
+        """Return ``mean``, ``sd``, ``cv``, ``least`` and ``most`` of the λ of one layer over seeds."""
         values = np.array([lams[place] for lams in self.lams])
         mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
         variation = sd / abs(mean) if mean else None
         return {"mean": mean, "sd": sd, "cv": variation, "least": float(values.min()), "most": float(values.max())}
 
 
-def stability(results: Sequence[Mapping[str, Any]]) -> Stability:
-    """Of runs that differ in their seed alone."""
-    from scipy.stats import spearmanr
+def stability(results: Sequence[RunResult]) -> Stability:
+    """Return how λ scatters over runs that differ in their seed alone."""
+    from scipy.stats import spearmanr  # takes seconds to import
 
-    layers = list(results[0]["merge"]["layers"])
-    lams = [[float(result["merge"]["lam"][layer]) for layer in layers] for result in results]
-    pairs = [
-        float(spearmanr(lams[i], lams[j]).statistic)
-        for i in range(len(lams))
-        for j in range(i)
-        if len(set(lams[i])) > 1 and len(set(lams[j])) > 1
-    ]
-    return Stability(layers, lams, float(np.mean(pairs)) if pairs else None)
+    layers = list(results[0].merge.layers)
+    lams = [[result.merge.lam[layer] for layer in layers] for result in results]
+    correlations = []
+    for i, first in enumerate(lams):
+        for second in lams[:i]:
+            if len(set(first)) > 1 and len(set(second)) > 1:
+                correlations.append(float(spearmanr(first, second).statistic))
+    return Stability(layers, lams, float(np.mean(correlations)) if correlations else None)

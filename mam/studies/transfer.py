@@ -3,53 +3,74 @@ against the best fixed λ."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mam.config.compose import Job
-from mam.config.plans import extended
+from mam.config.studies import extended
 from mam.errors import ConfigError
-from mam.studies.execute import Ended
+from mam.studies.execute import Member
 
 GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ, of which dev chooses
+FIXED = "fixed-"  # names of their arms begin with this
+
+Stage = Callable[[Sequence[Job]], list[Member]]  # runs a plan
 
 
-def second_stage(study: Job, first: Sequence[Ended]) -> list[Job]:
-    """Fixed λ and frozen λ on every data set, from the λ that the first stage (FT and L-MAM) learnt on each.
+def with_transfer(study: Job, first: Sequence[Member], launch: Stage) -> list[Member]:
+    """Run the second stage of a study from what its first learnt, and return the members of both.
+
+    Of the fixed λ on each data set only the one that dev chose is kept.
+
+    Raises:
+        ConfigError: λ was learnt on fewer than two data sets.
+    """
+    return without_rejected([*first, *launch(second_stage(study, first))])
+
+
+SECOND_STAGES = {"transfer": with_transfer}  # by ``study.then``
+
+
+def second_stage(study: Job, first: Sequence[Member]) -> list[Job]:
+    """Return fixed λ and frozen λ on every data set, from the λ that the first stage (FT and L-MAM) learnt on each.
 
     Raises:
         ConfigError: λ was learnt on fewer than two data sets.
     """
     learnt = {
-        end.job.config.data.name: end.outcome.result["merge"]["lam"]
-        for end in first
-        if end.outcome is not None and end.job.config.train.name == "lmam" and end.job.config.control == "none"
+        member.job.config.data.name: member.outcome.result.merge.lam
+        for member in first
+        if member.outcome is not None and member.job.config.train.is_lmam and member.job.config.control == "none"
     }
     if len(learnt) < 2:
         raise ConfigError(f"study.axes.data: λ was learnt on {len(learnt)} data sets; to carry over it needs two.")
-    frozen = {name: f"schedule.values=[{','.join(f'{lam:.6f}' for lam in lams)}]" for name, lams in learnt.items()}
-    made = []
+    jobs = []
     for data in learnt:
-        arms = {f"fixed-{lam:g}": ["train=finetune", f"lam={lam:g}", "schedule=constant"] for lam in GRID}
-        arms |= {
-            "own" if name == data else "carried" if len(learnt) == 2 else f"carried-{name}": [
-                "train=finetune",
-                "schedule=list",
-                values,
-            ]
-            for name, values in frozen.items()
-        }
-        made += [extended(study, [f"data={data}", *words, f"study.arm={arm}"]) for arm, words in arms.items()]
-    return made
+        arms = {f"{FIXED}{lam:g}": ["train=finetune", f"lam={lam:g}", "schedule=constant"] for lam in GRID}
+        for name, lams in learnt.items():
+            values = ",".join(f"{lam:.6f}" for lam in lams)
+            arms[_arm_of(name, data, len(learnt))] = ["train=finetune", "schedule=list", f"schedule.values=[{values}]"]
+        jobs += [extended(study, [f"data={data}", *words, f"study.arm={arm}"]) for arm, words in arms.items()]
+    return jobs
 
 
-def without_rejected(ended: Sequence[Ended]) -> list[Ended]:
-    """Of the fixed λ on each data set only the one that dev chose, the smallest of equal ones, as ``fixed``."""
-    best: dict[str, tuple[float, Ended]] = {}
-    for end in ended:
-        if end.outcome is not None and end.job.config.study.arm.startswith("fixed-"):
-            rate = end.outcome.result["train"]["dev"]["after"]
-            data = end.job.config.data.name
+def _arm_of(learnt_on: str, data: str, count: int) -> str:
+    """Name of the arm with λ that was learnt on one of ``count`` data sets, on another."""
+    if learnt_on == data:
+        return "own"
+    return "carried" if count == 2 else f"carried-{learnt_on}"
+
+
+def without_rejected(members: Sequence[Member]) -> list[Member]:
+    """Return the members without the fixed λ that dev did not choose on their data set; ties go to the smallest λ."""
+    best: dict[str, tuple[float, Member]] = {}
+    for member in members:
+        if member.outcome is not None and _is_fixed(member) and member.outcome.result.train is not None:
+            rate, data = member.outcome.result.train.dev.after, member.job.config.data.name
             if data not in best or rate < best[data][0]:
-                best[data] = rate, end
-    chosen = [end for _, end in best.values()]
-    return [end for end in ended if not end.job.config.study.arm.startswith("fixed-") or end in chosen]
+                best[data] = rate, member
+    chosen = [member for _, member in best.values()]
+    return [member for member in members if not _is_fixed(member) or member in chosen]
+
+
+def _is_fixed(member: Member) -> bool:
+    return member.job.config.study.arm.startswith(FIXED)

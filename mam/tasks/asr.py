@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,18 @@ from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
+from mam.records.reading import PredictionRow
+from mam.records.result import Delta, Metric, SpeechBaseline
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
-from mam.scoring.wer import LENGTH, Counts, Token, error_counts, errors, rates, tokens
-from mam.tasks.task import Counted, Judged, Row, Scores, paired, units_of
+from mam.scoring.wer import LENGTH, Counts, Rates, Token, error_counts, errors, rates, tokens
+from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
 
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
 COLLAPSED = 0.9  # share of the predictions that are one and the same
-REQUIRED: tuple[str, ...] = ("id", "reference", "prediction")
 
 
-def metric(config: Config) -> str:
+def metric(config: Config) -> Metric:
     """Return the rate that is compared: ``cer`` where that is settled, else ``wer``."""
     return "cer" if config.data.metric == "cer" else "wer"
 
@@ -39,37 +41,38 @@ def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
 
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
-) -> Judged:
+) -> Judgement:
     """Raw texts and durations in seconds; the cluster, where clusters are the units."""
-    return Judged(lines(config, audio, merged), lines(config, audio, baseline))
+    return Judgement(lines(config, audio, merged), lines(config, audio, baseline))
 
 
-def counted(config: Config, rows: Sequence[Row]) -> Counted:
+def counted(config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
     """Errors of every utterance, in words or in characters.
 
     Raises:
         DataError: no reference has a word left after normalisation.
     """
     counts = _counts(config, rows, _token(config))
-    return Counted(errors(counts), counts[:, LENGTH], *units_of(config, rows, "utterance"))
+    return ErrorCounts(errors(counts), counts[:, LENGTH], *units_of(config, rows, "utterance"))
 
 
-def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
+def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]) -> Scores:
     """Normalise both sides, count, and compare WER or CER, paired by utterance; raises what `counted` raises."""
     new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
     difference = paired(config, new, [old])
     pooled = [row for rows in merged for row in rows]
     notes = corpus_notes(config.data.normalizer, config.data.language, [row["reference"] for row in baseline])
     found = [*_findings(pooled, old.lengths, _token(config)), *notes]
-    return Scores(_rates(config, pooled), _rates(config, baseline), difference, found)
+    before = SpeechBaseline(**asdict(_rates(config, baseline)))
+    return Scores(_rates(config, pooled), before, Delta(**asdict(difference)), found)
 
 
-def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
+def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
     """None: the predictions say it all."""
     return {}
 
 
-def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequence[str] = ()) -> list[Row]:
+def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequence[str] = ()) -> list[PredictionRow]:
     """A line for every clip of ``audio``: ``items`` are the texts."""
     made = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, items, strict=True):
@@ -91,7 +94,7 @@ def _token(config: Config) -> Token:
     return "character" if metric(config) == "cer" else "word"
 
 
-def _counts(config: Config, rows: Sequence[Row], token: Token) -> Counts:
+def _counts(config: Config, rows: Sequence[PredictionRow], token: Token) -> Counts:
     """Counts per utterance, ``[n, 4]``, see `mam.scoring.wer`."""
     counts = error_counts(*_normalised(config, rows), token)
     if not counts[:, LENGTH].any():
@@ -102,16 +105,16 @@ def _counts(config: Config, rows: Sequence[Row], token: Token) -> Counts:
     return counts
 
 
-def _rates(config: Config, rows: Sequence[Row]) -> dict[str, Any]:
-    return rates(_counts(config, rows, "word"), _counts(config, rows, "character")).as_dict()
+def _rates(config: Config, rows: Sequence[PredictionRow]) -> Rates:
+    return rates(_counts(config, rows, "word"), _counts(config, rows, "character"))
 
 
-def _normalised(config: Config, rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+def _normalised(config: Config, rows: Sequence[PredictionRow]) -> tuple[list[str], list[str]]:
     normalise = normalizer_for(config.data.normalizer, config.data.language)
     return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
 
 
-def _findings(predictions: Sequence[Row], lengths: NDArray[np.int64], token: Token = "word") -> list[str]:
+def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], token: Token = "word") -> list[str]:
     found = []
     empty = sum(not row["prediction"].strip() for row in predictions)
     if empty == len(predictions):

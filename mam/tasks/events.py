@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mam.config.schema import Config
 from mam.data.esc50 import audioset_names
@@ -20,12 +21,13 @@ from mam.data.store import AudioStore
 from mam.errors import DataError, choices
 from mam.models.heads import Features, fit_probe
 from mam.models.targets import Readout
+from mam.records.reading import PredictionRow
+from mam.records.result import Delta, FoldsDifference, HeadRecord, McNemarRecord, Metric, ProbeRecord, SoundBaseline
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.seeds import paired_t
 from mam.scoring.significance import exact_mcnemar
-from mam.tasks.task import Counted, Judged, Row, Scores, paired, units_of
+from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
 
-REQUIRED: tuple[str, ...] = ("id", "label", "prediction")
 COLLAPSED = 0.9  # share of the clips in one class
 GIVEN_PROBES = "the interval is given these probes: how they vary with their training clips shows over folds only"
 
@@ -39,7 +41,7 @@ class Trial:
     test: list[int]
 
 
-def metric(config: Config) -> str:
+def metric(config: Config) -> Metric:
     """The share of clips that are called something else."""
     return "error"
 
@@ -70,15 +72,16 @@ def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
 
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[Any], baseline: Sequence[Any], labels: list[str] | None
-) -> Judged:
+) -> Judgement:
     """Classes and their five best scores, trial by trial; raises what `check` raises."""
     new, old = np.stack(merged), np.stack(baseline)
     if labels is not None:
         return _by_own_head(config, audio, new, old, labels)
     truth = audio.corpus.column("label")
     fitted_on = old if config.head == "probe_fixed" else new
-    rows: tuple[list[Row], list[Row]] = ([], [])
-    folds, unfinished = [], 0
+    rows: tuple[list[PredictionRow], list[PredictionRow]] = ([], [])
+    folds: list[ProbeRecord] = []
+    unfinished = 0
     for trial in trials(config, audio):
         train_labels = [truth[i] for i in trial.train]
         groups = _groups(audio, trial.train)
@@ -86,9 +89,9 @@ def judge(
         for side, probe, features in zip(rows, probes, (new, old), strict=True):
             side += lines(config, audio.subset(trial.test), list(probe.scores(features[trial.test])), probe.classes)
         unfinished += not all(probe.is_converged for probe in probes)
-        folds.append({"fold": trial.name, "train": len(trial.train), "test": len(trial.test), "C": probes[0].strength})
+        folds.append(ProbeRecord(trial.name, len(trial.train), len(trial.test), probes[0].strength))
     notes = [f"{unfinished} probes were not fitted to the end; their errors may be too high"] if unfinished else []
-    return Judged(*rows, {"name": config.head, "folds": folds}, notes)
+    return Judgement(*rows, HeadRecord("probe_refit" if config.head == "probe_refit" else "probe_fixed", folds), notes)
 
 
 def trials(config: Config, audio: AudioStore) -> list[Trial]:
@@ -129,13 +132,13 @@ def _split_trial(config: Config, audio: AudioStore) -> Trial:
     return Trial(data.split, train, test)
 
 
-def counted(config: Config, rows: Sequence[Row]) -> Counted:
+def counted(config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
     """One mistake or none for every clip."""
     wrong = mistakes([row["label"] for row in rows], [row["prediction"] for row in rows])
-    return Counted(wrong, np.ones_like(wrong), *units_of(config, rows, "clip"))
+    return ErrorCounts(wrong, np.ones_like(wrong), *units_of(config, rows, "clip"))
 
 
-def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Row]) -> Scores:
+def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]) -> Scores:
     """Error of both sides, compared by the sign-flip test over clips or clusters.
 
     McNemar's exact test stands beside it where units are clusters (of clips it is the same test) and there is one
@@ -145,36 +148,39 @@ def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Ro
     sides = [counted(config, rows) for rows in merged]
     new = np.stack([side.errors for side in sides])  # [draws, n]
     difference = paired(config, sides, [old])
-    mcnemar = {
-        "p_value": exact_mcnemar(new[0], old.errors),
-        "only_merged_wrong": int(np.count_nonzero(new[0] > old.errors)),
-        "only_baseline_wrong": int(np.count_nonzero(new[0] < old.errors)),
-        "note": "exact; takes clips for independent, which those of one cluster are not",
-    }
     labels = Counter(row["label"] for row in pooled)
     guess, times = Counter(row["prediction"] for row in pooled).most_common(1)[0]
     is_collapsed = times > COLLAPSED * len(pooled) and labels[guess] < COLLAPSED * len(pooled)
     findings = [f"collapsed: {times} of {len(pooled)} clips are called {guess!r}"] if is_collapsed else []
     folds = [row["fold"] for row in pooled]
     rates = error_rates(new.reshape(-1), folds), error_rates(old.errors, folds[: len(baseline)])
-    beside = {"mcnemar": mcnemar} if len(merged) == 1 and old.clusters is not None else {}
-    over_folds = _over_folds(rates[0].fold_errors, rates[1].fold_errors)
-    if over_folds and config.head != "checkpoint":
-        beside["over_folds"] = over_folds
-        if config.head == "probe_refit" or config.train.name != "none":
-            findings.append(GIVEN_PROBES)
-    return Scores(rates[0].as_dict(), rates[1].as_dict(), difference, findings, beside)
+    has_probes = config.head != "checkpoint"
+    over_folds = _over_folds(rates[0].fold_errors, rates[1].fold_errors) if has_probes else None
+    if over_folds and (config.head == "probe_refit" or config.train.name != "none"):
+        findings.append(GIVEN_PROBES)
+    mcnemar = _mcnemar(new[0], old.errors) if len(merged) == 1 and old.clusters is not None else None
+    delta = Delta(**asdict(difference), over_folds=over_folds, mcnemar=mcnemar)
+    return Scores(rates[0], SoundBaseline(**asdict(rates[1])), delta, findings)
 
 
-def _over_folds(merged: Sequence[float], baseline: Sequence[float]) -> dict[str, Any] | None:
+def _mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> McNemarRecord:
+    return McNemarRecord(
+        exact_mcnemar(merged, baseline),
+        int(np.count_nonzero(merged > baseline)),
+        int(np.count_nonzero(merged < baseline)),
+        "exact; takes clips for independent, which those of one cluster are not",
+    )
+
+
+def _over_folds(merged: Sequence[float], baseline: Sequence[float]) -> FoldsDifference | None:
     """The difference of each fold's errors over folds, by Student's t; None below two folds."""
     if len(merged) < 2:
         return None
     mean, ci95, p_value = paired_t([new - old for new, old in zip(merged, baseline, strict=True)])
-    return {"folds": len(merged), "mean": mean, "ci95": ci95 and list(ci95), "p_value": p_value}
+    return FoldsDifference(len(merged), mean, ci95, p_value)
 
 
-def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[list[Any]]]:
+def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
     """``confusion`` and ``confusion-baseline`` (rows: the truth), ``classes``: both errors of each class.
 
     ``merged`` may hold several draws of each clip; ``classes`` then has their mean.
@@ -197,7 +203,7 @@ def tables(merged: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[lis
     return made | {"classes": by_class}
 
 
-def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features, labels: list[str]) -> Judged:
+def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features, labels: list[str]) -> Judgement:
     data, (truth, folds, splits) = config.data, (audio.corpus.column(name) for name in ("label", "fold", "split"))
     places = own_classes(labels, sorted(set(truth)))
     classes = [name for name, found in places.items() if found]
@@ -217,7 +223,7 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
     notes = []
     if lost:
         notes.append(f"the checkpoint has no class for {choices(lost)}: {len(asked) - len(tested)} clips are left out")
-    return Judged(sides[0], sides[1], {"name": config.head, "folds": [], "without_class": lost}, notes)
+    return Judgement(sides[0], sides[1], HeadRecord("checkpoint", [], lost), notes)
 
 
 def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list[int]]:
@@ -240,7 +246,7 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
     return places
 
 
-def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[Row]:
+def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[PredictionRow]:
     """A line for every clip of ``audio``: ``items`` are the scores of ``classes``."""
     made = []
     for example, row_scores in zip(audio.corpus.examples, items, strict=True):

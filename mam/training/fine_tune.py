@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,42 +14,27 @@ from mam import processes
 from mam.config.schema import Config
 from mam.errors import DataError
 from mam.evaluation.devices import device_of
-from mam.evaluation.measurement import Measured
-from mam.evaluation.workbench import Predictions, Workbench
+from mam.evaluation.measurement import Measurement
+from mam.evaluation.workbench import Readings, Workbench
 from mam.files import expanded, sha256_json
 from mam.merge.learnable import Lambdas
+from mam.merge.options import OPTION_NAMES
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
 from mam.records.folder import RunFolder
-from mam.records.reading import find_ft, read_metrics, read_predictions
+from mam.records.reading import PredictionRow, find_ft, read_metrics, read_predictions
+from mam.records.result import DevChange, FoldTraining, TrainRecord
 from mam.tasks import TASKS
-from mam.tasks.task import Row, paired
+from mam.tasks.task import paired
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 from mam.training.folds import Fold, classes_of, folds, of_split
 from mam.training.lessons import transcripts
 from mam.training.resumption import forget, others_unfinished, unfinished, written
-from mam.training.train import Trained, train
+from mam.training.train import FinishedTraining, train
 from mam.training.trainer import arguments
 
-# What a regular fine-tuning without merging does not depend on.
-MERGING = (
-    "lam",
-    "schedule",
-    "layers",
-    "method",
-    "parts",
-    "bias",
-    "pairing",
-    "align",
-    "on_mismatch",
-    "project",
-    "calibration",
-    "heads",
-    "control",
-    "control_draws",
-    "tune",
-)
+MERGING = (*OPTION_NAMES, "tune")  # what a regular fine-tuning without merging does not depend on
 
 
 def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
@@ -70,36 +56,31 @@ def fine_tune(
     plan: MergePlan,
     question: Mapping[str, Any],
     folder: RunFolder,
-    baseline: Predictions,
-) -> Measured:
-    """Train every fold, or go on where a training of the same ``question`` was interrupted; compare with FT or, where
-    that has not been run, with the target as it was (``baseline``).
+    baseline: Readings,
+) -> Measurement:
+    """Train every fold, and compare with regular fine-tuning or, where that has not been run, with ``baseline``.
 
-    The run's folder gets ``metrics.jsonl``, ``lambda.csv`` and, by ``train.save_model``, the plain checkpoints.
+    A training of the same ``question`` that was interrupted is continued. The run's folder gets ``metrics.jsonl``,
+    ``lambda.csv`` and, by ``train.save_model``, the plain checkpoints.
+
+    Args:
+        config: the configuration.
+        bench: what runs share.
+        checkpoints: target and source.
+        plan: the merge, or the one that learning λ starts from.
+        question: what identifies the run.
+        folder: of the run.
+        baseline: what was read off the target as it was.
 
     Raises:
         MamError: what `folds`, `unfinished` and `train` raise.
     """
     audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
-    classes = classes_of(splits) if config.model.task == "events" else []
     before = _dev_before(config, bench)
+    report = bench.pair(config).merger.report(plan)
     bench.free_states()
-    done: list[Trained] = []
-    is_alone = config.study.name == "none"  # in a study the others are its other runs
-    for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
-        bench.terminal.say(sentence)
-    with unfinished(expanded(config.outputs), question, config.train.resume) as work:
-        for split in splits:
-            one = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
-            if config.train.save_model and processes.is_main():
-                with written(folder.path / "model" / split.name) as path:
-                    one.target.save(path, one.head, classes)
-            done.append(one)
-        folder.when_finished.append(partial(forget, work))
-    histories = [
-        [({"fold": split.name} if split.name else {}) | entry for entry in one.history]
-        for split, one in zip(splits, done, strict=True)
-    ]
+    done = _train_folds(config, bench, checkpoints, plan, splits, question, folder)
+    histories = [_history(split, one) for split, one in zip(splits, done, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
     _write_lambdas(folder, plan, splits, done, config)
 
@@ -112,41 +93,88 @@ def fine_tune(
     skipped = sum(len(one.skipped) for one in done)
     if skipped:
         notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
-    record = {
-        "name": config.train.name,
-        "settings": {key: value for key, value in asdict(config.train).items() if key not in ("resume", "report_to")},
-        "ft_key": ft_key(question),
-        "folds": [_account(split, one) for split, one in zip(splits, done, strict=True)],
-        "dev": _dev(config, [row for one in done for row in one.dev], before),
-        "seconds": round(sum(one.seconds for one in done), 2),
-        "processes": processes.count(),
-        "lam_at_start": list(plan.lams),
-        "ft": None,
-    }
-    compared, kind = judged.baseline, "unmerged"
-    if config.train.name == "lmam" or not plan.is_identity:
-        twin = processes.from_main(find_ft(expanded(config.outputs), ft_key(question)))
-        if twin is None:
-            how = "has no FT to be compared with" if config.train.trainable == "lambda" else "its FT was not run"
-            say = "" if config.train.trainable == "lambda" else " (train=finetune lam=0)"
-            notes.append(f"compared with the unmerged target before training: {how}{say}")
-        else:
-            (compared,), _ = read_predictions(twin, task.REQUIRED)
-            kind, record["ft"] = "ft", str(twin)
-            for split, history in zip(splits, histories, strict=True):
-                of_ft = [e for e in read_metrics(twin) if e.get("fold", "") == split.name]
-                notes += slower_than_ft(history, of_ft, split.name)
-    return Measured(
+    key, is_ft = ft_key(question), config.train.name == "finetune" and plan.is_identity
+    ft = None if is_ft else processes.from_main(find_ft(expanded(config.outputs), key))
+    compared = judged.baseline
+    if ft is not None:
+        (compared,), _ = read_predictions(ft)
+        notes += _slower(ft, splits, histories)
+    elif not is_ft:
+        notes.append(_without_ft(config))
+    return Measurement(
+        plan=plan,
+        report=report,
         sides=[[row for one in done for row in one.test]],
         baseline=compared,
         attention=attention,
         lams=lams,
         notes=notes,
-        head=judged.head and judged.head | {"name": "trained"},
+        head=None if judged.head is None else replace(judged.head, name="trained"),
         evaluating=sum(one.evaluating for one in done),
-        kind=kind,
-        train=record,
+        kind="unmerged" if ft is None else "ft",
+        train=TrainRecord(
+            name="lmam" if config.train.is_lmam else "finetune",
+            settings=_settings(config),
+            ft_key=key,
+            folds=[_account(split, one) for split, one in zip(splits, done, strict=True)],
+            dev=_dev(config, [row for one in done for row in one.dev], before),
+            seconds=round(sum(one.seconds for one in done), 2),
+            processes=processes.count(),
+            lam_at_start=list(plan.lams),
+            ft=None if ft is None else str(ft),
+        ),
     )
+
+
+def _train_folds(
+    config: Config,
+    bench: Workbench,
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    plan: MergePlan,
+    splits: Sequence[Fold],
+    question: Mapping[str, Any],
+    folder: RunFolder,
+) -> list[FinishedTraining]:
+    """Train one fold after the other, from where an interrupted run of the same question stopped."""
+    classes = classes_of(splits) if config.model.task == "events" else []
+    is_alone = config.study.name == "none"  # in a study the others are its other runs
+    for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
+        bench.terminal.say(sentence)
+    done = []
+    with unfinished(expanded(config.outputs), question, config.train.resume) as work:
+        for split in splits:
+            one = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
+            if config.train.save_model and processes.is_main():
+                with written(folder.path / "model" / split.name) as path:
+                    one.target.save(path, one.head, classes)
+            done.append(one)
+        folder.when_finished.append(partial(forget, work))
+    return done
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in asdict(config.train).items() if key not in ("resume", "report_to")}
+
+
+def _history(split: Fold, one: FinishedTraining) -> list[dict[str, Any]]:
+    """The logs of a training, each with its fold where there are folds."""
+    fold = {"fold": split.name} if split.name else {}
+    return [fold | entry for entry in one.history]
+
+
+def _slower(ft: Path, splits: Sequence[Fold], histories: Sequence[list[dict[str, Any]]]) -> list[str]:
+    """Sentences on trainings that got on more slowly than regular fine-tuning."""
+    notes, logs = [], read_metrics(ft)
+    for split, history in zip(splits, histories, strict=True):
+        notes += slower_than_ft(history, [entry for entry in logs if entry.get("fold", "") == split.name], split.name)
+    return notes
+
+
+def _without_ft(config: Config) -> str:
+    reason = "its FT was not run (train=finetune lam=0)"
+    if config.train.trainable == "lambda":
+        reason = "has no FT to be compared with"
+    return f"compared with the unmerged target before training: {reason}"
 
 
 def ft_key(question: Mapping[str, Any]) -> str:
@@ -160,45 +188,40 @@ def ft_key(question: Mapping[str, Any]) -> str:
     return sha256_json({key: value for key, value in question.items() if key not in unread} | config)
 
 
-def _dev_before(config: Config, bench: Workbench) -> list[Row]:
+def _dev_before(config: Config, bench: Workbench) -> list[PredictionRow]:
     """Predictions of the untrained, unmerged target on dev."""
     dev, task = of_split(config, "dev"), TASKS[config.model.task]
     audio, items = bench.audio(dev), bench.baseline(dev, 0).items
     return task.judge(dev, audio, items, items, None).baseline
 
 
-def _dev(config: Config, after: Sequence[Row], before: Sequence[Row]) -> dict[str, Any]:
-    """What training did on dev, on which it was chosen: rates before and after, with a paired interval."""
+def _dev(config: Config, after: Sequence[PredictionRow], before: Sequence[PredictionRow]) -> DevChange:
+    """Return what training did on dev, on which it was chosen: rates before and after, with a paired interval."""
     task = TASKS[config.model.task]
     if [row["id"] for row in after] != [row["id"] for row in before]:
         raise DataError("dev: the clips chosen on are not those of the baseline. Leave train.dev_limit out.")
     new, old = task.counted(config, after), task.counted(config, before)
     difference = paired(config, [new], [old])
-    rate = {name: float(side.errors.sum() / side.lengths.sum()) for name, side in (("after", new), ("before", old))}
-    return {
-        "metric": task.metric(config),
-        **rate,
-        "absolute": difference.absolute,
-        "ci95": difference.ci95 and list(difference.ci95),
-    }
+    was, now = (float(side.errors.sum() / side.lengths.sum()) for side in (old, new))
+    return DevChange(task.metric(config), was, now, difference.absolute, difference.ci95)
 
 
-def _account(split: Fold, one: Trained) -> dict[str, Any]:
-    losses = [entry for entry in one.history if "eval_loss" in entry]
-    return {
-        "fold": split.name or None,
-        "train": one.clips,
-        "dev": len(one.dev),
-        "steps": one.history[-1]["step"],
-        "best_step": one.best_step,
-        "dev_loss": losses[-1]["eval_loss"] if losses else None,
-        "lam": list(one.layers),
-        "skipped": [asdict(skipped) for skipped in one.skipped],
-    }
+def _account(split: Fold, one: FinishedTraining) -> FoldTraining:
+    losses = [entry["eval_loss"] for entry in one.history if "eval_loss" in entry]
+    return FoldTraining(
+        fold=split.name or None,
+        train=one.clips,
+        dev=len(one.dev),
+        steps=one.history[-1]["step"],
+        best_step=one.best_step,
+        dev_loss=losses[-1] if losses else None,
+        lam=list(one.layers),
+        skipped=list(one.skipped),
+    )
 
 
 def _write_lambdas(
-    folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], done: Sequence[Trained], config: Config
+    folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], done: Sequence[FinishedTraining], config: Config
 ) -> None:
     if config.train.name == "finetune":
         folder.lambdas(plan.lams, plan.parts)
@@ -214,7 +237,7 @@ def _write_lambdas(
 
 def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float]]:
     """λ by name as (layer, part, λ); a head's part is e.g. ``q.3``."""
-    shared = Lambdas(plan, config.model.target_shape.heads, config.train.lam.per, config.train.lam.constraint)
+    shared = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
     made = []
     for layer in plan.layers:
         for part in plan.parts:

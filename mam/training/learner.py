@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mam.config.schema import TrainConfig
+from mam.config.training import TrainConfig
 from mam.errors import TrainingError
 from mam.merge.learnable import Lambdas
 from mam.models.targets import Hidden, Target

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from mam.config.schema import Config
-from mam.data.corpus import Skipped
+from mam.data.listing import Skipped
 from mam.data.store import AudioStore
 from mam.errors import DataError, bullets, choices
 from mam.models.targets import Target

@@ -14,7 +14,7 @@ from torch import nn
 
 from mam import processes
 from mam.config.schema import Config
-from mam.data.corpus import Skipped
+from mam.data.listing import Skipped
 from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
@@ -25,8 +25,8 @@ from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Hidden, Target, load_target
+from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
-from mam.tasks.task import Row
 from mam.training.folds import Fold
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, labels, transcripts
@@ -35,7 +35,7 @@ from mam.training.trainer import LAM, LambdaTrainer, arguments
 
 
 @dataclass(frozen=True)
-class Trained:
+class FinishedTraining:
     """A finished training: predictions of dev and test, the course of it, λ at its end.
 
     ``history`` are the trainer's logs, ``lams`` the λ by name at every log, the first of them before the first step.
@@ -43,8 +43,8 @@ class Trained:
 
     target: Target
     head: nn.Module | None
-    dev: list[Row]
-    test: list[Row]
+    dev: list[PredictionRow]
+    test: list[PredictionRow]
     history: list[dict[str, Any]]
     lams: list[tuple[int, dict[str, float]]]
     layers: tuple[float, ...]
@@ -63,7 +63,7 @@ def train(
     split: Fold,
     classes: Sequence[str],
     folder: Path,
-) -> Trained:
+) -> FinishedTraining:
     """Train a fresh target, or go on from the last whole checkpoint in ``folder``.
 
     Raises:
@@ -117,7 +117,7 @@ def train(
     begun = time.perf_counter()
     items = _read_off(config, learner, split.test, Prefix(target, split.test, 0), None)
     evaluating = time.perf_counter() - begun
-    return Trained(
+    return FinishedTraining(
         target=target,
         head=head,
         dev=dev,
@@ -140,7 +140,7 @@ def _merge(config: Config, bench: Workbench, target: Target, source: Source, pla
     if config.train.name == "finetune":
         merger.apply(plan)
         return None
-    lambdas = Lambdas(plan, target.heads, config.train.lam.per, config.train.lam.constraint)
+    lambdas = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
     learn(target.blocks, plan, merger.sources(plan), lambdas, getattr(torch, config.train.precision))
     return lambdas
 
@@ -170,7 +170,9 @@ def _read_off(
     return predict(target, prefix, packs, audio.samples, 0, read=read)
 
 
-def _lines(config: Config, audio: Any, items: Sequence[tuple[Any, float | None]], classes: Sequence[str]) -> list[Row]:
+def _lines(
+    config: Config, audio: Any, items: Sequence[tuple[Any, float | None]], classes: Sequence[str]
+) -> list[PredictionRow]:
     return TASKS[config.model.task].lines(config, audio, [item for item, _ in items], list(classes))
 
 

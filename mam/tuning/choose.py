@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mam import processes
-from mam.config.learning_checks import PER_LAYER
 from mam.config.schema import Config
+from mam.config.tuning import PER_LAYER
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
-from mam.merge.controls import CONTROLS
+from mam.merge.plan import MergePlan
+from mam.merge.tables import CONTROLS
+from mam.records.reading import PredictionRow
+from mam.records.result import Chosen, DevRecord, Tried, TuneRecord
 from mam.tasks import TASKS
-from mam.tasks.task import Counted, Row
+from mam.tasks.task import ErrorCounts
 from mam.tuning.entropy import COLLAPSED, best_look, least_entropy
 from mam.tuning.race import race
 from mam.tuning.search import SEARCHES, best
@@ -26,13 +29,10 @@ from mam.tuning.search import SEARCHES, best
 
 @dataclass(frozen=True)
 class Choice:
-    """``lams`` has the λ chosen for each test fold ("" where there are none); ``record`` goes into `result.json`.
-
-    ``notes`` are sentences for the diagnostics.
-    """
+    """``lams`` has the λ chosen for each test fold ("" where there are none); ``notes`` are for the diagnostics."""
 
     lams: dict[str, Lam]
-    record: dict[str, Any]
+    record: TuneRecord
     notes: list[str] = field(default_factory=list)
 
 
@@ -46,18 +46,19 @@ class Dev:
         # Of audio events every fold is in one corpus, and what is tested on it is a matter of judging.
         self._read = self._config if config.model.task == "asr" else config
         self.audio, self._task = bench.audio(self._read), TASKS[config.model.task]
-        pair = bench.pair(config)
-        self._labels = pair.target.labels if pair.target.readout == "scores" else None
+        self._pair = bench.pair(config)
+        self._labels = self._pair.target.labels if self._pair.target.readout == "scores" else None
         self._baseline: list[Any] | None = None
-        self._counted: dict[Lam, Counted] = {}
+        self._counted: dict[Lam, ErrorCounts] = {}
         self.folds: list[str] = []  # of each counted row, the test fold for which it chooses
 
-    def counted(self, lam: Lam) -> Counted:
+    def counted(self, lam: Lam) -> ErrorCounts:
         """Errors of every example of dev at this λ."""
         if lam not in self._counted:
+            plan = plan_for(self._config, self._pair, lam)
             if self._baseline is None:
-                self._baseline = self._bench.baseline(self._read, plan_for(self._config, self._bench, lam).first).items
-            sides = [self._baseline] if lam == 0 else [self._items(lam, draw) for draw in range(self._draws)]
+                self._baseline = self._bench.baseline(self._read, plan.first).items
+            sides = [self._baseline] if plan.is_identity else self._draws_of(plan)
             rows = [self._judged(items) for items in sides]
             counted = [self._task.counted(self._config, one) for one in rows]
             mean = np.mean([one.errors for one in counted], axis=0)
@@ -75,7 +76,7 @@ class Dev:
         """Errors and lengths of some examples at this λ, in the order given."""
         clips = sorted(positions)
         audio = self.audio.subset(clips)
-        sides = [self._items(lam, draw, clips) for draw in range(1 if lam == 0 else self._draws)]
+        sides = self._draws_of(plan_for(self._config, self._pair, lam), clips)
         counted = [self._task.counted(self._config, self._task.lines(self._config, audio, one, ())) for one in sides]
         back = [clips.index(i) for i in positions]
         return np.mean([one.errors for one in counted], axis=0)[back], counted[0].lengths[back]
@@ -85,20 +86,21 @@ class Dev:
         """Whether what chooses for one fold is tested in another."""
         return self._config.model.task == "events" and self.audio.corpus.column("fold")[0] is not None
 
-    @property
-    def _draws(self) -> int:
-        return self._config.control_draws if CONTROLS[self._config.control].is_random else 1
+    def _draws_of(self, plan: MergePlan, clips: Sequence[int] | None = None) -> list[list[Any]]:
+        """What is read off the target merged as planned, once for each draw of a random control."""
+        is_drawn = CONTROLS[self._config.control].is_random and not plan.is_identity
+        sides = []
+        for draw in range(self._config.control_draws if is_drawn else 1):
+            self._bench.pair(self._config).merger.apply(plan.drawn(draw))
+            label = f"dev, λ={np.mean([plan.lams[layer] for layer in plan.layers]):.4g}"
+            sides.append(self._bench.predict(self._read, plan.first, label, clips).items)
+        return sides
 
-    def _items(self, lam: Lam, draw: int, clips: Sequence[int] | None = None) -> list[Any]:
-        plan = plan_for(self._config, self._bench, lam, draw)
-        self._bench.pair(self._config).merger.apply(plan)
-        return self._bench.predict(self._read, plan.first, f"dev, λ={np.mean(lam):.4g}", clips).items
-
-    def _judged(self, items: Sequence[Any]) -> list[Row]:
+    def _judged(self, items: Sequence[Any]) -> list[PredictionRow]:
         assert self._baseline is not None
         return self._task.judge(self._config, self.audio, items, self._baseline, self._labels).merged
 
-    def _folds(self, rows: Sequence[Row]) -> list[str]:
+    def _folds(self, rows: Sequence[PredictionRow]) -> list[str]:
         """For each row the test fold whose λ it helps to choose: the one before its own."""
         folds = sorted({fold for fold in self.audio.corpus.column("fold") if fold is not None})
         if self._config.model.task == "asr" or not folds:
@@ -111,19 +113,18 @@ class Dev:
         return [str(before[row["fold"]]) for row in rows]
 
 
-def on_dev(config: Config, bench: Workbench, lam: float) -> dict[str, Any]:
-    """The rate on dev as `result.json` has it; without a dev split the rate is null and ``note`` says why."""
+def on_dev(config: Config, bench: Workbench) -> DevRecord:
+    """Return the rate on dev; without a dev split it is None and ``note`` says why."""
     metric = TASKS[config.model.task].metric(config)
     try:
         dev = Dev(config, bench)
         if dev.has_folds:
             raise DataError("what is dev for one fold is tested in another: choose λ fold by fold, with tune=grid")
-        counted = dev.counted(lam)
+        counted = dev.counted(config.lam)
     except DataError as error:
-        note = str(error).splitlines()[0]
-        return {"metric": metric, "rate": None, "n": 0, "note": note, "data": dev_sha256(config, bench)}
-    rate, data = float(counted.errors.sum() / counted.lengths.sum()), dev_sha256(config, bench)
-    return {"metric": metric, "rate": rate, "n": len(counted.errors), "note": None, "data": data}
+        return DevRecord(metric, None, 0, str(error).splitlines()[0], dev_sha256(config, bench))
+    rate = float(counted.errors.sum() / counted.lengths.sum())
+    return DevRecord(metric, rate, len(counted.errors), None, dev_sha256(config, bench))
 
 
 def dev_sha256(config: Config, bench: Workbench) -> str | None:
@@ -150,56 +151,61 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         return _without_labels(config, bench)
     dev = Dev(config, bench)
     if tune.name == "race":
-        clusters = None if config.data.clusters == "utterance" else dev.audio.corpus.column(config.data.clusters)
-        lams = sorted({0.0, *tune.values})
-        ran = race(
-            dev.some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds
-        )
-        rates: list[dict[str, Any]] = [
-            {"fold": None, "lam": lam, "rate": rate} for lam, rate in sorted(ran.rates.items())
-        ]
-        return Choice({"": ran.chosen}, _record(tune.name, {"": ran.chosen}, rates, ran.work, ran.path))
+        return _by_race(config, dev)
     dev.counted(0.0)
-    depth, layers = bench.pair(config).target.depth, plan_for(config, bench, 0.0).layers
+    pair = bench.pair(config)
+    depth, layers = pair.target.depth, plan_for(config, pair, 0.0).layers
     chosen: dict[str, Lam] = {}
-    tried: list[dict[str, Any]] = []
-    for fold in [
-        name for name in dict.fromkeys(dev.folds) if config.data.fold is None or name == str(config.data.fold)
-    ]:
-        seen: dict[Lam, float] = {}
+    tried: list[Tried] = []
+    for fold in dict.fromkeys(dev.folds):
+        if config.data.fold is not None and fold != str(config.data.fold):
+            continue
+        rates: dict[Lam, float] = {}
 
-        def rate(lam: Lam, fold: str = fold, seen: dict[Lam, float] = seen) -> float:
-            seen[lam] = dev.rate(_of_all(lam, layers, depth), fold)
-            return seen[lam]
+        def rate(lam: Lam, fold: str = fold, rates: dict[Lam, float] = rates) -> float:
+            rates[lam] = dev.rate(_of_all(lam, layers, depth), fold)
+            return rates[lam]
 
         rate(0.0)
         place = folder / (fold or "all")
         place.mkdir(parents=True, exist_ok=True)
-        seen |= SEARCHES[tune.name](rate, tune, config.seed, place, len(layers))
-        chosen[fold] = _of_all(best(seen), layers, depth)
-        for lam, of_dev in seen.items():
-            tried.append({"fold": fold or None, **_lam(_of_all(lam, layers, depth), layers), "rate": of_dev})
-    return Choice(chosen, _record(tune.name, chosen, tried, 1.0, [], layers))
+        rates |= SEARCHES[tune.name](rate, tune, config.seed, place, len(layers))
+        chosen[fold] = _of_all(best(rates), layers, depth)
+        for lam, on_fold in rates.items():
+            mean, lams = _recorded(_of_all(lam, layers, depth), layers)
+            tried.append(Tried(fold or None, mean, on_fold, lams))
+    return Choice(chosen, TuneRecord(tune.name, _chosen(chosen, layers), tried, 1.0, []))
+
+
+def _by_race(config: Config, dev: Dev) -> Choice:
+    tune, clusters = config.tune, None
+    if config.data.clusters != "utterance":
+        clusters = dev.audio.corpus.column(config.data.clusters)
+    lams = sorted({0.0, *tune.values})
+    ran = race(dev.some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds)
+    tried = [Tried(None, lam, rate) for lam, rate in sorted(ran.rates.items())]
+    record = TuneRecord(tune.name, [Chosen(None, ran.chosen)], tried, round(ran.work, 4), ran.path)
+    return Choice({"": ran.chosen}, record)
 
 
 def _without_labels(config: Config, bench: Workbench) -> Choice:
     """A λ for every layer by `least_entropy`; where test itself was listened to the record says so."""
     on_test = config.tune.audio == "test"
     looks = least_entropy(config, bench, replace(config, data=replace(config.data, split=config.tune.audio)))
-    layers, chosen = plan_for(config, bench, config.tune.start).layers, best_look(looks)
-    tried = [
-        {"fold": None, **_lam(one.lams, layers), "entropy": one.entropy, "silenced": one.silenced, "rate": None}
-        for one in looks
-    ]
-    record = _record("entropy", {"": chosen.lams}, tried, 1.0, [], layers) | {"transductive": on_test}
+    layers = plan_for(config, bench.pair(config), config.tune.start).layers
+    lams: dict[str, Lam] = {"": best_look(looks).lams}
+    tried = []
+    for look in looks:
+        mean, by_layer = _recorded(look.lams, layers)
+        tried.append(Tried(None, mean, None, by_layer, look.entropy, look.silenced))
     notes = ["λ was chosen on the test recordings themselves, without their labels: transductive"] if on_test else []
-    lost = sum(one.silenced > COLLAPSED for one in looks)
+    lost = sum(look.silenced > COLLAPSED for look in looks)
     if lost:
         notes.append(
             f"entropy: {lost} of {len(looks)} looks at λ silenced over {100 * COLLAPSED:.0f} % of what the unmerged"
             " target hears, and were not eligible"
         )
-    return Choice({"": chosen.lams}, record, notes)
+    return Choice(lams, TuneRecord("entropy", _chosen(lams, layers), tried, 1.0, [], transductive=on_test), notes)
 
 
 def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
@@ -210,20 +216,12 @@ def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
     return tuple(by_layer.get(layer, 0.0) for layer in range(depth))
 
 
-def _lam(lam: Lam, layers: Sequence[int]) -> dict[str, Any]:
+def _recorded(lam: Lam, layers: Sequence[int]) -> tuple[float, list[float] | None]:
     """λ for the record: a number, or the mean over merged layers beside all of them."""
     if not isinstance(lam, tuple):
-        return {"lam": lam}
-    return {"lam": float(np.mean([lam[layer] for layer in layers])), "lams": list(lam)}
+        return lam, None
+    return float(np.mean([lam[layer] for layer in layers])), list(lam)
 
 
-def _record(
-    name: str,
-    chosen: Mapping[str, Lam],
-    tried: list[dict[str, Any]],
-    work: float,
-    path: list[dict[str, Any]],
-    layers: Sequence[int] = (),
-) -> dict[str, Any]:
-    folds = [{"fold": fold or None, **_lam(lam, layers)} for fold, lam in chosen.items()]
-    return {"name": name, "chosen": folds, "tried": tried, "work": round(work, 4), "path": path}
+def _chosen(lams: Mapping[str, Lam], layers: Sequence[int]) -> list[Chosen]:
+    return [Chosen(fold or None, *_recorded(lam, layers)) for fold, lam in lams.items()]

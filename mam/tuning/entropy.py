@@ -26,7 +26,7 @@ COLLAPSED = 0.1  # share of what the unmerged target hears that a λ may silence
 
 
 @dataclass(frozen=True)
-class Look:
+class EntropyLook:
     """λ of every target layer, mean entropy of a decision in nats, share of decisions that are silence now."""
 
     lams: tuple[float, ...]
@@ -34,13 +34,13 @@ class Look:
     silenced: float
 
 
-def best_look(looks: Sequence[Look]) -> Look:
+def best_look(looks: Sequence[EntropyLook]) -> EntropyLook:
     """The least entropy among λ=0, the first, and those that silence little; of equal ones the smallest λ."""
     eligible = [looks[0], *(one for one in looks[1:] if one.silenced <= COLLAPSED)]
     return min(eligible, key=lambda one: (one.entropy, sum(one.lams), one.lams))
 
 
-def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Look]:
+def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[EntropyLook]:
     """What was seen on the way: λ=0 first, then the start, then after every pass over the recordings.
 
     A pass takes one step of Adam a pack. The search ends early where more than `COLLAPSED` is silenced. Of a random
@@ -55,7 +55,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Look]
         DataError: no such recordings, or none that the target hears at once.
     """
     pair, audio, tune = bench.pair(config), bench.audio(heard), config.tune
-    target, plan = pair.target, plan_for(config, bench, tune.start)
+    target, plan = pair.target, plan_for(config, pair, tune.start)
     pair.merger.restore()
     prefix = bench.prefix(heard)
 
@@ -74,14 +74,14 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Look]
     def doubts(n: int) -> tuple[Tensor, Tensor]:
         return target.doubts(target.advance(states(packs[n]), plan.first, target.depth), anchors[n])
 
-    def look(lams: tuple[float, ...]) -> Look:
+    def look(lams: tuple[float, ...]) -> EntropyLook:
         with torch.no_grad():
             both = [doubts(n) for n in range(len(packs))]
         entropy, silenced = (float(torch.cat([one[i] for one in both]).mean()) for i in (0, 1))
-        return Look(lams, entropy, silenced)
+        return EntropyLook(lams, entropy, silenced)
 
     looks = [look((0.0,) * target.depth)]
-    lambdas = Lambdas(plan, target.heads)
+    lambdas = Lambdas(plan)
     learnable = _freeze(target)
     try:
         learn(target.blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)

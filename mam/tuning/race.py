@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mam.records.result import RaceLook
 from mam.scoring.sign_flip import one_sided_p
 
 TOLD_APART = 1.96  # t from which on a difference is significant at 5 %
@@ -30,7 +30,7 @@ class Race:
 
     chosen: float
     rates: dict[float, float]
-    path: list[dict[str, Any]]
+    path: list[RaceLook]
     work: float
 
 
@@ -69,7 +69,7 @@ def race(
     seen: dict[float, NDArray[np.float64]] = {lam: np.zeros(n) for lam in lams}
     lengths, cost = np.zeros(n, np.int64), np.asarray(weights if weights is not None else np.ones(n))
     member = np.unique(np.arange(n) if clusters is None else np.array(clusters, dtype=str), return_inverse=True)[1]
-    path: list[dict[str, Any]] = []
+    path: list[RaceLook] = []
     rates: dict[float, float] = {}
     spent, done = 0.0, np.zeros(n, bool)
     for block in blocks(n, looks, seed):
@@ -91,12 +91,12 @@ def race(
                 apart.append(_reach(differences, whole))
         alive = [lam for lam in alive if lam not in dropped]
         path.append(
-            {
-                "examples": int(done.sum()),
-                "leader": leader,
-                "rates": {f"{lam:g}": rates[lam] for lam in (*alive, *dropped)},
-                "dropped": {f"{lam:g}": p_value for lam, p_value in dropped.items()},
-            }
+            RaceLook(
+                examples=int(done.sum()),
+                leader=leader,
+                rates={f"{lam:g}": rates[lam] for lam in (*alive, *dropped)},
+                dropped={f"{lam:g}": p_value for lam, p_value in dropped.items()},
+            )
         )
         is_settled = settles and 4 * len(units) >= whole and all(reach < TOLD_APART for reach in apart)
         if len(alive) == 1 or is_settled:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mam.config.schema import TuneConfig
+from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError
 from mam.evaluation.zero_shot import Lam
 from mam.files import write_json

@@ -1,0 +1,218 @@
+"""What can be wrong in how two models are merged, and what of it a run reads. The options are `MergeOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from mam.config.model import shape_of, widths_differ
+from mam.errors import MamError
+from mam.merge.options import Calibration, MergeOptions, MethodOptions, ScheduleOptions
+from mam.merge.pairing import PAIRINGS
+from mam.merge.schedules import ABSOLUTE, SCHEDULES
+from mam.merge.selection import parse_heads, parse_layers, parse_parts
+from mam.merge.shape import Shape
+from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
+
+if TYPE_CHECKING:
+    from mam.config.schema import Config
+
+SCHEDULE_READERS = {  # which schedules read an option
+    "start": ("linear",),
+    "end": ("linear",),
+    "values": ("list",),
+    "alpha": ("power", "lines"),
+    "beta": ("power", "lines"),
+    "center": ("gaussian",),
+    "width": ("gaussian",),
+}
+
+
+def merging_problems(config: Config) -> Iterator[str]:
+    """Yield what does not go together in the merge; every option has a value that it may have."""
+    yield from _schedule_problems(config.schedule)
+    yield from _method_problems(config)
+    yield from _alignment_problems(config)
+    yield from _calibration_problems(config)
+    yield from _parts_problems(config)
+    target, source = (shape_of(config.model, side) for side in ("target", "source"))
+    if target is not None and source is not None:
+        yield from _shape_problems(config, target, source)
+
+
+def _schedule_problems(schedule: ScheduleOptions) -> Iterator[str]:
+    defaults = ScheduleOptions()
+    for name, readers in SCHEDULE_READERS.items():
+        if schedule.name not in readers and getattr(schedule, name) != getattr(defaults, name):
+            yield f"schedule.{name}: has no effect without schedule={' or '.join(readers)}"
+
+
+def _method_problems(config: Config) -> Iterator[str]:
+    """Yield what a method lacks, and settings that it does not read."""
+    method, traits = config.method, METHODS[config.method.name]
+    if traits.needs_moments and config.calibration.source is None:
+        yield (
+            f"method={method.name}: needs inputs on which the source's activations are measured. Say"
+            " calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source that"
+            " reads those"
+        )
+    if not traits.needs_moments and method.alpha != MethodOptions().alpha:
+        readers = " or ".join(name for name, other in METHODS.items() if other.needs_moments)
+        yield f"method.alpha: has no effect without method={readers}"
+    if traits.joins_qk:
+        merged = {part for part in config.parts if part in CONTROLS[config.control].parts}
+        if not {"q", "k"} <= merged:
+            yield (
+                f"method={method.name}: merges Q and K together, and parts={config.parts} control={config.control}"
+                " leaves one of them out. Say parts=qkv and a control that merges both, or method=linear"
+            )
+        if not config.bias:
+            yield (
+                f"method={method.name}: writes Q and K in another basis, in which the target's biases mean nothing."
+                " Leave bias=false out, or say method=linear"
+            )
+    if config.train.name == "lmam" and method.name != "linear":
+        yield (
+            f"method={method.name}: train=lmam learns λ of (1-λ) W_t + λ W_s. Say method=linear, or train=finetune"
+            " for a λ that is fixed"
+        )
+
+
+def _alignment_problems(config: Config) -> Iterator[str]:
+    if config.align != "none" and not CONTROLS[config.control].has_structure:
+        yield (
+            f"align={config.align}: control={config.control} leaves nothing of the source that could be aligned: it"
+            " replaces what was learnt by numbers without structure. Compare with that control at align=none"
+        )
+    if config.on_mismatch == "error" and config.project != MergeOptions().project:
+        yield "project: has no effect without on_mismatch=project"
+
+
+def _calibration_problems(config: Config) -> Iterator[str]:
+    """Yield a calibration that nothing reads, or that reads what is tested."""
+    calibration, defaults = config.calibration, Calibration()
+    methods = [f"method={name}" for name, traits in METHODS.items() if traits.needs_moments]
+    alignments = [f"align={name}" for name, traits in ALIGNMENTS.items() if traits.needs_activations]
+    readers = {"source": methods, "audio": methods + alignments, "limit": methods + alignments}
+    chosen = {f"method={config.method.name}", f"align={config.align}"}
+    is_shared = config.study.name != "none"  # by members of which some read it
+    for key, names in readers.items():
+        is_given = getattr(calibration, key) != getattr(defaults, key)
+        if is_given and not is_shared and not chosen & set(names):
+            yield f"calibration.{key}: has no effect without {' or '.join(names)}"
+    if calibration.audio == "train" and config.data.split == "not_dev" and reads_calibration(config):
+        yield (
+            "calibration.audio=train: data.split=not_dev tests these recordings too. Say data.split=test, or"
+            " calibration.audio=FOLDER"
+        )
+
+
+def _parts_problems(config: Config) -> Iterator[str]:
+    try:
+        parts = parse_parts(config.parts)
+    except MamError as error:
+        yield str(error)
+        return
+    merged = CONTROLS[config.control].parts
+    if not set(parts) & set(merged):
+        yield f"parts={config.parts}: leaves nothing for control={config.control}, which merges {merged} only"
+
+
+def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[str]:
+    """Yield what does not fit the depths, widths and heads of the two models."""
+    try:
+        parse_heads(config.heads, target.heads)
+    except MamError as error:
+        yield str(error)
+    try:
+        selected = parse_layers(config.layers.spec, target.layers)
+    except MamError as error:
+        yield str(error)
+        return
+    try:
+        SCHEDULES[config.schedule.name](config.lam, target.layers, config.schedule)
+    except MamError as error:
+        yield str(error)
+    try:
+        PAIRINGS[config.pairing](selected, target.layers, source.layers)
+    except MamError as error:
+        yield str(error)
+    if config.control == "shuffle_layers" and source.layers < 2:
+        yield "control=shuffle_layers: the source has one layer, there is none to exchange it with"
+    if config.control == "self" and target.layers < 2:
+        yield "control=self: the target has one layer, there is no other to take"
+    if config.on_mismatch == "error" and widths_differ(config, target, source):
+        yield (
+            f"model: the target is {target.width} wide and the source {source.width}. Widths must agree; say"
+            " on_mismatch=project, choose another source, or correct model.*_shape if they do."
+        )
+
+
+def reads_lam(config: Config) -> bool:
+    """Return whether ``lam`` decides anything: not where the schedule says λ itself, nor where λ is chosen on dev."""
+    return config.schedule.name not in ABSOLUTE and config.tune.name == "none"
+
+
+def reads_calibration(options: MergeOptions) -> bool:
+    """Return whether the merge depends on what is measured on activations."""
+    return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
+
+
+def merges_nothing(config: Config) -> bool:
+    """Return whether λ is 0 in every selected layer, so that the run is the unmerged target."""
+    if config.tune.name != "none":
+        return False
+    if config.schedule.name not in ABSOLUTE:
+        return config.lam == 0
+    target = shape_of(config.model, "target")
+    depth = len(config.schedule.values) if target is None else target.layers
+    lams = SCHEDULES[config.schedule.name](config.lam, depth, config.schedule)
+    return not any(lams[layer] for layer in parse_layers(config.layers.spec, depth))
+
+
+def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
+    """Return what is wrong where a plan varies a ``lam`` that its runs do not read."""
+    idle = [config for config in plan if not reads_lam(config)]
+    if len({config.lam for config in idle}) < 2:
+        return []
+    first = idle[0]
+    is_absolute = first.schedule.name in ABSOLUTE
+    why = f"schedule={first.schedule.name} says λ itself" if is_absolute else f"tune={first.tune.name} chooses λ"
+    remedy = "schedule=constant" if is_absolute else "tune=none"
+    lams = ", ".join(f"{lam:g}" for lam in sorted({config.lam for config in idle}))
+    return [
+        f"lam: has no effect where {why}, and is {lams} in runs that would be the same. Leave it out, or say {remedy}"
+        " with each lam that is meant (in a study: in the arm)"
+    ]
+
+
+def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of a member of a sweep without those on calibration, where it reads none."""
+    said = dict(word.split("=", 1) for word in words)
+    method = METHODS.get(said.get("method.name", said.get("method", "linear")))
+    alignment = ALIGNMENTS.get(said.get("align", "none"))
+    if method is None or alignment is None or method.needs_moments or alignment.needs_activations:
+        return tuple(words)
+    return tuple(word for word in words if not word.startswith("calibration."))
+
+
+def without_idle_alignment(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words with ``align=none`` where their control leaves nothing of the source to align."""
+    said = dict(word.split("=", 1) for word in words)
+    control = CONTROLS.get(said.get("control", "none"))
+    if said.get("align", "none") == "none" or control is None or control.has_structure:
+        return tuple(words)
+    return (*(word for word in words if not word.startswith("align=")), "align=none")
+
+
+def with_schedule_of(words: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    """Return ``words``, then ``more``; where those choose a schedule, without options that it does not read."""
+    chosen = [word.partition("=")[2] for word in more if word.startswith(("schedule=", "schedule.name="))]
+    unread = tuple(
+        f"schedule.{key}=" for key, readers in SCHEDULE_READERS.items() if chosen and chosen[-1] not in readers
+    )
+    return (*(word for word in words if not (unread and word.startswith(unread))), *more)
+
+
+assert set(SCHEDULE_READERS) == {one.name for one in fields(ScheduleOptions)} - {"name"}

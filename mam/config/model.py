@@ -1,0 +1,135 @@
+"""The pair of models: which checkpoints, of which shape, and what the decoder is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge
+from omegaconf import MISSING
+
+from mam.errors import choices
+from mam.merge.options import MergeOptions
+from mam.merge.pairing import PAIRINGS
+from mam.merge.shape import Shape
+from mam.merge.tables import CONTROLS
+from mam.scoring.bounds import OneOf
+from mam.scoring.language_codes import LANGUAGES, whisper_code
+
+if TYPE_CHECKING:
+    from mam.config.schema import Config
+
+TASK_NAMES = ("asr", "events")
+SPEECH_TASKS = ("transcribe", "translate")
+SIDES = ("target", "source")
+
+
+@dataclass
+class ShapeConfig:
+    """Depth, width and heads of a model: read from its checkpoint where null, else checked against it."""
+
+    layers: Annotated[int | None, Ge(1)] = None
+    width: Annotated[int | None, Ge(1)] = None
+    heads: Annotated[int | None, Ge(1)] = None
+
+
+@dataclass
+class ModelConfig:
+    """The pair of models.
+
+    Attributes:
+        name: of the pair, for tables.
+        task: ``asr`` or ``events``.
+        pairing: what the pair needs: ``pairing`` of the run starts from it.
+        on_mismatch: likewise for ``on_mismatch``.
+        target: hub id, folder, BEATs file, or ``asset:NAME`` for what mam bundles.
+        target_revision: branch, tag or commit on the hub.
+        target_sha256: where given, what the SHA-256 of the weights must be.
+        language: what Whisper's decoder is told; null: what the checkpoint says, else English for an English-only one,
+            else it is detected.
+        speech_task: ``transcribe`` or ``translate``.
+        target_shape: of the target.
+        pretrained_on: collections that the target's own training took recordings from; a data set from one of them has
+            a caveat.
+        source: as ``target``.
+        source_revision: as ``target_revision``.
+        source_sha256: as ``target_sha256``.
+        source_shape: of the source.
+    """
+
+    name: str = MISSING
+    task: Annotated[str, OneOf(TASK_NAMES)] = "asr"
+    pairing: Annotated[str, OneOf(PAIRINGS)] = "index"
+    on_mismatch: Annotated[str, OneOf(("error", "project"))] = "error"
+    target: str = MISSING
+    target_revision: str = "main"
+    target_sha256: str | None = None
+    language: str | None = None
+    speech_task: Annotated[str, OneOf(SPEECH_TASKS)] = "transcribe"
+    target_shape: ShapeConfig = field(default_factory=ShapeConfig)
+    pretrained_on: list[str] = field(default_factory=list)
+    source: str = MISSING
+    source_revision: str = "main"
+    source_sha256: str | None = None
+    source_shape: ShapeConfig = field(default_factory=ShapeConfig)
+
+
+def shape_of(config: ModelConfig, side: str) -> Shape | None:
+    """Return the shape that the configuration states for ``target`` or ``source``; None where a number is missing."""
+    stated: ShapeConfig = getattr(config, f"{side}_shape")
+    if stated.layers is None or stated.width is None or stated.heads is None:
+        return None
+    return Shape(stated.layers, stated.width, stated.heads)
+
+
+def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
+    """Return the shapes of target and source of a configuration in which they are filled in."""
+    target, source = (shape_of(config, side) for side in SIDES)
+    assert target is not None and source is not None, "shapes are read from the checkpoints first"
+    return target, source
+
+
+def model_problems(config: Config) -> Iterator[str]:
+    """Yield what is wrong with the names of the models and with the decoder's language."""
+    model = config.model
+    for side in SIDES:
+        if not getattr(model, side).strip():
+            yield f"model.{side}: is empty. Give a hub id, a folder or a BEATs file"
+        if not getattr(model, f"{side}_revision").strip():
+            yield f"model.{side}_revision: is empty. Give a revision, or leave it out"
+        yield from _shape_problems(model, side)
+    if model.language is not None and whisper_code(model.language) is None:
+        yield language_problem("model.language", model.language, "language that Whisper knows")
+    if model.task == "events":
+        if model.language is not None:
+            yield "model.language: has no effect on audio events"
+        if model.speech_task != "transcribe":
+            yield "model.speech_task: has no effect on audio events"
+
+
+def _shape_problems(model: ModelConfig, side: str) -> Iterator[str]:
+    shape = shape_of(model, side)
+    if shape is not None and shape.width % shape.heads:
+        yield (
+            f"model.{side}_shape: {shape.heads} heads do not divide a width of {shape.width}. Leave the shape out, and it"
+            " is read from the checkpoint"
+        )
+
+
+def language_problem(key: str, value: str, kind: str) -> str:
+    """Return the sentence on a language that is not known."""
+    if value == "False":  # what YAML 1.1 makes of an unquoted no
+        return f"{key}={value}: YAML reads an unquoted no as false. Write 'no' or norwegian"
+    known = choices([f"{code} ({name})" for code, name in LANGUAGES.items()])
+    return f"{key}={value}: no {kind}. Choose a code or an English name: {known}"
+
+
+def is_complete(config: ModelConfig) -> bool:
+    """Return whether both shapes are filled in."""
+    return all(shape_of(config, side) is not None for side in SIDES)
+
+
+def widths_differ(options: MergeOptions, target: Shape, source: Shape) -> bool:
+    """Return whether a source of another width is merged into the target."""
+    return target.width != source.width and CONTROLS[options.control].layers != "own"

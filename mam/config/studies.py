@@ -1,0 +1,76 @@
+"""Studies: from the axes and arms of a configuration to the jobs of its plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mam.config.compose import CONTROLS_OF_SWEEPS, Composer, Job, distinct
+from mam.config.merging import with_schedule_of, without_idle_alignment
+from mam.config.model import shape_of
+from mam.config.words import word_of
+from mam.errors import ConfigError
+
+
+def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:
+    """Return the runs of a study: every combination of its axes, in every arm.
+
+    `shrink` stands beside every merge, unless axes, arms or the command line say which controls there are. A control at
+    λ=0 is the baseline again and left out.
+
+    Args:
+        study: the configuration with axes and arms.
+        pairs: the words of each of ``study.pairs`` by its name, which take the place of arms and of an axis ``model``.
+
+    Raises:
+        ConfigError: an axis is not a key of the configuration, or is set on the command line too.
+    """
+    said = {word.split("=")[0] for word in study.words}
+    axes = _axes(study, said, has_pairs=bool(pairs))
+    arms = [[*words, f"study.arm={name}"] for name, words in (pairs or study.config.study.arms).items()] or [[]]
+    made: list[Job] = []
+    with Composer() as composer:
+        _, found = composer.parsed([word for words in axes for word in words], multirun=False)
+        if found:
+            raise ConfigError([f"study.axes: {problem}" for problem in found])
+        for combination in itertools.product(*axes):
+            for arm in arms:
+                words = with_schedule_of(study.words, (*combination, *arm))
+                job = composer.job(words if "control" in said else without_idle_alignment(words))
+                if not job.is_empty_control:
+                    made.append(job)
+    return distinct(made)
+
+
+def _axes(study: Job, said: set[str], has_pairs: bool) -> list[list[str]]:
+    """The words of each axis, with the one of the controls where nothing says which there are."""
+    config = study.config.study
+    axes = {key: values for key, values in config.axes.items() if not (has_pairs and key == "model")}
+    twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
+    if twice:
+        raise ConfigError(twice)
+    if "layers.spec" in axes:
+        axes["layers.spec"] = _layer_sets(study, axes["layers.spec"])
+    in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}
+    if "control" not in {*axes, *said, *in_arms}:
+        axes["control"] = list(CONTROLS_OF_SWEEPS)
+    return [[word_of(key, value) for value in values] for key, values in axes.items()]
+
+
+def extended(job: Job, words: Sequence[str]) -> Job:
+    """Return the job with further words, of which the last wins. Raises ConfigError."""
+    with Composer() as composer:
+        return composer.job(with_schedule_of(job.words, words))
+
+
+def _layer_sets(study: Job, values: Sequence[Any]) -> list[Any]:
+    """``each``, ``tops`` and ``bottoms`` spelled out for the study's target; no layer alone occurs twice."""
+    target = shape_of(study.config.model, "target")
+    depth = 0 if target is None else target.layers
+    sets = {
+        "each": [str(layer) for layer in range(depth)],
+        "tops": [*(f"top{n}" for n in range(2, depth)), "all"],
+        "bottoms": [f"bottom{n}" for n in range(2, depth)],
+    }
+    return [spec for value in values for spec in sets.get(value, [value])]

@@ -1,0 +1,150 @@
+"""How a model is fine-tuned, and λ learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge, Le
+
+from mam.errors import choices
+from mam.merge.tables import CONSTRAINTS, PER
+from mam.scoring.bounds import OneOf, Share
+
+if TYPE_CHECKING:
+    from mam.config.schema import Config
+
+TRAINABLE = ("all", "attention", "lambda", "head")
+LEARNING_RATES = ("constant", "linear", "cosine")
+TRACKERS = ("tensorboard", "wandb", "mlflow")
+DTYPES = ("float32", "bfloat16", "float16")
+TRAININGS = ("none", "finetune", "lmam")
+Number = Annotated[int, Ge(1), Le(10**9)]
+Steps = Annotated[int, Ge(0), Le(10**9)]
+LearningRate = Annotated[float, Ge(0), Le(10)]
+
+
+@dataclass
+class LamConfig:
+    """λ as a parameter (``train=lmam``), started where ``lam`` and the schedule put it.
+
+    Attributes:
+        per: what shares one λ.
+        constraint: where it may go.
+        learning_rate: of λ, which has no weight decay; 0 freezes it.
+        warmup_steps: steps for which λ rests.
+        pull: weight of Σ(λ - initial λ)² in the loss.
+    """
+
+    per: Annotated[str, OneOf(PER)] = "layer"
+    constraint: Annotated[str, OneOf(CONSTRAINTS)] = "clamp"
+    learning_rate: LearningRate = 0.01
+    warmup_steps: Steps = 0
+    pull: Annotated[float, Ge(0), Le(10**9)] = 0.0
+
+
+@dataclass
+class TrainConfig:
+    """Fine-tuning: ``none`` (zero-shot), ``finetune`` (with λ fixed: FT at λ=0, else MAM-FT) or ``lmam`` (λ learnt).
+
+    ``steps`` are updates of ``batch_size`` x ``accumulate`` clips of all processes together. ``warmup`` is a share of
+    the steps, ``layer_decay`` what the learning rate is multiplied by from a layer to the one below, ``time_mask`` the
+    largest share of a clip's frames that is blanked. Every ``evaluate_every`` steps the model is evaluated on dev and
+    saved; ``patience`` evaluations without improvement end the training (0: never). ``resume`` is auto, no, or the
+    folder of an unfinished training. ``limit`` takes the first clips of train, ``dev_limit`` of dev.
+    """
+
+    name: Annotated[str, OneOf(TRAININGS)] = "none"
+    steps: Number = 200
+    batch_size: Number = 8
+    accumulate: Number = 1
+    learning_rate: LearningRate = 1e-4
+    head_learning_rate: Annotated[float | None, Ge(0), Le(10)] = None
+    weight_decay: LearningRate = 0.01
+    schedule: Annotated[str, OneOf(LEARNING_RATES)] = "cosine"
+    warmup: Share = 0.1
+    clip: Annotated[float, Ge(0), Le(10**6)] = 1.0
+    layer_decay: Annotated[float, Ge(0.01), Le(1)] = 1.0
+    label_smoothing: Share = 0.0
+    time_mask: Share = 0.0
+    trainable: Annotated[str, OneOf(TRAINABLE)] = "all"
+    freeze_front: bool = True
+    gradient_checkpointing: bool = False
+    precision: Annotated[str, OneOf(DTYPES)] = "float32"
+    group_by_length: bool = True
+    log_every: Number = 10
+    evaluate_every: Number = 50
+    patience: Steps = 0
+    limit: Annotated[int | None, Ge(1), Le(10**9)] = None
+    dev_limit: Annotated[int | None, Ge(1), Le(10**9)] = None
+    resume: str = "auto"
+    save_model: bool = True
+    report_to: list[str] = field(default_factory=list)
+    lam: LamConfig = field(default_factory=LamConfig)
+
+    @property
+    def is_lmam(self) -> bool:
+        """Whether λ is a parameter of the training."""
+        return self.name == "lmam"
+
+    @property
+    def learns_lam(self) -> bool:
+        """Whether λ moves; one that is frozen does not."""
+        return self.is_lmam and self.lam.learning_rate > 0
+
+
+def training_problems(config: Config) -> Iterator[str]:
+    """Yield what does not go together with a training, or means nothing without one."""
+    train = config.train
+    if train.name == "none":
+        defaults = asdict(TrainConfig())
+        for key, value in asdict(train).items():
+            if value != defaults[key]:
+                yield f"train.{key}: has no effect without train=finetune or train=lmam"
+        return
+    if config.evaluate.dev:
+        yield "evaluate.dev: has no effect with a training, which is chosen on dev and says so"
+    if config.data.split != "test":
+        yield f"data.split={config.data.split}: a training learns on train, chooses on dev and reports on test"
+    if config.dtype != "float32":
+        yield f"dtype={config.dtype}: weights are trained in fp32. Say train.precision={config.dtype} instead"
+    if config.head == "checkpoint":
+        yield "head=checkpoint: a training makes a head of its own. Leave it out"
+    yield from _lmam_problems(config) if train.is_lmam else _finetune_problems(config)
+    if train.precision == "float16" and config.device == "cpu":
+        yield "train.precision=float16: not usable on a CPU. Say float32 or bfloat16"
+    yield from missing_trackers("train.report_to", train.report_to)
+    if config.model.task == "asr" and train.head_learning_rate is not None:
+        yield "train.head_learning_rate: has no effect on speech recognition, which has no new head"
+
+
+def _finetune_problems(config: Config) -> Iterator[str]:
+    train, defaults = config.train, asdict(LamConfig())
+    is_shared = config.study.name != "none"  # by arms of which some learn λ
+    for key, value in asdict(train.lam).items():
+        if value != defaults[key] and not is_shared:
+            yield f"train.lam.{key}: has no effect without train=lmam"
+    if train.trainable == "lambda":
+        yield "train.trainable=lambda: without train=lmam there is no λ to train"
+
+
+def _lmam_problems(config: Config) -> Iterator[str]:
+    train = config.train
+    is_constant = config.schedule.name == "constant"
+    if train.lam.constraint == "sigmoid" and is_constant and not 0 < config.lam < 1:
+        yield f"train.lam.constraint=sigmoid: λ cannot start at lam={config.lam:g}. Say e.g. lam=0.01, or clamp"
+    elif train.lam.per == "global" and not is_constant:
+        yield f"train.lam.per=global: one λ cannot start as schedule={config.schedule.name}. Say schedule=constant"
+    elif config.control == "add":
+        yield "control=add: adds the target's weight, which is itself trained with train=lmam. Choose another"
+
+
+def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:
+    """Yield trackers that are not known, or not installed here."""
+    for name in names:
+        if name not in TRACKERS:
+            yield f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}"
+        elif find_spec(name) is None:
+            yield f"{key}={name}: is not installed here. Install it: pip install 'mam[tracking]'"

@@ -1,0 +1,96 @@
+"""How λ is chosen on dev."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from mam.merge.schedules import ABSOLUTE
+from mam.scoring.bounds import OneOf
+
+if TYPE_CHECKING:
+    from mam.config.schema import Config
+
+TUNINGS: dict[str, tuple[str, ...]] = {  # and the keys that each reads
+    "none": (),
+    "grid": ("values",),
+    "race": ("values", "looks", "alpha"),
+    "golden": ("low", "high", "evaluations"),
+    "optuna": ("low", "high", "evaluations"),
+    "cmaes": ("low", "high", "evaluations", "start"),
+    "entropy": ("low", "high", "start", "epochs", "learning_rate", "audio"),
+}
+PER_LAYER = ("cmaes", "entropy")  # choose a λ for every layer
+
+
+@dataclass
+class TuneConfig:
+    """How λ is chosen on dev, before the run reports on test; ``none``: ``lam`` as given.
+
+    ``values`` are tried by grid and race, ``evaluations`` between ``low`` and ``high`` by golden, optuna and cmaes. A
+    race looks at its values ``looks`` times and loses the best of them with a probability of at most ``alpha``. cmaes
+    and entropy choose a λ for every layer, from ``start`` on; entropy goes ``epochs`` times over ``audio`` (dev, or
+    test, which makes it transductive) with this ``learning_rate``.
+    """
+
+    name: Annotated[str, OneOf(tuple(TUNINGS))] = "none"
+    values: list[float] = field(default_factory=list)
+    low: float = 0.0
+    high: float = 0.5
+    evaluations: Annotated[int, Ge(3), Le(10_000)] = 12
+    looks: Annotated[int, Ge(1), Le(20)] = 5
+    alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
+    start: float = 0.05
+    epochs: Annotated[int, Ge(1), Le(10_000)] = 5
+    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.01
+    audio: Annotated[str, OneOf(("dev", "test"))] = "dev"
+
+
+def tuning_problems(config: Config) -> Iterator[str]:
+    """Yield what does not go together with a choice of λ, or means nothing without one."""
+    tune = config.tune
+    yield from _idle_keys(tune)
+    if tune.name == "none":
+        return
+    is_grid = "values" in TUNINGS[tune.name]
+    if is_grid and (len(set(tune.values)) < 2 or not all(0 <= lam <= 1 for lam in tune.values)):
+        yield f"tune.values={tune.values}: give two or more λ from 0 to 1"
+    if not 0 <= tune.low < tune.high <= 1:
+        yield f"tune.low={tune.low:g}, tune.high={tune.high:g}: must be in order and from 0 to 1"
+    if tune.name in PER_LAYER and not tune.low <= tune.start <= tune.high:
+        yield f"tune.start={tune.start:g}: must be from tune.low={tune.low:g} to tune.high={tune.high:g}"
+    if tune.name in PER_LAYER and config.schedule.name != "constant":
+        yield f"schedule={config.schedule.name}: tune={tune.name} chooses λ of every layer. Leave schedule out"
+    elif config.schedule.name in ABSOLUTE:
+        yield f"schedule={config.schedule.name}: says λ itself, and tune={tune.name} would choose it. Leave one out"
+    if tune.name == "entropy":
+        yield from _entropy_problems(config)
+    if tune.name == "race" and config.model.task == "events":
+        yield "tune=race: a probe of sounds is judged on whole folds. Say tune=grid"
+    if config.train.name != "none":
+        yield f"tune={tune.name}: chooses λ of a merge without training. train=lmam learns λ instead"
+    if config.data.split not in ("test", "not_dev"):
+        yield f"data.split={config.data.split}: tune chooses on dev and reports on test. Say test or not_dev"
+    if config.evaluate.dev:
+        yield "evaluate.dev: has no effect with tune, which evaluates on dev itself"
+
+
+def _idle_keys(tune: TuneConfig) -> Iterator[str]:
+    defaults = TuneConfig()
+    for key in (one.name for one in fields(TuneConfig) if one.name != "name"):
+        readers = [name for name, keys in TUNINGS.items() if key in keys]
+        if tune.name not in readers and getattr(tune, key) != getattr(defaults, key):
+            yield f"tune.{key}: has no effect without tune={' or '.join(readers)}"
+
+
+def _entropy_problems(config: Config) -> Iterator[str]:
+    if config.method.name != "linear":
+        yield f"method={config.method.name}: tune=entropy takes the gradient of linear merging. Say tune=cmaes"
+    if config.model.task == "events":
+        yield (
+            "tune=entropy: takes the entropy of what a recogniser decides; a probe of sounds decides nothing before it"
+            " is fitted. Say tune=grid"
+        )

@@ -1,0 +1,19 @@
+"""The shape of a Transformer, as far as a merge depends on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Depth, width and number of heads of a Transformer."""
+
+    layers: int
+    width: int
+    heads: int
+
+    @property
+    def head_width(self) -> int:
+        """Rows of Q, K and V that belong to one head."""
+        return self.width // self.heads

@@ -1,0 +1,135 @@
+"""What can be chosen for a merge, by name, with what each choice asks for. Nothing here imports torch.
+
+The functions are registered in `mam.merge.methods`, `controls`, `align` and `project`; so that a configuration can be
+checked, and help printed, before torch is loaded, their names and traits stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MethodTraits:
+    """A method. ``joins_qk``: Q and K are merged together and mean nothing apart."""
+
+    summary: str
+    needs_moments: bool = False
+    joins_qk: bool = False
+
+
+@dataclass(frozen=True)
+class ControlTraits:
+    """A control: what it merges, and what it leaves of the source.
+
+    Attributes:
+        summary: one line for people.
+        parts: the projections that it merges; the others stay the target's.
+        layers: which tensor W_s is: the ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the
+            target (``own``).
+        is_random: whether it is drawn several times.
+        has_structure: whether what is merged still is a trained attention, which can be aligned with the target's.
+    """
+
+    summary: str
+    parts: str = "qkvo"
+    layers: str = "paired"
+    is_random: bool = False
+    has_structure: bool = False
+
+
+@dataclass(frozen=True)
+class AlignmentTraits:
+    """An alignment. ``needs_heads``: both sides must have as many; ``needs_activations``: measured on common inputs."""
+
+    summary: str
+    needs_heads: bool = False
+    needs_activations: bool = False
+
+
+METHODS: dict[str, MethodTraits] = {
+    "linear": MethodTraits("MAM: W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."),
+    "slerp": MethodTraits("On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two."),
+    "norm_matched": MethodTraits(
+        "The source at the target's size: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A source of 0 stays 0."
+    ),
+    "regmean": MethodTraits(
+        "Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.",
+        needs_moments=True,
+    ),
+    "qk_product": MethodTraits(
+        "What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head;"
+        " V linear.",
+        joins_qk=True,
+    ),
+}
+
+CONTROLS: dict[str, ControlTraits] = {
+    "none": ControlTraits("The source itself: no control.", has_structure=True),
+    "shrink": ControlTraits(
+        "Zeros: W = (1-λ) W_t. Softer attention (logits scale by (1-λ)²) and smaller values, without any source."
+    ),
+    "shrink_qk": ControlTraits("Zeros for Q and K only: softer attention alone.", parts="qk"),
+    "shrink_v": ControlTraits("Zeros for V only: a smaller output of attention alone.", parts="v"),
+    "add": ControlTraits(
+        "S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks.", has_structure=True
+    ),
+    "random_iid": ControlTraits(
+        "Normal numbers with the mean and standard deviation of the source's tensor.", is_random=True
+    ),
+    "random_spectrum": ControlTraits(
+        "U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept.",
+        is_random=True,
+    ),
+    "rotate": ControlTraits(
+        "S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum.",
+        is_random=True,
+    ),
+    "shuffle_layers": ControlTraits(
+        "Another layer of the source: no layer gets the one that it is paired with.",
+        layers="shuffled",
+        is_random=True,
+        has_structure=True,
+    ),
+    "self": ControlTraits(
+        "The next layer of the target itself (of the last, the first): another trained attention, of no other"
+        " modality.",
+        layers="own",
+        has_structure=True,
+    ),
+}
+
+ALIGNMENTS: dict[str, AlignmentTraits] = {
+    "none": AlignmentTraits("The source as it is."),
+    "heads": AlignmentTraits(
+        "Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).",
+        needs_heads=True,
+    ),
+    "procrustes": AlignmentTraits(
+        "The orthogonal R of min Σ‖W_t - W_s R‖² over all paired Q, K and V, in closed form: one R for the stream."
+    ),
+    "procrustes_activations": AlignmentTraits(
+        "The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.",
+        needs_activations=True,
+    ),
+    "permute": AlignmentTraits(
+        "Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩."
+    ),
+}
+
+PROJECTS: dict[str, str] = {
+    "svd": "Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over"
+    " Q, K, V.",
+    "procrustes": "The isometry under which the source's Q, K and V have the largest inner product with the target's.",
+    "random": "A Haar-random isometry, by the seed: nothing of the two models is matched.",
+}
+
+
+PER = ("global", "layer", "part", "head")  # what shares a learnt λ
+CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # where a learnt λ may go, see `mam.merge.learnable`
+
+
+def summary_of(function: Callable[..., object]) -> str:
+    """Return the first line of a function's docstring, for one that a plug-in registers."""
+    return (function.__doc__ or function.__name__).strip().splitlines()[0]

@@ -1,0 +1,85 @@
+"""A result in words: what was done to which model, at which λ, in which layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from mam.records.result import DecoderRecord, MergeRecord, RunResult
+from mam.scoring.language_codes import name_of
+
+METRIC_NAMES = {"wer": "WER", "cer": "CER", "error": "error"}
+LANGUAGE_ORIGINS = {
+    "config": "model.language",
+    "generation_config": "by generation_config.json",
+    "vocabulary": "an English-only vocabulary",
+    "detected": "detected",
+    "letters": "its letters",
+}
+
+
+def metric_name(result: RunResult) -> str:
+    """Return what the compared metric is called."""
+    return METRIC_NAMES[result.metric]
+
+
+def plain_id(name: str) -> str:
+    """Return an id as it is known; of a path its last part, which is nobody's private folder."""
+    return name if ":" in name or (name.count("/") == 1 and not name.startswith((".", "/"))) else PurePath(name).name
+
+
+def title_of(result: RunResult) -> str:
+    """Return the pair and the data set."""
+    return f"{result.model.name} on {result.data.name}"
+
+
+def data_text(result: RunResult) -> str:
+    """Return the data set, the split or folds, and the number of examples."""
+    folds = [] if result.head is None else [probe.fold for probe in result.head.folds]
+    where = f"{len(folds)} folds" if len(folds) > 1 else folds[0] if folds else result.data.split
+    return f"{result.data.name}, {where} ({result.data.n} examples)"
+
+
+def arm_text(result: RunResult) -> str:
+    """Return what was done to the target, in the paper's words."""
+    if result.train is None:
+        return "merged, λ by fold" if result.is_by_fold else f"merged λ={lambda_text(result.merge)}"
+    if result.train.is_lmam:
+        return "L-MAM"
+    return f"MAM-FT λ={lambda_text(result.merge)}" if result.is_merged else "FT"
+
+
+def lambda_text(merge: MergeRecord) -> str:
+    """Return λ of the merged layers: one number where they agree, else the range."""
+    lams = [merge.lam[layer] for layer in merge.merged_layers]
+    low, high = min(lams), max(lams)
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def layers_text(layers: Sequence[int], depth: int) -> str:
+    """Return for example ``layers 0-3 of 4``; runs of neighbours are joined."""
+    pieces: list[list[int]] = []
+    for layer in layers:
+        if pieces and pieces[-1][-1] == layer - 1:
+            pieces[-1].append(layer)
+        else:
+            pieces.append([layer])
+    text = ",".join(str(piece[0]) if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces)
+    return f"layers {text} of {depth}"
+
+
+def parts_text(merge: MergeRecord) -> str:
+    """Return the parts that were merged, and of which others they are all that a control takes."""
+    asked = merge.parts_asked or merge.parts
+    return merge.parts if merge.parts == asked else f"{merge.parts} of {asked}"
+
+
+def decoder_text(decoder: DecoderRecord) -> str:
+    """Return language and task of a decoder, and where they are from."""
+    return language_text(decoder.language, decoder.origin, decoder.share)
+
+
+def language_text(language: str, origin: str, share: float | None = None) -> str:
+    """Return a language, where it is from, and the share of the votes where it was detected."""
+    votes = "" if share is None else f", {share:.0%} of the votes"
+    return f"{name_of(language)}, {LANGUAGE_ORIGINS[origin]}{votes}"

@@ -1,0 +1,152 @@
+"""One finished run on a screen of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from mam.records.result import DevChange, FoldsDifference, MergeRecord, RunResult, TrainRecord, TuneRecord
+from mam.records.text import arm_text, data_text, lambda_text, layers_text, metric_name
+from mam.report.language import run_lines
+from mam.scoring.error_rate import ErrorRates
+from mam.scoring.wer import Rates
+from mam.scoring.wording import difference_text, units_text
+from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
+
+LAMBDA_NAMES = "lambda.csv, lambda.png"
+
+
+def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
+    """Show everything a reader needs of one run: rates, the difference with its interval, what was merged, where."""
+    terminal.table(f"{result.model.name} on {data_text(result)}", _rates_table(result))
+    terminal.say("")
+    _show_difference(terminal, result)
+    terminal.say(_merge_text(result))
+    if result.train:
+        _show_training(terminal, result, result.train)
+    if result.tune:
+        terminal.say(_tune_text(result.tune))
+    if result.head:
+        terminal.say(f"head    {result.head.name}")
+    for note in result.merge.notes:
+        terminal.say(f"        {note}")
+    for line in run_lines(result):
+        terminal.say(line)
+    terminal.say(
+        f"data    {result.data.n} examples, {result.data.seconds:.0f} s of"
+        f" {'speech' if result.task == 'asr' else 'audio'}; what depends on λ took {result.timing.evaluate:.1f} s"
+    )
+    if result.data.skipped:
+        terminal.say(f"        {len(result.data.skipped)} unusable examples were skipped; result.json lists them")
+    for sentence in result.diagnostics:
+        terminal.say(f"note    {sentence}")
+    terminal.say(f"files   {folder}")
+
+
+def _rates_table(result: RunResult) -> Table:
+    asr = ("WER", "CER", "subst.", "del.", "ins.", "words")
+    headings = asr if result.task == "asr" else ("error", "errors", "clips", "fold mean ± sd")
+    table = plain_table(("", "left"), *((heading, "right") for heading in headings))
+    control = result.merge.control
+    merged = arm_text(result) + ("" if control == "none" else f" ({control})")
+    table.add_row(_baseline_name(result), *_rates_row(result.baseline))
+    table.add_row(merged, *_rates_row(result.metrics))
+    return table
+
+
+def _baseline_name(result: RunResult) -> str:
+    if result.baseline.kind == "ft":
+        return "FT"
+    return "before training" if result.train else "baseline λ=0"
+
+
+def _rates_row(rates: Rates | ErrorRates) -> list[str]:
+    if isinstance(rates, Rates):
+        counts = (rates.substitutions, rates.deletions, rates.insertions, rates.words)
+        return [percent(rates.wer), percent(rates.cer), *map(str, counts)]
+    spread = "" if rates.fold_sd is None else f" ± {hundredfold(rates.fold_sd)}"
+    return [percent(rates.error), str(rates.errors), str(rates.clips), percent(rates.fold_mean) + spread]
+
+
+def _show_difference(terminal: Terminal, result: RunResult) -> None:
+    delta = result.delta
+    terminal.say(f"Δ {metric_name(result)} {difference_text(delta)}")
+    terminal.say(f"  {units_text(delta)}")
+    if delta.mcnemar:
+        terminal.say(f"  McNemar's exact test, which takes clips to be independent: p {p_text(delta.mcnemar.p_value)}")
+    if delta.over_folds:
+        terminal.say(f"  {_over_folds_text(delta.over_folds)}")
+
+
+def _over_folds_text(over: FoldsDifference) -> str:
+    """The mean over folds with its interval."""
+    ends = "" if over.ci95 is None else f", 95 % {interval(over.ci95)}"
+    p = "" if over.p_value is None else f", p {p_text(over.p_value)}"
+    return f"over {over.folds} folds by Student's t: {points(over.mean)} points{ends}{p}"
+
+
+def _merge_text(result: RunResult) -> str:
+    merge = result.merge
+    heads = "" if merge.heads is None else f" heads {', '.join(map(str, merge.heads))} only,"
+    return (
+        f"merged  {merge.tensors} tensors, {merge.parameters:,} parameters: {merge.parts}"
+        f"{' with biases' if merge.bias else ' without biases'},"
+        f" {layers_text(merge.merged_layers, len(merge.lam))},{heads}"
+        f" {'mean ' if result.is_by_fold else ''}λ {lambda_text(merge)}{_how_text(merge)}"
+    )
+
+
+def _how_text(merge: MergeRecord) -> str:
+    """Method and alignment where they are not the plain ones."""
+    method = "" if merge.method == "linear" else f", by {merge.method}"
+    return method + ("" if merge.align == "none" else f", aligned by {merge.align}")
+
+
+def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) -> None:
+    """What was learnt on how much, what that did on dev, and λ of every layer where it was learnt."""
+    clips, steps, best = (_span([getattr(one, key) for one in train.folds]) for key in ("train", "steps", "best_step"))
+    several = f"{len(train.folds)} trainings on " if len(train.folds) > 1 else ""
+    terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train.seconds:.0f} s")
+    terminal.say(_dev_text(metric_name(result), train.dev))
+    if train.is_lmam:
+        table = plain_table(("layer", "right"), ("λ at start", "right"), ("λ learnt", "right"))
+        for layer in result.merge.layers:
+            table.add_row(str(layer), f"{train.lam_at_start[layer]:.4f}", f"{result.merge.lam[layer]:.4f}")
+        terminal.table(f"λ by layer (mean of what shares a layer; the course of it is in {LAMBDA_NAMES})", table)
+        terminal.say("")
+
+
+def _dev_text(metric: str, dev: DevChange) -> str:
+    return (
+        f"dev     {metric} {percent(dev.before)} -> {percent(dev.after)},"
+        f" Δ {points(dev.absolute)} points, 95 % {interval(dev.ci95)} (dev chose the step)"
+    )
+
+
+def _tune_text(tune: TuneRecord) -> str:
+    """Which λ were chosen on dev, among how many."""
+    if tune.name == "entropy":
+        return _entropy_text(tune)
+    tried = len({str(one.value) for one in tune.tried})
+    if any(one.lams is not None for one in tune.chosen):
+        return f"tune    {tune.name} on dev: λ of every layer, {tried} sets tried"
+    chosen = ", ".join(f"{one.lam:g}" + (f" (fold {one.fold})" if one.fold else "") for one in tune.chosen)
+    work = f", {100 * tune.work:.0f} % of a grid's work" if tune.name == "race" else ""
+    return f"tune    {tune.name} on dev: λ {chosen} of {tried} tried{work}"
+
+
+def _entropy_text(tune: TuneRecord) -> str:
+    looks = tune.tried
+    best = next(one for one in looks if one.lams == tune.chosen[0].lams)
+    where = "test itself" if tune.transductive else "dev"
+    return (
+        f"tune    entropy on {where}, no labels: {looks[0].entropy:.4f} nats at λ=0, {best.entropy:.4f} at"
+        f" the best of {len(looks)} looks"
+    )
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,119 @@
+"""What a study's runs say together, as `study.json` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mam.config.study import StudyConfig
+from mam.records.result import RunResult, plain
+from mam.studies.evidence import Comparison, against_controls, against_plain, conclusion, rivalry
+from mam.studies.execute import Member
+from mam.studies.mismatch import Mismatch, by_mismatch
+from mam.studies.trainings import ArmComparison, Stability, compared_arms, idle_reference, stability
+
+MULTIRUN = "multirun"  # name of a sweep
+
+
+@dataclass(frozen=True)
+class StudyAnalysis:
+    """The comparisons of a study of which at least one run finished.
+
+    Attributes:
+        name: of the study; `MULTIRUN` of a sweep.
+        members: every job and how it ended, in the order of the plan.
+        comparisons: the source against each control.
+        rivals: other methods and alignments against linear, unaligned merging.
+        mismatches: the effect of each kind of mismatch, where the study shows it.
+        arms: trained arms against the reference and their twins.
+        stability: the λ that seeds learnt, by control, where the study shows it.
+        idle: seeds at which the reference itself did nothing.
+    """
+
+    name: str
+    members: Sequence[Member]
+    comparisons: list[Comparison]
+    rivals: list[Comparison]
+    mismatches: list[Mismatch]
+    arms: list[ArmComparison]
+    stability: dict[str, Stability]
+    idle: list[str]
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return "sweep" if self.name == MULTIRUN else "study"
+
+    @property
+    def finished(self) -> list[tuple[dict[str, str], RunResult]]:
+        """What varies between the finished runs, and each result."""
+        plan = [member.job for member in self.members]
+        return [(member.job.varied(plan), member.outcome.result) for member in self.members if member.outcome]
+
+    @property
+    def n(self) -> int:
+        """Number of examples."""
+        return self.finished[0][1].data.n
+
+    @property
+    def conclusion(self) -> str | None:
+        """One sentence on whether the source's content matters; None without controls."""
+        return conclusion(self.comparisons, self.n) if self.comparisons else None
+
+    @property
+    def rivalry(self) -> str | None:
+        """One sentence on methods and alignments; None where there is one."""
+        return rivalry(self.rivals, self.n) if self.rivals else None
+
+    def as_dict(self, best_on_dev: set[int]) -> dict[str, Any]:
+        """Return the content of ``study.json``; ``best_on_dev`` are positions among the finished runs."""
+        finished = self.finished
+        return {
+            "name": self.name,
+            "runs": [self._run(member) for member in self.members],
+            "best_on_dev": [varied for i, (varied, _) in enumerate(finished) if i in best_on_dev],
+            "comparisons": [asdict(one) for one in self.comparisons],
+            "conclusion": self.conclusion,
+            "rivals": [asdict(one) for one in self.rivals],
+            "rivalry": self.rivalry,
+            "mismatches": [asdict(one) for one in self.mismatches],
+            "versus": [asdict(one) for one in self.arms],
+            "stability": {control: asdict(found) for control, found in self.stability.items()} or None,
+        }
+
+    def _run(self, member: Member) -> dict[str, Any]:
+        varied: dict[str, Any] = {"varied": member.job.varied([one.job for one in self.members])}
+        if member.outcome is None:
+            return varied | {"left_out" if member.is_unfit else "error": member.error}
+        result = member.outcome.result
+        parts = {key: plain(getattr(result, key)) for key in ("metrics", "baseline", "delta", "dev")}
+        return varied | {"folder": str(member.outcome.folder)} | parts
+
+
+def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAnalysis:
+    """Compare the runs of a study in every way that they allow, and show what it asks for.
+
+    Raises:
+        RecordError: predictions of a finished run are missing or broken.
+    """
+    results = [member.outcome.result for member in members if member.outcome]
+    return StudyAnalysis(
+        name=name,
+        members=members,
+        comparisons=against_controls(members),
+        rivals=against_plain(members),
+        mismatches=by_mismatch(members) if "mismatch" in study.show else [],
+        arms=compared_arms(members),
+        stability=_stabilities(results) if "stability" in study.show else {},
+        idle=idle_reference(members),
+    )
+
+
+def _stabilities(results: Sequence[RunResult]) -> dict[str, Stability]:
+    """λ over seeds, from the source and from each control in its place."""
+    by_control: Mapping[str, list[RunResult]] = {
+        control: [result for result in results if result.merge.control == control]
+        for control in dict.fromkeys(result.merge.control for result in results)
+    }
+    return {control: stability(some) for control, some in by_control.items()}
