@@ -8,7 +8,7 @@ import datasets
 import evaluate
 
 from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import error_counts, rates
+from mam.scoring.wer import pair_counts, rates
 
 
 class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
@@ -27,6 +27,5 @@ class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no
     def _compute(
         self, predictions: Sequence[str], references: Sequence[str], normalizer: str = "none"
     ) -> dict[str, float | int]:
-        normalise = NORMALIZERS[normalizer]
-        spoken, heard = [normalise(r) for r in references], [normalise(p) for p in predictions]
-        return rates(error_counts(spoken, heard, "word"), error_counts(spoken, heard, "character")).as_dict()
+        counts = pair_counts(list(zip(references, predictions, strict=True)), NORMALIZERS[normalizer])
+        return rates(counts["word"], counts["character"]).as_dict()

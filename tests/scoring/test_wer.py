@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mam.scoring.metric import WordErrorRate
-from mam.scoring.wer import error_counts, errors, rates, tokens
+from mam.scoring.wer import error_counts, errors, pair_counts, rates, tokens
 
 
 def distance(a: list[str], b: list[str]) -> int:
@@ -77,6 +77,15 @@ words = st.lists(st.sampled_from(["a", "b", "cc", "d"]), max_size=7)
 def test_errors_are_the_levenshtein_distance(pairs):
     counts = error_counts([" ".join(r) for r, _ in pairs], [" ".join(h) for _, h in pairs], "word")
     assert errors(counts).tolist() == [distance(r, h) for r, h in pairs]
+
+
+@given(st.lists(st.tuples(words, words), max_size=6))
+def test_pairs_that_occur_again_count_again(pairs):
+    raw = [(" ".join(r).upper(), " ".join(h)) for r, h in pairs * 2]
+    made = pair_counts(raw, str.lower)
+    for unit, counts in made.items():
+        assert counts.tolist() == error_counts([r.lower() for r, _ in raw], [h for _, h in raw], unit).tolist()
+    assert set(made) == {"word", "character"}
 
 
 def test_metric_computes_the_same_offline():
