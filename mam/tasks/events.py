@@ -145,19 +145,20 @@ def score(config: Config, merged: Sequence[Sequence[Row]], baseline: Sequence[Ro
     sides = [counted(config, rows) for rows in merged]
     new = np.stack([side.errors for side in sides])  # [draws, n]
     difference = paired(config, sides, [old])
-    mcnemar = {
-        "p_value": exact_mcnemar(new[0], old.errors),
-        "only_merged_wrong": int(np.count_nonzero(new[0] > old.errors)),
-        "only_baseline_wrong": int(np.count_nonzero(new[0] < old.errors)),
-        "note": "exact; takes clips for independent, which those of one cluster are not",
-    }
     labels = Counter(row["label"] for row in pooled)
     guess, times = Counter(row["prediction"] for row in pooled).most_common(1)[0]
     is_collapsed = times > COLLAPSED * len(pooled) and labels[guess] < COLLAPSED * len(pooled)
     findings = [f"collapsed: {times} of {len(pooled)} clips are called {guess!r}"] if is_collapsed else []
     folds = [row["fold"] for row in pooled]
     rates = error_rates(new.reshape(-1), folds), error_rates(old.errors, folds[: len(baseline)])
-    beside = {"mcnemar": mcnemar} if len(merged) == 1 and old.clusters is not None else {}
+    beside: dict[str, Any] = {}
+    if len(merged) == 1 and old.clusters is not None:
+        beside["mcnemar"] = {
+            "p_value": exact_mcnemar(new[0], old.errors),
+            "only_merged_wrong": int(np.count_nonzero(new[0] > old.errors)),
+            "only_baseline_wrong": int(np.count_nonzero(new[0] < old.errors)),
+            "note": "exact; takes clips for independent, which those of one cluster are not",
+        }
     over_folds = _over_folds(rates[0].fold_errors, rates[1].fold_errors)
     if over_folds and config.head != "checkpoint":
         beside["over_folds"] = over_folds
