@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix
+from sklearn.metrics import accuracy_score
 
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.significance import exact_mcnemar
@@ -27,10 +27,11 @@ def test_rates_worked_out_by_hand():
     assert error_rates(wrong, ["test"] * 7).fold_sd is None
 
 
-def test_confusion_equals_scikit_learns():
+def test_confusion_by_hand():
     classes, counts = confusion(LABELS, GUESSES)
     assert classes == ["cat", "dog", "rain"]
-    np.testing.assert_array_equal(counts, confusion_matrix(LABELS, GUESSES, labels=classes))
+    assert counts.tolist() == [[1, 1, 0], [1, 2, 0], [0, 1, 1]] and counts.dtype == np.int64
+    assert confusion(["a", "a"], ["a", "a"])[1].tolist() == [[2]]
     assert mistakes(LABELS, GUESSES).mean() == pytest.approx(1 - accuracy_score(LABELS, GUESSES))
 
 
