@@ -45,9 +45,10 @@ test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of this
 	eval "$$(scripts/slurm_single_node.sh env)" && $(BIN)/pytest -m slurm; code=$$?; \
 	  scripts/slurm_single_node.sh stop; exit $$code
 
-lint: $(BIN)/pytest ## check style
+lint: $(BIN)/pytest ## check style, and which package imports from which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: $(BIN)/pytest ## check types
 	$(BIN)/mypy

@@ -9,37 +9,34 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from mam.errors import ConfigError, MamError, choices
+from mam.verbs import VERBS
 
-USAGE = """\
-mam: merge the attention of one modality's Transformer into another's, and
-measure what that does.
+_SENTENCES = "\n".join(f"  {verb:<9}{sentence}" for verb, sentence in VERBS.items())
+USAGE = f"""\
+usage: mam VERB [words ...]
 
-  mam run [key=value ...]            one run; without arguments the bundled
-                                     demo, offline, on a CPU
+Merge the attention of one modality's Transformer into another's, and measure
+what that does. `mam run` alone is the bundled demo: offline, on a CPU.
+
+verbs:
+{_SENTENCES}
+
+`mam VERB --help` shows the words of a verb with an example, `mam run --help`
+every group and key of the configuration.
+
+examples:
+  mam run lam=0.1                    one run
   mam run --multirun lam=0,0.05,0.1  several runs; values between commas are
                                      combined
   mam run experiment=lambda_grid     a study: several runs and one table
   mam run train=lmam                 λ learnt while fine-tuning (train=finetune:
                                      λ fixed; lam=0: regular fine-tuning)
-  mam run --help                     every group and key
-  mam run --cfg job [key=value ...]  the configuration that would run
-  mam inspect [key=value ...] [--json]
-                                     what a merge would do: both attentions,
-                                     pairs, λ, scales, warnings; no data
-  mam merge [key=value ...] out=DIR  the merged model as a plain checkpoint,
-                                     without any data
-  mam score RUN [normalizer=NAME] [seed=N]
-                                     score saved predictions again, without a
-                                     model
-  mam report DIR... [out=FOLDER]     finished runs in tables and on one page
-  mam compare A B                    two runs over the same examples
-  mam export RUN DIR [fold=N]        a run as a plain checkpoint with its card
-  mam cache info|clear               what runs share on disk
+  mam run --cfg job lam=0.1          the configuration that would run
+  mam score RUN normalizer=none      saved predictions scored again
   mam --shell-completion install=bash
                                      prints what eval needs to complete mam run
   mam --version
 """
-VERBS = ("run", "inspect", "merge", "score", "report", "compare", "export", "cache")
 
 
 def main() -> None:
@@ -68,8 +65,7 @@ def main() -> None:
 
 
 def _dispatch(argv: Sequence[str]) -> int:
-    asks_help = [word in ("--help", "-h") for word in argv[:2]]
-    if not argv or argv[0] == "help" or asks_help[0] or (argv[0] != "run" and any(asks_help)):
+    if not argv or argv[0] in ("help", "--help", "-h"):
         print(USAGE, end="")
         return 0
     if argv[0] == "--version":
@@ -80,9 +76,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     if argv[0] in ("--shell-completion", "-sc"):
         from mam.verbs.hydra import answer
 
-        return answer(argv, VERBS)
+        return answer(argv, tuple(VERBS))
     if argv[0] not in VERBS:
-        raise ConfigError(f"{argv[0]}: not a verb of mam. Choose one of: {choices(VERBS)}. `mam --help` explains.")
+        raise ConfigError(
+            f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. `mam --help` explains."
+        )
     return int(import_module(f"mam.verbs.{argv[0]}").main(argv[1:]))
 
 

@@ -141,13 +141,11 @@ def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
         ) from error
 
 
-def free_memory() -> int | None:
-    """Bytes that a process can still have without swapping, None where the system does not say (not Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
+def free_memory() -> int:
+    """Bytes that a process can still have without swapping."""
+    from psutil import virtual_memory
+
+    return int(virtual_memory().available)
 
 
 def expanded(name: str) -> Path:

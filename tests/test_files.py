@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from mam.errors import DataError, MamError
 from mam.files import (
     ASSETS,
     atomic,
+    free_memory,
     inside,
     local_path,
     locked,
@@ -133,3 +135,11 @@ def test_a_lock_that_is_held_says_what_to_do(tmp_path):
         locked(tmp_path / "entry", seconds=0.1),
     ):
         pass
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says so there")
+def test_free_memory_is_what_linux_calls_available():
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    stated = {name: 1024 * int(value.split()[0]) for name, value in lines.items()}
+    # Other processes take and give meanwhile.
+    assert abs(free_memory() - stated["MemAvailable"]) < 0.2 * stated["MemTotal"]

@@ -131,7 +131,7 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
     """Raise CheckpointError where a model would not fit into the memory that is free now."""
     needed = checkpoint.parameters * torch.float32.itemsize
     free = free_memory()
-    if free is not None and needed > free:
+    if needed > free:
         raise CheckpointError(
             f"model.target={checkpoint.id}: needs {needed / 1e9:.1f} GB in fp32, {free / 1e9:.1f} GB are free here."
             " Take a smaller one or a larger machine."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -48,9 +49,9 @@ def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRat
 
 def confusion(labels: Sequence[str], predictions: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
     """All classes that occur, sorted, and counts ``[class, predicted class]``."""
+    from sklearn.metrics import confusion_matrix  # here: it takes a second to import, which transcripts do not need
+
     classes = sorted({*labels, *predictions})
-    position = {name: i for i, name in enumerate(classes)}
-    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    for label, guess in zip(labels, predictions, strict=True):
-        counts[position[label], position[guess]] += 1
-    return classes, counts
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A single label was found")  # it asks for the labels that are given here
+        return classes, confusion_matrix(labels, predictions, labels=classes).astype(np.int64)

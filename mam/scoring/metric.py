@@ -1,32 +1,47 @@
-"""Word error rate as an ``evaluate.Metric`` without a network; ``evaluate.load("wer")`` fetches code from the hub."""
+"""Word error rate as an ``evaluate.Metric`` without a network; ``evaluate.load("wer")`` fetches code from the hub.
+
+``WordErrorRate("multilingual")`` and ``evaluate.load(mam.scoring.metric.__file__, "multilingual")`` are the same.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import datasets
 import evaluate
 
-from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import error_counts, rates
+from mam.errors import ConfigError, choices
+from mam.scoring.text import NORMALIZERS, normalizer_for
+from mam.scoring.wer import pair_counts, rates
 
 
 class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
-    """WER, CER and counts: ``WordErrorRate().compute(predictions=[...], references=[...], normalizer="none")``."""
+    """WER and CER as fractions, with counts, of texts normalised as mam does: ``config_name`` is the normalizer.
+
+    ``compute(predictions=[...], references=[...], language="de")`` tells the language to a normalizer that reads it.
+    Raises ConfigError for an unknown normalizer, ValueError where no reference has a word.
+    """
 
     def _info(self) -> evaluate.MetricInfo:
+        if self._normalizer not in NORMALIZERS:
+            raise ConfigError(f"{self._normalizer}: not a normalizer. Choose one of: {choices(tuple(NORMALIZERS))}")
         return evaluate.MetricInfo(
-            description="Word error rate with counts, aligned by jiwer.",
+            description="Word and character error rate with counts, aligned by jiwer.",
             citation="",
-            inputs_description="predictions and references: lists of strings; normalizer: a name known to mam",
+            inputs_description="predictions and references: lists of strings",
             features=datasets.Features(
                 {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
             ),
         )
 
+    @property
+    def _normalizer(self) -> str:
+        return "none" if self.config_name == "default" else str(self.config_name)
+
     def _compute(
-        self, predictions: Sequence[str], references: Sequence[str], normalizer: str = "none"
+        self, predictions: Sequence[str], references: Sequence[str], language: str | None = None
     ) -> dict[str, float | int]:
-        normalise = NORMALIZERS[normalizer]
-        spoken, heard = [normalise(r) for r in references], [normalise(p) for p in predictions]
-        return rates(error_counts(spoken, heard, "word"), error_counts(spoken, heard, "character"))
+        pairs = list(zip(references, predictions, strict=True))
+        counts = pair_counts(pairs, normalizer_for(self._normalizer, language))
+        return asdict(rates(counts["word"], counts["character"]))

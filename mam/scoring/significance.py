@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -153,9 +152,11 @@ def exact_mcnemar(merged: Counts, baseline: Counts) -> float:
     """
     only_merged = int(np.count_nonzero(merged > baseline))
     only_baseline = int(np.count_nonzero(merged < baseline))
-    n, fewer = only_merged + only_baseline, min(only_merged, only_baseline)
-    tail = sum(math.comb(n, k) for k in range(fewer + 1))
-    return float(min(Fraction(1), Fraction(2 * tail, 2**n)))
+    if not only_merged + only_baseline:
+        return 1.0
+    from scipy.stats import binomtest  # here: it takes a second to import, and few runs ask
+
+    return float(binomtest(min(only_merged, only_baseline), only_merged + only_baseline).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

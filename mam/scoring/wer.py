@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from mam.scoring.languages import UNSPACED
 
 Counts = NDArray[np.int64]
 Token = Literal["word", "character"]
+UNITS: tuple[Token, ...] = ("word", "character")
 SUBSTITUTIONS, DELETIONS, INSERTIONS, LENGTH = range(4)  # columns of a Counts array
 _NEEDLESS = re.compile(f"(?<=[{UNSPACED}]) | (?=[{UNSPACED}])")
 
@@ -73,6 +74,22 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: To
                 elif chunk.type == "insert":
                     counts[i, INSERTIONS] += chunk.hyp_end_idx - chunk.hyp_start_idx
     return counts
+
+
+def pair_counts(
+    pairs: Sequence[tuple[str, str]], normalise: Callable[[str], str], units: Sequence[Token] = UNITS
+) -> dict[Token, Counts]:
+    """Counts of (reference, hypothesis) by what is counted, ``[n, 4]`` each, as `error_counts` makes them.
+
+    ``pairs`` are raw. Each text is normalised once, and what is then the same pair is aligned once, however often it
+    occurs: a merged model says much of what the unmerged one said.
+    """
+    normalised = {text: normalise(text) for text in dict.fromkeys(text for pair in pairs for text in pair)}
+    spelled = [(normalised[reference], normalised[hypothesis]) for reference, hypothesis in pairs]
+    distinct = {pair: i for i, pair in enumerate(dict.fromkeys(spelled))}
+    places = np.array([distinct[pair] for pair in spelled], dtype=np.int64)
+    sides = [reference for reference, _ in distinct], [hypothesis for _, hypothesis in distinct]
+    return {unit: error_counts(*sides, unit)[places] for unit in units}
 
 
 def errors(counts: Counts) -> Counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from mam.records.reading import PredictionRow
 from mam.records.result import Delta, Metric, SpeechBaseline
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
-from mam.scoring.wer import LENGTH, Counts, Rates, Token, error_counts, errors, rates, tokens
+from mam.scoring.wer import LENGTH, UNITS, Counts, Rates, Token, errors, pair_counts, rates, tokens
 from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
 
 REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
@@ -52,19 +52,20 @@ def counted(config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
     Raises:
         DataError: no reference has a word left after normalisation.
     """
-    counts = _counts(config, rows, _token(config))
-    return ErrorCounts(errors(counts), counts[:, LENGTH], *units_of(config, rows, "utterance"))
+    (counts,) = _counts(config, [rows], (_token(config),))
+    return _counted(config, rows, counts)
 
 
 def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]) -> Scores:
     """Normalise both sides, count, and compare WER or CER, paired by utterance; raises what `counted` raises."""
-    new, old = [counted(config, rows) for rows in merged], counted(config, baseline)
-    difference = paired(config, new, [old])
+    *new, old = _counts(config, [*merged, baseline], UNITS)
+    before = _counted(config, baseline, old)
+    after = [_counted(config, rows, counts) for rows, counts in zip(merged, new, strict=True)]
     pooled = [row for rows in merged for row in rows]
     notes = corpus_notes(config.data.normalizer, config.data.language, [row["reference"] for row in baseline])
-    found = [*_findings(pooled, old.lengths, _token(config)), *notes]
-    before = SpeechBaseline(**asdict(_rates(config, baseline)))
-    return Scores(_rates(config, pooled), before, Delta(**asdict(difference)), found)
+    found = [*_findings(pooled, before.lengths, _token(config)), *notes]
+    difference = paired(config, after, [before])
+    return Scores(_rates(new), SpeechBaseline(**asdict(_rates([old]))), Delta(**asdict(difference)), found)
 
 
 def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
@@ -94,24 +95,35 @@ def _token(config: Config) -> Token:
     return "character" if metric(config) == "cer" else "word"
 
 
-def _counts(config: Config, rows: Sequence[PredictionRow], token: Token) -> Counts:
-    """Counts per utterance, ``[n, 4]``, see `mam.scoring.wer`."""
-    counts = error_counts(*_normalised(config, rows), token)
-    if not counts[:, LENGTH].any():
+def _counts(config: Config, sides: Sequence[Sequence[PredictionRow]], units: Sequence[Token]) -> list[dict[Token, Counts]]:
+    """Counts of each side by what is counted; what the sides share is normalised and aligned once, see `pair_counts`.
+
+    Raises:
+        DataError: of a side no reference has a word left.
+    """
+    pairs = [(row["reference"], row["prediction"]) for rows in sides for row in rows]
+    together = pair_counts(pairs, normalizer_for(config.data.normalizer, config.data.language), units)
+    apart, start = [], 0
+    for rows in sides:
+        apart.append({unit: counts[start : start + len(rows)] for unit, counts in together.items()})
+        start += len(rows)
+    if not all(counts[:, LENGTH].any() for side in apart for counts in side.values()):
         raise DataError(
             f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
             " Choose another."
         )
-    return counts
+    return apart
 
 
-def _rates(config: Config, rows: Sequence[PredictionRow]) -> Rates:
-    return rates(_counts(config, rows, "word"), _counts(config, rows, "character"))
+def _counted(config: Config, rows: Sequence[PredictionRow], counts: Mapping[Token, Counts]) -> ErrorCounts:
+    leading = counts[_token(config)]
+    return ErrorCounts(errors(leading), leading[:, LENGTH], *units_of(config, rows, "utterance"))
 
 
-def _normalised(config: Config, rows: Sequence[PredictionRow]) -> tuple[list[str], list[str]]:
-    normalise = normalizer_for(config.data.normalizer, config.data.language)
-    return [normalise(row["reference"]) for row in rows], [normalise(row["prediction"]) for row in rows]
+def _rates(draws: Sequence[Mapping[Token, Counts]]) -> Rates:
+    """Rates of all draws together."""
+    words, characters = (np.concatenate([counts[unit] for counts in draws]) for unit in UNITS)
+    return rates(words, characters)
 
 
 def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], token: Token = "word") -> list[str]:

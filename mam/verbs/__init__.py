@@ -1,1 +1,12 @@
 """The verbs of the command line, one a file; each has ``main(argv) -> exit code`` and imports torch late."""
+
+VERBS = {
+    "run": "one run, a sweep (--multirun) or a study (experiment=NAME)",
+    "inspect": "what a merge would do: attentions, pairs, λ, warnings; no data",
+    "merge": "the merged model as a plain checkpoint, without any data",
+    "score": "saved predictions scored again, without a model",
+    "report": "finished runs in tables and on one page",
+    "compare": "two finished runs over the same examples",
+    "export": "a finished run as a plain checkpoint with its card",
+    "cache": "what runs share on disk: show it or remove it",
+}

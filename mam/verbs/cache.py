@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mam.cache import KINDS, Cache, cache_folder
-from mam.errors import ConfigError
 from mam.terminal import Terminal, plain_table
-from mam.verbs.common import options
-
-USAGE = "info|clear [cache_dir=FOLDER]"
+from mam.verbs.common import Words
 
 
 def main(argv: Sequence[str]) -> int:
     """Show what is there, or remove it."""
-    places, said = options("cache", argv, ("cache_dir",), USAGE)
-    if places not in (["info"], ["clear"]):
-        raise ConfigError(f"say: mam cache {USAGE}")
-    cache, terminal = Cache(cache_folder(said.get("cache_dir")), 0), Terminal()
-    if places == ["clear"]:
+    words = Words("cache", "info|clear [cache_dir=FOLDER]", "mam cache info")
+    words.add_argument("what", choices=("info", "clear"), help="show what is there, or remove all of it")
+    words.key("cache_dir", "FOLDER", "which cache (default: $MAM_CACHE, else mam's folder in the user's cache)")
+    said = words.read(argv)
+    cache, terminal = Cache(cache_folder(said.cache_dir), 0), Terminal()
+    if said.what == "clear":
         entries, nbytes = cache.clear()
         terminal.say(f"removed {entries} entries, {nbytes / 1e6:.1f} MB, from {cache.folder}")
         return 0

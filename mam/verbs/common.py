@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mam.errors import ConfigError
+from mam.verbs import VERBS
 
 if TYPE_CHECKING:
     from mam.terminal import Terminal
@@ -44,11 +47,54 @@ def without_meaning(verb: str, words: Sequence[str]) -> list[str]:
     return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
 
 
-def options(verb: str, argv: Sequence[str], known: Sequence[str], usage: str) -> tuple[list[str], dict[str, str]]:
-    """Positions and key=value words of a verb that takes no configuration. Raises ConfigError for unknown keys."""
-    places = [word for word in argv if "=" not in word and not word.startswith("-")]
-    found = dict(word.split("=", 1) for word in argv if "=" in word and not word.startswith("-"))
-    unknown = [word for word in argv if word.startswith("-")] + [key for key in found if key not in known]
-    if unknown:
-        raise ConfigError(f"{', '.join(unknown)}: not known; say: mam {verb} {usage}")
-    return places, found
+class Words(argparse.ArgumentParser):
+    """The words of a verb: places, flags and ``key=value``, in any order; of a key said twice the last counts.
+
+    Words that do not fit are a ConfigError with the usage.
+    """
+
+    def __init__(self, verb: str, usage: str, example: str, is_configured: bool = False) -> None:
+        """Name the verb; where it ``is_configured``, key=value words that it does not know are its configuration."""
+        super().__init__(
+            prog=f"mam {verb}",
+            usage=f"mam {verb} {usage}",
+            description=f"{VERBS[verb][0].upper()}{VERBS[verb][1:]}.",
+            epilog=f"example:\n  {example}",
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        self._keys: set[str] = set()
+        self._is_configured = is_configured
+
+    def key(self, name: str, metavar: str, meaning: str, choices: Sequence[str] | None = None) -> None:
+        """Take ``name=VALUE``, None where it is not said."""
+        self._keys.add(name)
+        self.add_argument(f"--{name}", metavar=metavar, help=meaning, choices=choices)
+
+    def read(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Read the words. Raises ConfigError for those that do not fit; exits after ``--help``."""
+        keys = [word.partition("=")[0] for word in argv if "=" in word and not word.startswith("-")]
+        unknown = [key for key in keys if key not in self._keys]
+        if unknown and not self._is_configured:
+            self.error(f"{', '.join(unknown)}: not known")
+        return self.parse_intermixed_args(
+            [f"--{word}" if "=" in word and word.partition("=")[0] in self._keys else word for word in argv]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found as a ConfigError."""
+        raise ConfigError(f"{message}; say: {self.usage}")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit after the help has gone out, so that a closed pipe is met here."""
+        sys.stdout.flush()
+        super().exit(status, message)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Show keys as they are typed, ``key=VALUE``."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if action.option_strings and action.metavar:
+            return f"{action.dest}={action.metavar}"
+        return super()._format_action_invocation(action)

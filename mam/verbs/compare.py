@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, options
-
-USAGE = "A B"
+from mam.verbs.common import Words, open_terminal
 
 
 def main(argv: Sequence[str]) -> int:
     """Show B minus A."""
-    places, _ = options("compare", argv, (), USAGE)
-    if len(places) != 2:
-        raise ConfigError(f"say: mam compare {USAGE}, two run folders")
+    words = Words("compare", "A B", "mam compare outputs/RUN outputs/OTHER")
+    words.add_argument("old", metavar="A", help="the folder of a finished run")
+    words.add_argument("new", metavar="B", help="the folder of another; B minus A is shown")
+    said = words.read(argv)
     terminal = open_terminal()
     from mam.records.reading import read_result
     from mam.runs.compare import compare, show_comparison
 
-    found = compare(Path(places[0]), Path(places[1]))
-    show_comparison(terminal, found, places, read_result(Path(places[0]))["data"])
+    found = compare(Path(said.old), Path(said.new))
+    show_comparison(terminal, found, [said.old, said.new], read_result(Path(said.old))["data"])
     return 0

@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, options
-
-USAGE = "RUN DIR [fold=N] [force=true]"
+from mam.verbs.common import Words, open_terminal
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the model of RUN into DIR."""
-    places, said = options("export", argv, ("fold", "force"), USAGE)
-    if len(places) != 2 or said.get("force", "false") not in ("true", "false"):
-        raise ConfigError(f"say: mam export {USAGE}")
+    words = Words("export", "RUN DIR [fold=N] [force=true]", "mam export outputs/RUN exported fold=1")
+    words.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    words.add_argument("folder", metavar="DIR", help="the folder to write, made where it is not there")
+    words.key("fold", "N", "which fold's model, where the run has one a fold")
+    words.key("force", "true", "take the place of a checkpoint in DIR", choices=("true", "false"))
+    said = words.read(argv)
     terminal = open_terminal()
     from mam.runs.export import export
 
     with terminal.status("exporting"):
-        remarks = export(Path(places[0]), Path(places[1]), said.get("fold"), said.get("force") == "true")
-    terminal.say(f"exported {places[0]} into {places[1]}: a plain checkpoint, README.md, mam_config.yaml")
+        remarks = export(Path(said.run), Path(said.folder), said.fold, said.force == "true")
+    terminal.say(f"exported {said.run} into {said.folder}: a plain checkpoint, README.md, mam_config.yaml")
     for remark in remarks:
         terminal.say(remark)
     return 0

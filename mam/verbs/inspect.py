@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, without_meaning
+from mam.verbs.common import Words, open_terminal, without_meaning
 
 
 def main(argv: Sequence[str]) -> int:
     """Tables, or with ``--json`` everything for programs."""
-    words = [word for word in argv if word != "--json"]
-    found = without_meaning("inspect", words)
+    words = Words("inspect", "[key=value ...] [--json]", "mam inspect model=hubert_vit lam=0.1", is_configured=True)
+    words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
+    words.add_argument("--json", action="store_true", help="everything, for programs")
+    said = words.read(argv)
+    found = without_meaning("inspect", said.words)
     if found:
         raise ConfigError(found)
 
@@ -19,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
 
     from mam.config.compose import jobs
 
-    config = jobs(words)[0].config
+    config = jobs(said.words)[0].config
     terminal = open_terminal()
     from mam.evaluation.model_pair import checked_source_and_target
     from mam.report.inspection import show_inspection
@@ -28,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     target, source = checked_source_and_target(config.model)
     with terminal.status("reading both attentions"):
         inspected = inspect(config, target, source)
-    if "--json" in argv:
+    if said.json:
         terminal.say(json.dumps(inspected.as_dict(), indent=2, ensure_ascii=False))
     else:
         show_inspection(terminal, inspected)

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, without_meaning
+from mam.verbs.common import Words, open_terminal, without_meaning
 
 
 def main(argv: Sequence[str]) -> int:
     """Merge file to file."""
-    outs = [word.partition("=")[2] for word in argv if word.startswith("out=")]
-    words = [word for word in argv if not word.startswith("out=")]
-    found = without_meaning("merge", words)
-    if len(outs) != 1 or not outs[0]:
+    example = "mam merge model=hubert_vit lam=0.05 layers=top6 out=merged"
+    words = Words("merge", "[key=value ...] out=DIR", example, is_configured=True)
+    words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
+    words.key("out", "DIR", "the folder to write")
+    said = words.read(argv)
+    found = without_meaning("merge", said.words)
+    if not said.out or sum(word.startswith("out=") for word in argv) > 1:
         found.append("out: say once where the merged checkpoint goes, out=DIR")
     if found:
         raise ConfigError(found)
 
     from mam.config.compose import jobs
 
-    config = jobs(words)[0].config
+    config = jobs(said.words)[0].config
     terminal = open_terminal()
     from mam.evaluation.model_pair import (
         checked_source_and_target,
@@ -38,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
-        report = merge_checkpoint(target, source, plan, expanded(outs[0]))
-    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {outs[0]}")
+        report = merge_checkpoint(target, source, plan, expanded(said.out))
+    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {said.out}")
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     for note in (*mismatch_notes(plan), *caveats, *remarks_of(config.model, target), *report.notes):
         terminal.say(note)

@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, options
-
-USAGE = "DIR... [out=FOLDER]"
+from mam.verbs.common import Words, open_terminal
 
 
 def main(argv: Sequence[str]) -> int:
     """Collect what is finished below the folders and write ``DIR/report/``."""
-    places, said = options("report", argv, ("out",), USAGE)
-    if not places:
-        raise ConfigError(f"say: mam report {USAGE}")
+    words = Words("report", "DIR... [out=FOLDER]", "mam report outputs")
+    words.add_argument("places", metavar="DIR", nargs="+", help="a folder with finished runs anywhere below it")
+    words.key("out", "FOLDER", "where the report goes (default: report/ in the first DIR)")
+    said = words.read(argv)
     terminal = open_terminal()
     from mam.report.collect import collect
     from mam.report.files import show_group
     from mam.report.page import write_report
 
-    found = collect([Path(place) for place in places])
-    folder = Path(said.get("out") or Path(places[0]) / "report")
+    found = collect([Path(place) for place in said.places])
+    folder = Path(said.out or Path(said.places[0]) / "report")
     with terminal.status("drawing"):
         page = write_report(found, folder)
     for group in found.groups:

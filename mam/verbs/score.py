@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.errors import ConfigError
-from mam.verbs.common import open_terminal, options
-
-USAGE = "RUN [normalizer=NAME] [seed=N]"
+from mam.verbs.common import Words, open_terminal
 
 
 def main(argv: Sequence[str]) -> int:
     """Score one run again, and write the result beside it."""
-    folders, said = options("score", argv, ("normalizer", "seed"), USAGE)
-    if len(folders) != 1:
-        raise ConfigError(f"say: mam score {USAGE}")
+    words = Words("score", "RUN [normalizer=NAME] [seed=N]", "mam score outputs/RUN normalizer=whisper_english")
+    words.add_argument("run", metavar="RUN", help="the folder of a finished run")
+    words.key("normalizer", "NAME", "what is done to texts before words are counted (default: the run's)")
+    words.key("seed", "N", "seed of the test and its interval (default: the run's)")
+    said = words.read(argv)
     terminal = open_terminal()
     from mam.report.tables import show_run
     from mam.runs.rescore import rescore
 
-    result, path = rescore(Path(folders[0]), said.get("normalizer"), said.get("seed"))
+    result, path = rescore(Path(said.run), said.normalizer, said.seed)
     show_run(terminal, result, path)
     return 0

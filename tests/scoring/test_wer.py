@@ -1,10 +1,19 @@
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jiwer
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mam.errors import ConfigError
 from mam.scoring.metric import WordErrorRate
-from mam.scoring.wer import error_counts, errors, rates, tokens
+from mam.scoring.wer import error_counts, errors, pair_counts, rates, tokens
 
 
 def distance(a: list[str], b: list[str]) -> int:
@@ -79,11 +88,46 @@ def test_errors_are_the_levenshtein_distance(pairs):
     assert errors(counts).tolist() == [distance(r, h) for r, h in pairs]
 
 
-def test_metric_computes_the_same_offline():
-    made = WordErrorRate().compute(
-        predictions=["Hello Anna"], references=["hello, Hannah!"], normalizer="hubert_english"
-    )
+@given(st.lists(st.tuples(words, words), max_size=6))
+def test_pairs_that_occur_again_count_again(pairs):
+    raw = [(" ".join(r).upper(), " ".join(h)) for r, h in pairs * 2]
+    made = pair_counts(raw, str.lower)
+    for unit, counts in made.items():
+        assert counts.tolist() == error_counts([r.lower() for r, _ in raw], [h for _, h in raw], unit).tolist()
+    assert set(made) == {"word", "character"}
+
+
+def test_the_metric_normalises_and_counts():
+    made = WordErrorRate("hubert_english").compute(predictions=["Hello Anna"], references=["hello, Hannah!"])
     assert made == {"wer": 0.5, "cer": 2 / 12, "substitutions": 1, "deletions": 0, "insertions": 0, "words": 2}
+    spelled = {"predictions": ["einundzwanzig"], "references": ["21"]}
+    assert WordErrorRate("multilingual").compute(**spelled, language="de")["wer"] == 0
+    assert WordErrorRate("multilingual").compute(**spelled)["wer"] == 1
+    with pytest.raises(ConfigError, match="swiss: not a normalizer. Choose one of: basic, hubert_english,"):
+        WordErrorRate("swiss")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(words.filter(bool), words), min_size=1, max_size=6))
+def test_the_metric_is_jiwers_rate(pairs):
+    references, predictions = ([" ".join(side) for side in sides] for sides in zip(*pairs, strict=True))
+    metric = WordErrorRate()
+    for reference, prediction in zip(references, predictions, strict=True):
+        metric.add(reference=reference, prediction=prediction)
+    made = metric.compute()
+    assert made["wer"] == pytest.approx(jiwer.wer(references, predictions))
+    assert made["cer"] == pytest.approx(jiwer.cer(references, predictions))
+
+
+def test_the_metric_is_loaded_as_the_page_says(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "normalizers.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = code.replace("metric.compute(", "print(metric.compute(").replace('"])', '"]))')
+    offline = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    shown = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    expected = {"wer": 1 / 3, "cer": 3 / 13, "substitutions": 0, "deletions": 1, "insertions": 0, "words": 3}
+    assert ast.literal_eval(shown.stdout) == expected
 
 
 def test_counts_are_integers():

@@ -1,9 +1,13 @@
 """Transcripts become corpus rates and a paired difference."""
 
+from collections import Counter
+
+import jiwer
 import numpy as np
 import pytest
 
 from mam.config.compose import jobs
+from mam.scoring.text import NORMALIZERS
 from mam.tasks import asr
 
 
@@ -15,6 +19,50 @@ def test_score_counts_as_the_scorer_does():
     counted = {key: scored.metrics[key] for key in ("substitutions", "deletions", "insertions", "words")}
     assert counted == {"substitutions": 1, "deletions": 0, "insertions": 0, "words": 3}
     assert scored.baseline["wer"] == 0 and scored.difference.relative is None
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Texts that ``data.normalizer=watched`` was given, and the pairs that jiwer aligned in words and in characters."""
+    made = {"normalised": Counter(), "words": Counter(), "characters": Counter()}
+
+    def watched(text):
+        made["normalised"][text] += 1
+        return text.lower()
+
+    def watch(kind, align):
+        def aligned(references, hypotheses):
+            made[kind].update(zip(references, hypotheses, strict=True))
+            return align(references, hypotheses)
+
+        monkeypatch.setattr(jiwer, f"process_{kind}", aligned)
+
+    watch("words", jiwer.process_words)
+    watch("characters", jiwer.process_characters)
+    monkeypatch.setitem(NORMALIZERS, "watched", watched)
+    return made
+
+
+def test_each_text_is_normalised_once_and_each_pair_aligned_once(calls):
+    config = jobs(["data.normalizer=watched"])[0].config
+    old = [{"id": str(i), "reference": f"Clip {i} it is", "prediction": f"CLIP {i} it was"} for i in range(100)]
+    new = [row | {"prediction": f"clip {i} is"} if i < 10 else row for i, row in enumerate(old)]
+    scored = asr.score(config, [new], old)
+    # 100 references, 100 baseline predictions and 10 that merging changed; a pair is one of 100 or of those 10.
+    texts = {row[key] for row in [*new, *old] for key in ("reference", "prediction")}
+    assert len(texts) == 210 and {calls["normalised"][text] for text in texts} == {1}
+    assert len(calls["words"]) == calls["words"].total() == 110
+    assert len(calls["characters"]) == calls["characters"].total() == 110
+    assert (scored.baseline["wer"], scored.baseline["substitutions"]) == (100 / 400, 100)
+    assert (scored.metrics["substitutions"], scored.metrics["deletions"]) == (90, 10)
+    assert scored.difference.absolute == 0 and scored.difference.changed == 0
+
+
+def test_one_side_is_counted_in_its_own_unit_alone(calls):
+    config = jobs(["data.normalizer=watched"])[0].config
+    rows = [{"id": str(i), "reference": f"Clip {i} it is", "prediction": f"CLIP {i} it was"} for i in range(100)]
+    assert asr.counted(config, rows).errors.tolist() == [1] * 100
+    assert (calls["normalised"].total(), calls["words"].total(), calls["characters"].total()) == (200, 100, 0)
 
 
 @pytest.mark.parametrize(
