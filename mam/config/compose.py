@@ -28,6 +28,7 @@ from mam.config.merging import idle_lam_problems, merges_nothing, without_idle_a
 from mam.config.schema import Config, resolved, signature_of
 from mam.config.words import verbatim
 from mam.errors import ConfigError, choices, first_line
+from mam.merge.selection import is_selection
 
 CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep that names none
 LISTS = ("study.axes", "study.arms", "study.labels", "study.against")  # keys of the user's own are below these
@@ -205,6 +206,7 @@ def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
         ConfigError: lists every word that is wrong and every check that fails.
     """
     with Composer() as composer:
+        words = [with_layer_spec(word, composer.groups["layers"]) for word in words]
         right, found = composer.parsed(words, multirun)
         values = {override.key_or_group: list(_expand(word, override)) for word, override in right}
         adds_baseline = False
@@ -232,6 +234,18 @@ def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
         if found:
             raise ConfigError(found)
         return Plan(distinct(made), adds_baseline)
+
+
+def with_layer_spec(word: str, files: Sequence[str]) -> str:
+    """Return ``layers.spec=top4`` for ``layers=top4``, a selection that no file is named after; other words unchanged.
+
+    Of several values with commas all are selections where one is: a file is named after the selection in it.
+    """
+    key, _, value = word.partition("=")
+    names = value.split(",")
+    if key != "layers" or all(name in files for name in names) or not all(map(is_selection, names)):
+        return word
+    return f"layers.spec={value}"
 
 
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:

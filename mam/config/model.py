@@ -112,8 +112,8 @@ def _shape_problems(model: ModelConfig, side: str) -> Iterator[str]:
     shape = shape_of(model, side)
     if shape is not None and shape.width % shape.heads:
         yield (
-            f"model.{side}_shape: {shape.heads} heads do not divide a width of {shape.width}. Leave the shape out, and it"
-            " is read from the checkpoint"
+            f"model.{side}_shape: {shape.heads} heads do not divide a width of {shape.width}. Leave the shape out, and"
+            " it is read from the checkpoint"
         )
 
 

@@ -16,9 +16,18 @@ from mam.records.result import HeadRecord, TrainRecord
 class Measurement:
     """Predictions of each side and what is said of them.
 
-    ``sides`` has one list a draw of a random control, else one; ``baseline`` is the unmerged target or, by ``kind``,
-    regular fine-tuning (``ft``); ``plan`` is the merge, of several λ the largest, ``report`` what it wrote; ``lams`` has λ of every layer at the end; ``merging``, ``evaluating`` and ``prefix``
-    are seconds.
+    Attributes:
+        plan: the merge; of several λ the largest.
+        report: what it wrote.
+        sides: predictions of each draw of a random control, else of the one merge.
+        baseline: predictions of the unmerged target or, by ``kind``, of regular fine-tuning (``ft``).
+        attention: what the merge did to attention.
+        lams: λ of every layer at the end.
+        notes: sentences for the diagnostics.
+        head: how classes were told apart; of audio events.
+        evaluating: seconds; ``merging`` and ``prefix`` too.
+        kind: what the baseline is.
+        train: of a training.
     """
 
     plan: MergePlan

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mam.config.compose import Job
+from mam.config.merging import merges_nothing
 from mam.errors import ConfigError, MamError, RecordError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.launch.settings import Launcher, processors
@@ -25,20 +26,23 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
     if launcher.name == "basic":
         return execute(plan, bench, folder)
     say_schedules(plan, bench.terminal.say)
-    ended = {id(job): end for job in plan if (end := _finished(job, bench)) is not None}
-    for end in ended.values():
-        bench.terminal.say(f"{varied_text(end.job, plan)}: {how(end)}")
-    missing = [job for job in in_order(plan) if id(job) not in ended]
+    members: dict[int, Member] = {}
+    for job in plan:
+        member = _finished(job, bench)
+        if member is not None:
+            members[id(job)] = member
+            bench.terminal.say(f"{varied_text(job, plan)}: {how(member)}")
+    missing = [job for job in in_order(plan) if id(job) not in members]
     for wave in ([job for job in missing if _is_ft(job)], [job for job in missing if not _is_ft(job)]):
         if wave:
             try:
                 _send(wave, plan, folder, launcher, bench)
             except MamError as problem:  # what has ended all the same is shown
-                if isinstance(problem, ConfigError) and len(ended) == len(plan) - len(missing):
+                if isinstance(problem, ConfigError) and len(members) == len(plan) - len(missing):
                     raise
                 bench.terminal.error(str(problem))
-            ended |= {id(job): _ended(job, folder, bench) for job in wave}
-    return [ended[id(job)] for job in plan]
+            members |= {id(job): _ended(job, folder, bench) for job in wave}
+    return [members[id(job)] for job in plan]
 
 
 def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Launcher, bench: Workbench) -> None:
@@ -92,4 +96,4 @@ def _ended(job: Job, folder: Path, bench: Workbench) -> Member:
 
 
 def _is_ft(job: Job) -> bool:
-    return job.config.train.name == "finetune" and job.config.lam == 0
+    return job.config.train.name == "finetune" and merges_nothing(job.config)

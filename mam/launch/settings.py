@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mam.config.compose import composing
+from mam.config.compose import Composer
 from mam.errors import ConfigError, choices, first_line
 
 LAUNCHERS = ("basic", "joblib", "slurm")  # basic: one after the other, in this process
@@ -53,7 +53,7 @@ def launcher_of(words: Sequence[str]) -> Launcher:
     if chosen == "slurm" and (find_spec("submitit") is None or find_spec(PLUGIN) is None):
         raise ConfigError("hydra/launcher=slurm: is not installed here. Install it: pip install 'mam[slurm]'")
     try:
-        with composing():
+        with Composer():
             composed = compose("config", overrides=list(words), return_hydra_config=True)
         settings = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:

@@ -35,9 +35,10 @@ class JobBatch:
         os.chdir(self.place)
         if self.threads is not None:
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
-        from mam.config.compose import composing, job_of
+        from mam.config.compose import Composer
         from mam.evaluation.workbench import Workbench
         from mam.report.lambdas import draw_lambdas
+        from mam.runs.shapes import with_shapes
         from mam.studies.execute import execute
         from mam.terminal import quiet_libraries
 
@@ -45,16 +46,16 @@ class JobBatch:
         logging.raiseExceptions = False
         if not _benches:
             _benches.append(Workbench())
-        with composing():
-            plan = [job_of(words) for words in self.jobs]
+        with Composer() as composer:
+            plan = with_shapes([composer.job(words) for words in self.jobs])
         missing = [job for job in plan if read_note(self.folder, job) is None]
         for job in missing:
             job.config.evaluate.share = True
 
-        def when_ended(end: Member) -> None:
-            if end.outcome and end.outcome.status == "finished":
-                draw_lambdas(end.outcome.folder, end.outcome.result)
-            write_note(self.folder, end)
+        def when_ended(member: Member) -> None:
+            if member.outcome and member.outcome.status == "finished":
+                draw_lambdas(member.outcome.folder, member.outcome.result)
+            write_note(self.folder, member)
 
         if missing:
             execute(missing, _benches[0], self.folder, when_ended)
@@ -85,20 +86,20 @@ class LaunchRequest:
 
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:
     """A plan cut into tasks of ``each`` jobs, in its order."""
-    words = [job.overrides for job in plan]
+    words = [job.words for job in plan]
     cut = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
     return [JobBatch(some, folder.absolute(), Path.cwd(), threads) for some in cut]
 
 
-def write_note(folder: Path, end: Member) -> None:
+def write_note(folder: Path, member: Member) -> None:
     """``folder/ended/<hash of its words>.json``: the run folder of a job, or what went wrong."""
     write_json(
-        _note(folder, end.job),
+        _note(folder, member.job),
         {
-            "status": end.outcome.status if end.outcome else LEFT_OUT if end.is_unfit else "failed",
-            "folder": str(end.outcome.folder.absolute()) if end.outcome else None,
-            "error": end.error,
-            "log": str(end.log) if end.log else None,
+            "status": member.outcome.status if member.outcome else LEFT_OUT if member.is_unfit else "failed",
+            "folder": str(member.outcome.folder.absolute()) if member.outcome else None,
+            "error": member.error,
+            "log": str(member.log) if member.log else None,
         },
     )
 
@@ -112,7 +113,7 @@ def read_note(folder: Path, job: Job) -> dict[str, Any] | None:
 
 
 def _note(folder: Path, job: Job) -> Path:
-    return _note_of(folder, job.overrides)
+    return _note_of(folder, job.words)
 
 
 def _note_of(folder: Path, words: Sequence[str]) -> Path:

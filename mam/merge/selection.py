@@ -46,6 +46,11 @@ def parse_layers(spec: str, depth: int) -> list[int]:
     return sorted(layers)
 
 
+def is_selection(spec: str) -> bool:
+    """Return whether ``spec`` is a selection of layers, for targets of whatever depth."""
+    return spec in ("all", "odd", "even") or bool(_NAMED.fullmatch(spec)) or bool(_RANGE.fullmatch(spec.strip()))
+
+
 def parse_parts(parts: str) -> tuple[str, ...]:
     """``"qkv"`` -> ``("q", "k", "v")``, in this order whatever the order given.
 

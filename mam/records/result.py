@@ -1,6 +1,7 @@
 """`result.json` as types. Its JSON schema (`result.schema.json`) is generated from them.
 
-Rates are fractions, times are seconds. Fields marked `ABSENT` are left out of the file where they are None: they belong to one task only, or results of older versions lack them.
+Rates are fractions, times are seconds. Fields marked `ABSENT` are left out of the file where they are None: they belong
+to one task only, or results of older versions lack them.
 """
 
 from __future__ import annotations

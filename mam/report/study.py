@@ -43,7 +43,7 @@ def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
     if analysis.mismatches:
         show_mismatches(terminal, analysis.mismatches)
     if analysis.arms:
-        show_arms(terminal, analysis.arms, analysis.idle)
+        show_arms(terminal, analysis.arms, analysis.idle, analysis.reference)
     for control, stability in analysis.stability.items():
         show_stability(terminal, stability, control)
 

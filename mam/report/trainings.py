@@ -17,7 +17,7 @@ from mam.studies.trainings import ArmComparison, Stability
 from mam.terminal import Terminal, interval, p_text, plain_table, points
 
 
-def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str]) -> None:
+def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str], reference: str) -> None:
     """Show each method minus FT (and minus its control), over seeds, and whether FT itself did anything."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
     columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
@@ -37,7 +37,6 @@ def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence
     terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
     if idle:
-        reference = found[0].other
         terminal.say(
             f"{reference} itself did not lower the rate on dev significantly at {'; '.join(idle)}: there it is no test"
         )

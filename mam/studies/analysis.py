@@ -52,6 +52,11 @@ class StudyAnalysis:
         return [(member.job.varied(plan), member.outcome.result) for member in self.members if member.outcome]
 
     @property
+    def reference(self) -> str:
+        """The arm that the others are compared with."""
+        return self.members[0].job.config.study.reference or ""
+
+    @property
     def n(self) -> int:
         """Number of examples."""
         return self.finished[0][1].data.n

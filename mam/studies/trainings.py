@@ -116,7 +116,7 @@ def _others(arm: Arm, arms: Mapping[tuple[str, Where], Arm]) -> list[str]:
 
 
 def _adjusted(comparisons: Sequence[ArmComparison]) -> list[ArmComparison]:
-    """The same with Holm's adjusted p: all arms share one reference, and with many some difference is found by chance."""
+    """Add Holm's adjusted p: all arms share one reference, and with many some difference is found by chance."""
     adjusted = iter(holm([one.p_value for one in comparisons if one.p_value is not None]))
     return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
 

@@ -95,7 +95,9 @@ def _token(config: Config) -> Token:
     return "character" if metric(config) == "cer" else "word"
 
 
-def _counts(config: Config, sides: Sequence[Sequence[PredictionRow]], units: Sequence[Token]) -> list[dict[Token, Counts]]:
+def _counts(
+    config: Config, sides: Sequence[Sequence[PredictionRow]], units: Sequence[Token]
+) -> list[dict[Token, Counts]]:
     """Counts of each side by what is counted; what the sides share is normalised and aligned once, see `pair_counts`.
 
     Raises:

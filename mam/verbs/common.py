@@ -12,25 +12,8 @@ from mam.errors import ConfigError
 from mam.verbs import VERBS
 
 if TYPE_CHECKING:
+    from mam.config.schema import Config
     from mam.terminal import Terminal
-
-MERGE_KEYS = (
-    "model",
-    "schedule",
-    "layers",
-    "method",
-    "seed=",
-    "lam=",
-    "parts=",
-    "bias=",
-    "heads=",
-    "pairing=",
-    "align=",
-    "on_mismatch=",
-    "project=",
-    "calibration.",  # so that what needs activations can be told why not here
-    "control=",
-)
 
 
 def open_terminal() -> Terminal:
@@ -41,10 +24,21 @@ def open_terminal() -> Terminal:
     return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # of several processes one talks
 
 
-def without_meaning(verb: str, words: Sequence[str]) -> list[str]:
-    """What is said to a verb that only merges."""
-    meaningless = [word for word in words if not word.startswith(MERGE_KEYS)]
+def refuse_meaningless(verb: str, words: Sequence[str]) -> list[str]:
+    """Return what is wrong with words to a verb that only merges: it has a pair of models, and how they are merged."""
+    from mam.merge.options import FILE_OPTION_NAMES
+
+    keys = {"model", "seed", *FILE_OPTION_NAMES}
+    meaningless = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]
     return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
+
+
+def merge_config(words: Sequence[str]) -> Config:
+    """Return the configuration of a verb that only merges, with the shapes of both models. Raises ConfigError."""
+    from mam.config.compose import jobs
+    from mam.runs.shapes import with_shapes
+
+    return with_shapes(jobs(words).jobs)[0].config
 
 
 class Words(argparse.ArgumentParser):

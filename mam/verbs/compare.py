@@ -15,9 +15,8 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("new", metavar="B", help="the folder of another; B minus A is shown")
     said = words.read(argv)
     terminal = open_terminal()
-    from mam.records.reading import read_result
-    from mam.runs.compare import compare, show_comparison
+    from mam.report.comparison import show_comparison
+    from mam.runs.compare import compare
 
-    found = compare(Path(said.old), Path(said.new))
-    show_comparison(terminal, found, [said.old, said.new], read_result(Path(said.old))["data"])
+    show_comparison(terminal, compare(Path(said.old), Path(said.new)), [said.old, said.new])
     return 0

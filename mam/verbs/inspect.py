@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.errors import ConfigError
-from mam.verbs.common import Words, open_terminal, without_meaning
+from mam.verbs.common import Words, merge_config, open_terminal, refuse_meaningless
 
 
 def main(argv: Sequence[str]) -> int:
@@ -14,15 +14,13 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.add_argument("--json", action="store_true", help="everything, for programs")
     said = words.read(argv)
-    found = without_meaning("inspect", said.words)
+    found = refuse_meaningless("inspect", said.words)
     if found:
         raise ConfigError(found)
 
     import json
 
-    from mam.config.compose import jobs
-
-    config = jobs(said.words)[0].config
+    config = merge_config(said.words)
     terminal = open_terminal()
     from mam.evaluation.model_pair import checked_source_and_target
     from mam.report.inspection import show_inspection

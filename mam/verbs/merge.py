@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.errors import ConfigError
-from mam.verbs.common import Words, open_terminal, without_meaning
+from mam.verbs.common import Words, merge_config, open_terminal, refuse_meaningless
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,15 +15,13 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.key("out", "DIR", "the folder to write")
     said = words.read(argv)
-    found = without_meaning("merge", said.words)
+    found = refuse_meaningless("merge", said.words)
     if not said.out or sum(word.startswith("out=") for word in argv) > 1:
         found.append("out: say once where the merged checkpoint goes, out=DIR")
     if found:
         raise ConfigError(found)
 
-    from mam.config.compose import jobs
-
-    config = jobs(said.words)[0].config
+    config = merge_config(said.words)
     terminal = open_terminal()
     from mam.evaluation.model_pair import (
         checked_source_and_target,
@@ -33,11 +31,12 @@ def main(argv: Sequence[str]) -> int:
     )
     from mam.files import expanded
     from mam.merge.plan import mismatch_notes, plan_merge
+    from mam.models.sources import Source
     from mam.models.targets import TARGETS
     from mam.runs.merge_files import merge_checkpoint
 
     target, source = checked_source_and_target(config.model)
-    plan = plan_merge(config, config.model.target_shape.layers, source.layers)
+    plan = plan_merge(config, Source(target).shape, source.shape, config.seed)
     refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):

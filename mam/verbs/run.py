@@ -9,8 +9,13 @@ from mam.errors import ConfigError
 from mam.verbs.common import open_terminal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mam.config.compose import Job
+    from mam.config.study import StudyConfig
     from mam.launch.settings import Launcher
+    from mam.studies.execute import Member
+    from mam.terminal import Terminal
 
 MULTIRUN = ("--multirun", "-m")
 HYDRA_VALUES = ("job", "hydra", "all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -28,7 +33,6 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
 
     from mam.config.compose import jobs
-    from mam.config.plans import study_jobs
     from mam.launch.settings import launcher_of, split_words
 
     words, where = split_words(words)
@@ -41,29 +45,18 @@ def main(argv: Sequence[str]) -> int:
     multirun = any(flag in MULTIRUN for flag in flags)
     launcher = launcher_of(where)
     plan = jobs(words, multirun)
-    if "lam=0" in {word for job in plan for word in job.overrides} and not _says_zero(words):
-        print("lam=0, the baseline, was added to the sweep")
-    name, study = "multirun", None
-    if any(job.config.study.axes or job.config.study.arms or job.config.study.pairs for job in plan):
-        if multirun:
-            raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
-        study = plan[0]
-        name, pairs = study.config.study.name, None
-        if study.config.study.pairs:
-            from mam.studies.pairs import words_of_pairs
-
-            pairs = words_of_pairs(study.config.study.pairs)
-        plan = study_jobs(study, pairs)
-    elif not multirun:
-        if where:
-            raise ConfigError(f"{where[0]}: starts several runs. Say --multirun, or choose an experiment")
-        return _run_one(plan[0])
-    return _run_many(plan, name, study, launcher)
-
-
-def _says_zero(words: Sequence[str]) -> bool:
-    lams = [value for word in words if word.startswith("lam=") for value in word.removeprefix("lam=").split(",")]
-    return any(value.replace(".", "").strip("0") == "" for value in lams)
+    studies = [job for job in plan.jobs if job.config.study.is_plan]
+    if studies and multirun:
+        raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
+    if studies:
+        return _run_study(studies[0], launcher)
+    if multirun:
+        if plan.adds_baseline:
+            print("lam=0, the baseline, was added to the sweep")
+        return _run_sweep(plan.jobs, launcher)
+    if where:
+        raise ConfigError(f"{where[0]}: starts several runs. Say --multirun, or choose an experiment")
+    return _run_one(plan.jobs[0])
 
 
 def _run_one(job: Job) -> int:
@@ -71,9 +64,11 @@ def _run_one(job: Job) -> int:
     from mam.evaluation.workbench import Workbench
     from mam.processes import is_main
     from mam.report.lambdas import draw_lambdas
-    from mam.report.tables import show_run
+    from mam.report.run_table import show_run
     from mam.runs.run import run
+    from mam.runs.shapes import with_shapes
 
+    (job,) = with_shapes([job])
     outcome = run(job, Workbench(terminal))
     if outcome.status == "finished" and is_main():
         draw_lambdas(outcome.folder, outcome.result)
@@ -87,34 +82,66 @@ def _run_one(job: Job) -> int:
     return 0
 
 
-def _run_many(plan: Sequence[Job], name: str, study: Job | None, launcher: Launcher) -> int:
+def _run_sweep(plan: Sequence[Job], launcher: Launcher) -> int:
     terminal = open_terminal()
+    from mam.config.study import StudyConfig
     from mam.evaluation.workbench import Workbench
     from mam.launch.launch import launch
+    from mam.runs.shapes import with_shapes
+    from mam.studies.analysis import MULTIRUN as NAME
+    from mam.studies.execute import study_folder
+
+    plan = with_shapes(plan)
+    folder = study_folder(plan, NAME)
+    members = launch(plan, Workbench(terminal), folder, launcher)
+    return _report(terminal, members, folder, StudyConfig(), NAME)
+
+
+def _run_study(study: Job, launcher: Launcher) -> int:
+    terminal = open_terminal()
+    from mam.config.studies import study_jobs
+    from mam.evaluation.workbench import Workbench
+    from mam.launch.launch import launch
+    from mam.runs.shapes import with_shapes
+    from mam.studies.execute import study_folder
+    from mam.studies.pairs import words_of_pairs
+    from mam.studies.preflight import refuse_incomplete
+    from mam.studies.transfer import SECOND_STAGES
+
+    (study,) = with_shapes([study])
+    config = study.config.study
+    plan = with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
+    bench, folder = Workbench(terminal), study_folder(plan, config.name)
+    if config.table != "none":
+        refuse_incomplete(plan)
+
+    def run_plan(jobs: Sequence[Job]) -> list[Member]:
+        return launch(with_shapes(jobs), bench, folder, launcher)
+
+    members = run_plan(plan)
+    if config.then != "none":
+        members = SECOND_STAGES[config.then](study, members, run_plan)
+    return _report(terminal, members, folder, config, config.name)
+
+
+def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> int:
+    """Show and record what a plan has to say; the exit code is 0 where all of it ran."""
     from mam.processes import is_main
-    from mam.report.paper import is_table, paper_table, show_paper_table, write_paper_table
+    from mam.report.paper import paper_table, show_paper_table, write_table_files
     from mam.report.study import report_study
     from mam.report.tracking import track
-    from mam.studies.execute import study_folder
-    from mam.studies.preflight import refuse_incomplete
-    from mam.studies.transfer import second_stage, without_rejected
 
-    bench, folder = Workbench(terminal), study_folder(plan, name)
-    if is_table(name):
-        refuse_incomplete(plan)
-    ended = launch(plan, bench, folder, launcher)
-    if study and name == "lambda_transfer":
-        ended = without_rejected([*ended, *launch(second_stage(study, ended), bench, folder, launcher)])
+    finished = [member for member in members if member.outcome]
     if is_main():
-        report_study(terminal, ended, folder, name)
-        if is_table(name) and any(end.outcome for end in ended):
-            table = paper_table(name, ended)
-            write_paper_table(table, folder)
+        report_study(terminal, members, folder, study, name)
+        if study.table != "none" and finished:
+            table = paper_table(study, members)
+            write_table_files(table, folder)
             show_paper_table(terminal, table)
         pictures = sorted(folder.glob("*.png"))  # of the study: they go with its first run
-        for end in ended:
-            if end.job.config.track and end.outcome and end.outcome.status == "finished":
-                track(end.outcome.folder, end.outcome.result, end.job.config.track, pictures)
+        for member in finished:
+            if member.job.config.track and member.outcome and member.outcome.status == "finished":
+                track(member.outcome.folder, member.outcome.result, member.job.config.track, pictures)
                 pictures = []
-    is_whole = any(end.outcome for end in ended) and not any(end.error and not end.is_unfit for end in ended)
-    return 0 if is_whole else 1
+    failed = [member for member in members if member.error and not member.is_unfit]
+    return 0 if finished and not failed else 1

@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> int:
     words.key("seed", "N", "seed of the test and its interval (default: the run's)")
     said = words.read(argv)
     terminal = open_terminal()
-    from mam.report.tables import show_run
+    from mam.report.run_table import show_run
     from mam.runs.rescore import rescore
 
     result, path = rescore(Path(said.run), said.normalizer, said.seed)
