@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise
+from support.audio import noise
 
 from mam.data.audio import read
 from mam.errors import DataError

@@ -9,7 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import LAYERS, data_words, merge_by_hand, once, pair_words, predictions, write_folder
+from support.audio import write_folder
+from support.merging import merge_by_hand
+from support.models import LAYERS
+from support.runs import data_words, once, pair_words, predictions
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
 from mam.config.compose import jobs

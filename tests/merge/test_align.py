@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 import torch
-from conftest import pair_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
+from support.runs import pair_words
 from transformers import BertConfig, BertModel
 
 from mam.config.compose import jobs

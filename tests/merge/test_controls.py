@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from support.encoder import random_source, small_encoder
 
 from mam.config.compose import jobs
 from mam.config.schema import Config, MethodConfig
@@ -24,26 +24,9 @@ from mam.merge.plan import MergePlan, plan_merge
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 8, 3
+model, source = partial(small_encoder, WIDTH, DEPTH), random_source(WIDTH)
 PLACE = Place(0, 0, 1, "q")
 ALL = sorted(CONTROLS)
-
-
-class Layer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-
-
-def model() -> nn.Module:
-    torch.manual_seed(1)
-    encoder = nn.Module()
-    encoder.layers = nn.ModuleList(Layer() for _ in range(DEPTH))
-    return encoder
-
-
-def source(layer: int, part: str):
-    generator = torch.Generator().manual_seed(100 * layer + ord(part))
-    return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
 
 
 @cache

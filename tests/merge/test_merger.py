@@ -1,10 +1,12 @@
 """Laws of merging: identity at 0, the source at 1, linearity; nothing else changes; no drift."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from support.encoder import random_source, small_encoder
 
 from mam.errors import MergeError
 from mam.merge.controls import CONTROLS, Control, Place
@@ -14,27 +16,7 @@ from mam.merge.plan import MergePlan
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3
-
-
-class Layer(nn.Module):
-    def __init__(self, key_bias: bool) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(WIDTH, WIDTH)
-        self.k_proj = nn.Linear(WIDTH, WIDTH, bias=key_bias)
-        self.v_proj = nn.Linear(WIDTH, WIDTH)
-        self.out_proj = nn.Linear(WIDTH, WIDTH)
-
-
-def model(key_bias: bool = True) -> nn.Module:
-    torch.manual_seed(1)
-    encoder = nn.Module()
-    encoder.layers = nn.ModuleList(Layer(key_bias) for _ in range(DEPTH))
-    return encoder
-
-
-def source(layer: int, part: str):
-    generator = torch.Generator().manual_seed(100 * layer + ord(part))
-    return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
+model, source = partial(small_encoder, WIDTH, DEPTH), random_source(WIDTH)
 
 
 def plan(lam=0.3, layers=(0, 1, 2), **fields):

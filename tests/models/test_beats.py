@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import BEATS_CFG, HEADS, VECTORS, make_beats, make_bert, noise
 from safetensors.torch import load_file
+from support.audio import noise
+from support.models import BEATS_CFG, HEADS, make_beats, make_bert
+from support.real import VECTORS
 from transformers import WavLMConfig
 from transformers.audio_utils import mel_filter_bank, spectrogram
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention

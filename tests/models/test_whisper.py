@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import noise
+from support.audio import noise
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError

@@ -6,13 +6,11 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import once
+from support.runs import mam, once
 
 from mam.errors import RecordError
 from mam.report.collect import collect
@@ -117,12 +115,12 @@ def test_the_page_needs_nothing_and_escapes_everything(swept, tmp_path):
 
 
 def test_the_verb(swept):
-    shown = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    shown = mam("report", swept)
     assert shown.returncode == 0 and shown.stderr == ""
     assert "outputs/report/report.html" in shown.stdout and max(map(len, shown.stdout.splitlines()[:9])) <= 80
-    again = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    again = mam("report", swept)
     assert again.stdout == shown.stdout, "a report is no run"
-    wrong = subprocess.run([sys.executable, "-m", "mam", "report"], capture_output=True, text=True)
+    wrong = mam("report")
     assert wrong.returncode == 2 and "mam report DIR" in wrong.stderr
 
 

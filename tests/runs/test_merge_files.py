@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LAYERS, WIDTH, data_words, make_bert, make_whisper, pair_words
 from safetensors.torch import load_file
+from support.models import LAYERS, WIDTH, make_bert, make_whisper
+from support.runs import data_words, mam, pair_words
 from transformers import HubertForCTC
 
 from mam.config.compose import jobs
@@ -126,9 +127,7 @@ def test_running_the_merged_folder_reproduces_the_run(hubert_group, bert, clips,
 
 def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tmp_path):
     words = [*pair_words(hubert_group, bert), "lam=0.3"]
-    made = subprocess.run(
-        [sys.executable, "-m", "mam", "merge", *words, "out=merged"], capture_output=True, text=True, check=True
-    )
+    made = mam("merge", *words, "out=merged")
     assert made.stdout.startswith("merged 18 tensors, 9,504 parameters, into merged")
     record = json.loads(Path("merged/mam_merge.json").read_text())
     assert record["lam"] == [0.3] * 3 and record["source"]["sha256"] == locate(str(bert)).sha256
@@ -147,7 +146,7 @@ def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tm
         ([*words, "out=x", "model.target_shape.heads=2"], "has heads 4, not 2 as configured"),
         ([*words, "out=x", "lam=2"], "lam=2"),
     ):
-        refused = subprocess.run([sys.executable, "-m", "mam", "merge", *wrong], capture_output=True, text=True)
+        refused = mam("merge", *wrong)
         assert refused.returncode in (1, 2) and message in refused.stderr and "Traceback" not in refused.stderr
     assert sorted(os.listdir()) == ["merged"]
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from support.scores import few
 
 from mam.scoring.significance import exact_mcnemar, holm, paired_difference
 
@@ -17,15 +18,6 @@ def arrays(n=60, seed=0):
     lengths = rng.integers(4, 15, n)
     baseline = rng.integers(0, 5, n)
     return np.maximum(baseline + rng.integers(-1, 2, n), 0), baseline, lengths
-
-
-def few(n, better, worse=0, words=10):
-    """``n`` utterances with two errors each, of which some lose or gain one."""
-    baseline = np.full(n, 2)
-    merged = baseline.copy()
-    merged[:better] -= 1
-    merged[better : better + worse] += 1
-    return paired_difference(merged, baseline, np.full(n, words))
 
 
 def test_point_estimates_by_hand():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import data_words, predictions
+from support.runs import data_words, predictions
 
 from mam.config.compose import jobs
 from mam.config.plans import study_jobs

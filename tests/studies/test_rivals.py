@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAYERS, WIDTH, data_words, make_bert, once, pair_words, predictions
+from support.models import LAYERS, WIDTH, make_bert
+from support.runs import data_words, once, pair_words, predictions
 
 from mam.config.compose import jobs
 from mam.config.plans import study_jobs

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, make_beats, once, write_sounds
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from support.audio import CLASSES, write_sounds
+from support.models import make_beats
+from support.runs import once
 
 from mam.config.compose import jobs
 from mam.data.esc50 import audioset_names

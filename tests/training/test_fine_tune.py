@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import once, pair_words, predictions, write_folder
+from support.audio import write_folder
+from support.runs import once, pair_words, predictions
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.errors import ConfigError, DataError, TrainingError
