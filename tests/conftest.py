@@ -18,7 +18,7 @@ import pytest
 from support.audio import write_folder, write_sounds
 from support.models import HEADS, make_ast, make_beats, make_bert, make_hubert, make_vit, make_whisper
 from support.real import MORE, REAL
-from support.runs import data_words, once, pair_words
+from support.runs import QUICK, data_words, once, pair_words
 
 from mam.scoring.language_codes import LANGUAGES
 
@@ -132,6 +132,25 @@ def split_words(hubert_group: Path, bert: Path, tmp_path: Path) -> list[str]:
     lengths = [0.6, 1.3, 0.9, 1.3, 0.4, 0.8, 1.1, 0.7]
     data = write_folder(tmp_path / "data", lengths, split=["dev"] * 5 + ["test"] * 3)
     return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> Path:
+    """Ten clips, six of them train, two dev, two test."""
+    seconds = [0.6, 1.3, 0.9, 1.3, 0.8, 1.0, 1.1, 0.7, 0.9, 1.2]
+    return write_folder(tmp_path / "taught", seconds, split=["train"] * 6 + ["dev"] * 2 + ["test"] * 2)
+
+
+@pytest.fixture
+def lesson(hubert_group: Path, bert: Path, taught: Path) -> list[str]:
+    """The words of a quick training of the tiny HuBERT <- BERT pair; those of QUICK come last."""
+    return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={taught}", *QUICK]
+
+
+@pytest.fixture
+def spoken(polyglot: Path, bert: Path, clips: Path) -> list[str]:
+    """The words of a run of the multilingual Whisper <- BERT pair on the clips."""
+    return [*pair_words(polyglot, bert), *data_words(clips)]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from mam.files import read_jsonl
 from mam.runs.run import Outcome, run
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 
+QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]
+
 
 def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[str]:
     """The command-line words that choose a tiny pair."""
