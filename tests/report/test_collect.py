@@ -157,3 +157,14 @@ def test_a_control_is_paired_by_the_parts_that_were_asked_for(words):
     (group,) = collect([Path("outputs")]).groups
     old = [(one.where["parts"], one.control) for one in compared(group.merged()) if one.control == "shrink_v"]
     assert old == [("qkv", "shrink_v")]  # and the two are then one and the same merge, of V alone
+
+
+def test_two_normalizers_never_stand_in_one_table(words):
+    """Of a text without punctuation or capitals they make the same, and yet count apart what others have."""
+    for normalizer in ("basic", "hubert_english"):
+        for lam in (0, 0.5):
+            once([*words, f"lam={lam}", f"data.normalizer={normalizer}", "evaluate.draws=200"])
+    found = collect([Path("outputs")])
+    used = [{run.result["data"]["normalizer"] for run in group.runs} for group in found.groups]
+    assert sorted(map(sorted, used)) == [["basic"], ["hubert_english"]]
+    assert [len(group.runs) for group in found.groups] == [2, 2]

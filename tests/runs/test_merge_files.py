@@ -7,11 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support.models import LAYERS, WIDTH, make_bert, make_whisper
 from support.runs import data_words, mam, pair_words
 from transformers import HubertForCTC
@@ -243,3 +244,32 @@ def test_beats_stays_in_its_original_format(beats, vit, tmp_path):
     assert after["cfg"] == before["cfg"] and list(after["model"]) == list(before["model"])
     assert sum(not torch.equal(before["model"][n], after["model"][n]) for n in before["model"]) == report.tensors == 12
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["beats.pt", "mam_merge.json"]
+
+
+def test_a_layer_whose_lambda_is_zero_keeps_its_bytes_and_its_dtype(hubert_group, bert, tmp_path):
+    """Among others that are merged, in fp16, where a merged tensor is stored in fp32."""
+    half = shutil.copytree(hubert_group, tmp_path / "half")
+    tensors = load_file(half / "model.safetensors")
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, half / "model.safetensors", {"format": "pt"})
+    merge_plan = replace(plan("lam=0.3"), lams=(0.3, 0.0, 0.6))
+    report = merge_checkpoint(locate(str(half)), Source(locate(str(bert))), merge_plan, tmp_path / "out")
+    before, after = (load_file(folder / "model.safetensors") for folder in (half, tmp_path / "out"))
+    merged = {name for name, tensor in after.items() if tensor.dtype == torch.float32}
+    parts = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias")
+    assert merged == {f"hubert.encoder.layers.{layer}.attention.{part}" for layer in (0, 2) for part in parts}
+    for name in before.keys() - merged:
+        assert after[name].view(torch.uint8).equal(before[name].view(torch.uint8)), name
+    assert (report.tensors, report.parameters) == (12, 6 * (WIDTH * WIDTH + WIDTH))
+
+
+def test_the_command_counts_the_numbers_of_the_heads_that_are_merged(hubert_group, bert):
+    """Two of four heads of 8: half of the rows of Q, K, V and of their biases, half of the columns of O, no bias of O.
+
+    In each of three layers: 3 · (16 · 32 + 16) + 32 · 16 = 2,096 numbers in 7 tensors.
+    """
+    shown = mam("merge", *pair_words(hubert_group, bert), "lam=0.3", "parts=qkvo", "heads=0,2", "out=merged")
+    assert shown.stdout.startswith("merged 21 tensors, 6,288 parameters, into merged"), shown.stderr
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (hubert_group, "merged"))
+    differing = [int((after[name] != before[name]).sum()) for name in before]
+    assert (sum(count > 0 for count in differing), sum(differing)) == (21, 6288)
+    assert json.loads(Path("merged/mam_merge.json").read_text())["tensors"] == 21
