@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.runs import mam
 
 from mam.cache import Cache, cache_folder
 
@@ -98,10 +97,6 @@ def test_the_folder_is_chosen_by_word_variable_or_home(monkeypatch):
     monkeypatch.delenv("MAM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_folder(None) == Path("/xdg/mam")
-
-
-def mam(*words: str):
-    return subprocess.run([sys.executable, "-m", "mam", *words], capture_output=True, text=True)
 
 
 def test_the_verb_shows_and_clears(cache):

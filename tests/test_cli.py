@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from support.runs import mam
+
 from mam import __version__
 from mam.verbs import VERBS
-
-
-def mam(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mam", *words], capture_output=True, text=True, env=os.environ | environment, timeout=300
-    )
 
 
 def test_help_names_the_verbs():

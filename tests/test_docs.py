@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import noise
+from support.audio import noise
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"(New file|Append to) `(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL)

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import once, pair_words, write_folder
+from support.audio import write_folder
+from support.runs import once, pair_words
 
 import mam
 from mam import identity

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 import soxr
 import torch
-from conftest import once
 from safetensors.torch import load_file
+from support.runs import once
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from mam.config.compose import jobs

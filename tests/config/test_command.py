@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import mam.conf
 import pytest
-from conftest import once
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from support.runs import once
 
+import mam.conf
 from mam.config.command import command_of, words_of
 from mam.config.compose import Job, jobs
 from mam.config.plans import study_jobs

@@ -5,10 +5,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import mam.conf
 import pytest
 from omegaconf import OmegaConf
 
+import mam.conf
 from mam.config.compose import jobs
 from mam.config.plans import study_jobs
 from mam.config.schema import LamConfig, TrainConfig

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import mam.conf
 import pytest
 import yaml
-from conftest import once
 from omegaconf import OmegaConf
+from support.runs import once
 
+import mam.conf
 from mam.config.compose import Job, jobs
 from mam.config.plans import study_jobs
 from mam.errors import ConfigError

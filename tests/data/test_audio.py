@@ -4,9 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise
+from support.audio import noise, write_folder
 
+from mam.config.inputs import DataConfig
 from mam.data.audio import read
+from mam.data.corpus import open_corpus
+from mam.data.store import AudioStore
 from mam.errors import DataError
 
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)).astype(np.float32)
@@ -100,3 +103,26 @@ def test_streamed_wav_without_a_length_is_read(tmp_path):
 def test_bytes_that_are_not_audio():
     with pytest.raises(DataError, match="^x: not readable as audio"):
         read(io.BytesIO(b"text").getvalue(), 16000, "x")
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_file_that_ends_before_its_header_says_is_refused(tmp_path, share):
+    """libsndfile reads what is there of an MP3 and says nothing."""
+    path = cut(write(tmp_path / "half.mp3"), share)
+    with pytest.raises(DataError, match=r"^half: truncated, \d+ of 32000 frames are there"):
+        read(path, 16000, "half")
+
+
+def test_a_file_that_ends_early_is_left_out_on_request_and_named(tmp_path):
+    root = write_folder(tmp_path / "clips", [0.5, 0.6, 0.7])
+    cut(write(root / "clip1.mp3", noise(2, 1)))
+    table = (root / "metadata.csv").read_text()
+    (root / "metadata.csv").write_text(table.replace("clip1.wav", "clip1.mp3"))
+    (root / "clip1.wav").unlink()
+    corpus = open_corpus(DataConfig(name="x", format="audiofolder", root=str(root), split="all"))
+    with pytest.raises(DataError, match=r"clip1\.mp3: truncated"):
+        AudioStore.checked(corpus, 16000, 10**9, "stop")
+    kept = AudioStore.checked(corpus, 16000, 10**9, "skip")
+    assert kept.corpus.column("id") == ["clip0", "clip2"] and kept.samples == [8000, 11200]
+    ((position, reason),) = kept.bad
+    assert position == 1 and "truncated" in reason

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import write_folder, write_sounds
-from test_corpus import lj_folder
-from test_official_layouts import librispeech, vctk
-from test_sounds import write_esc50
+from support.audio import write_folder, write_sounds
+from support.layouts import write_esc50, write_librispeech, write_lj, write_vctk
 
 from mam.config.inputs import DataConfig, IdsConfig
 from mam.data.corpus import Corpus, open_corpus
@@ -41,7 +39,7 @@ def both(root: Path, form: str, name: str, change) -> tuple[Corpus, Corpus]:
 
 @blanks
 def test_ljspeech(tmp_path, blank):
-    before, after = both(lj_folder(tmp_path / "lj", 3), "ljspeech", "metadata.csv", blank)
+    before, after = both(write_lj(tmp_path / "lj", 3), "ljspeech", "metadata.csv", blank)
     assert after.sha256 == before.sha256 and after.column("id") == ["LJ000", "LJ001", "LJ002"]
 
 
@@ -69,7 +67,7 @@ def test_esc50(tmp_path, blank):
 
 @blanks
 def test_librispeech(tmp_path, blank):
-    root = librispeech(tmp_path)
+    root = write_librispeech(tmp_path)
     name = next(root.rglob("*.trans.txt")).relative_to(root)
     before, after = both(root, "librispeech", str(name), blank)
     assert after.sha256 == before.sha256
@@ -77,7 +75,7 @@ def test_librispeech(tmp_path, blank):
 
 @blanks
 def test_a_text_of_vctk(tmp_path, blank):
-    before, after = both(vctk(tmp_path, "0.80", 10), "vctk", "txt/p200/p200_001.txt", blank)
+    before, after = both(write_vctk(tmp_path, "0.80", 10), "vctk", "txt/p200/p200_001.txt", blank)
     assert after.sha256 == before.sha256
 
 
@@ -93,7 +91,7 @@ def test_ids(tmp_path, blank):
     ("form", "name", "row"), [("ljspeech", "metadata.csv", "||"), ("audiofolder", "metadata.csv", ",")]
 )
 def test_a_spreadsheets_row_of_empty_cells(tmp_path, form, name, row):
-    root = lj_folder(tmp_path, 3) if form == "ljspeech" else write_folder(tmp_path, [0.1] * 3)
+    root = write_lj(tmp_path, 3) if form == "ljspeech" else write_folder(tmp_path, [0.1] * 3)
     before, after = both(root, form, name, lambda text: f"{text}{row}\n{row}\n")
     assert after.sha256 == before.sha256
 
@@ -105,7 +103,7 @@ def test_blank_lines_inside_a_quoted_text_stay(tmp_path):
 
 
 def test_what_is_broken_keeps_its_line(tmp_path):
-    root = lj_folder(tmp_path / "lj", 2)
+    root = write_lj(tmp_path / "lj", 2)
     (root / "metadata.csv").write_text("\n\nLJ000|a|a\n\nLJ001|b\n")
     with pytest.raises(DataError, match=r"metadata\.csv, line 5: 2 fields instead of 3"):
         read(root, "ljspeech")

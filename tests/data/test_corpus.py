@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from conftest import noise, write_folder
+from support.audio import write_folder
+from support.layouts import write_lj
 
 from mam.config.inputs import DataConfig, IdsConfig
 from mam.data.corpus import open_corpus
@@ -20,18 +21,8 @@ def config(root, form="audiofolder", **fields):
     return DataConfig(name="mine", format=form, root=str(root), **fields)
 
 
-def lj_folder(root, count):
-    (root / "wavs").mkdir(parents=True)
-    lines = []
-    for i in reversed(range(count)):
-        lines.append(f"LJ{i:03d}|Dr. No {i}|Doctor No {i}")
-        soundfile.write(root / "wavs" / f"LJ{i:03d}.wav", noise(0.1, i % 9), 22050)
-    (root / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return root
-
-
 def test_ljspeech_takes_the_third_field_and_sorts(tmp_path):
-    corpus = open_corpus(config(lj_folder(tmp_path / "lj", 3), "ljspeech"))
+    corpus = open_corpus(config(write_lj(tmp_path / "lj", 3), "ljspeech"))
     assert corpus.column("id") == ["LJ000", "LJ001", "LJ002"]
     assert corpus.column("text")[2] == "Doctor No 2"
     assert corpus.column("audio")[0] == "wavs/LJ000.wav"
@@ -39,7 +30,7 @@ def test_ljspeech_takes_the_third_field_and_sorts(tmp_path):
 
 
 def test_ljspeech_split_rule(tmp_path):
-    root = lj_folder(tmp_path / "lj", 503)
+    root = write_lj(tmp_path / "lj", 503)
     sizes = {split: open_corpus(config(root, "ljspeech", split=split)) for split in ("train", "dev", "test")}
     assert {split: len(corpus) for split, corpus in sizes.items()} == {"train": 3, "dev": 250, "test": 250}
     assert sizes["dev"].column("id")[0] == "LJ003" and sizes["test"].column("id")[-1] == "LJ502"
@@ -47,7 +38,7 @@ def test_ljspeech_split_rule(tmp_path):
 
 def test_ljspeech_that_is_too_small_for_the_rule_says_so(tmp_path):
     with pytest.raises(DataError, match=r"needs more than 500 clips, here are 3.*data.split=all"):
-        open_corpus(config(lj_folder(tmp_path / "lj", 3), "ljspeech", split="test"))
+        open_corpus(config(write_lj(tmp_path / "lj", 3), "ljspeech", split="test"))
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty"])
@@ -65,7 +56,7 @@ def test_ljspeech_without_metadata(tmp_path):
 
 
 def test_ljspeech_lines_of_wrong_width_are_all_listed(tmp_path):
-    root = lj_folder(tmp_path / "lj", 3)
+    root = write_lj(tmp_path / "lj", 3)
     (root / "metadata.csv").write_text("LJ000|a|a\nLJ001|b\nLJ002|c|c|c\n")
     with pytest.raises(DataError, match=r"(?s)line 2: 2 fields instead of 3.*line 3: 4 fields"):
         open_corpus(config(root, "ljspeech"))

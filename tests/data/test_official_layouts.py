@@ -1,45 +1,20 @@
 """VCTK and LibriSpeech as they are published, in small."""
 
 import pytest
-import soundfile
-from conftest import noise
+from support.layouts import write_librispeech, write_vctk
 
 from mam.config.inputs import DataConfig
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
-
-PROMPTS = ["Please call Stella.", "Ask her to bring these things.", "Six spoons of snow peas."]
 
 
 def config(root, form, **fields):
     return DataConfig(name=form, format=form, root=str(root), **{"split": "all", **fields})
 
 
-def sound(path, rate=16000):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, noise(0.1, 1), rate)
-
-
-def vctk(root, version, speakers=10):
-    """Speaker p2xx reads the three shared prompts and one sentence of its own."""
-    for s in range(speakers):
-        name = f"p{200 + s}"
-        for i, text in enumerate([*PROMPTS, f"Only {name} says this."], 1):
-            stem = f"{name}_{i:03d}"
-            if version == "0.92":
-                sound(root / "wav48_silence_trimmed" / name / f"{stem}_mic1.flac", 48000)
-                sound(root / "wav48_silence_trimmed" / name / f"{stem}_mic2.flac", 48000)
-            else:
-                sound(root / "wav48" / name / f"{stem}.wav", 48000)
-            if name != "p205":  # stands for p315, whose texts were lost
-                (root / "txt" / name).mkdir(parents=True, exist_ok=True)
-                (root / "txt" / name / f"{stem}.txt").write_text(text.upper() if s == 3 else f"{text}\n")
-    return root
-
-
 @pytest.mark.parametrize("version", ["0.92", "0.80"])
 def test_vctk_splits_by_speaker_and_keeps_shared_prompts_out_of_train(tmp_path, version):
-    root = vctk(tmp_path / "vctk", version, 11)  # ten of the eleven speakers have texts
+    root = write_vctk(tmp_path / "vctk", version, 11)  # ten of the eleven speakers have texts
     corpora = {split: open_corpus(config(root, "vctk", split=split)) for split in ("train", "dev", "test", "all")}
     speakers = {split: set(corpus.column("speaker")) for split, corpus in corpora.items()}
     assert speakers["test"] == {"p210"} and speakers["dev"] == {"p209"}
@@ -65,19 +40,8 @@ def test_another_folder_is_not_vctk(tmp_path):
         open_corpus(config(tmp_path, "vctk"))
 
 
-def librispeech(root):
-    for subset, reader in (("test-clean", "61"), ("dev-clean", "84"), ("train-clean-100", "103")):
-        chapter = root / subset / reader / "70968"
-        lines = []
-        for i in range(2):
-            sound(chapter / f"{reader}-70968-{i:04d}.flac")
-            lines.append(f"{reader}-70968-{i:04d} HE BEGAN A CONFUSED COMPLAINT {i}")
-        (chapter / f"{reader}-70968.trans.txt").write_text("\n".join(lines) + "\n")
-    return root
-
-
 def test_librispeech(tmp_path):
-    root = librispeech(tmp_path / "LibriSpeech")
+    root = write_librispeech(tmp_path / "LibriSpeech")
     corpus = open_corpus(config(root, "librispeech", split="test"))
     assert corpus.column("id") == ["61-70968-0000", "61-70968-0001"]
     assert corpus.column("text")[1] == "HE BEGAN A CONFUSED COMPLAINT 1" and set(corpus.column("speaker")) == {"61"}
@@ -90,7 +54,7 @@ def test_librispeech_that_is_broken_or_absent(tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(DataError, match=r"has no \*.trans.txt below it.*openslr.org/12"):
         open_corpus(config(tmp_path, "librispeech"))
-    root = librispeech(tmp_path / "LibriSpeech")
+    root = write_librispeech(tmp_path / "LibriSpeech")
     path = root / "test-clean/61/70968/61-70968.trans.txt"
     path.write_text("61-70968-0000\n61-70968-0001 YES\n")
     with pytest.raises(DataError, match=r"61-70968.trans.txt, line 1: no text after the id '61-70968-0000'"):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
-from conftest import data_words, pair_words, write_folder
 from datasets import Dataset
 from huggingface_hub import constants
+from support.audio import write_folder
+from support.runs import data_words, pair_words
 
 from mam.config.compose import jobs
 from mam.config.inputs import DataConfig, HubConfig

@@ -7,31 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import CLASSES, noise, sound, write_sounds
 from datasets import Audio, Dataset
+from support.audio import CLASSES, noise, sound, write_sounds
+from support.layouts import write_esc50
 
 from mam.config.inputs import DataConfig, HubConfig
 from mam.data import parquet
 from mam.data.corpus import open_corpus
-from mam.data.esc50 import COLUMNS
 from mam.errors import DataError
 
 ESC10 = ["dog", "rooster", "rain", "sea_waves", "crackling_fire"]
-
-
-def write_esc50(root: Path, drop: int = 0) -> Path:
-    """Two clips of one upload and one of another, for each fold and two classes."""
-    (root / "audio").mkdir(parents=True)
-    (root / "meta").mkdir()
-    lines = [",".join(COLUMNS)]
-    for fold in range(1, 6):
-        for target, category in ((0, "dog"), (10, "rain")):
-            for source, take in ((100 + fold, "A"), (100 + fold, "B"), (200 + fold, "A")):
-                name = f"{fold}-{source}{target}-{take}-{target}.wav"
-                lines.append(f"{name},{fold},{target},{category},True,{source}{target},{take}")
-                soundfile.write(root / "audio" / name, sound("hum", 0.3, fold), 44100)
-    (root / "meta" / "esc50.csv").write_text("\n".join(lines[: len(lines) - drop]) + "\n")
-    return root
 
 
 def config(root: Path, format: str = "esc50", **settings: object) -> DataConfig:

@@ -6,7 +6,9 @@ import math
 
 import pytest
 import torch
-from conftest import LAYERS, data_words, pair_words, write_folder
+from support.audio import write_folder
+from support.models import LAYERS
+from support.runs import data_words, pair_words
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.config.compose import jobs

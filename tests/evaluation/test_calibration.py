@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import LAYERS, WIDTH, make_bert, make_hubert, noise, once, pair_words, predictions, write_folder
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.linalg import orthogonal_procrustes
+from support.audio import noise, write_folder
+from support.models import LAYERS, WIDTH, make_bert, make_hubert
+from support.runs import once, pair_words, predictions
 from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 
 from mam.config.compose import jobs

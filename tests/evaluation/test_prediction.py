@@ -4,7 +4,8 @@ import threading
 
 import pytest
 import torch
-from conftest import LAYERS, write_folder
+from support.audio import write_folder
+from support.models import LAYERS
 
 from mam.cache import Cache
 from mam.config.inputs import DataConfig

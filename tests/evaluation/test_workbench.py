@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from conftest import pair_words
+from support.runs import pair_words
 
 from mam.config.compose import jobs
 from mam.errors import CheckpointError
-from mam.evaluation import pair, workbench
+from mam.evaluation import model_pair, workbench
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(hubert_group, bert, monkeypatch):
-    monkeypatch.setattr(pair, "free_memory", lambda: 1000)
-    monkeypatch.setattr(pair, "load_target", lambda *_: pytest.fail("loaded all the same"))
+    monkeypatch.setattr(model_pair, "free_memory", lambda: 1000)
+    monkeypatch.setattr(model_pair, "load_target", lambda *_: pytest.fail("loaded all the same"))
     (job,) = jobs(pair_words(hubert_group, bert))
     with pytest.raises(CheckpointError, match=r"needs 0\.\d GB in fp32, 0\.0 GB are free here"):
         workbench.Workbench().pair(job.config)

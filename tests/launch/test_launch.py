@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import once
+from support.runs import mam, once
 
 from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
@@ -22,15 +20,6 @@ from mam.launch.launch import launch
 from mam.launch.settings import Launcher, launcher_of, split_words
 from mam.launch.work import Errand, Task, read_note, tasks_of
 from mam.studies.execute import execute, in_order, study_folder
-
-
-def mam(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mam", "run", *words],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-    )
 
 
 def test_words_are_told_apart():
@@ -66,7 +55,7 @@ def test_what_is_not_installed_or_not_here_is_said(monkeypatch):
 
 
 def test_a_launcher_needs_several_runs():
-    answer = mam("hydra/launcher=joblib")
+    answer = mam("run", "hydra/launcher=joblib")
     assert answer.returncode == 2 and "starts several runs. Say --multirun, or choose an experiment" in answer.stderr
 
 
@@ -100,7 +89,7 @@ def test_a_sweep_over_layers_hears_everything_once(words, monkeypatch):
 
 def test_two_processes_do_what_one_does(words):
     sweep = [*words, "--multirun", "lam=0,0.3,0.6", "evaluate.draws=200"]
-    answer = mam(*sweep, "hydra/launcher=joblib")
+    answer = mam("run", *sweep, "hydra/launcher=joblib")
     assert answer.returncode == 0, answer.stderr
     assert "5 runs: 5 finished now, 0 skipped, 0 failed" in answer.stdout and answer.stderr == ""
     cache = Path(os.environ["MAM_CACHE"])
@@ -115,7 +104,7 @@ def test_two_processes_do_what_one_does(words):
             [*words, f"lam={lam}", f"control={control}", "outputs=alone", "evaluate.draws=200", "cache_dir=own"]
         )
         assert alone.result["metrics"] == result["metrics"] and alone.result["delta"] == result["delta"]
-    again = mam(*sweep, "hydra/launcher=joblib")
+    again = mam("run", *sweep, "hydra/launcher=joblib")
     assert "5 runs: 0 finished now, 5 skipped, 0 failed" in again.stdout
 
 
@@ -133,11 +122,11 @@ def test_a_killed_process_is_named_and_what_is_missing_is_run_again(words, tmp_p
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     sweep = [*words, "--multirun", "lam=0,0.3", "control=none", "hydra/launcher=joblib", "evaluate.draws=200"]
-    answer = mam(*sweep, PYTHONPATH=path)
+    answer = mam("run", *sweep, PYTHONPATH=path)
     assert "a process was killed; the same command runs what is missing" in answer.stdout
     assert answer.returncode == 1 and "ended without a word" in answer.stderr
     Path("spared").touch()
-    answer = mam(*sweep, PYTHONPATH=path)
+    answer = mam("run", *sweep, PYTHONPATH=path)
     assert answer.returncode == 0 and "2 runs:" in answer.stdout and "0 failed" in answer.stdout
 
 

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import once, pair_words, write_folder
+from support.audio import write_folder
+from support.runs import once, pair_words
 
 pytestmark = [
     pytest.mark.slurm,

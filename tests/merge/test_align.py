@@ -1,4 +1,4 @@
-"""Alignments and projections: laws, closed forms against brute force, and what leaves the source's function alone."""
+"""Alignments: laws, closed forms against brute force, and what leaves the source's function alone."""
 
 from __future__ import annotations
 
@@ -6,45 +6,20 @@ import itertools
 
 import pytest
 import torch
-from conftest import pair_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
+from support.alignment import HEADS, D, block, pairs, permutation, scrambled
+from support.runs import pair_words
 from transformers import BertConfig, BertModel
 
 from mam.config.compose import jobs
-from mam.errors import ConfigError, MergeError, UnfitError
+from mam.errors import ConfigError, UnfitError
 from mam.evaluation.model_pair import checked_source_and_target
-from mam.merge.adapted_source import Given
 from mam.merge.align import ALIGNMENTS, cosine, distance, spectral_distance
-from mam.merge.basis import Basis, Heads, Pair, moved, nearest_isometry
+from mam.merge.basis import Basis, Heads, Pair, moved
 from mam.merge.controls import CONTROLS, Place, haar
-from mam.merge.plan import MergePlan
-from mam.merge.project import PROJECTS, projected
 from mam.runs.inspection import inspect
-
-D, HEADS = 8, Heads(2, 2)
-
-
-def block(seed: int, width: int = D) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-    return {
-        part: (torch.randn(width, width, generator=generator), torch.randn(width, generator=generator))
-        for part in "qkv"
-    }
-
-
-def pairs(seed: int = 0, depth: int = 3, width: int = D) -> list[Pair]:
-    return [Pair(i, block(seed + 2 * i), block(seed + 2 * i + 1, width)) for i in range(depth)]
-
-
-def scrambled(given: list[Pair], basis: Basis) -> list[Pair]:
-    """The same targets, with sources that are these targets in another basis."""
-    return moved([Pair(one.layer, one.target, one.target) for one in given], basis)
-
-
-def permutation(order) -> torch.Tensor:
-    return torch.eye(len(order), dtype=torch.float64)[list(order)]
 
 
 def shuffled_heads(depth: int = 3) -> Basis:
@@ -164,114 +139,6 @@ def test_an_alignment_of_weights_never_moves_the_source_away(seed, name):
 def test_permute_with_other_heads_moves_the_stream_alone():
     basis = ALIGNMENTS["permute"].fit(pairs(), Heads(2, 4))
     assert not basis.rows and torch.equal(basis.stream.sum(0), torch.ones(D, dtype=torch.float64))
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.sampled_from(list(PROJECTS)), st.sampled_from([4, 6, 12]), st.sampled_from([(2, 2), (2, 1)]))
-def test_a_projection_is_an_isometry_of_the_stream(name, width, heads):
-    given = pairs(width=width)
-    basis = projected(given, Heads(*heads, 3), name)
-    assert basis.stream.shape == (D, width)
-    least = min(D, width)
-    gram = basis.stream.T @ basis.stream if width <= D else basis.stream @ basis.stream.T
-    torch.testing.assert_close(gram, torch.eye(least, dtype=torch.float64))
-    for one in moved(given, basis):
-        weight, bias = one.source["q"]
-        assert weight.shape == (D, D) and bias.shape == (D,)
-    if width <= D:  # nothing of a narrower source is lost
-        lengths = [torch.stack([one.source[p][0].norm() for p in "qkv"]) for one in (given[0], moved(given, basis)[0])]
-        torch.testing.assert_close(*lengths, rtol=1e-4, atol=1e-5)
-
-
-def test_a_narrower_source_computes_the_same_logits_in_the_wider_stream():
-    """q·k of each head on x is q·k on P x, whatever the projection: 2 heads of 3 become 2 of 4."""
-    given = pairs(width=6)
-    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-
-    def logits(block, x, size):
-        q, k = (
-            (x @ block[part][0].double().T + block[part][1].double()).view(5, 2, size).transpose(0, 1) for part in "qk"
-        )
-        return q @ k.transpose(-1, -2)
-
-    for name in PROJECTS:
-        basis = projected(given, HEADS, name)
-        wide = moved(given, basis)[1].source
-        torch.testing.assert_close(
-            logits(wide, x @ basis.stream.T, 4), logits(given[1].source, x, 3), rtol=0, atol=1e-4
-        )
-
-
-def test_a_wider_source_keeps_the_strongest_directions_of_its_heads():
-    """A head of 6 rows of which 4 are zero loses nothing when 4 are kept."""
-    given = pairs(width=12, depth=1)
-    for part in "qkv":
-        weight = given[0].source[part][0]
-        weight[[0, 1, 6, 7]] = 0
-    basis = projected(given, HEADS, "random")
-    for kind, parts in (("qk", "qk"), ("v", "v")):
-        rows = basis.rows[0, kind]
-        for part in parts:
-            kept = given[0].source[part][0].double()
-            torch.testing.assert_close(rows.T @ (rows @ kept), kept)
-
-
-def test_projection_procrustes_finds_a_hidden_narrow_source():
-    small = pairs(width=6)
-    placed = moved(small, projected(small, HEADS, "random"))
-    given = [Pair(one.layer, wide.source, one.source) for one, wide in zip(small, placed, strict=True)]
-    for one in moved(given, projected(given, HEADS, "procrustes")):
-        assert distance(one, HEADS) < 1e-6
-
-
-def test_random_projections_follow_the_seed():
-    given = pairs(width=6)
-    first, again, other = (projected(given, Heads(2, 2, seed), "random").stream for seed in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_nearest_isometry_by_hand():
-    torch.testing.assert_close(
-        nearest_isometry(torch.tensor([[3.0, 0.0], [0.0, -2.0], [0.0, 0.0]])),
-        torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]),
-    )
-
-
-def test_a_basis_moves_moments_as_it_moves_what_is_heard():
-    stream = haar(12, Place(0, 0), "test")[:D]
-    x = torch.randn(30, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    moments = Basis(stream=stream).moved_moments(0, "q", x.T @ x)
-    torch.testing.assert_close(moments, (x @ stream.T).T @ (x @ stream.T))
-
-
-def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
-    count = {"own": 0, "source": 0}
-
-    def read(side):
-        def reading(layer, part):
-            count[side] += 1
-            return block(layer + (side == "own") * 50)[part]
-
-        return reading
-
-    def plan(**fields):
-        return MergePlan("linear", "none", (0.1,) * 2, {0: 0, 1: 1}, ("q", "k", "v"), "index", True, **fields)
-
-    plain, aligned = (Given(plan(align=name), read("own"), read("source")) for name in ("none", "procrustes"))
-    assert torch.equal(plain.read(0, "q")[0], block(0)["q"][0])
-    plain.read(0, "q")
-    assert count["source"] == 2
-    aligned.read(0, "q")
-    seen = count["source"]
-    assert torch.equal(aligned.read(0, "q")[0], aligned.read(0, "q")[0]) and count["source"] == seen
-    assert Given.key(plan()) == Given.key(plan(alpha=0.3)) != Given.key(plan(align="heads"))
-
-
-def test_another_width_without_projection_is_refused_by_the_tensor_too():
-    plan = MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True)
-    given = Given(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
-    with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
-        given.read(0, "q")
 
 
 @pytest.mark.parametrize("control", [name for name in CONTROLS if not CONTROLS[name].has_structure])

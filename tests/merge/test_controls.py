@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from support.encoder import random_source, small_encoder
 
 from mam.config.compose import jobs
 from mam.config.schema import Config, MethodConfig
@@ -24,26 +25,9 @@ from mam.merge.plan import MergePlan, plan_merge
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 8, 3
+model, source = partial(small_encoder, WIDTH, DEPTH), random_source(WIDTH)
 PLACE = Place(0, 0, 1, "q")
 ALL = sorted(CONTROLS)
-
-
-class Layer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
-
-
-def model() -> nn.Module:
-    torch.manual_seed(1)
-    encoder = nn.Module()
-    encoder.layers = nn.ModuleList(Layer() for _ in range(DEPTH))
-    return encoder
-
-
-def source(layer: int, part: str):
-    generator = torch.Generator().manual_seed(100 * layer + ord(part))
-    return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
 
 
 @cache
@@ -147,6 +131,47 @@ def test_rotate_keeps_the_sources_own_qk_structure(seed):
     np.testing.assert_allclose(np.sort(np.abs(order[0])), np.sort(np.abs(order[1])), atol=0.01, rtol=1e-3)
     torch.testing.assert_close(rotated[0] @ rotated[2].T, q @ v.T, rtol=1e-3, atol=1e-4)  # one R for all layers
     assert (rotated[0] - q).abs().max() > 0.01
+
+
+def test_rotate_turns_what_the_output_writes_into_the_basis_that_the_others_read():
+    """A stream x that is Rᵀx elsewhere: there O writes Rᵀ W_o, so that W_o W_v and all it is chained with keep traces.
+
+    With R in place of Rᵀ the output lies in another basis than the one that Q, K and V read.
+    """
+    parts = {part: source(0, part)[0] for part in "qkvo"}
+    turned = {part: CONTROLS["rotate"].substitute(one, one, Place(0, 0, 0, part)) for part, one in parts.items()}
+    for chain in ("ov", "ovov"):
+        product, rotated = torch.eye(WIDTH), torch.eye(WIDTH)
+        for part in chain:
+            product, rotated = product @ parts[part], rotated @ turned[part]
+        assert rotated.trace() == pytest.approx(float(product.trace()), rel=1e-3)
+    written = (parts["q"] @ parts["o"], turned["q"] @ turned["o"])  # what a later Q makes of what O wrote
+    torch.testing.assert_close(written[1], written[0], rtol=1e-3, atol=1e-4)
+    assert (turned["o"] - parts["o"]).abs().max() > 0.1
+
+
+def test_no_two_places_draw_the_same_numbers():
+    """Seeds, draws, layers, parts and uses, with numbers whose digits run into each other."""
+    few = (0, 1, 11, 111)
+    places = [Place(*where) for where in itertools.product(few, few, few, "qk")]
+    first = {
+        tuple(torch.randn(2, generator=place.generator(what)).tolist()) for place in places for what in ("u", "v", "uv")
+    }
+    assert len(first) == 4 * 4 * 4 * 2 * 3
+
+
+def test_a_bias_is_not_drawn_with_the_numbers_of_its_weight():
+    """32 wide, where torch draws the first numbers of a vector and of a matrix in the same way."""
+    weight, bias = random_source(32)(0, "q")
+    made, made_bias = (CONTROLS["random_iid"].substitute(tensor, tensor, PLACE) for tensor in (weight, bias))
+    drawn = [(one - given.mean()) / given.std(correction=0) for one, given in ((made, weight), (made_bias, bias))]
+    assert not torch.allclose(drawn[0][0], drawn[1], atol=0.1)
+
+
+def test_the_two_sides_of_a_random_spectrum_are_drawn_apart():
+    """With U = V the tensor would be symmetric, and its eigenvalues would be the singular values."""
+    made = CONTROLS["random_spectrum"].substitute(torch.eye(WIDTH), torch.eye(WIDTH), PLACE)
+    assert (made - made.T).abs().max() > 0.1
 
 
 def test_haar_is_orthogonal_and_has_no_preferred_direction():

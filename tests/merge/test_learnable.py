@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
-from conftest import HEADS, LAYERS, WIDTH, noise, pair_words
 from hypothesis import given
 from hypothesis import strategies as st
+from support.audio import noise
+from support.models import HEADS, LAYERS, WIDTH
+from support.runs import pair_words
 
 from mam.config.compose import jobs
 from mam.errors import MergeError

@@ -1,10 +1,13 @@
 """Laws of merging: identity at 0, the source at 1, linearity; nothing else changes; no drift."""
 
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from support.encoder import random_source, small_encoder
 
 from mam.errors import MergeError
 from mam.merge.controls import CONTROLS, Control, Place
@@ -14,27 +17,7 @@ from mam.merge.plan import MergePlan
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3
-
-
-class Layer(nn.Module):
-    def __init__(self, key_bias: bool) -> None:
-        super().__init__()
-        self.q_proj = nn.Linear(WIDTH, WIDTH)
-        self.k_proj = nn.Linear(WIDTH, WIDTH, bias=key_bias)
-        self.v_proj = nn.Linear(WIDTH, WIDTH)
-        self.out_proj = nn.Linear(WIDTH, WIDTH)
-
-
-def model(key_bias: bool = True) -> nn.Module:
-    torch.manual_seed(1)
-    encoder = nn.Module()
-    encoder.layers = nn.ModuleList(Layer(key_bias) for _ in range(DEPTH))
-    return encoder
-
-
-def source(layer: int, part: str):
-    generator = torch.Generator().manual_seed(100 * layer + ord(part))
-    return torch.randn(WIDTH, WIDTH, generator=generator), torch.randn(WIDTH, generator=generator)
+model, source = partial(small_encoder, WIDTH, DEPTH), random_source(WIDTH)
 
 
 def plan(lam=0.3, layers=(0, 1, 2), **fields):
@@ -235,3 +218,52 @@ def test_lambda_one_is_what_the_control_puts_in_place(control):
     Merger(find_blocks(encoder), source).apply(plan(1.0, control=control, parts=("v",), seed=3))
     expected = CONTROLS[control].substitute(source(1, "v")[0], own, Place(3, 0, 1, "v"))
     assert torch.equal(encoder.layers[1].v_proj.weight, expected)
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp", "norm_matched", "qk_product"])
+def test_a_layer_whose_lambda_is_zero_stays_bit_for_bit_among_others(method):
+    """It is not even read: its source is damaged, which is no error."""
+    encoder = model()
+    with torch.no_grad():
+        encoder.layers[1].q_proj.weight[0, 0] = -0.0
+        encoder.layers[1].v_proj.bias[0] = -0.0
+    before = state(encoder)
+
+    def damaged(layer, part):
+        return (torch.full((WIDTH, WIDTH), float("nan")), None) if layer == 1 else source(layer, part)
+
+    lams = replace(plan(), method=method, lams=(0.3, 0.0, 0.6), target_heads=3, source_heads=3, head_width=2)
+    report = Merger(find_blocks(encoder), damaged).apply(replace(lams, source_head_width=2))
+    for name, tensor in encoder.state_dict().items():
+        is_same = tensor.numpy().tobytes() == before[name].numpy().tobytes()
+        assert is_same == (name.startswith("layers.1.") or "out_proj" in name), name
+    assert report.tensors == 2 * 3 * 2
+
+
+def other_source(layer, part):
+    return tuple(tensor[..., :4] if tensor.ndim == 1 else tensor[:4, :4] for tensor in source(layer, part))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "read"),
+    [
+        ({"align": "procrustes"}, {"align": "procrustes", "pairs": {0: 1, 1: 2, 2: 0}}, source),
+        ({"align": "procrustes"}, {"align": "permute"}, source),
+        ({"project": "random"}, {"project": "random", "seed": 1}, other_source),
+        ({"project": "random"}, {"project": "svd"}, other_source),
+    ],
+    ids=["pairs", "align", "seed", "project"],
+)
+def test_a_merger_gives_another_plan_what_a_fresh_one_gives_it(first, second, read):
+    """What is kept of an aligned or projected source is kept for plans that ask for the same alone."""
+    heads = {"target_heads": 3, "source_heads": 2 if read is other_source else 3}
+    plans = [replace(plan(), **heads, **fields) for fields in (first, second)]
+    used, fresh = model(), model()
+    merger = Merger(find_blocks(used), read)
+    for one in plans:
+        merger.apply(one)
+    Merger(find_blocks(fresh), read).apply(plans[1])
+    after_first = model()
+    Merger(find_blocks(after_first), read).apply(plans[0])
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in used.state_dict().items())
+    assert not torch.equal(after_first.layers[0].q_proj.weight, fresh.layers[0].q_proj.weight)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LAYERS, SOURCE_LAYERS, WIDTH, make_bert
 from huggingface_hub import constants
 from safetensors.torch import load_file
+from support.models import LAYERS, SOURCE_LAYERS, WIDTH, make_bert
 from torch import nn
 from transformers import BertModel
 

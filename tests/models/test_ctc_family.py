@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import HEADS, LAYERS, LETTERS, WIDTH, merge_by_hand, noise, rename_tensors, widen
+from support.audio import noise
+from support.merging import logits, merge_by_hand
+from support.models import HEADS, LAYERS, LETTERS, WIDTH, rename_tensors, widen
 from transformers import (
     AutoFeatureExtractor,
     SeamlessM4TFeatureExtractor,
@@ -88,11 +90,6 @@ def shake_batch_norms(model: torch.nn.Module) -> None:
 def plain_model(folder: Path):
     name = json.loads((folder / "config.json").read_text())["architectures"][0]
     return getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def logits(target, waves):
-    with torch.inference_mode():
-        return target.logits(target.advance(target.front(waves), 0, target.depth))
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])

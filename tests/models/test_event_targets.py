@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HEADS, LAYERS, LETTERS, SOURCE_LAYERS, WIDTH, make_beats, make_hubert, merge_by_hand, noise, widen
+from support.audio import noise
+from support.merging import linear_plan, merge_by_hand
+from support.models import HEADS, LAYERS, LETTERS, SOURCE_LAYERS, WIDTH, make_beats, make_hubert, widen
 from transformers import (
     ASTForAudioClassification,
     AutoFeatureExtractor,
@@ -22,7 +24,6 @@ from transformers import (
 
 from mam.errors import CheckpointError
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -30,13 +31,9 @@ from mam.models.targets import load_target
 LAMBDAS = [0.0, 0.3, 1.0]
 
 
-def plan(lam: float) -> MergePlan:
-    return MergePlan("linear", "none", (lam,) * LAYERS, {i: i for i in range(LAYERS)}, ("q", "k", "v"), "index", True)
-
-
 def read(folder: Path, source: Path, lam: float, readout: str, waves: list[np.ndarray]) -> torch.Tensor:
     target = load_target(locate(str(folder)), readout)
-    Merger(target.blocks, Source(locate(str(source))).read).apply(plan(lam))
+    Merger(target.blocks, Source(locate(str(source))).read).apply(linear_plan(lam))
     with torch.inference_mode():
         hidden = target.advance(target.front(waves), 0, target.depth)
         return target.pooled(hidden) if readout == "features" else target.scores(hidden)

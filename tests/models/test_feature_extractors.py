@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import HEADS, LAYERS, LETTERS, WIDTH, noise, pair_words
+from support.audio import noise
+from support.models import HEADS, LAYERS, LETTERS, WIDTH
+from support.runs import mam, pair_words
 from transformers import (
     ASTFeatureExtractor,
     SeamlessM4TFeatureExtractor,
@@ -86,7 +86,7 @@ def test_an_extractor_that_does_not_fit_is_refused(family, extractor, message, t
 def test_inspect_compares_them_too(whisper, bert, tmp_path):
     folder = with_extractor(whisper, WhisperFeatureExtractor(feature_size=80), tmp_path / "odd")
     words = ["model=whisper_minilm", *pair_words(folder, bert)]
-    answer = subprocess.run([sys.executable, "-m", "mam", "inspect", *words], capture_output=True, text=True)
+    answer = mam("inspect", *words)
     assert answer.returncode == 1 and "makes 80 mel bins, the model takes 16" in answer.stderr
     assert "Traceback" not in answer.stderr
 
@@ -111,5 +111,4 @@ def test_an_encoder_without_an_extractor_can_be_inspected(hubert_group, bert, tm
     shutil.copytree(hubert_group, tmp_path / "bare")
     for name in ("processor_config.json", "vocab.json", "tokenizer_config.json"):
         (tmp_path / "bare" / name).unlink()
-    words = [sys.executable, "-m", "mam", "inspect", *pair_words(tmp_path / "bare", bert)]
-    assert subprocess.run(words, capture_output=True).returncode == 0
+    assert mam("inspect", *pair_words(tmp_path / "bare", bert)).returncode == 0

@@ -66,3 +66,16 @@ def test_an_unfinished_fit_is_noted(monkeypatch):
     monkeypatch.setattr(heads, "ITERATIONS", 1)
     features, labels = blobs(seed=6)
     assert not fit_probe(features, labels, [i % 4 for i in range(60)]).is_converged
+
+
+def test_of_equally_good_strengths_the_strongest_regularisation_is_taken():
+    """Classes that lie far apart: every strength gets every clip right."""
+    features, labels = blobs(spread=0.01)
+    groups = np.arange(60) // 15
+    scaler = StandardScaler().fit(features.astype(float))
+    for strength in (0.001, 10.0):
+        for group in range(4):
+            model = LogisticRegression(C=strength, max_iter=1000)
+            model.fit(scaler.transform(features)[groups != group], np.array(labels)[groups != group])
+            assert model.score(scaler.transform(features)[groups == group], np.array(labels)[groups == group]) == 1
+    assert fit_probe(features, labels, groups.tolist()).strength == 0.001

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import HEADS, WIDTH, make_beats, make_bert, make_hubert, pair_words
 from safetensors.torch import load_file, save_file
+from support.models import HEADS, WIDTH, make_beats, make_bert, make_hubert
+from support.runs import mam, pair_words
 from transformers import HubertForCTC
 
 from mam.errors import CheckpointError
@@ -162,6 +161,6 @@ def test_every_verb_refuses_them(tmp_path, hubert_group, bert, verb, side):
     folder = make_hubert(tmp_path / "t") if side == "target" else make_bert(tmp_path / "s")
     change(folder, lambda tensors: as_int8(tensors, QUERY["hubert" if side == "target" else "bert"]))
     words = pair_words(folder if side == "target" else hubert_group, folder if side == "source" else bert)
-    answer = subprocess.run([sys.executable, "-m", "mam", *verb, *words], capture_output=True, text=True)
+    answer = mam(*verb, *words)
     assert answer.returncode == 1 and "its weights are quantised" in answer.stderr, answer.stderr
     assert "Traceback" not in answer.stderr and not Path("out").exists() and not Path("outputs").exists()

@@ -7,8 +7,9 @@ import json
 import pytest
 import torch
 import transformers
-from conftest import HEADS, LAYERS, WIDTH, make_hubert, make_whisper, noise, widen
 from safetensors.torch import load_file, save_file
+from support.audio import noise
+from support.models import HEADS, LAYERS, WIDTH, make_hubert, make_whisper, widen
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError

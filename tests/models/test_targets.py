@@ -8,35 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import HEADS, LAYERS, LETTERS, WIDTH, make_hubert, merge_by_hand, noise
 from safetensors.torch import load_file, save_file
+from support.audio import noise
+from support.merging import linear_plan, logits, merge_by_hand
+from support.models import HEADS, LAYERS, LETTERS, WIDTH, make_hubert
 from transformers import AutoProcessor, HubertForCTC, HubertModel, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
-from mam.models.ctc import CTCTarget
 from mam.models.sources import Source
 from mam.models.targets import load_target
 
 LAMBDAS = [0.0, 0.3, 1.0]
 
 
-def plan(lam: float) -> MergePlan:
-    return MergePlan("linear", "none", (lam,) * LAYERS, {i: i for i in range(LAYERS)}, ("q", "k", "v"), "index", True)
-
-
 def merged_target(target: Path, source: Path, lam: float):
     loaded = load_target(locate(str(target)))
-    Merger(loaded.blocks, Source(locate(str(source))).read).apply(plan(lam))
+    Merger(loaded.blocks, Source(locate(str(source))).read).apply(linear_plan(lam))
     return loaded
-
-
-def logits(target: CTCTarget, waves: list[np.ndarray]) -> list[torch.Tensor]:
-    with torch.inference_mode():
-        hidden = target.advance(target.front(waves), 0, target.depth)
-        return target.logits(hidden)
 
 
 @pytest.mark.parametrize("lam", LAMBDAS)

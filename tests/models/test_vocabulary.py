@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LETTERS, data_words, make_hubert, once, pair_words, predictions, write_folder
+from support.audio import write_folder
+from support.models import LETTERS, make_hubert
+from support.runs import data_words, once, pair_words, predictions
 from transformers import AutoTokenizer, HubertForCTC
 
 from mam.config.compose import jobs

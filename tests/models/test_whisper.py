@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from conftest import noise
+from support.audio import noise
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
@@ -210,3 +210,11 @@ def test_real_checkpoints_are_taught_by_transformers_recipe(real, more, which):
     tokens = [target.spell(text, NORMALIZERS["none"])[0] for text in TEXTS]
     assert tokens == labels
     assert target.losses(hidden_of(target, [WAVES[0]] * 2), tokens, 0.0).tolist() == pytest.approx(losses, rel=1e-3)
+
+
+def test_windows_begin_beyond_thirty_seconds(whisper):
+    """30 s at 16 kHz are 480,000 samples, which one window holds; classes are read without windows."""
+    target = load_target(locate(str(whisper)))
+    assert [target.in_windows(samples) for samples in (1, 479_999, 480_000, 480_001)] == [False, False, False, True]
+    assert [target.alone(samples) for samples in (480_000, 480_001)] == [False, True]
+    assert not load_target(locate(str(whisper)), "features").in_windows(480_001)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import once, pair_words, write_folder
+from support.audio import write_folder
+from support.runs import mam, once, pair_words
 
 from mam.errors import ConfigError, MamError, RecordError
 from mam.records.reading import find_finished, find_ft, read_config, read_metrics, read_predictions, read_result
@@ -192,13 +191,10 @@ def test_the_verbs_go_on(two):
     whole, broken = two
     edited(broken / "result.json", lambda result: result["merge"].update(method="magic"))
 
-    def shown(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "mam", *map(str, words)], capture_output=True, text=True)
-
-    done = shown("report", "outputs")
+    done = mam("report", "outputs")
     assert done.returncode == 0, done.stderr
     assert f"1 unreadable: {broken}/result.json: has method=magic" in " ".join(done.stdout.split())
-    refused = shown("compare", whole, broken)
+    refused = mam("compare", whole, broken)
     assert (refused.returncode, refused.stdout) == (
         1,
         "",

@@ -6,13 +6,11 @@ import csv
 import json
 import re
 import shutil
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import once
+from support.runs import mam, once
 
 from mam.errors import RecordError
 from mam.report.collect import collect
@@ -117,12 +115,12 @@ def test_the_page_needs_nothing_and_escapes_everything(swept, tmp_path):
 
 
 def test_the_verb(swept):
-    shown = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    shown = mam("report", swept)
     assert shown.returncode == 0 and shown.stderr == ""
     assert "outputs/report/report.html" in shown.stdout and max(map(len, shown.stdout.splitlines()[:9])) <= 80
-    again = subprocess.run([sys.executable, "-m", "mam", "report", swept], capture_output=True, text=True)
+    again = mam("report", swept)
     assert again.stdout == shown.stdout, "a report is no run"
-    wrong = subprocess.run([sys.executable, "-m", "mam", "report"], capture_output=True, text=True)
+    wrong = mam("report")
     assert wrong.returncode == 2 and "mam report DIR" in wrong.stderr
 
 
@@ -159,3 +157,14 @@ def test_a_control_is_paired_by_the_parts_that_were_asked_for(words):
     (group,) = collect([Path("outputs")]).groups
     old = [(one.where["parts"], one.control) for one in compared(group.merged()) if one.control == "shrink_v"]
     assert old == [("qkv", "shrink_v")]  # and the two are then one and the same merge, of V alone
+
+
+def test_two_normalizers_never_stand_in_one_table(words):
+    """Of a text without punctuation or capitals they make the same, and yet count apart what others have."""
+    for normalizer in ("basic", "hubert_english"):
+        for lam in (0, 0.5):
+            once([*words, f"lam={lam}", f"data.normalizer={normalizer}", "evaluate.draws=200"])
+    found = collect([Path("outputs")])
+    used = [{run.result["data"]["normalizer"] for run in group.runs} for group in found.groups]
+    assert sorted(map(sorted, used)) == [["basic"], ["hubert_english"]]
+    assert [len(group.runs) for group in found.groups] == [2, 2]

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import pair_words, write_folder
+from support.audio import write_folder
+from support.runs import pair_words
 
 from mam.config.compose import jobs
 from mam.config.plans import study_jobs

@@ -7,7 +7,7 @@ import types
 from pathlib import Path
 
 import pytest
-from conftest import once
+from support.runs import once
 
 from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import once, predictions
+from support.runs import mam, once, predictions
 
 from mam.errors import RecordError
 from mam.records.reading import read_config
@@ -63,7 +63,7 @@ def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
 
 def test_the_verb(words):
     runs = [once([*words, f"lam={lam}", "evaluate.draws=200"]).folder for lam in (0, 0.8)]
-    shown = subprocess.run([sys.executable, "-m", "mam", "compare", *runs], capture_output=True, text=True)
+    shown = mam("compare", *runs)
     assert shown.returncode == 0 and "B - A: " in shown.stdout and "predictions differ" in shown.stdout
     wrong = subprocess.run([sys.executable, "-m", "mam", "compare", runs[0]], capture_output=True, text=True)
     assert wrong.returncode == 2 and "say: mam compare A B" in wrong.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CLASSES, once, pair_words, predictions, write_folder, write_sounds
+from support.audio import CLASSES, write_folder, write_sounds
+from support.runs import once, pair_words, predictions
 
 from mam.errors import RecordError
 from mam.models.beats import BeatsModel

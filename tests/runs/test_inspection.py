@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import BEATS_CFG, LAYERS, WIDTH, pair_words
 from safetensors.torch import load_file
+from support.models import BEATS_CFG, LAYERS, WIDTH
+from support.runs import mam, pair_words
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.config.compose import jobs
@@ -60,8 +59,8 @@ def test_notes_and_warnings(whisper, minilm, beats, vit):
 
 
 def test_scales_that_are_far_off_are_warned_of(hubert_group, tmp_path):
-    from conftest import make_bert
     from safetensors.torch import save_file
+    from support.models import make_bert
 
     folder = make_bert(tmp_path / "loud")
     tensors = load_file(folder / "model.safetensors")
@@ -71,10 +70,6 @@ def test_scales_that_are_far_off_are_warned_of(hubert_group, tmp_path):
     assert (
         warning.startswith("scale: the source's Q is 5") and "in layer 1 (1 layers are outside 0.5 to 2 ×)" in warning
     )
-
-
-def mam(*words: str):
-    return subprocess.run([sys.executable, "-m", "mam", *words], capture_output=True, text=True)
 
 
 def test_tables_fit_eighty_columns_and_json_is_for_programs():

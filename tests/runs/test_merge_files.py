@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import LAYERS, WIDTH, data_words, make_bert, make_whisper, pair_words
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from support.models import LAYERS, WIDTH, make_bert, make_whisper
+from support.runs import data_words, mam, pair_words
 from transformers import HubertForCTC
 
 from mam.config.compose import jobs
@@ -126,9 +128,7 @@ def test_running_the_merged_folder_reproduces_the_run(hubert_group, bert, clips,
 
 def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tmp_path):
     words = [*pair_words(hubert_group, bert), "lam=0.3"]
-    made = subprocess.run(
-        [sys.executable, "-m", "mam", "merge", *words, "out=merged"], capture_output=True, text=True, check=True
-    )
+    made = mam("merge", *words, "out=merged")
     assert made.stdout.startswith("merged 18 tensors, 9,504 parameters, into merged")
     record = json.loads(Path("merged/mam_merge.json").read_text())
     assert record["lam"] == [0.3] * 3 and record["source"]["sha256"] == locate(str(bert)).sha256
@@ -147,7 +147,7 @@ def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tm
         ([*words, "out=x", "model.target_shape.heads=2"], "has heads 4, not 2 as configured"),
         ([*words, "out=x", "lam=2"], "lam=2"),
     ):
-        refused = subprocess.run([sys.executable, "-m", "mam", "merge", *wrong], capture_output=True, text=True)
+        refused = mam("merge", *wrong)
         assert refused.returncode in (1, 2) and message in refused.stderr and "Traceback" not in refused.stderr
     assert sorted(os.listdir()) == ["merged"]
 
@@ -244,3 +244,32 @@ def test_beats_stays_in_its_original_format(beats, vit, tmp_path):
     assert after["cfg"] == before["cfg"] and list(after["model"]) == list(before["model"])
     assert sum(not torch.equal(before["model"][n], after["model"][n]) for n in before["model"]) == report.tensors == 12
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["beats.pt", "mam_merge.json"]
+
+
+def test_a_layer_whose_lambda_is_zero_keeps_its_bytes_and_its_dtype(hubert_group, bert, tmp_path):
+    """Among others that are merged, in fp16, where a merged tensor is stored in fp32."""
+    half = shutil.copytree(hubert_group, tmp_path / "half")
+    tensors = load_file(half / "model.safetensors")
+    save_file({name: tensor.half() for name, tensor in tensors.items()}, half / "model.safetensors", {"format": "pt"})
+    merge_plan = replace(plan("lam=0.3"), lams=(0.3, 0.0, 0.6))
+    report = merge_checkpoint(locate(str(half)), Source(locate(str(bert))), merge_plan, tmp_path / "out")
+    before, after = (load_file(folder / "model.safetensors") for folder in (half, tmp_path / "out"))
+    merged = {name for name, tensor in after.items() if tensor.dtype == torch.float32}
+    parts = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias")
+    assert merged == {f"hubert.encoder.layers.{layer}.attention.{part}" for layer in (0, 2) for part in parts}
+    for name in before.keys() - merged:
+        assert after[name].view(torch.uint8).equal(before[name].view(torch.uint8)), name
+    assert (report.tensors, report.parameters) == (12, 6 * (WIDTH * WIDTH + WIDTH))
+
+
+def test_the_command_counts_the_numbers_of_the_heads_that_are_merged(hubert_group, bert):
+    """Two of four heads of 8: half of the rows of Q, K, V and of their biases, half of the columns of O, no bias of O.
+
+    In each of three layers: 3 · (16 · 32 + 16) + 32 · 16 = 2,096 numbers in 7 tensors.
+    """
+    shown = mam("merge", *pair_words(hubert_group, bert), "lam=0.3", "parts=qkvo", "heads=0,2", "out=merged")
+    assert shown.stdout.startswith("merged 21 tensors, 6,288 parameters, into merged"), shown.stderr
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (hubert_group, "merged"))
+    differing = [int((after[name] != before[name]).sum()) for name in before]
+    assert (sum(count > 0 for count in differing), sum(differing)) == (21, 6288)
+    assert json.loads(Path("merged/mam_merge.json").read_text())["tensors"] == 21

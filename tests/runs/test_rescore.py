@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import (
-    once,
-)
+from support.runs import once
 
 from mam.errors import MamError, RecordError
 from mam.runs.rescore import rescore

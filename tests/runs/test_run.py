@@ -11,20 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import (
-    HEADS,
-    LAYERS,
-    SOURCE_LAYERS,
-    WIDTH,
-    data_words,
-    make_hubert,
-    make_whisper,
-    once,
-    pair_words,
-    predictions,
-    write_folder,
-)
 from safetensors.torch import load_file, save_file
+from support.audio import write_folder
+from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH, make_hubert, make_whisper
+from support.runs import data_words, once, pair_words, predictions
 from transformers import ViTConfig, ViTModel
 
 from mam.config.compose import jobs

@@ -14,13 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import (
-    data_words,
-    make_bert,
-    once,
-    pair_words,
-    predictions,
-)
+from support.models import make_bert
+from support.runs import data_words, once, pair_words, predictions
 
 from mam.config.compose import jobs
 from mam.errors import CheckpointError, DataError, MamError, RecordError

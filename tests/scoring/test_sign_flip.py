@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mam.scoring.sign_flip import flips, one_sided_p
+from mam.scoring.sign_flip import flips, one_sided_p, relabelled_p
 
 
 def two_sided(differences: list[int]) -> float:
@@ -112,3 +112,10 @@ def test_sums_are_whole_numbers_in_either_precision(size):
     units = table([size] * 40)
     sums = flips(units, 50, 0).sums[:, 0]
     assert np.array_equal(sums % size, np.zeros(50)) and sums.max() <= 40 * size
+
+
+def test_no_sampled_p_is_zero():
+    """Forty units of one direction: none of the draws is as extreme, and the observed one counts as one of them."""
+    assert one_sided_p(np.ones(40), 500, 0) == 1 / 501
+    new, old = np.full((2, 40), 9), np.zeros((3, 40), np.int64)
+    assert relabelled_p(new, old, 300, 0) == 1 / 301

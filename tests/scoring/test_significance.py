@@ -1,5 +1,6 @@
 """The paired difference: p and interval agree, and neither is surer than few changes or few units allow."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from support.scores import few
 
 from mam.scoring.significance import exact_mcnemar, holm, paired_difference
 
@@ -17,15 +19,6 @@ def arrays(n=60, seed=0):
     lengths = rng.integers(4, 15, n)
     baseline = rng.integers(0, 5, n)
     return np.maximum(baseline + rng.integers(-1, 2, n), 0), baseline, lengths
-
-
-def few(n, better, worse=0, words=10):
-    """``n`` utterances with two errors each, of which some lose or gain one."""
-    baseline = np.full(n, 2)
-    merged = baseline.copy()
-    merged[:better] -= 1
-    merged[better : better + worse] += 1
-    return paired_difference(merged, baseline, np.full(n, words))
 
 
 def test_point_estimates_by_hand():
@@ -235,3 +228,38 @@ def test_draws_on_both_sides():
     merged, baseline, lengths = arrays(50)
     made = paired_difference(np.stack([merged, baseline]), np.stack([baseline, merged]), lengths)
     assert made.absolute == pytest.approx(0) and made.changed == 0 and made.p_value == 1.0
+
+
+def test_the_relative_interval_is_at_95_percent_by_hand():
+    """Twelve utterances that all improve: the upper end is the test's own, the lower one Student's t.
+
+    The test is asked of every δ by flipping d - δ·b itself, b the baseline's errors; t has 11 degrees of freedom.
+    """
+    baseline = np.array([3, 4, 2, 5, 3, 2, 4, 6, 3, 2, 5, 4])
+    merged = baseline - np.array([1, 1, 1, 2, 1, 1, 1, 3, 1, 1, 2, 1])
+    made = paired_difference(merged, baseline, np.full(12, 10))
+    difference, estimate = merged - baseline, -16 / 43
+    assert made.relative == pytest.approx(estimate)
+    signs = np.array(list(itertools.product((1, -1), repeat=12)))
+
+    def p_value(delta):
+        residuals = difference - delta * baseline
+        return np.mean(np.abs(signs @ residuals) >= abs(residuals.sum()) - 1e-9)
+
+    low, high = made.relative_ci95
+    assert p_value(high - 1e-6) >= 0.05 > p_value(high + 1e-6)
+    residuals = difference - estimate * baseline
+    unseen = 2 * (1 / 12) * np.mean(difference**2)
+    half = stats.t.ppf(0.975, 11) * math.sqrt((np.sum(residuals**2) + unseen) * 12 / 11) / 43
+    assert low == pytest.approx(estimate - half) and p_value(low) < 0.05
+
+
+def test_the_bootstraps_relative_interval_agrees_with_scipy():
+    merged, baseline, lengths = arrays(200)
+    ours = paired_difference(merged, baseline, lengths, draws=20_000, interval="bootstrap")
+
+    def statistic(new, old, axis=-1):
+        return new.sum(axis) / old.sum(axis) - 1
+
+    theirs = stats.bootstrap((merged, baseline), statistic, paired=True, method="percentile", n_resamples=20_000, rng=1)
+    assert ours.relative_ci95 == pytest.approx(tuple(theirs.confidence_interval), abs=2e-3)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.scores import few
 
 from mam.scoring.significance import Difference, paired_difference
 from mam.scoring.wording import (
@@ -15,14 +16,6 @@ from mam.scoring.wording import (
     table_notes,
     units_text,
 )
-
-
-def few(n, better, worse=0, clusters=None, unit="utterance"):
-    baseline = np.full(n, 2)
-    merged = baseline.copy()
-    merged[:better] -= 1
-    merged[better : better + worse] += 1
-    return paired_difference(merged, baseline, np.full(n, 10), clusters, unit=unit)
 
 
 def test_units_stand_beside_every_difference():

@@ -5,54 +5,64 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import data_words, predictions
+from support.audio import write_folder
+from support.runs import data_words, predictions
+from support.studies import say
 
 from mam.config.compose import jobs
 from mam.config.plans import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.report.study import record_study
-from mam.scoring.significance import Difference, holm, paired_difference
-from mam.scoring.text import NORMALIZERS
-from mam.scoring.wer import LENGTH, error_counts, errors
+from mam.scoring.significance import Difference
 from mam.studies.evidence import Comparison, against_controls, conclusion
 from mam.studies.execute import execute, study_folder
 from mam.studies.pairs import words_of_pairs
 
 
 @pytest.fixture
-def ended(words):
+def ended(words, tmp_path):
+    """Six utterances; λ = 0, 0.3, 0.6, beside shrink and five draws of random_iid."""
+    root = write_folder(tmp_path / "six", [0.6] * 6)
     axes = ["study.name=x", "+study.axes.lam=[0.0,0.3,0.6]", "+study.axes.control=[none,shrink,random_iid]"]
-    plan = study_jobs(jobs([*words, *axes, "evaluate.draws=500"])[0])
+    plan = study_jobs(jobs([*words, f"data.root={root}", *axes, "evaluate.draws=500"])[0])
     return execute(plan, Workbench(), study_folder(plan, "x"))
 
 
-def counts(folder: Path, name: str):
-    rows = read_jsonl(folder / name)
-    normalise = NORMALIZERS["hubert_english"]
-    words = [[normalise(row[key]) for row in rows] for key in ("reference", "prediction")]
-    return error_counts(*words, "word")
+ONE_EACH, NONE = [1] * 6, [0] * 6  # errors in six utterances of four words
+FIVE_DRAWS = [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [2, 1, 1, 1, 1, 1], [2, 2, 1, 1, 1, 1]]
 
 
-def test_comparisons_are_made_from_saved_predictions(ended):
-    found = against_controls(ended)
-    assert [(one.where["lam"], one.control) for one in found] == [
-        ("0.3", "shrink"),
-        ("0.3", "random_iid"),
-        ("0.6", "shrink"),
-        ("0.6", "random_iid"),
+def test_comparisons_are_those_of_the_saved_predictions_by_hand(ended):
+    """Errors of 24 words: at 0.3 the source makes 0, shrink 6, the draws 4 to 8, 6 on average; at 0.6 6, 6 and 0.
+
+    Where all six utterances differ in one direction, 2 of the 2^6 assignments of signs are as extreme: p = 1/32. Of
+    four comparisons three have it, and Holm makes 4/32 of the first, and of the others what the first has.
+    """
+    said = {
+        (0.3, "none"): [NONE],
+        (0.3, "shrink"): [ONE_EACH],
+        (0.3, "random_iid"): FIVE_DRAWS,
+        (0.6, "none"): [ONE_EACH],
+        (0.6, "shrink"): [ONE_EACH],
+        (0.6, "random_iid"): [NONE] * 5,
+    }
+    for end in ended:
+        if end.job.config.lam:
+            say(end.outcome.folder, *said[end.job.config.lam, end.job.config.control])
+    found = [
+        (one.where["lam"], one.control, one.difference.absolute, one.difference.p_value, one.p_holm)
+        for one in against_controls(ended)
     ]
-    folders = {(e.job.config.lam, e.job.config.control): e.outcome.folder for e in ended}
-    real = counts(folders[0.6, "none"], "predictions.jsonl")
-    names = ["predictions.jsonl", *(f"predictions-{i}.jsonl" for i in range(1, 5))]
-    drawn = np.stack([errors(counts(folders[0.6, "random_iid"], name)) for name in names])
-    expected = paired_difference(errors(real), drawn, real[:, LENGTH], None, 500, 0)
-    assert found[-1].difference == expected
-    assert expected.absolute == pytest.approx((errors(real).sum() - drawn.sum(1).mean()) / real[:, LENGTH].sum())
-    assert [one.p_holm for one in found] == holm([one.difference.p_value for one in found])
+    assert found == [
+        ("0.3", "shrink", -0.25, 0.03125, 0.125),
+        ("0.3", "random_iid", pytest.approx(-0.25), 0.03125, 0.125),
+        ("0.6", "shrink", 0.0, 1.0, 1.0),
+        ("0.6", "random_iid", 0.25, 0.03125, 0.125),
+    ]
+    first = against_controls(ended)[0].difference
+    assert (first.relative, first.clusters, first.changed, first.better, first.worse) == (-1.0, 6, 6, 6, 0)
 
 
 def test_draws_of_a_random_control_are_kept_and_pooled(ended):
@@ -105,6 +115,20 @@ def test_four_beaten_controls_show_it_after_holm_over_the_places():
     assert conclusion([*weaker, *weak], 208).startswith("no evidence")
 
 
+def test_an_aligned_source_whose_control_is_not_aligned_is_left_out():
+    beaten = {"random_spectrum": (-0.04, 0.001), "rotate": (-0.03, 0.002), "shuffle_layers": (-0.03, 0.001)}
+    fair = beside("0.1", shrink=(-0.05, 0.01), **beaten)
+    unfair = Comparison({"lam": "0.1", "align": "permute"}, "shrink", difference(-0.05, 0.0001), 0.0001)
+    assert conclusion([*fair, unfair], 208) == (
+        "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
+        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); aligned sources, whose controls are"
+        " not aligned, are left out"
+    )
+    assert conclusion([unfair], 208) == (
+        "nothing follows for the source's content: it was aligned, and its controls are not"
+    )
+
+
 def test_missing_controls_are_asked_for():
     alone = conclusion(beside("0.1", shrink=(-0.05, 0.0001)), 208)
     assert alone.startswith("this cannot tell whether the source's content matters: that takes shrink, random_spectrum")
@@ -121,7 +145,7 @@ def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):
     record_study(tmp_path, "x", ended, found)
     kept = json.loads((tmp_path / "study.json").read_text())
     assert len(kept["runs"]) == 7 and kept["name"] == "x" and len(kept["comparisons"]) == 4
-    assert kept["conclusion"] == conclusion(found, 5)
+    assert kept["conclusion"] == conclusion(found, 6)
     assert all(Path(run["folder"], "result.json").is_file() for run in kept["runs"])
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
 

@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from conftest import once
+from support.runs import once
 
 from mam.report.collect import collect
 from mam.report.tables import show_study

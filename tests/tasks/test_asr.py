@@ -129,3 +129,31 @@ def test_characters_said_again_and_again_are_a_finding():
         "1 of 2 predictions are the same words or letter again and again",
         "1 of 2 predictions are over 3 times as long as their reference",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "least", "is_repeated"),
+    [
+        ("eee", 3, False),  # a letter, from four times on
+        ("eeee", 3, True),
+        ("ee ee", 3, True),
+        ("eeeea", 3, False),
+        ("no no no", 3, False),  # three words may be meant
+        ("no no no no", 3, True),
+        ("thank you thank you thank", 3, False),  # two words, from three times on
+        ("thank you thank you thank you", 3, True),
+        ("thank you thank you thank me", 3, False),
+        ("one two three one two three one two", 3, False),
+        ("one two three one two three one two three", 3, True),
+        ("one two three one two three one two three one", 3, True),
+        ("", 3, False),
+    ],
+)
+def test_what_is_repeated_and_what_is_not(text, least, is_repeated):
+    assert asr._repeats(text.split(), least) == is_repeated
+
+
+@pytest.mark.parametrize(("text", "is_repeated"), [("ababab", False), ("abababa", False), ("abababab", True)])
+def test_characters_are_repeated_from_four_times_on(text, is_repeated):
+    """Two characters three times are what people say: 很好很好很好."""
+    assert asr._repeats(list(text), 4) == is_repeated

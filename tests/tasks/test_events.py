@@ -1,22 +1,20 @@
-"""Sounds: who is fitted on what, what a merge alone does to a probe, a checkpoint's own classes, the statistics."""
+"""Sounds: who is fitted on what, what a merge alone does to a probe, the statistics."""
 
 from __future__ import annotations
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from conftest import CLASSES, make_beats, once, write_sounds
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from support.audio import CLASSES, write_sounds
+from support.runs import once
 
 from mam.config.compose import jobs
-from mam.data.esc50 import audioset_names
-from mam.errors import ConfigError, DataError
+from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.models.heads import fit_probe
@@ -169,50 +167,6 @@ def test_splits_instead_of_folds(event_words, tmp_path):
         trials([*words, "data.fold=1"])
 
 
-def own_head(tmp_path: Path, labels: list[str]) -> list[str]:
-    path = make_beats(tmp_path / "tuned.pt", labels, finetuned_model=True, predictor_class=len(labels))
-    return [f"model.target={path}", "head=checkpoint"]
-
-
-def test_a_checkpoints_own_classes(event_words, tmp_path):
-    words = [*event_words, *own_head(tmp_path, ["speech", *CLASSES])]
-    outcome = once([*words, "data.split=all"])
-    rows = read_jsonl(outcome.folder / "predictions.jsonl")
-    config = jobs(words)[0].config
-    scores = np.stack(Workbench().baseline(config, 0).items)
-    expected = [CLASSES[i] for i in scores[:, 1:].argmax(1)]  # "speech" is no class of the data
-    assert [row["prediction"] for row in read_jsonl(outcome.folder / "baseline.jsonl")] == expected
-    assert outcome.result["metrics"]["clips"] == 18 and len(rows) == 18
-    assert outcome.result["head"] == {"name": "checkpoint", "folds": [], "without_class": []}
-    torch.testing.assert_close(torch.tensor(scores).sum(1) > 0, torch.ones(18, dtype=torch.bool))
-
-
-def test_classes_that_the_checkpoint_lacks_are_left_out_and_counted(event_words, tmp_path):
-    outcome = once([*event_words, *own_head(tmp_path, ["hum", "click"])])
-    assert outcome.result["data"]["n"] == outcome.result["metrics"]["clips"] == 12
-    assert outcome.result["head"]["without_class"] == ["buzz"]
-    assert "the checkpoint has no class for buzz: 6 clips are left out" in outcome.result["diagnostics"]
-    with pytest.raises(DataError, match="none of the classes buzz, click, hum is among the checkpoint's 2 "):
-        once([*event_words, *own_head(tmp_path, ["cat", "dog"])])
-
-
-def test_audioset_labels_stand_for_classes_by_id_or_name():
-    by_id = events.own_classes(["/m/09x0r", "/m/0bt9lr", "/m/06mb1", "/m/05tny_"], ["dog", "rain", "can_opening"])
-    assert by_id == {"dog": [1, 3], "rain": [2], "can_opening": []}
-    assert events.own_classes(["Bark", "Speech", "Walk, footsteps"], ["dog", "footsteps"]) == {
-        "dog": [0],
-        "footsteps": [2],
-    }
-    assert events.own_classes(["dog", "Bark"], ["dog"]) == {"dog": [0]}  # the very name goes first
-
-
-def test_the_table_covers_esc50_once():
-    names = audioset_names()
-    assert len(names) == 50 and sum(not found for found in names.values()) == 3
-    used = [name for found in names.values() for name in found]
-    assert len(used) == len(set(used)), "one AudioSet label must not mean two classes"
-
-
 def test_collapse_is_said():
     config = jobs(["model=demo_beats_vit", "data=demo_sounds", "data.clusters=utterance"])[0].config
     rows = [{"label": CLASSES[i % 3], "fold": i % 2, "prediction": "hum"} for i in range(60)]
@@ -221,68 +175,6 @@ def test_collapse_is_said():
     assert scored.findings == ["collapsed: 60 of 60 clips are called 'hum'"]
     assert scored.metrics["error"] == pytest.approx(2 / 3) and scored.baseline["error"] == 0
     assert events.score(config, [right], rows).findings == []
-
-
-BAD = {
-    "speech": (["data=demo_speech", "data.clusters=utterance"], "has no labels. It is for models of speech"),
-    "no such fold": (["data.fold=7"], "data.fold=7: no clip is in it. There is: 1, 2, 3"),
-}
-
-
-@pytest.mark.parametrize(("words", "message"), BAD.values(), ids=BAD.keys())
-def test_data_that_does_not_serve(event_words, words, message):
-    chosen = [word for word in event_words if not (words[0].startswith("data=") and word.startswith("data"))]
-    with pytest.raises(DataError, match=message):
-        once([*chosen, *words])
-
-
-def test_too_few_folds_and_unknown_classes(event_words, tmp_path):
-    one = write_sounds(tmp_path / "one", folds=1)
-    with pytest.raises(DataError, match="has clips in fold 1 only"):
-        once([*event_words, f"data.root={one}"])
-    two = write_sounds(tmp_path / "two", folds=2)
-    with pytest.raises(DataError, match="has clips in fold 1, 2 only"):
-        once([*event_words, f"data.root={two}", "data.split=dev"])
-    lines = (two / "metadata.csv").read_text().splitlines()
-    (two / "metadata.csv").write_text("\n".join(line for line in lines if not line.startswith("1-click")) + "\n")
-    with pytest.raises(DataError, match=r"fold 2: tests classes that its 4 training clips do not have: click"):
-        once([*event_words, f"data.root={two}"])
-
-
-def test_labels_are_not_for_speech_recognition(words, sounds):
-    with pytest.raises(DataError, match="has labels but no transcripts. It is for models of audio events"):
-        once([*words, f"data.root={sounds}"])
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("head=probe", "head=probe: not known. Choose one of:\n      probe_fixed"),
-        ("data.split=all", "data.split=all: a probe is fitted on other clips than it is tested on"),
-        ("data.split=train", "data.split=train: a probe is fitted on other clips"),
-        ("data.normalizer=basic", "data.normalizer: has no effect on audio events"),
-        ("data.ids.test=x", "data.ids: has no effect on audio events"),
-    ],
-)
-def test_words_without_meaning_are_refused(event_words, word, message):
-    with pytest.raises(ConfigError, match=message):
-        jobs([*event_words, word])
-
-
-@pytest.mark.parametrize("word", ["head=checkpoint", "data.fold=1"])
-def test_words_of_sounds_mean_nothing_for_speech(word):
-    with pytest.raises(ConfigError, match="has no effect on speech recognition"):
-        jobs([word])
-
-
-def test_clips_shorter_than_a_patch_are_named(event_words, sounds):
-    import soundfile
-
-    soundfile.write(sounds / "1-hum-0.wav", np.random.default_rng(0).standard_normal(2000) * 0.1, 16000)
-    with pytest.raises(DataError, match=r"1-hum-0.wav: 0.125 s long; this target hears at least 0.175 s"):
-        once(event_words)
-    result = once([*event_words, "data.on_bad=skip"]).result
-    assert result["data"]["n"] == 17 and [s["id"] for s in result["data"]["skipped"]] == ["1-hum-0"]
 
 
 def test_clips_of_unequal_length_give_what_they_give_alone(event_words):

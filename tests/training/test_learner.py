@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, LETTERS, noise, write_folder
+from support.audio import noise, write_folder
+from support.models import LAYERS, LETTERS
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.config.compose import jobs

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_hubert, pair_words, write_folder
+from support.audio import write_folder
+from support.models import make_hubert
+from support.runs import pair_words
 
 from mam.files import read_jsonl
 

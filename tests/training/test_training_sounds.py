@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, LAYERS, once, pair_words
+from support.audio import CLASSES
+from support.models import LAYERS
+from support.runs import once, pair_words
 from transformers import AutoModelForAudioClassification
 
 from mam.config.compose import jobs

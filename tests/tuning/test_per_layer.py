@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import LAYERS, noise, once, pair_words, predictions, write_folder
+from support.audio import noise, write_folder
+from support.models import LAYERS
+from support.runs import once, pair_words, predictions
 from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGeneration
 
 from mam.config.compose import jobs
@@ -25,13 +27,6 @@ from mam.tuning.entropy import Look, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
 
 SETTINGS = {"low": 0.0, "high": 0.5, "start": 0.05, "evaluations": 60}
-
-
-@pytest.fixture
-def split_words(hubert_group, bert, tmp_path):
-    lengths = [0.6, 1.3, 0.9, 1.3, 0.4, 0.8, 1.1, 0.7]
-    data = write_folder(tmp_path / "data", lengths, split=["dev"] * 5 + ["test"] * 3)
-    return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
 
 
 def bowl(lams) -> float:

@@ -88,3 +88,25 @@ def test_the_best_is_dropped_as_rarely_as_promised():
         ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed, settles=False)
         dropped += any("0.3" in look["dropped"] for look in ran.path)
     assert dropped <= 65  # 50 and three standard deviations of a binomial would be 71
+
+
+@pytest.mark.parametrize(
+    ("worse", "looks", "others", "is_dropped"),
+    [
+        (5, 1, 1, True),  # p = 1/32 = .03125 below .05
+        (5, 2, 1, False),  # not below .05/2 = .025
+        (6, 3, 1, True),  # 1/64 = .015625 below .05/3 = .01667
+        (6, 4, 1, False),  # not below .05/4 = .0125
+        (6, 2, 2, False),  # nor below .05/(2·2) = .0125
+        (7, 3, 2, True),  # 1/128 = .00781 below .05/(3·2) = .00833
+        (7, 4, 2, False),  # not below .05/(4·2) = .00625
+    ],
+)
+def test_the_level_of_a_look_is_shared_by_all_looks_and_comparisons(worse, looks, others, is_dropped):
+    """At the first look one λ has an error more in each of ``worse`` examples; the others make none."""
+    n, lams = worse * 2 ** (looks - 1), [0.0, 0.1, 0.2][: others + 1]
+    errors = np.zeros((len(lams), n))
+    errors[-1] = 1
+    ran = race(table_of(errors, lams)[0], lams, n, looks=looks, alpha=0.05, settles=False)
+    assert ran.path[0]["examples"] == worse
+    assert list(ran.path[0]["dropped"]) == ([f"{lams[-1]:g}"] if is_dropped else [])

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LAYERS, once, pair_words, predictions, write_folder, write_sounds
+from support.audio import write_sounds
+from support.models import LAYERS
+from support.runs import once, predictions
 
 from mam.config.compose import jobs
 from mam.config.schema import TuneConfig
@@ -69,13 +71,6 @@ def test_optuna_goes_on_where_it_was_killed_and_asks_the_same(tmp_path):
     )
     assert best(whole) == pytest.approx(0.137, abs=0.05)
     assert set(list(whole)[:5]) <= set(resumed) and len(resumed) >= 12
-
-
-@pytest.fixture
-def split_words(hubert_group, bert, tmp_path):
-    lengths = [0.6, 1.3, 0.9, 1.3, 0.4, 0.8, 1.1, 0.7]
-    data = write_folder(tmp_path / "data", lengths, split=["dev"] * 5 + ["test"] * 3)
-    return [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
 
 
 @pytest.mark.parametrize("name", ["grid", "race", "golden", "optuna"])

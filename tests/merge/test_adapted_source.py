@@ -1,0 +1,105 @@
+"""What the target is given: read, checked, and taken to the target's basis."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from support.alignment import D, block
+
+from mam.errors import MergeError
+from mam.merge.adapted_source import Given
+from mam.merge.basis import Basis
+from mam.merge.controls import Place, haar
+from mam.merge.plan import MergePlan
+
+
+def plan(control: str = "none", **fields) -> MergePlan:
+    whole = {"parts": ("q", "k", "v", "o"), "pairs": {0: 0, 1: 1}, "pairing": "index", "bias": True} | fields
+    return MergePlan("linear", control, (0.1, 0.1), **whole)
+
+
+def test_a_basis_moves_moments_as_it_moves_what_is_heard():
+    stream = haar(12, Place(0, 0), "test")[:D]
+    x = torch.randn(30, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moments = Basis(stream=stream).moved_moments(0, "q", x.T @ x)
+    torch.testing.assert_close(moments, (x @ stream.T).T @ (x @ stream.T))
+
+
+def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
+    count = {"own": 0, "source": 0}
+
+    def read(side):
+        def reading(layer, part):
+            count[side] += 1
+            return block(layer + (side == "own") * 50)[part]
+
+        return reading
+
+    plain, aligned = (Given(plan(align=name), read("own"), read("source")) for name in ("none", "procrustes"))
+    assert torch.equal(plain.read(0, "q")[0], block(0)["q"][0])
+    plain.read(0, "q")
+    assert count["source"] == 2
+    aligned.read(0, "q")
+    seen = count["source"]
+    assert torch.equal(aligned.read(0, "q")[0], aligned.read(0, "q")[0]) and count["source"] == seen
+    assert Given.key(plan()) == Given.key(plan(alpha=0.3)) != Given.key(plan(align="heads"))
+
+
+def test_another_width_without_projection_is_refused_by_the_tensor_too():
+    plan = MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True)
+    given = Given(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
+    with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
+        given.read(0, "q")
+
+
+ANOTHER = [{"seed": 1}, {"pairs": {0: 1, 1: 0}}, {"pairs": {0: 0}}, {"control": "self"}, {"project": "svd"}]
+
+
+@pytest.mark.parametrize("fields", ANOTHER, ids=str)
+def test_plans_that_give_something_else_have_another_key(fields):
+    assert Given.key(plan(**fields)) != Given.key(plan())
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 0.5}, {"draw": 2}, {"heads": (0,)}], ids=str)
+def test_plans_that_give_the_same_have_one_key(fields):
+    assert Given.key(plan(**fields)) == Given.key(plan())
+
+
+def test_the_moments_of_o_move_with_the_values_and_those_of_the_others_with_the_stream():
+    """Worked out on the inputs themselves: O hears values, Q, K and V hear the stream."""
+    generator = torch.Generator().manual_seed(0)
+    stream, qk, v = (haar(D, Place(0, 0), name) for name in ("stream", "qk", "v"))
+    basis = Basis(stream, {(0, "qk"): qk, (1, "v"): v})
+    x = torch.randn(30, D, dtype=torch.float64, generator=generator)
+    heard = x.T @ x / 30
+
+    def seen(matrix):
+        moved = torch.stack([matrix @ one for one in x])
+        return sum(torch.outer(one, one) for one in moved) / 30
+
+    for part in "qkv":
+        torch.testing.assert_close(basis.moved_moments(1, part, heard), seen(stream))
+    torch.testing.assert_close(basis.moved_moments(1, "o", heard), seen(v))
+    assert torch.equal(basis.moved_moments(0, "o", heard), heard)  # no map of the values of this layer
+
+
+@pytest.mark.parametrize("align", ["procrustes", "permute", "heads"])
+def test_what_a_projection_makes_of_what_it_hears_is_as_strong_in_any_basis(align):
+    """E‖Wx‖² = tr(W G Wᵀ) of each projection, O too; G and W are moved apart from each other."""
+
+    def read(offset):
+        return lambda layer, part: (block if part != "o" else outputs)(10 * layer + offset)[part]
+
+    def outputs(seed):
+        return {"o": block(seed + 500)["q"]}
+
+    given = Given(plan(align=align, target_heads=2, source_heads=2), read(0), read(1))
+    for layer in range(2):
+        for i, part in enumerate("qkvo"):
+            x = torch.randn(20, D, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) * torch.arange(
+                1, D + 1
+            )
+            heard, weight = x.T @ x / 20, read(1)(layer, part)[0].double()
+            moved, new = given.moments(layer, part, heard), given.read(layer, part)[0].double()
+            expected = (x @ weight.T).square().sum() / 20
+            torch.testing.assert_close((new @ moved @ new.T).trace(), expected, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,33 @@
+"""Pairs of attention blocks without a model around them, for alignments and projections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from mam.merge.basis import Basis, Heads, Pair, moved
+
+D, HEADS = 8, Heads(2, 2)
+
+
+def block(seed: int, width: int = D) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Random Q, K and V."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        part: (torch.randn(width, width, generator=generator), torch.randn(width, generator=generator))
+        for part in "qkv"
+    }
+
+
+def pairs(seed: int = 0, depth: int = 3, width: int = D) -> list[Pair]:
+    return [Pair(i, block(seed + 2 * i), block(seed + 2 * i + 1, width)) for i in range(depth)]
+
+
+def scrambled(given: list[Pair], basis: Basis) -> list[Pair]:
+    """The same targets, with sources that are these targets in another basis."""
+    return moved([Pair(one.layer, one.target, one.target) for one in given], basis)
+
+
+def permutation(order: Sequence[int]) -> torch.Tensor:
+    return torch.eye(len(order), dtype=torch.float64)[list(order)]

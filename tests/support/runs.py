@@ -1,0 +1,55 @@
+"""Runs in tests: the words that choose them, running one, what it predicted, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mam.config.compose import jobs
+from mam.evaluation.workbench import Workbench
+from mam.files import read_jsonl
+from mam.runs.run import Outcome, run
+from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
+
+QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]
+
+
+def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[str]:
+    """The command-line words that choose a tiny pair."""
+    return [
+        f"model.target={target}",
+        f"model.source={source}",
+        *(f"model.{side}_shape.width={WIDTH}" for side in ("target", "source")),
+        f"model.target_shape.layers={LAYERS}",
+        f"model.source_shape.layers={SOURCE_LAYERS}",
+        f"model.target_shape.heads={HEADS}",
+        f"model.source_shape.heads={source_heads}",
+    ]
+
+
+def data_words(root: Path) -> list[str]:
+    """The command-line words that choose a folder of clips as a whole."""
+    return ["data=audiofolder", f"data.root={root}", "data.split=all"]
+
+
+def once(words: list[str], bench: Workbench | None = None) -> Outcome:
+    """Run one job."""
+    return run(jobs(words)[0], bench or Workbench())
+
+
+def predictions(outcome: Outcome, name: str = "predictions.jsonl") -> list[str]:
+    """The texts that a run predicted, in order."""
+    return [row["prediction"] for row in read_jsonl(outcome.folder / name)]
+
+
+def mam(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, on one core."""
+    return subprocess.run(
+        [sys.executable, "-m", "mam", *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        timeout=300,
+    )
