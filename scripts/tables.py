@@ -16,11 +16,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import mam.data  # noqa: F401  # fill the registry of formats
-from mam.merge.align import ALIGNMENTS
-from mam.merge.controls import CONTROLS
-from mam.merge.methods import METHODS
-from mam.merge.project import PROJECTS
 from mam.merge.schedules import SCHEDULES
+from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.models.sources import SOURCES
 from mam.models.targets import TARGETS
 from mam.scoring.coverage import lost_letters

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 
 import soundfile
+from support.runs import jobs
 
-from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import ASSETS
 from mam.runs.run import run
@@ -27,11 +27,11 @@ def metadata(name: str) -> list[dict[str, str]]:
 def test_the_demo_is_real_and_neither_perfect_nor_broken():
     bench = Workbench()
     result = run(jobs([])[0], bench).result
-    assert result["data"]["n"] == 90 and result["merge"]["tensors"] == 24
-    assert 0.05 <= result["baseline"]["wer"] <= 0.30
+    assert result.data.n == 90 and result.merge.tensors == 24
+    assert 0.05 <= result.baseline.wer <= 0.30
     shifted = run(jobs(["data=demo_speech_shift", "lam=0"])[0], bench).result
-    assert shifted["baseline"]["wer"] > result["baseline"]["wer"] + 0.1, "room for fine-tuning"
-    assert run(jobs(["lam=1"])[0], bench).result["delta"]["ci95"][0] > 0, "replacing the attention must hurt"
+    assert shifted.baseline.wer > result.baseline.wer + 0.1, "room for fine-tuning"
+    assert run(jobs(["lam=1"])[0], bench).result.delta.ci95[0] > 0, "replacing the attention must hurt"
 
 
 def test_sets_have_disjoint_sentences_and_all_splits():
@@ -68,11 +68,9 @@ def test_the_sound_demo_is_real_and_neither_perfect_nor_broken():
     bench = Workbench()
     words = ["model=demo_beats_vit", "data=demo_sounds"]
     result = run(jobs([*words, "lam=0.1"])[0], bench).result
-    assert (
-        result["data"]["n"] == 300 and result["delta"]["clusters"] == 150 and len(result["metrics"]["fold_errors"]) == 5
-    )
-    assert 0.10 <= result["baseline"]["error"] <= 0.40
-    assert run(jobs([*words, "lam=1"])[0], bench).result["delta"]["ci95"][0] > 0, "replacing the attention must hurt"
+    assert result.data.n == 300 and result.delta.clusters == 150 and len(result.metrics.fold_errors) == 5
+    assert 0.10 <= result.baseline.error <= 0.40
+    assert run(jobs([*words, "lam=1"])[0], bench).result.delta.ci95[0] > 0, "replacing the attention must hurt"
 
 
 def test_sounds_are_what_the_script_makes(tmp_path):

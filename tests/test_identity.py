@@ -14,11 +14,10 @@ from pathlib import Path
 
 import pytest
 from support.audio import write_folder
-from support.runs import once, pair_words
+from support.runs import jobs, once, pair_words
 
 import mam
 from mam import identity
-from mam.config.compose import jobs
 from mam.errors import TrainingError
 from mam.evaluation.workbench import Workbench
 from mam.files import sha256_json
@@ -165,12 +164,12 @@ def test_another_repository_in_the_environment_is_not_asked(cloned, tmp_path, mo
 
 def test_a_finished_run_is_made_again_by_other_code(words, edit):
     first = once(words)
-    assert first.result["env"]["code"] == {"sha256": code_sha256(), "commit": None, "dirty": None} == code_record()
+    assert first.result.env.code == {"sha256": code_sha256(), "commit": None, "dirty": None} == code_record()
     assert once(words).status == "skipped"
     edit()
     again = once(words)
-    assert (again.status, again.result["env"]["code"]["sha256"]) == ("finished", code_sha256())
-    assert again.result["hash"] != first.result["hash"] and again.result["signature"] == first.result["signature"]
+    assert (again.status, again.result.env.code.sha256) == ("finished", code_sha256())
+    assert again.result.hash != first.result.hash and again.result.signature == first.result.signature
     assert once(words).folder == again.folder
 
 

@@ -10,9 +10,9 @@ import soundfile
 import soxr
 import torch
 from safetensors.torch import load_file
+from support.runs import jobs
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.runs.run import run
@@ -59,9 +59,9 @@ def test_whisper_minilm_on_lj_speech(real):
     for name, lam in (("baseline.jsonl", 0.0), ("predictions.jsonl", 0.05)):
         assert [row["prediction"] for row in read_jsonl(outcome.folder / name)] == plain_hypotheses(real, lam)
     result = outcome.result
-    assert (result["data"]["n"], result["metrics"]["words"]) == (16, 279)
-    assert result["baseline"]["wer"] == pytest.approx(11 / 279) and result["metrics"]["wer"] == pytest.approx(6 / 279)
-    assert not any("LibriVox" in sentence for sentence in result["diagnostics"])  # is about HuBERT and wav2vec 2.0
+    assert (result.data.n, result.metrics.words) == (16, 279)
+    assert result.baseline.wer == pytest.approx(11 / 279) and result.metrics.wer == pytest.approx(6 / 279)
+    assert not any("LibriVox" in sentence for sentence in result.diagnostics)  # is about HuBERT and wav2vec 2.0
 
 
 def real_sounds(real, *words: str) -> list[str]:
@@ -81,9 +81,9 @@ def test_whisper_minilm_on_esc50(real):
     bench, words = Workbench(), real_sounds(real, "lam=0")
     outcome = run(jobs(words)[0], bench)
     result = outcome.result
-    assert (result["data"]["n"], len(result["metrics"]["fold_errors"])) == (100, 5)
-    assert [fold["test"] for fold in result["head"]["folds"]] == [20] * 5
-    assert 0 < result["baseline"]["error"] < 0.4
+    assert (result.data.n, len(result.metrics.fold_errors)) == (100, 5)
+    assert [fold["test"] for fold in result.head.folds] == [20] * 5
+    assert 0 < result.baseline.error < 0.4
     audio = bench.audio(jobs(words)[0].config)
     folder = real / "models" / "whisper-tiny.en"
     encoder = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().model.encoder

@@ -14,10 +14,9 @@ import soundfile
 import soxr
 import torch
 from safetensors.torch import load_file
-from support.runs import once
+from support.runs import jobs, once
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.plan import plan_merge
@@ -64,7 +63,7 @@ def merged_tensors(words: list[str], more: Path) -> dict[str, torch.Tensor]:
     """Q, K and V by hand: (1 - λ) of the file's and λ of the source's, taken to the target's width as mam projects."""
     config, bench = jobs(words)[0].config, Workbench()
     pair = bench.pair(config)
-    pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+    pair.merger.apply(plan_merge(config, *pair.shapes, config.seed))
     own = {name: tensor.float() for name, tensor in load_file(more / "whisper-base" / "model.safetensors").items()}
     changed = {}
     for name, tensor in pair.target.model.state_dict().items():
@@ -86,18 +85,18 @@ def test_italian_prompts_are_decoded_as_italian(italian, more):
     assert said["baseline"] == plain_hypotheses(more, {})
     assert said["predictions"] == plain_hypotheses(more, merged_tensors([*italian, "lam=0.05"], more))
     result = outcome.result
-    assert result["data"]["normalizer"] == "multilingual" and result["model"]["decoder"]["from"] == "config"
-    assert result["baseline"]["wer"] < 0.4
+    assert result.data.normalizer == "multilingual" and result.model.decoder.origin == "config"
+    assert result.baseline.wer < 0.4
     print(f"WER at λ=0: {result['baseline']['wer']:.4f}, at 0.05: {result['metrics']['wer']:.4f}")
 
 
 def test_italian_is_detected(italian):
     """Without a word the same prompt, and the same hypotheses."""
     outcome = once([*italian, "lam=0"])
-    decoder = outcome.result["model"]["decoder"]
+    decoder = outcome.result.model.decoder
     assert (decoder["language"], decoder["from"]) == ("it", "detected") and decoder["share"] > 0.5
-    assert outcome.result["baseline"]["wer"] < 0.4
-    assert outcome.result["data"]["normalizer"] == "multilingual"
+    assert outcome.result.baseline.wer < 0.4
+    assert outcome.result.data.normalizer == "multilingual"
 
 
 def test_a_short_fine_tuning_on_italian_lowers_the_loss(italian, more):

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from common import make_pair, peak_alone, peak_memory
 
-from mam.config.schema import TrainConfig
+from mam.config.training import TrainConfig
 from mam.merge.learnable import Lambdas, learn
 from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan

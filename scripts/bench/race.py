@@ -39,7 +39,7 @@ def measured(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         config = jobs([*words, f"lam={lam}", "data.split=all"])[0].config
         pair, audio = bench.pair(config), bench.audio(config)
         config = settled(config, bench).config
-        plan = plan_merge(config, pair.target.depth, pair.source.layers)
+        plan = plan_merge(config, *pair.shapes, config.seed)
         pair.merger.apply(plan)
         normalise = normalizer_for(config.data.normalizer, config.data.language)
         truth = [normalise(text) for text in audio.corpus.column("text")]

@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import mam.conf
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from support.runs import once
+from support.runs import jobs, once
 
-import mam.conf
 from mam.config.command import command_of, words_of
-from mam.config.compose import Job, jobs
-from mam.config.plans import study_jobs
+from mam.config.compose import Job
+from mam.config.studies import study_jobs
 from mam.config.words import verbatim, word_of
 from mam.evaluation.workbench import Workbench
 from mam.studies.execute import execute
@@ -155,9 +155,9 @@ def test_typed_elsewhere_it_is_the_same_run(words):
     assert len(ended) == 6 and all(end.outcome for end in ended)
     for end in ended:
         result = end.outcome.result
-        again = once([*shlex.split(result["command"])[2:], "outputs=elsewhere"])
-        assert again.status == "finished" and again.result["hash"] == result["hash"]
-        assert shlex.split(again.result["command"])[2:-1] == list(words_of(end.job))
+        again = once([*shlex.split(result.command)[2:], "outputs=elsewhere"])
+        assert again.status == "finished" and again.result.hash == result.hash
+        assert shlex.split(again.result.command)[2:-1] == list(words_of(end.job))
         for name in ("predictions.jsonl", "lambda.csv"):
             assert (again.folder / name).read_bytes() == (end.outcome.folder / name).read_bytes()
 
@@ -165,8 +165,8 @@ def test_typed_elsewhere_it_is_the_same_run(words):
 def test_the_demo_in_an_empty_folder(tmp_path):
     (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.05]", "data.limit=2", "evaluate.draws=200"])
     plain, shrink = execute(study_jobs(study), Workbench(), Path("outputs/study"))
-    assert plain.outcome.result["command"] == "mam run data.limit=2 evaluate.draws=200"
-    command = shrink.outcome.result["command"].removeprefix("mam ")
+    assert plain.outcome.result.command == "mam run data.limit=2 evaluate.draws=200"
+    command = shrink.outcome.result.command.removeprefix("mam ")
     subprocess.run(f"{sys.executable} -m mam {command}", shell=True, check=True, cwd=tmp_path, capture_output=True)
     (result,) = tmp_path.glob("outputs/*/*/result.json")
-    assert json.loads(result.read_text())["hash"] == shrink.outcome.result["hash"]
+    assert json.loads(result.read_text())["hash"] == shrink.outcome.result.hash

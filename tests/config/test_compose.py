@@ -5,13 +5,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import mam.conf
 import pytest
 from omegaconf import OmegaConf
+from support.runs import jobs
 
-import mam.conf
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
-from mam.config.schema import LamConfig, TrainConfig
+from mam.config.studies import study_jobs
+from mam.config.training import LamConfig, TrainConfig
 from mam.errors import ConfigError
 
 CONF = Path(next(iter(mam.conf.__path__)))
@@ -57,7 +57,7 @@ def test_every_file_is_in_a_tested_group():
 def test_defaults_are_the_demo():
     (job,) = jobs([])
     assert (job.config.model.name, job.config.data.name, job.config.lam) == ("demo_hubert_bert", "demo_speech", 0.05)
-    assert job.overrides == ()
+    assert job.words == ()
 
 
 def test_every_problem_is_reported_together():
@@ -133,7 +133,7 @@ def test_paths_and_lists_need_no_hydra_quoting():
     config = job.config
     assert (config.layers.spec, config.data.root) == ("0-1,3", "/my data/(new), it's=1")
     assert (config.model.target, config.data.ids.test) == ("a/b\\c\\'d\\", "x y")
-    assert job.overrides == tuple(words)
+    assert job.words == tuple(words)
 
 
 def test_multirun_combines_values():
@@ -144,7 +144,7 @@ def test_multirun_combines_values():
         (0.1, "all"),
         (0.1, "top2"),
     ]
-    assert made[3].overrides == ("lam=0.1", "layers=top2", "control=none", "evaluate.dev=true")
+    assert made[3].words == ("lam=0.1", "layers=top2", "control=none", "evaluate.dev=true")
     made = jobs(["layers.spec='0-1,3',all", "control=none"], multirun=True)
     assert [j.config.layers.spec for j in made] == ["0-1,3", "all"]
 

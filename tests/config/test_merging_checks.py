@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import mam.conf
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from support.runs import once
+from support.runs import jobs, once
 
-import mam.conf
-from mam.config.compose import Job, jobs
-from mam.config.plans import study_jobs
+from mam.config.compose import Job
+from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.merge.plan import plan_merge
@@ -100,7 +100,7 @@ def test_fixed_lambda_of_a_second_stage_is_fixed():
 def test_run_inspect_and_record(words):
     said = ["schedule=list", "schedule.values=[0.1,0.2,0.3]", "lam=0.05"]
     outcome = once([*words, *said, "evaluate.draws=200"])
-    assert outcome.result["merge"]["lam"] == [0.1, 0.2, 0.3]
+    assert outcome.result.merge.lam == [0.1, 0.2, 0.3]
     assert read_config(outcome.folder).lam == 1
     config = jobs([*words, *said])[0].config
     assert inspect(config, *checked_source_and_target(config.model)).lam == [0.1, 0.2, 0.3]
@@ -111,7 +111,7 @@ def test_what_was_run_is_exported_whatever_a_schedule_means_now(words):
     """Results of before, whose list was scaled by lam."""
     outcome = once([*words, "schedule=list", "schedule.values=[0.1,0.2,0.3]", "evaluate.draws=200"])
     path = outcome.folder / "result.json"
-    path.write_text(json.dumps(outcome.result | {"merge": outcome.result["merge"] | {"lam": [0.05, 0.1, 0.15]}}))
+    path.write_text(json.dumps(outcome.result | {"merge": outcome.result.merge | {"lam": [0.05, 0.1, 0.15]}}))
     export(outcome.folder, Path("exported"))
     assert "| 2 | 0.15 | 2 |" in Path("exported/README.md").read_text()
     assert yaml.safe_load(Path("exported/mam_config.yaml").read_text())["schedule"]["values"] == [0.05, 0.1, 0.15]

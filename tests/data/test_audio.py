@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from support.audio import noise, write_folder
 
-from mam.config.inputs import DataConfig
+from mam.config.data import DataConfig
 from mam.data.audio import read
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore

@@ -8,7 +8,7 @@ import pytest
 from support.audio import write_folder, write_sounds
 from support.layouts import write_esc50, write_librispeech, write_lj, write_vctk
 
-from mam.config.inputs import DataConfig, IdsConfig
+from mam.config.data import DataConfig, IdsConfig
 from mam.data.corpus import Corpus, open_corpus
 from mam.errors import DataError
 

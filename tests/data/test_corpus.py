@@ -10,7 +10,7 @@ import soundfile
 from support.audio import write_folder
 from support.layouts import write_lj
 
-from mam.config.inputs import DataConfig, IdsConfig
+from mam.config.data import DataConfig, IdsConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError

@@ -3,7 +3,7 @@
 import pytest
 from support.layouts import write_librispeech, write_vctk
 
-from mam.config.inputs import DataConfig
+from mam.config.data import DataConfig
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
 

@@ -8,10 +8,9 @@ import soundfile
 from datasets import Dataset
 from huggingface_hub import constants
 from support.audio import write_folder
-from support.runs import data_words, pair_words
+from support.runs import data_words, jobs, pair_words
 
-from mam.config.compose import jobs
-from mam.config.inputs import DataConfig, HubConfig
+from mam.config.data import DataConfig, HubConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
@@ -127,7 +126,7 @@ def test_a_run_on_the_copy_equals_a_run_on_the_folder(hub, folder, hubert_group,
     copy = run(jobs([*pair, "data=audiofolder", "data.source=hub", "data.hub.id=owner/name"])[0], Workbench())
     plain = run(jobs([*pair, *data_words(folder)])[0], Workbench())
     assert (copy.folder / "predictions.jsonl").read_text() == (plain.folder / "predictions.jsonl").read_text()
-    assert copy.result["metrics"] == plain.result["metrics"]
+    assert copy.result.metrics == plain.result.metrics
 
 
 def test_a_copy_must_be_named():

@@ -11,7 +11,7 @@ from datasets import Audio, Dataset
 from support.audio import CLASSES, noise, sound, write_sounds
 from support.layouts import write_esc50
 
-from mam.config.inputs import DataConfig, HubConfig
+from mam.config.data import DataConfig, HubConfig
 from mam.data import parquet
 from mam.data.corpus import open_corpus
 from mam.errors import DataError

@@ -8,10 +8,9 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.models import LAYERS
-from support.runs import data_words, pair_words
+from support.runs import data_words, jobs, pair_words
 from transformers import AutoProcessor, HubertForCTC
 
-from mam.config.compose import jobs
 from mam.evaluation.attention_statistics import UNIFORM, Attention, Change, measure
 from mam.evaluation.workbench import Workbench
 from mam.merge.plan import plan_merge
@@ -22,7 +21,7 @@ def measured(words: list[str]):
     bench = Workbench()
     pair = bench.pair(config)
     bench.unmerged_attention(config)
-    pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+    pair.merger.apply(plan_merge(config, *pair.shapes, config.seed))
     return bench.attention(config, list(range(LAYERS))), bench.audio(config)
 
 
@@ -64,7 +63,7 @@ def test_layers_below_the_first_merged_one_are_not_run_again(words):
     bench = Workbench()
     pair = bench.pair(config)
     bench.unmerged_attention(config)
-    plan = plan_merge(config, pair.target.depth, pair.source.layers)
+    plan = plan_merge(config, *pair.shapes, config.seed)
     pair.merger.apply(plan)
     whole = measure(pair.target, bench.audio(config))
     change = bench.attention(config, plan.layers)

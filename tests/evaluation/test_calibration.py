@@ -15,11 +15,9 @@ from safetensors.torch import load_file, save_file
 from scipy.linalg import orthogonal_procrustes
 from support.audio import noise, write_folder
 from support.models import LAYERS, WIDTH, make_bert, make_hubert
-from support.runs import once, pair_words, predictions
+from support.runs import jobs, once, pair_words, predictions
 from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 
-from mam.config.compose import jobs
-from mam.config.schema import CalibrationConfig
 from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
 from mam.evaluation.calibration import (
     cross_moments,
@@ -31,7 +29,8 @@ from mam.evaluation.calibration import (
 )
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
-from mam.merge.methods import METHODS, Layer
+from mam.merge.methods import MERGES, LayerSide
+from mam.merge.options import Calibration
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -69,12 +68,12 @@ def test_text_by_plain_transformers(text_source, sentences):
     with torch.no_grad():
         ids = [[2, 5, 6, 7, 3], [2, 6, 5, 3], [2, 7, 7, 7, 6, 3]]
         outputs = [model(torch.tensor([one]), output_hidden_states=True).hidden_states for one in ids]
-    found = moments_of_source(Source(locate(str(text_source))), CalibrationConfig(source=str(sentences)))
+    found = moments_of_source(Source(locate(str(text_source))), Calibration(source=str(sentences)))
     for layer in range(len(found)):
         expected = moments_by_hand([one[layer] for one in outputs])
         for part in "qkv":
             torch.testing.assert_close(found[layer][part], expected, rtol=1e-4, atol=1e-5)
-    first = moments_of_source(Source(locate(str(text_source))), CalibrationConfig(source=str(sentences), limit=1))
+    first = moments_of_source(Source(locate(str(text_source))), Calibration(source=str(sentences), limit=1))
     torch.testing.assert_close(first[0]["q"], moments_by_hand([outputs[0][0]]), rtol=1e-4, atol=1e-5)
 
 
@@ -107,11 +106,11 @@ def test_images_by_plain_transformers(vit, tmp_path):
             image = torch.from_numpy(one).permute(2, 0, 1)[None].float() / 127.5 - 1
             layer, hidden = model.layers[0], model.embeddings(image)
             states.append(layer.layernorm_before(hidden))
-    found = moments_of_source(Source(locate(str(vit))), CalibrationConfig(source=str(folder)))
+    found = moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
     torch.testing.assert_close(found[0]["v"], moments_by_hand(states), rtol=1e-3, atol=1e-3)
     (folder / "2.png").write_text("no image")
     with pytest.raises(DataError, match="2.png is not an image, which this source reads"):
-        moments_of_source(Source(locate(str(vit))), CalibrationConfig(source=str(folder)))
+        moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
 
 
 @pytest.fixture
@@ -124,18 +123,18 @@ def regmean_words(hubert_group, text_source, sentences, tmp_path) -> list[str]:
 def test_a_run_calibrates_on_train_and_the_named_text(regmean_words, hubert_group, text_source, sentences, tmp_path):
     """The merged weights equal the formula on moments that are measured apart; the export holds the same."""
     outcome = once([*regmean_words, "lam=0.4"])
-    assert outcome.result["merge"]["method"] == "regmean"
+    assert outcome.result.merge.method == "regmean"
     waves = [soundfile.read(tmp_path / "data" / f"clip{i}.wav", dtype="float32")[0] for i in range(2)]
     target, source = load_target(locate(str(hubert_group))), Source(locate(str(text_source)))
     own = moments_of_target(target, waves)
-    theirs = moments_of_source(source, CalibrationConfig(source=str(sentences)))
+    theirs = moments_of_source(source, Calibration(source=str(sentences)))
     sides = []
     for read, moments in (
         (lambda part: (target.blocks[1].projection(part).weight.detach(), None), own[1]),
         (lambda part: (source.read(1, part)[0], None), theirs[1]),
     ):
-        sides.append(Layer({"q": read("q")}, moments=moments, alpha=0.9))
-    expected = METHODS["regmean"].merge(*sides, 0.4)["q"][0]
+        sides.append(LayerSide({"q": read("q")}, moments=moments, alpha=0.9))
+    expected = MERGES["regmean"](*sides, 0.4)["q"][0]
     export(outcome.folder, Path("exported"))
     written = load_file("exported/model.safetensors")["hubert.encoder.layers.1.attention.q_proj.weight"]
     torch.testing.assert_close(written, expected, rtol=1e-4, atol=1e-5)
@@ -162,7 +161,7 @@ def test_other_inputs_are_another_run(regmean_words, sentences):
     assert once([*regmean_words, "lam=0.4"]).status == "skipped"
     sentences.write_text(SENTENCES + "a a a\n")
     other = once([*regmean_words, "lam=0.4"])
-    assert other.status == "finished" and other.result["hash"] != first.result["hash"]
+    assert other.status == "finished" and other.result.hash != first.result.hash
 
 
 def test_recordings_of_a_folder(regmean_words, tmp_path):
@@ -211,7 +210,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
         once(words)
     heard = write_folder(tmp_path / "heard", [0.6, 0.7])
     (heard / "metadata.csv").unlink()
-    assert once([*words, f"calibration.audio={heard}"]).result["merge"]["method"] == "regmean"
+    assert once([*words, f"calibration.audio={heard}"]).result.merge.method == "regmean"
 
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
@@ -229,7 +228,7 @@ def test_a_speech_source_is_calibrated_on_recordings(hubert_group, tmp_path):
     other = make_hubert(tmp_path / "other", "layer")
     heard = write_folder(tmp_path / "heard", [0.6, 0.7])
     (heard / "metadata.csv").unlink()
-    found = moments_of_source(Source(locate(str(other))), CalibrationConfig(source=str(heard)))
+    found = moments_of_source(Source(locate(str(other))), Calibration(source=str(heard)))
     direct = moments_of_target(load_target(locate(str(other)), "features"), [noise(0.6, 0), noise(0.7, 1)])
     torch.testing.assert_close(found[2]["q"], direct[2]["q"], rtol=1e-3, atol=1e-3)
 
@@ -293,6 +292,6 @@ def test_a_recording_that_the_target_cannot_hear_is_named(beats):
 
 
 def test_alpha_and_calibration_are_recorded(regmean_words, sentences):
-    merge_record = once([*regmean_words, "lam=0.4", "method.alpha=0.5"]).result["merge"]
+    merge_record = once([*regmean_words, "lam=0.4", "method.alpha=0.5"]).result.merge
     assert merge_record["alpha"] == 0.5
     assert merge_record["calibration"] == {"audio": "train", "source": str(sentences), "limit": 64}

@@ -1,4 +1,5 @@
-from mam.config.compose import jobs
+from support.runs import jobs
+
 from mam.evaluation.diagnostics import diagnose
 from mam.tasks import asr
 

@@ -11,10 +11,9 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.merging import merge_by_hand
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
-from mam.config.compose import jobs
 from mam.errors import CheckpointError, ConfigError
 from mam.evaluation.language import _with_metric, settled
 from mam.evaluation.model_pair import checked_source_and_target
@@ -22,7 +21,7 @@ from mam.evaluation.workbench import Workbench
 from mam.models.targets import Target
 from mam.records.reading import read_config, validate
 from mam.report.inspection import show_inspection
-from mam.report.tables import show_run
+from mam.report.run_table import show_run
 from mam.runs.compare import compare
 from mam.runs.inspection import inspect
 from mam.runs.rescore import rescore
@@ -49,19 +48,19 @@ def test_the_language_asked_for_is_used_in_decoding_and_recorded(spoken, polyglo
         assert predictions(outcome, name) == [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
     result = outcome.result
     validate(result, outcome.folder)
-    assert result["model"]["decoder"] == {
+    assert result.model.decoder == {
         "language": "it",
         "task": "transcribe",
         "from": "config",
         "share": None,
         "prompt": ["<|startoftranscript|>", "<|it|>", "<|transcribe|>", "<|notimestamps|>"],
     }
-    assert (result["data"]["language"], result["data"]["normalizer"]) == ("it", "multilingual")
+    assert (result.data.language, result.data.normalizer) == ("it", "multilingual")
 
 
 def test_another_language_is_another_question_its_names_are_not(spoken):
     hashes = {
-        word: once([*spoken, "lam=0", *word.split()]).result["hash"]
+        word: once([*spoken, "lam=0", *word.split()]).result.hash
         for word in ("model.language=it", "model.language=de", "model.language=it model.speech_task=translate")
     }
     assert len(set(hashes.values())) == 3
@@ -87,7 +86,7 @@ def test_a_language_nobody_states_is_detected_once_for_a_sweep(spoken, polyglot,
     bench = Workbench()
     first, second = (once([*spoken, f"lam={lam}"], bench) for lam in (0, 0.6))
     assert len(heard) == 5  # a clip each, for both runs
-    decoders = [outcome.result["model"]["decoder"] for outcome in (first, second)]
+    decoders = [outcome.result.model.decoder for outcome in (first, second)]
     assert decoders[0] == decoders[1] and decoders[0]["from"] == "detected"
     plain = WhisperForConditionalGeneration.from_pretrained(polyglot, dtype=torch.float32).eval()
     extractor = WhisperFeatureExtractor.from_pretrained(polyglot)
@@ -99,7 +98,7 @@ def test_a_language_nobody_states_is_detected_once_for_a_sweep(spoken, polyglot,
     shares = scores.softmax(-1).mean(0)
     assert decoders[0]["language"] == list(ids)[int(shares.argmax())].strip("<|>")
     assert decoders[0]["share"] == pytest.approx(float(shares.max()), rel=1e-4)
-    doubt = [note for note in first.result["diagnostics"] if "is in doubt" in note]
+    doubt = [note for note in first.result.diagnostics if "is in doubt" in note]
     assert bool(doubt) == (float(shares.max()) < 2 / 3)
 
 
@@ -211,7 +210,7 @@ def test_readers_take_the_normalizer_that_the_run_used(spoken):
     config = read_config(first.folder)
     assert (config.data.language, config.data.normalizer) == ("it", "multilingual")
     again, _ = rescore(first.folder, "auto", "7")
-    assert again["data"]["normalizer"] == "multilingual" and again["metrics"] == first.result["metrics"]
+    assert again["data"]["normalizer"] == "multilingual" and again["metrics"] == first.result.metrics
     assert rescore(first.folder, "basic", None)[0]["data"]["normalizer"] == "basic"
     assert compare(first.folder, second.folder).n == 5
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from support.audio import write_folder
 from support.models import LAYERS
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, predictions
 
-from mam.config.compose import jobs
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
@@ -29,12 +28,12 @@ def test_transcripts_longer_than_the_decoder_are_named_and_left_out_on_request(s
     # 60 letters, 3 tokens of the prompt, the end: 64 is what fits.
     assert open_corpus(jobs(words)[0].config.data).column("text")[1] == "A" * 60
     outcome = once([*lesson, "train.warmup=0"])
-    assert outcome.result["train"]["folds"][0]["skipped"] == []
+    assert outcome.result.train.folds[0]["skipped"] == []
     (clips / "metadata.csv").write_text(table.replace("ANNA", "A" * 61))
     with pytest.raises(DataError, match=r"clip1: its transcript needs 65 tokens, the decoder has 64\nLeave such"):
         once(lesson)
     outcome = once([*lesson, "data.on_bad=skip"])
-    (skipped,) = outcome.result["train"]["folds"][0]["skipped"]
+    (skipped,) = outcome.result.train.folds[0]["skipped"]
     assert skipped["id"] == "clip1" and "65 tokens" in skipped["reason"]
     assert [row["id"] for row in read_jsonl(outcome.folder / "predictions.jsonl")] == ids
 
@@ -49,9 +48,9 @@ def test_a_fine_tuned_checkpoint_says_the_language_it_was_taught(spoken, bert, c
     settings = json.loads((saved / "generation_config.json").read_text())
     assert (settings["language"], settings["task"]) == ("it", "transcribe")
     again = once([*pair_words(saved, bert), *data_words(clips), "lam=0"])
-    assert again.result["model"]["decoder"]["from"] == "generation_config"
+    assert again.result.model.decoder.origin == "generation_config"
     assert predictions(again) == predictions(outcome)
-    assert again.result["merge"]["lam"] == [0.0] * LAYERS
+    assert again.result.merge.lam == [0.0] * LAYERS
 
 
 def test_a_training_is_told_the_language_that_was_detected(polyglot, bert, tmp_path):
@@ -61,5 +60,5 @@ def test_a_training_is_told_the_language_that_was_detected(polyglot, bert, tmp_p
     taught = ["lam=0", "train=finetune", "train.steps=1", "train.evaluate_every=1", "train.save_model=false"]
     bench = Workbench()
     once([*words, "lam=0", "model.language=de"], bench)
-    decoder = once([*words, *taught], bench).result["model"]["decoder"]
+    decoder = once([*words, *taught], bench).result.model.decoder
     assert decoder["from"] == "detected" and decoder["prompt"][1] == f"<|{decoder['language']}|>"

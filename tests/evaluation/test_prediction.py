@@ -8,7 +8,7 @@ from support.audio import write_folder
 from support.models import LAYERS
 
 from mam.cache import Cache
-from mam.config.inputs import DataConfig
+from mam.config.data import DataConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.evaluation.predict import packs_of, predict

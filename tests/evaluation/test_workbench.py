@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.runs import pair_words
+from support.runs import jobs, pair_words
 
-from mam.config.compose import jobs
 from mam.errors import CheckpointError
 from mam.evaluation import model_pair, workbench
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.runs import mam, once
+from support.runs import jobs, mam, once
 
-from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.prefix import Prefix
@@ -18,7 +17,7 @@ from mam.evaluation.workbench import Workbench
 from mam.launch import settings
 from mam.launch.launch import launch
 from mam.launch.settings import Launcher, launcher_of, split_words
-from mam.launch.work import Errand, Task, read_note, tasks_of
+from mam.launch.work import JobBatch, LaunchRequest, read_note, tasks_of
 from mam.studies.execute import execute, in_order, study_folder
 
 
@@ -103,7 +102,7 @@ def test_two_processes_do_what_one_does(words):
         alone = once(
             [*words, f"lam={lam}", f"control={control}", "outputs=alone", "evaluate.draws=200", "cache_dir=own"]
         )
-        assert alone.result["metrics"] == result["metrics"] and alone.result["delta"] == result["delta"]
+        assert alone.result.metrics == result["metrics"] and alone.result.delta == result["delta"]
     again = mam("run", *sweep, "hydra/launcher=joblib")
     assert "5 runs: 0 finished now, 5 skipped, 0 failed" in again.stdout
 
@@ -153,7 +152,7 @@ def test_what_is_nobodys_to_mend_is_noted_with_its_traceback(words, monkeypatch)
 def test_a_task_does_only_what_is_missing(words, tmp_path):
     plan = jobs([*words, "lam=0.3,0.6", "control=none", "evaluate.draws=100"], multirun=True)
     (task,) = tasks_of(plan, tmp_path / "folder", 10, None)
-    assert isinstance(task, Task) and len(task.jobs) == 3
+    assert isinstance(task, JobBatch) and len(task.jobs) == 3
     task()
     notes = [read_note(tmp_path / "folder", job) for job in plan]
     assert [note["status"] for note in notes] == ["finished"] * 3
@@ -172,7 +171,7 @@ def test_the_wait_for_slurm_is_bounded(queued, ends, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_queued", lambda array: queued)
     monkeypatch.setattr(slurm, "LOOK", 0.01)
     monkeypatch.setattr(slurm, "GONE", 0.05)
-    errand = Errand((), {}, tmp_path, lambda: ["a job"], 0.001, lambda text: None)
+    errand = LaunchRequest((), {}, tmp_path, lambda: ["a job"], 0.001, lambda text: None)
     if ends == "returns":
         slurm.send_to_slurm(errand)
         return

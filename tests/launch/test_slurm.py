@@ -91,7 +91,7 @@ def test_a_training_that_is_requeued_goes_on_and_ends_with_the_same_bytes(hubert
     (result,) = Path("outputs").glob("*/*-multirun/*/result.json")
     undisturbed = once([*lesson, "outputs=local", "control=none", "evaluate.draws=200"])
     assert (result.parent / "predictions.jsonl").read_bytes() == (undisturbed.folder / "predictions.jsonl").read_bytes()
-    assert json.loads(result.read_text())["merge"]["lam"] == undisturbed.result["merge"]["lam"]
+    assert json.loads(result.read_text())["merge"]["lam"] == undisturbed.result.merge.lam
 
 
 def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from support.alignment import D, block
 
 from mam.errors import MergeError
-from mam.merge.adapted_source import Given
+from mam.merge.adapted_source import AdaptedSource
 from mam.merge.basis import Basis
 from mam.merge.controls import Place, haar
 from mam.merge.plan import MergePlan
@@ -35,19 +35,19 @@ def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
 
         return reading
 
-    plain, aligned = (Given(plan(align=name), read("own"), read("source")) for name in ("none", "procrustes"))
+    plain, aligned = (AdaptedSource(plan(align=name), read("own"), read("source")) for name in ("none", "procrustes"))
     assert torch.equal(plain.read(0, "q")[0], block(0)["q"][0])
     plain.read(0, "q")
     assert count["source"] == 2
     aligned.read(0, "q")
     seen = count["source"]
     assert torch.equal(aligned.read(0, "q")[0], aligned.read(0, "q")[0]) and count["source"] == seen
-    assert Given.key(plan()) == Given.key(plan(alpha=0.3)) != Given.key(plan(align="heads"))
+    assert AdaptedSource.key(plan()) == AdaptedSource.key(plan(alpha=0.3)) != AdaptedSource.key(plan(align="heads"))
 
 
 def test_another_width_without_projection_is_refused_by_the_tensor_too():
     plan = MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True)
-    given = Given(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
+    given = AdaptedSource(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
     with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
         given.read(0, "q")
 
@@ -57,12 +57,12 @@ ANOTHER = [{"seed": 1}, {"pairs": {0: 1, 1: 0}}, {"pairs": {0: 0}}, {"control": 
 
 @pytest.mark.parametrize("fields", ANOTHER, ids=str)
 def test_plans_that_give_something_else_have_another_key(fields):
-    assert Given.key(plan(**fields)) != Given.key(plan())
+    assert AdaptedSource.key(plan(**fields)) != AdaptedSource.key(plan())
 
 
 @pytest.mark.parametrize("fields", [{"alpha": 0.5}, {"draw": 2}, {"heads": (0,)}], ids=str)
 def test_plans_that_give_the_same_have_one_key(fields):
-    assert Given.key(plan(**fields)) == Given.key(plan())
+    assert AdaptedSource.key(plan(**fields)) == AdaptedSource.key(plan())
 
 
 def test_the_moments_of_o_move_with_the_values_and_those_of_the_others_with_the_stream():
@@ -93,7 +93,7 @@ def test_what_a_projection_makes_of_what_it_hears_is_as_strong_in_any_basis(alig
     def outputs(seed):
         return {"o": block(seed + 500)["q"]}
 
-    given = Given(plan(align=align, target_heads=2, source_heads=2), read(0), read(1))
+    given = AdaptedSource(plan(align=align, target_heads=2, source_heads=2), read(0), read(1))
     for layer in range(2):
         for i, part in enumerate("qkvo"):
             x = torch.randn(20, D, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) * torch.arange(

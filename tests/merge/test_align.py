@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import orthogonal_procrustes
 from support.alignment import HEADS, D, block, pairs, permutation, scrambled
-from support.runs import pair_words
+from support.runs import jobs, pair_words
 from transformers import BertConfig, BertModel
 
-from mam.config.compose import jobs
 from mam.errors import ConfigError, UnfitError
 from mam.evaluation.model_pair import checked_source_and_target
-from mam.merge.align import ALIGNMENTS, cosine, distance, spectral_distance
-from mam.merge.basis import Basis, Heads, Pair, moved
-from mam.merge.controls import CONTROLS, Place, haar
+from mam.merge.align import FITS, cosine, distance, spectral_distance
+from mam.merge.basis import Basis, Heads, LayerPair, moved
+from mam.merge.controls import Place, haar
+from mam.merge.tables import CONTROLS
 from mam.runs.inspection import inspect
 
 
@@ -30,7 +30,7 @@ def shuffled_heads(depth: int = 3) -> Basis:
 
 def test_heads_finds_the_order_that_was_lost():
     given = scrambled(pairs(), shuffled_heads())
-    basis = ALIGNMENTS["heads"].fit(given, HEADS)
+    basis = FITS["heads"].fit(given, HEADS)
     for one in moved(given, basis):
         for part in "qkv":
             for ours, theirs in zip(one.target[part], one.source[part], strict=True):
@@ -39,7 +39,7 @@ def test_heads_finds_the_order_that_was_lost():
 
 def test_heads_is_the_best_of_all_orders():
     given, heads = pairs(depth=1), Heads(4, 4)
-    basis = ALIGNMENTS["heads"].fit(given, heads)
+    basis = FITS["heads"].fit(given, heads)
     found = spectral_distance(moved(given, basis)[0], heads)
     for order in itertools.permutations(range(4)):
         rows = permutation([2 * head + row for head in order for row in range(2)])
@@ -75,8 +75,8 @@ def test_reordered_heads_leave_the_sources_function_as_it_was(name):
         {part: (linear.weight.detach(), linear.bias.detach()) for part, linear in linears.items()}
         for linears in ({"q": one.query, "k": one.key, "v": one.value} for one in blocks)
     ]
-    given = [Pair(i, block(i), source) for i, source in enumerate(theirs)]
-    basis = Basis(rows=ALIGNMENTS[name].fit(given, Heads(4, 4)).rows)  # the stream every module would have to follow
+    given = [LayerPair(i, block(i), source) for i, source in enumerate(theirs)]
+    basis = Basis(rows=FITS[name].fit(given, Heads(4, 4)).rows)  # the stream every module would have to follow
     words = torch.arange(12)[None]
     there = bert_with(basis, model)
     with torch.no_grad():
@@ -94,13 +94,13 @@ def test_procrustes_is_scipys():
         for side in ("target", "source")
     ]
     expected, _ = orthogonal_procrustes(stacked[1], stacked[0])  # min ‖W_s R - W_t‖
-    stream = ALIGNMENTS["procrustes"].fit(given, HEADS).stream
+    stream = FITS["procrustes"].fit(given, HEADS).stream
     torch.testing.assert_close(stream.T, torch.from_numpy(expected))
 
 
 def test_procrustes_finds_the_rotation_that_was_hidden():
     given = scrambled(pairs(), Basis(stream=haar(D, Place(1, 0), "test")))
-    for one in moved(given, ALIGNMENTS["procrustes"].fit(given, HEADS)):
+    for one in moved(given, FITS["procrustes"].fit(given, HEADS)):
         assert distance(one, HEADS) < 1e-6 and cosine(one) == pytest.approx(1)
 
 
@@ -108,14 +108,14 @@ def test_permute_finds_the_names_that_were_lost():
     """The stream alone, then heads and the rows within them alone."""
     order = torch.randperm(D, generator=torch.Generator().manual_seed(1)).tolist()
     given = scrambled(pairs(), Basis(stream=permutation(order)))
-    assert all(distance(one, HEADS) == 0 for one in moved(given, ALIGNMENTS["permute"].fit(given, Heads(2, 4))))
+    assert all(distance(one, HEADS) == 0 for one in moved(given, FITS["permute"].fit(given, Heads(2, 4))))
     rows = {
         (layer, kind): permutation([5, 4, 7, 6, 1, 0, 3, 2] if kind == "qk" else [6, 7, 4, 5, 2, 3, 0, 1])
         for layer in range(3)
         for kind in ("qk", "v")
     }
     given = scrambled(pairs(), Basis(rows=rows))
-    fitted = ALIGNMENTS["permute"].fit(given, HEADS)
+    fitted = FITS["permute"].fit(given, HEADS)
     before = sum(cosine(one) for one in given)
     assert sum(cosine(one) for one in moved(given, fitted)) > before
 
@@ -124,7 +124,7 @@ def test_permute_finds_the_names_that_were_lost():
 @given(st.integers(0, 2**31), st.sampled_from(["procrustes", "permute"]))
 def test_an_alignment_of_weights_never_moves_the_source_away(seed, name):
     given = pairs(seed)
-    basis = ALIGNMENTS[name].fit(given, HEADS)
+    basis = FITS[name].fit(given, HEADS)
     inner = [
         sum(float((one.target[p][0] * one.source[p][0]).sum()) for one in some for p in "qkv")
         for some in (given, moved(given, basis))
@@ -137,7 +137,7 @@ def test_an_alignment_of_weights_never_moves_the_source_away(seed, name):
 
 
 def test_permute_with_other_heads_moves_the_stream_alone():
-    basis = ALIGNMENTS["permute"].fit(pairs(), Heads(2, 4))
+    basis = FITS["permute"].fit(pairs(), Heads(2, 4))
     assert not basis.rows and torch.equal(basis.stream.sum(0), torch.ones(D, dtype=torch.float64))
 
 

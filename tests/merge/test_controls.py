@@ -12,16 +12,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.encoder import random_source, small_encoder
+from support.runs import jobs, plan_of
 
-from mam.config.compose import jobs
-from mam.config.schema import Config, MethodConfig
+from mam.config.schema import Config
 from mam.errors import ConfigError, MergeError
 from mam.evaluation.workbench import Workbench
-from mam.merge.controls import CONTROLS, Place, haar, shuffled
+from mam.merge.controls import SUBSTITUTES, Place, haar, shuffled
 from mam.merge.merger import Merger
-from mam.merge.methods import METHODS, linear
+from mam.merge.methods import linear
 from mam.merge.mixing import merged_layer
+from mam.merge.options import MethodOptions
 from mam.merge.plan import MergePlan, plan_merge
+from mam.merge.tables import CONTROLS, METHODS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 8, 3
@@ -41,8 +43,8 @@ def composed() -> Config:
 def plan(
     control: str, lam: float = 0.3, method: str = "linear", parts: str = "qkvo", draw: int = 0, **fields
 ) -> MergePlan:
-    config = replace(composed(), control=control, lam=lam, method=MethodConfig(method), parts=parts, **fields)
-    return plan_merge(config, DEPTH, DEPTH, draw)
+    config = replace(composed(), control=control, lam=lam, method=MethodOptions(method), parts=parts, **fields)
+    return plan_of(config, draw)
 
 
 def merged(merge_plan: MergePlan) -> dict[str, torch.Tensor]:
@@ -86,7 +88,7 @@ def test_formulas_by_hand():
     own, given = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0, 0.0], [-1.0, 8.0]])
 
     def mixed(control: str) -> list:
-        return linear(own, CONTROLS[control].substitute(given, own, PLACE), 0.25).tolist()
+        return linear(own, SUBSTITUTES[control](given, own, PLACE), 0.25).tolist()
 
     assert mixed("shrink") == mixed("shrink_qk") == mixed("shrink_v") == [[0.75, 1.5], [2.25, 3.0]]
     assert mixed("add") == [[2.25, 2.0], [2.75, 6.0]]  # W_t + W_s / 4
@@ -106,12 +108,12 @@ def test_shrinking_in_two_steps_is_shrinking():
 @given(st.integers(0, 2**31), st.integers(0, 9), st.integers(2, 12), st.integers(2, 12))
 def test_random_spectrum_keeps_singular_values(seed, draw, rows, columns):
     given_source = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
-    made = CONTROLS["random_spectrum"].substitute(given_source, given_source, Place(seed, draw, 0, "k"))
+    made = SUBSTITUTES["random_spectrum"](given_source, given_source, Place(seed, draw, 0, "k"))
     singular = [torch.linalg.svdvals(tensor.double()) for tensor in (made, given_source)]
     torch.testing.assert_close(*singular, rtol=1e-4, atol=1e-5)
     assert (made - given_source).abs().max() > 1e-3
     bias = given_source[:, 0]
-    turned = CONTROLS["random_spectrum"].substitute(bias, bias, Place(seed, draw, 0, "k"))
+    turned = SUBSTITUTES["random_spectrum"](bias, bias, Place(seed, draw, 0, "k"))
     torch.testing.assert_close(turned.norm(), bias.norm())
 
 
@@ -122,7 +124,7 @@ def test_rotate_keeps_the_sources_own_qk_structure(seed):
     generator = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(6, 6, generator=generator) for _ in range(3))
     rotated = [
-        CONTROLS["rotate"].substitute(tensor, tensor, Place(seed, 0, layer, part))
+        SUBSTITUTES["rotate"](tensor, tensor, Place(seed, 0, layer, part))
         for tensor, layer, part in ((q, 0, "q"), (k, 0, "k"), (v, 2, "v"))
     ]
     before, after = q.double().T @ k.double(), rotated[0].double().T @ rotated[1].double()
@@ -139,7 +141,7 @@ def test_rotate_turns_what_the_output_writes_into_the_basis_that_the_others_read
     With R in place of Rᵀ the output lies in another basis than the one that Q, K and V read.
     """
     parts = {part: source(0, part)[0] for part in "qkvo"}
-    turned = {part: CONTROLS["rotate"].substitute(one, one, Place(0, 0, 0, part)) for part, one in parts.items()}
+    turned = {part: SUBSTITUTES["rotate"](one, one, Place(0, 0, 0, part)) for part, one in parts.items()}
     for chain in ("ov", "ovov"):
         product, rotated = torch.eye(WIDTH), torch.eye(WIDTH)
         for part in chain:
@@ -163,14 +165,14 @@ def test_no_two_places_draw_the_same_numbers():
 def test_a_bias_is_not_drawn_with_the_numbers_of_its_weight():
     """32 wide, where torch draws the first numbers of a vector and of a matrix in the same way."""
     weight, bias = random_source(32)(0, "q")
-    made, made_bias = (CONTROLS["random_iid"].substitute(tensor, tensor, PLACE) for tensor in (weight, bias))
+    made, made_bias = (SUBSTITUTES["random_iid"](tensor, tensor, PLACE) for tensor in (weight, bias))
     drawn = [(one - given.mean()) / given.std(correction=0) for one, given in ((made, weight), (made_bias, bias))]
     assert not torch.allclose(drawn[0][0], drawn[1], atol=0.1)
 
 
 def test_the_two_sides_of_a_random_spectrum_are_drawn_apart():
     """With U = V the tensor would be symmetric, and its eigenvalues would be the singular values."""
-    made = CONTROLS["random_spectrum"].substitute(torch.eye(WIDTH), torch.eye(WIDTH), PLACE)
+    made = SUBSTITUTES["random_spectrum"](torch.eye(WIDTH), torch.eye(WIDTH), PLACE)
     assert (made - made.T).abs().max() > 0.1
 
 
@@ -183,7 +185,7 @@ def test_haar_is_orthogonal_and_has_no_preferred_direction():
 
 def test_random_iid_has_the_sources_moments():
     given_source = 3 + 2 * torch.randn(300, 300, generator=torch.Generator().manual_seed(0))
-    made = CONTROLS["random_iid"].substitute(given_source, given_source, PLACE)
+    made = SUBSTITUTES["random_iid"](given_source, given_source, PLACE)
     assert made.mean() == pytest.approx(float(given_source.mean()), abs=0.05)
     assert made.std() == pytest.approx(float(given_source.std()), rel=0.02)
     assert torch.corrcoef(torch.stack([made.flatten(), given_source.flatten()]))[0, 1].abs() < 0.02
@@ -217,7 +219,7 @@ def test_no_control_is_another_in_disguise():
     for control in ALL:
         config = jobs([f"control={control}", "lam=0.1"])[0].config
         pair = bench.pair(config)
-        pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+        pair.merger.apply(plan_merge(config, *pair.shapes, config.seed))
         states[control] = {
             (block.layer, part): block.projection(part).weight.detach().clone()
             for block in pair.target.blocks

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mam.config.schema import ScheduleConfig
 from mam.errors import MergeError
+from mam.merge.options import ScheduleOptions
 from mam.merge.pairing import PAIRINGS, index, proportional, top
 from mam.merge.schedules import SCHEDULES
 from mam.merge.selection import parse_layers, parse_parts
@@ -84,12 +84,12 @@ def test_equal_depths_pair_alike(depth, other):
 
 
 def test_schedules_by_hand():
-    assert SCHEDULES["constant"](0.2, 3, ScheduleConfig()) == [0.2, 0.2, 0.2]
-    assert SCHEDULES["linear"](0.2, 3, ScheduleConfig()) == [0.0, 0.1, 0.2]
-    assert SCHEDULES["linear"](0.4, 3, ScheduleConfig(start=1, end=0.5)) == pytest.approx([0.4, 0.3, 0.2])
-    assert SCHEDULES["linear"](0.4, 1, ScheduleConfig()) == [0.4]
-    assert SCHEDULES["list"](1.0, 3, ScheduleConfig(values=[0, 0.3, 1])) == [0, 0.3, 1]
-    assert SCHEDULES["list"](0.5, 2, ScheduleConfig(values=[0, 0.3])) == [0, 0.3]  # whatever lam is
+    assert SCHEDULES["constant"](0.2, 3, ScheduleOptions()) == [0.2, 0.2, 0.2]
+    assert SCHEDULES["linear"](0.2, 3, ScheduleOptions()) == [0.0, 0.1, 0.2]
+    assert SCHEDULES["linear"](0.4, 3, ScheduleOptions(start=1, end=0.5)) == pytest.approx([0.4, 0.3, 0.2])
+    assert SCHEDULES["linear"](0.4, 1, ScheduleOptions()) == [0.4]
+    assert SCHEDULES["list"](1.0, 3, ScheduleOptions(values=[0, 0.3, 1])) == [0, 0.3, 1]
+    assert SCHEDULES["list"](0.5, 2, ScheduleOptions(values=[0, 0.3])) == [0, 0.3]  # whatever lam is
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,11 @@ def test_schedules_by_hand():
 )
 def test_schedules_refuse(name, options, message):
     with pytest.raises(MergeError, match=message):
-        SCHEDULES[name](1.0, 3, ScheduleConfig(**options))
+        SCHEDULES[name](1.0, 3, ScheduleOptions(**options))
 
 
-def options(**fields) -> ScheduleConfig:
-    return ScheduleConfig(**fields)
+def options(**fields) -> ScheduleOptions:
+    return ScheduleOptions(**fields)
 
 
 def test_more_schedules_by_hand():

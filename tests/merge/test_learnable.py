@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.audio import noise
 from support.models import HEADS, LAYERS, WIDTH
-from support.runs import pair_words
+from support.runs import jobs, pair_words, plan_of
 
-from mam.config.compose import jobs
 from mam.errors import MergeError
-from mam.merge.learnable import CONSTRAINTS, PER, Lambdas, Mix, fold, learn
+from mam.merge.learnable import Lambdas, Mix, fold, learn
 from mam.merge.merger import Merger
-from mam.merge.plan import plan_merge
+from mam.merge.tables import CONSTRAINTS, PER
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -25,7 +24,7 @@ from mam.models.targets import load_target
 def learnt(hubert, bert, *words, per="layer", constraint="clamp"):
     (job,) = jobs([*pair_words(hubert, bert), *words])
     target = load_target(locate(str(hubert)))
-    plan = plan_merge(job.config, LAYERS, 4)
+    plan = plan_of(job.config)
     merger = Merger(target.blocks, Source(locate(str(bert))).read)
     lambdas = Lambdas(plan, HEADS, per, constraint)
     return target, merger, plan, lambdas

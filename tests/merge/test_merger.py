@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from support.encoder import random_source, small_encoder
 
 from mam.errors import MergeError
-from mam.merge.controls import CONTROLS, Control, Place
+from mam.merge.controls import SUBSTITUTES, Control, Place
 from mam.merge.merger import Merger
 from mam.merge.methods import linear
 from mam.merge.plan import MergePlan
+from mam.merge.tables import CONTROLS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3
@@ -33,11 +34,11 @@ def state(encoder):
 def test_two_by_two_by_hand():
     target, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[5.0, 0.0], [-1.0, 8.0]])
     assert linear(target, other, 0.25).tolist() == [[2.0, 1.5], [2.0, 5.0]]
-    assert linear(target, CONTROLS["shrink"].substitute(other, target, Place(0, 0)), 0.25).tolist() == [
+    assert linear(target, SUBSTITUTES["shrink"](other, target, Place(0, 0)), 0.25).tolist() == [
         [0.75, 1.5],
         [2.25, 3.0],
     ]
-    assert CONTROLS["none"].substitute(other, target, Place(0, 0)) is other
+    assert SUBSTITUTES["none"](other, target, Place(0, 0)) is other
 
 
 def test_merge_writes_the_formula_and_nothing_else():
@@ -216,7 +217,7 @@ def test_lambda_one_is_what_the_control_puts_in_place(control):
     encoder = model()
     own = encoder.layers[1].v_proj.weight.detach().clone()
     Merger(find_blocks(encoder), source).apply(plan(1.0, control=control, parts=("v",), seed=3))
-    expected = CONTROLS[control].substitute(source(1, "v")[0], own, Place(3, 0, 1, "v"))
+    expected = SUBSTITUTES[control](source(1, "v")[0], own, Place(3, 0, 1, "v"))
     assert torch.equal(encoder.layers[1].v_proj.weight, expected)
 
 

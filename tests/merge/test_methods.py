@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
+from support.runs import jobs
 
-from mam.config.compose import jobs
 from mam.errors import ConfigError, MergeError
 from mam.merge.activations import Moments
-from mam.merge.controls import CONTROLS
 from mam.merge.merger import Merger
-from mam.merge.methods import METHODS, Layer, linear, norm_matched, product_factors, slerp
+from mam.merge.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
 from mam.merge.mixing import merged_layer
 from mam.merge.plan import MergePlan
+from mam.merge.tables import CONTROLS, METHODS
 
 D, HEADS = 8, 2
 
@@ -27,17 +27,17 @@ def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def layer(seed: int, biased: bool = True, **fields) -> Layer:
+def layer(seed: int, biased: bool = True, **fields) -> LayerSide:
     parts = {
         part: (numbers(D, D, seed=10 * seed + i), numbers(D, seed=10 * seed + 5 + i) if biased else None)
         for i, part in enumerate("qkv")
     }
     x = numbers(50, D, seed=seed + 100).double() @ numbers(D, D, seed=seed + 7).double()
     moments = dict.fromkeys("qkv", x.T @ x / len(x))
-    return Layer(parts, HEADS, D // HEADS, moments, **fields)
+    return LayerSide(parts, HEADS, D // HEADS, moments, **fields)
 
 
-def logits(side: Layer, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+def logits(side: LayerSide, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
     """q·k of every head, ``[h, t, t]``, fp64."""
     q, k = (
         torch.nn.functional.linear(x, *(None if one is None else one.double() for one in side.parts[part]))
@@ -94,8 +94,8 @@ def test_regmean_by_hand():
     sides = []
     for value, moment in ((1.0, 1.0), (3.0, 3.0)):
         moments = {"q": torch.diag(torch.tensor([moment, 1.0], dtype=torch.float64))}
-        sides.append(Layer({"q": (torch.full((2, 2), value), torch.full((2,), value))}, moments=moments))
-    weight, bias = METHODS["regmean"].merge(*sides, 0.5)["q"]
+        sides.append(LayerSide({"q": (torch.full((2, 2), value), torch.full((2,), value))}, moments=moments))
+    weight, bias = MERGES["regmean"](*sides, 0.5)["q"]
     torch.testing.assert_close(weight, torch.tensor([[2.5, 2.0], [2.5, 2.0]]))
     assert bias.tolist() == [2.0, 2.0]
 
@@ -111,22 +111,22 @@ def test_regmean_is_the_least_squares_solution(lam):
         [(c / len(x)) ** 0.5 * x @ w.double().T for c, x, w in zip(shares, inputs, weights, strict=True)]
     )
     expected = np.linalg.lstsq(rows.numpy(), answers.numpy(), rcond=None)[0].T
-    sides = [Layer({"v": (w, None)}, moments={"v": x.T @ x / len(x)}) for w, x in zip(weights, inputs, strict=True)]
-    np.testing.assert_allclose(METHODS["regmean"].merge(*sides, lam)["v"][0].numpy(), expected, atol=1e-4)
+    sides = [LayerSide({"v": (w, None)}, moments={"v": x.T @ x / len(x)}) for w, x in zip(weights, inputs, strict=True)]
+    np.testing.assert_allclose(MERGES["regmean"](*sides, lam)["v"][0].numpy(), expected, atol=1e-4)
 
 
 def test_regmean_with_an_input_that_nobody_heard_is_finite():
     moments = {"q": torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))}
-    sides = [Layer({"q": (numbers(2, 2, seed=i), None)}, moments=moments) for i in range(2)]
-    weight = METHODS["regmean"].merge(*sides, 0.5)["q"][0]
+    sides = [LayerSide({"q": (numbers(2, 2, seed=i), None)}, moments=moments) for i in range(2)]
+    weight = MERGES["regmean"](*sides, 0.5)["q"][0]
     torch.testing.assert_close(weight[:, 0], (sides[0].parts["q"][0] + sides[1].parts["q"][0])[:, 0] / 2)
     assert weight[:, 1].abs().max() < 1e-6
 
 
 def test_regmean_on_equal_uncorrelated_inputs_is_linear():
     sides = [layer(seed, alpha=0.0) for seed in (1, 2)]
-    sides[1] = Layer(sides[1].parts, HEADS, D // HEADS, sides[0].moments, 0.0)
-    merged = METHODS["regmean"].merge(*sides, 0.3)
+    sides[1] = LayerSide(sides[1].parts, HEADS, D // HEADS, sides[0].moments, 0.0)
+    merged = MERGES["regmean"](*sides, 0.3)
     for part, (weight, bias) in merged.items():
         (own, own_bias), (other, other_bias) = (side.parts[part] for side in sides)
         torch.testing.assert_close(weight, linear(own, other, 0.3), rtol=1e-4, atol=1e-5)
@@ -138,9 +138,9 @@ def test_qk_product_by_hand():
 
     def side(q, k):
         parts = {"q": (torch.tensor([q]), None), "k": (torch.tensor([k]), None)}
-        return Layer(parts)
+        return LayerSide(parts)
 
-    made = METHODS["qk_product"].merge(side([2.0, 0.0], [2.0, 0.0]), side([0.0, 1.0], [0.0, 2.0]), 0.25)
+    made = MERGES["qk_product"](side([2.0, 0.0], [2.0, 0.0]), side([0.0, 1.0], [0.0, 2.0]), 0.25)
     product = made["q"][0].T @ made["k"][0]
     torch.testing.assert_close(product, torch.tensor([[3.0, 0.0], [0.0, 0.0]]))
 
@@ -148,7 +148,7 @@ def test_qk_product_by_hand():
 @pytest.mark.parametrize("lam", [0.0, 1.0])
 def test_qk_product_keeps_what_every_head_computes_at_both_ends(lam):
     target, source, x = layer(1), layer(2), numbers(5, D, seed=3).double()
-    merged = Layer(METHODS["qk_product"].merge(target, source, lam), HEADS)
+    merged = LayerSide(MERGES["qk_product"](target, source, lam), HEADS)
     expected = logits(target if lam == 0 else source, x)
     torch.testing.assert_close(logits(merged, x), expected, rtol=1e-4, atol=1e-3)
 
@@ -156,7 +156,7 @@ def test_qk_product_keeps_what_every_head_computes_at_both_ends(lam):
 def test_qk_product_is_the_best_of_its_rank():
     """numpy's SVD of the whole (d+1) × (d+1) matrix, cut after d_h, head by head."""
     target, source, lam = layer(1), layer(2), 0.4
-    merged = METHODS["qk_product"].merge(target, source, lam)
+    merged = MERGES["qk_product"](target, source, lam)
     size = D // HEADS
 
     def product(parts, head):
@@ -173,9 +173,9 @@ def test_qk_product_is_the_best_of_its_rank():
 def test_qk_product_rescales_for_the_size_of_heads():
     """Logits are divided by √d_h: what a source of d_h 16 says weighs half as much in a target of 4."""
     target = layer(1)
-    source = Layer(layer(2).parts, HEADS, 4 * D // HEADS)
+    source = LayerSide(layer(2).parts, HEADS, 4 * D // HEADS)
     x = numbers(5, D, seed=3).double()
-    merged = Layer(METHODS["qk_product"].merge(target, source, 1.0), HEADS)
+    merged = LayerSide(MERGES["qk_product"](target, source, 1.0), HEADS)
     torch.testing.assert_close(logits(merged, x), logits(source, x, 0.5), rtol=1e-4, atol=1e-3)
 
 
@@ -195,17 +195,17 @@ def test_qk_product_without_key_bias_differs_by_what_softmax_cancels():
     )  # fmt: skip
     made, notes = merged_layer(plan, 0, parts, layer(2).parts)
     assert made["k"][1] is None and any("K bias is dropped" in note for note in notes)
-    with_bias = Layer({**parts, "k": (parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
-    source = Layer({**layer(2).parts, "k": (layer(2).parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
+    with_bias = LayerSide({**parts, "k": (parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
+    source = LayerSide({**layer(2).parts, "k": (layer(2).parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
     x = numbers(5, D, seed=3).double()
-    expected = logits(Layer(METHODS["qk_product"].merge(with_bias, source, 0.3), HEADS), x).softmax(-1)
-    torch.testing.assert_close(logits(Layer(made, HEADS), x).softmax(-1), expected, rtol=1e-4, atol=1e-5)
+    expected = logits(LayerSide(MERGES["qk_product"](with_bias, source, 0.3), HEADS), x).softmax(-1)
+    torch.testing.assert_close(logits(LayerSide(made, HEADS), x).softmax(-1), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "linear"])
 def test_every_method_differs_from_linear(name):
     target, source = layer(1, alpha=0.9), layer(2, alpha=0.9)
-    merged = METHODS[name].merge(target, source, 0.3)
+    merged = MERGES[name](target, source, 0.3)
     part = "q"
     plain = linear(target.parts[part][0], source.parts[part][0], 0.3)
     assert (merged[part][0] - plain).abs().max() > 1e-2

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from support.alignment import HEADS, D, pairs
 
 from mam.merge.align import distance
-from mam.merge.basis import Heads, Pair, moved, nearest_isometry
-from mam.merge.project import PROJECTS, projected
+from mam.merge.basis import Heads, LayerPair, moved, nearest_isometry
+from mam.merge.project import projected
+from mam.merge.tables import PROJECTS
 
 
 @settings(deadline=None, max_examples=20)
@@ -65,7 +66,7 @@ def test_a_wider_source_keeps_the_strongest_directions_of_its_heads():
 def test_projection_procrustes_finds_a_hidden_narrow_source():
     small = pairs(width=6)
     placed = moved(small, projected(small, HEADS, "random"))
-    given = [Pair(one.layer, wide.source, one.source) for one, wide in zip(small, placed, strict=True)]
+    given = [LayerPair(one.layer, wide.source, one.source) for one, wide in zip(small, placed, strict=True)]
     for one in moved(given, projected(given, HEADS, "procrustes")):
         assert distance(one, HEADS) < 1e-6
 

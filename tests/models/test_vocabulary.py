@@ -9,10 +9,9 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.models import LETTERS, make_hubert
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import AutoTokenizer, HubertForCTC
 
-from mam.config.compose import jobs
 from mam.errors import CheckpointError
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.models.checkpoints import locate
@@ -219,7 +218,7 @@ def test_a_run_writes_the_same_words_whatever_the_delimiter_is_called(tmp_path, 
         words = [*pair_words(with_delimiter(tmp_path / f"h{ord(name)}", name), bert), *data_words(clips), "lam=0.1"]
         outcome = once(words)
         texts.append(predictions(outcome))
-        notes = outcome.result["merge"]["notes"]
+        notes = outcome.result.merge.notes
         assert any("words are separated by the output '_'" in note for note in notes) == (name == "_")
     assert texts[0] == texts[1] and any(" " in text for text in texts[0])
 

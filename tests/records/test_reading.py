@@ -183,7 +183,7 @@ def test_a_broken_run_is_named_everywhere(act, message, two, tmp_path):
     assert remark.startswith("1 unreadable: ") and str(broken) in remark
     assert str(broken) in write_report(found, tmp_path / "report").read_text()
     result = read_result(broken)
-    assert find_finished(Path("outputs"), result["signature"], result["hash"]) is None
+    assert find_finished(Path("outputs"), result.signature, result.hash) is None
     export(whole, tmp_path / "exported")
 
 
@@ -239,7 +239,7 @@ def test_the_course_of_lambda_and_the_logs(learnt, tmp_path):
         found = collect([Path("outputs")])
         assert [run.folder for run in found.runs] == [ft] and str(lmam) in found.remarks[0]
         write_report(found, tmp_path / "report")
-    key = read_result(ft)["train"]["ft_key"]
+    key = read_result(ft).train.ft_key
     assert find_ft(Path("outputs"), key) == ft and read_metrics(ft)[0]["step"] == 0
     logs = (ft / "metrics.jsonl").read_text()
     for broken in (
@@ -254,7 +254,7 @@ def test_the_course_of_lambda_and_the_logs(learnt, tmp_path):
             read_metrics(ft)
         assert find_ft(Path("outputs"), key) is None
     again = once([*words, "train=lmam", "lam=0.2"])
-    assert again.result["train"]["ft"] is None  # passed over, said in the log, and not fatal
+    assert again.result.train.ft is None  # passed over, said in the log, and not fatal
 
 
 def test_sounds_without_their_confusions(event_words, tmp_path):

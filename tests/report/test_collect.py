@@ -34,7 +34,7 @@ def test_runs_are_grouped_by_what_may_be_compared(swept, odd_words):
         ("0.6", "shrink"),
     ]
     assert any("2 tables: runs on other data" in remark for remark in found.remarks)
-    expected = holm([run.result["delta"]["p_value"] for run in group.runs[1:]])
+    expected = holm([run.result.delta.p_value for run in group.runs[1:]])
     assert list(group.adjusted.values()) == expected
 
 
@@ -67,8 +67,8 @@ def test_tables_agree_with_the_results(swept, tmp_path):
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 5
     for row, run in zip(rows, group.runs, strict=True):
-        assert float(row["rate"]) == run.result["metrics"]["wer"] and row["folder"] == str(run.folder)
-        assert float(row["absolute"]) == run.result["delta"]["absolute"] and row["hash"] == run.result["hash"]
+        assert float(row["rate"]) == run.result.metrics.wer and row["folder"] == str(run.folder)
+        assert float(row["absolute"]) == run.result.delta.absolute and row["hash"] == run.result.hash
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines[2] == "| " + " | ".join(headings(group)) + " |" and len(lines) == 4 + 5
     assert [cell.strip() for cell in lines[4].strip("|").split("|")][:4] == cells(group)[0][:4]
@@ -109,7 +109,7 @@ def test_the_page_needs_nothing_and_escapes_everything(swept, tmp_path):
     assert parsed.tags.count("svg") == 2 and page.count('role="img" aria-label="') == 2
     assert not re.search(r"url\((?!#g1-)", page)
     for run in collect([swept]).runs:
-        assert run.result["command"].split()[-1] in page
+        assert run.result.command.split()[-1] in page
     assert "no evidence that the source" in page or "the source&#39;s content matters" in page
     assert "prefers-color-scheme: dark" in page and "@media print" in page
 
@@ -137,14 +137,14 @@ def test_a_control_is_paired_by_the_parts_that_were_asked_for(words):
         for control in ("none", "shrink_v", "add"):
             asked = [*words, "lam=0.5", f"parts={parts}", f"control={control}", "evaluate.draws=200"]
             runs[parts, control] = once(asked)
-    merges = {key: outcome.result["merge"] for key, outcome in runs.items()}
+    merges = {key: outcome.result.merge for key, outcome in runs.items()}
     assert [(merges[p, "shrink_v"]["parts"], merges[p, "shrink_v"]["parts_asked"]) for p in ("kv", "qkv")] == [
         ("v", "kv"),
         ("v", "qkv"),
     ]
     (group,) = collect([Path("outputs")]).groups
     assert {run.traits["parts"] for run in group.runs} == {"kv", "qkv", "v of kv", "v of qkv"}
-    rate = {key: outcome.result["metrics"]["wer"] for key, outcome in runs.items()}
+    rate = {key: outcome.result.metrics.wer for key, outcome in runs.items()}
     found = {(one.where["parts"], one.control): one.difference.absolute for one in compared(group.merged())}
     assert found == pytest.approx(
         {(p, c): rate[p, "none"] - rate[p, c] for p in ("kv", "qkv") for c in ("shrink_v", "add")}
@@ -165,6 +165,6 @@ def test_two_normalizers_never_stand_in_one_table(words):
         for lam in (0, 0.5):
             once([*words, f"lam={lam}", f"data.normalizer={normalizer}", "evaluate.draws=200"])
     found = collect([Path("outputs")])
-    used = [{run.result["data"]["normalizer"] for run in group.runs} for group in found.groups]
+    used = [{run.result.data.normalizer for run in group.runs} for group in found.groups]
     assert sorted(map(sorted, used)) == [["basic"], ["hubert_english"]]
     assert [len(group.runs) for group in found.groups] == [2, 2]

@@ -9,10 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from support.audio import write_folder
-from support.runs import pair_words
+from support.runs import jobs, pair_words
 
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
+from mam.config.studies import study_jobs
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
 from mam.report.paper import HEADINGS, PAPER, TITLES, paper_table, show_paper_table, write_paper_table
@@ -69,8 +68,7 @@ def test_trained(split):
         "control: L-MAM, shrink",
     ]
     ft, lmam = (
-        [end.outcome.result["metrics"]["wer"] for end in ended if end.job.config.study.arm == arm]
-        for arm in ("FT", "L-MAM")
+        [end.outcome.result.metrics.wer for end in ended if end.job.config.study.arm == arm] for arm in ("FT", "L-MAM")
     )
     assert rows["FT"][3] == f"{100 * sum(ft) / 2:.2f} % (n=2)" or rows["FT"][3].startswith(f"{100 * sum(ft) / 2:.0f}")
     difference = 100 * (sum(lmam) - sum(ft)) / 2

@@ -7,9 +7,8 @@ import types
 from pathlib import Path
 
 import pytest
-from support.runs import once
+from support.runs import jobs, once
 
-from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
 from mam.report.tracking import numbers, track
 
@@ -35,9 +34,9 @@ def test_mlflow_keeps_numbers_traits_and_files(finished, monkeypatch):
     (experiment,) = [one for one in client.search_experiments() if one.name == "mam"]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.metrics == pytest.approx(numbers(finished.result))
-    assert run.data.metrics["metrics/wer"] == finished.result["metrics"]["wer"]
-    assert run.data.params["lam"] == "0.4" and run.data.params["hash"] == finished.result["hash"]
-    assert run.data.tags["command"] == finished.result["command"]
+    assert run.data.metrics["metrics/wer"] == finished.result.metrics.wer
+    assert run.data.params["lam"] == "0.4" and run.data.params["hash"] == finished.result.hash
+    assert run.data.tags["command"] == finished.result.command
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"result.json", "picture.png"}
 
 
@@ -48,7 +47,7 @@ def test_tensorboard_keeps_numbers_and_pictures(finished):
     (board,) = Path("outputs").rglob("events.out.tfevents*")
     read = EventAccumulator(str(board.parent)).Reload()
     (event,) = read.Scalars("metrics/wer")
-    assert event.value == pytest.approx(finished.result["metrics"]["wer"])
+    assert event.value == pytest.approx(finished.result.metrics.wer)
     assert read.Tags()["images"] == ["picture"]
 
 
@@ -71,7 +70,7 @@ def test_wandb_is_given_the_same(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     track(finished.folder, finished.result, ["wandb"], [Path("picture.png")])
     assert logged["name"] == finished.folder.name and logged["picture"] == ("image", "picture.png")
-    assert logged["metrics/wer"] == finished.result["metrics"]["wer"]
+    assert logged["metrics/wer"] == finished.result.metrics.wer
 
 
 def test_a_tracker_that_refuses_is_said_and_the_run_stays(finished, monkeypatch):

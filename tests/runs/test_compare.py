@@ -7,14 +7,15 @@ import subprocess
 import sys
 
 import pytest
+from mam.report.tables import metric_of
 from support.runs import mam, once, predictions
 
 from mam.errors import RecordError
 from mam.records.reading import read_config
 from mam.report.collect import collect
-from mam.report.tables import metric_of
+from mam.report.comparison import show_comparison
 from mam.report.utterances import utterances
-from mam.runs.compare import compare, show_comparison
+from mam.runs.compare import compare
 from mam.runs.rescore import rescore
 from mam.terminal import Terminal
 
@@ -22,7 +23,7 @@ from mam.terminal import Terminal
 def test_the_difference_is_that_of_both_rates(words):
     runs = [once([*words, f"lam={lam}", "evaluate.draws=300"]) for lam in (0.3, 0.8)]
     found = compare(*(run.folder for run in runs))
-    rates = tuple(run.result["metrics"]["wer"] for run in runs)
+    rates = tuple(run.result.metrics.wer for run in runs)
     assert found.rates == pytest.approx(rates) and found.difference.absolute == pytest.approx(rates[1] - rates[0])
     back = compare(*(run.folder for run in reversed(runs)))
     assert back.difference.absolute == pytest.approx(-found.difference.absolute)
@@ -37,14 +38,14 @@ def test_the_difference_is_that_of_both_rates(words):
 def test_every_draw_of_a_random_control_counts(words):
     plain, random = once([*words, "lam=0.5"]), once([*words, "lam=0.5", "control=random_iid"])
     found = compare(plain.folder, random.folder)
-    assert found.rates[1] == pytest.approx(random.result["metrics"]["wer"])
+    assert found.rates[1] == pytest.approx(random.result.metrics.wer)
     assert "and 5 draws" in found.difference.test
 
 
 def test_sounds_are_compared_too(event_words):
     runs = [once([*event_words, f"lam={lam}", "evaluate.draws=200"]) for lam in (0, 0.9)]
     found = compare(*(run.folder for run in runs))
-    assert found.metric == "error" and found.difference.absolute == pytest.approx(runs[1].result["delta"]["absolute"])
+    assert found.metric == "error" and found.difference.absolute == pytest.approx(runs[1].result.delta.absolute)
 
 
 def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
@@ -75,14 +76,14 @@ def test_where_characters_are_counted_every_number_and_name_is_of_characters(wor
     words = [*words, "data.normalizer=multilingual", "data.language=zh", "data.limit=2", "evaluate.draws=200"]
     runs = [once([*words, f"lam={lam}"]) for lam in (0, 0.8)]
     by_words = once([*words, "lam=0.8", "data.metric=wer"])
-    assert [run.result["data"]["metric"] for run in (*runs, by_words)] == ["cer", "cer", "wer"]
-    metrics, before = runs[1].result["metrics"], runs[1].result["baseline"]
-    assert runs[1].result["delta"]["absolute"] == pytest.approx(metrics["cer"] - before["cer"])
-    assert by_words.result["delta"]["absolute"] == pytest.approx(metrics["wer"] - before["wer"])
+    assert [run.result.data.metric for run in (*runs, by_words)] == ["cer", "cer", "wer"]
+    metrics, before = runs[1].result.metrics, runs[1].result.baseline
+    assert runs[1].result.delta.absolute == pytest.approx(metrics["cer"] - before["cer"])
+    assert by_words.result.delta.absolute == pytest.approx(metrics["wer"] - before["wer"])
     found = compare(*(run.folder for run in runs))
     assert found.metric == "cer" and found.rates == pytest.approx((before["cer"], metrics["cer"]))
     assert metric_of(runs[0].result) == ("cer", "CER") and metric_of(by_words.result) == ("wer", "WER")
-    show_comparison(Terminal(), found, "AB", runs[0].result["data"])
+    show_comparison(Terminal(), found, "AB", runs[0].result.data)
     assert "CER" in (said := capsys.readouterr().out + capsys.readouterr().err) and "WER" not in said
     with pytest.raises(RecordError, match="their metric differs, cer and wer"):
         compare(runs[0].folder, by_words.folder)

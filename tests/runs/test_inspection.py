@@ -8,10 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.models import BEATS_CFG, LAYERS, WIDTH
-from support.runs import mam, pair_words
+from support.runs import jobs, mam, pair_words
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
-from mam.config.compose import jobs
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.runs.inspection import inspect
 

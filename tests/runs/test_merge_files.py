@@ -14,15 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.models import LAYERS, WIDTH, make_bert, make_whisper
-from support.runs import data_words, mam, pair_words
+from support.runs import data_words, jobs, mam, pair_words, plan_of
 from transformers import HubertForCTC
 
-from mam.config.compose import jobs
 from mam.errors import MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.merger import Merger
-from mam.merge.plan import plan_merge
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
@@ -35,7 +33,7 @@ def plan(*words: str):
     shapes = ["model.target_shape.layers=3", "model.source_shape.layers=4"]
     shapes += [f"model.{side}_shape.width={WIDTH}" for side in ("target", "source")]
     config = jobs([*shapes, *words])[0].config
-    return plan_merge(config, LAYERS, 4)
+    return plan_of(config)
 
 
 def in_memory(target: Path, source: Path, merge_plan) -> dict[str, torch.Tensor]:
@@ -183,7 +181,7 @@ import json, sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from mam.config.compose import jobs
+from support.runs import jobs
 from mam.runs.merge_files import merge_checkpoint
 from mam.merge.plan import plan_merge
 from mam.models.beats import BeatsModel

@@ -19,7 +19,7 @@ def test_rescoring_is_written_beside_and_never_over(words):
     with pytest.raises(RecordError, match="is there already"):
         rescore(outcome.folder, "hubert_english", "3")
     same, _ = rescore(outcome.folder, None, None)
-    assert same["metrics"] == outcome.result["metrics"] and same["delta"] == outcome.result["delta"]
+    assert same["metrics"] == outcome.result.metrics and same["delta"] == outcome.result.delta
 
 
 def test_rescoring_refuses(words, tmp_path):

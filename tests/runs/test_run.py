@@ -14,16 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.audio import write_folder
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH, make_hubert, make_whisper
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, plan_of, predictions
 from transformers import ViTConfig, ViTModel
 
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
+from mam.config.studies import study_jobs
 from mam.errors import DataError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.merge.plan import plan_merge
 from mam.records.reading import read_result
 from mam.scoring.significance import paired_difference
 from mam.scoring.wer import error_counts, errors
@@ -33,7 +31,7 @@ from mam.studies.execute import execute, study_folder
 def test_a_run_writes_everything_the_design_promises(words):
     outcome = once([*words, "lam=0.4", "layers.spec=1-2", "parts=qv"])
     folder = outcome.folder
-    assert folder.parent.parent == Path("outputs") and folder.name.endswith(outcome.result["signature"])
+    assert folder.parent.parent == Path("outputs") and folder.name.endswith(outcome.result.signature)
     assert sorted(os.listdir(folder)) == [
         ".hydra",
         "attention.csv",
@@ -53,9 +51,9 @@ def test_a_run_writes_everything_the_design_promises(words):
     ]
     result = read_result(folder)
     assert result == outcome.result
-    assert result["merge"]["lam"] == [0.0, 0.4, 0.4] and result["merge"]["layers"] == [1, 2]
-    assert (result["merge"]["parts"], result["merge"]["pairs"]) == ("qv", {"1": 1, "2": 2})
-    assert result["data"]["n"] == 5 and result["data"]["seconds"] == pytest.approx(4.5)
+    assert result.merge.lam == [0.0, 0.4, 0.4] and result.merge.layers == [1, 2]
+    assert (result.merge.parts, result.merge.pairs) == ("qv", {"1": 1, "2": 2})
+    assert result.data.n == 5 and result.data.seconds == pytest.approx(4.5)
     assert list(read_jsonl(folder / "predictions.jsonl")[0]) == ["id", "audio", "duration", "reference", "prediction"]
 
 
@@ -64,8 +62,8 @@ def test_equal_content_under_another_name_is_told_apart(words, clips):
     ids = clips / "ids.txt"
     ids.write_text("\n".join(f"clip{i}" for i in range(5)))
     bench = Workbench()
-    first = once(words, bench).result["data"]
-    second = once([*words, "data.split=test", f"data.ids.test={ids}", "data.name=other"], bench).result["data"]
+    first = once(words, bench).result.data
+    second = once([*words, "data.split=test", f"data.ids.test={ids}", "data.name=other"], bench).result.data
     assert first["sha256"] == second["sha256"]
     assert [first["name"], first["split"], second["name"], second["split"]] == ["audiofolder", "all", "other", "test"]
     assert second["rule"] == "ids as listed in ids.txt"
@@ -80,25 +78,25 @@ def test_the_numbers_follow_from_the_predictions(words):
     lengths = np.array([len(reference.split()) for reference in references])
     expected = paired_difference(errors(new), errors(old), lengths)
     result = outcome.result
-    assert result["metrics"]["wer"] == errors(new).sum() / lengths.sum()
-    assert result["baseline"]["wer"] == errors(old).sum() / lengths.sum()
-    assert result["delta"]["absolute"] == expected.absolute and result["delta"]["p_value"] == expected.p_value
+    assert result.metrics.wer == errors(new).sum() / lengths.sum()
+    assert result.baseline.wer == errors(old).sum() / lengths.sum()
+    assert result.delta.absolute == expected.absolute and result.delta.p_value == expected.p_value
     assert predictions(outcome) != predictions(outcome, "baseline.jsonl")
 
 
 def test_lambda_zero_is_the_baseline_exactly(words):
     outcome = once([*words, "lam=0"])
     assert (outcome.folder / "predictions.jsonl").read_bytes() == (outcome.folder / "baseline.jsonl").read_bytes()
-    assert outcome.result["delta"]["absolute"] == 0 and outcome.result["merge"]["tensors"] == 0
+    assert outcome.result.delta.absolute == 0 and outcome.result.merge.tensors == 0
 
 
 def test_lambda_zero_after_another_lambda_is_the_baseline_too(words):
     """Not only by short cut: computed again after the model was merged at another λ."""
     bench, config = Workbench(), jobs([*words, "lam=0.5"])[0].config
     base, merger = bench.baseline(config, 0), bench.pair(config).merger
-    merger.apply(plan_merge(config, LAYERS, SOURCE_LAYERS))
+    merger.apply(plan_of(config))
     assert bench.predict(config, 0, "merged").items != base.items
-    merger.apply(plan_merge(replace(config, lam=0.0), LAYERS, SOURCE_LAYERS))
+    merger.apply(plan_of(replace(config, lam=0.0)))
     assert bench.predict(config, 0, "restored").items == base.items
 
 
@@ -164,7 +162,7 @@ def test_whisper_runs_with_a_recording_over_thirty_seconds(tmp_path, minilm):
     root = write_folder(tmp_path / "long", [1.0, 33.0, 0.5])
     target = make_whisper(tmp_path / "w")
     outcome = once([*pair_words(target, minilm, 2 * HEADS), *data_words(root), "lam=0.3"])
-    assert outcome.result["merge"]["notes"] == [
+    assert outcome.result.merge.notes == [
         "heads differ: the target has 4 heads of 8, the source 8 heads of 4; the shapes fit all the same",
         "the source's K bias is dropped: the target's K has none (which softmax cancels)",
     ]
@@ -183,7 +181,7 @@ def test_a_vision_transformers_folder_is_a_source_like_any_other(hubert_group, c
     )
     ViTModel(config).save_pretrained(tmp_path / "vit")
     outcome = once([*pair_words(hubert_group, tmp_path / "vit"), *data_words(clips), "lam=1"])
-    assert outcome.result["merge"]["tensors"] == 18 and outcome.result["merge"]["notes"] == []
+    assert outcome.result.merge.tensors == 18 and outcome.result.merge.notes == []
     assert predictions(outcome) != predictions(outcome, "baseline.jsonl")
 
 
@@ -209,7 +207,7 @@ def test_clusters_are_speakers_where_asked(hubert_group, bert, tmp_path):
     root = write_folder(tmp_path / "s", [0.6, 0.7, 0.5, 0.8], speaker=["a", "a", "b", "b"])
     words = [*pair_words(hubert_group, bert), *data_words(root), "data.clusters=speaker"]
     outcome = once(words)
-    assert outcome.result["delta"]["clusters"] == 2 and "2 speakers" in outcome.result["delta"]["test"]
+    assert outcome.result.delta.clusters == 2 and "2 speakers" in outcome.result.delta.test
     plain = write_folder(tmp_path / "p", [0.6])
     with pytest.raises(DataError, match="clip0 name no speaker"):
         once([*pair_words(hubert_group, bert), *data_words(plain), "data.clusters=speaker"])
@@ -217,20 +215,20 @@ def test_clusters_are_speakers_where_asked(hubert_group, bert, tmp_path):
 
 def test_bf16_runs(words):
     outcome = once([*words, "dtype=bfloat16", "lam=0.5"])
-    assert outcome.result["env"]["dtype"] == "bfloat16" and len(predictions(outcome)) == 5
+    assert outcome.result.env.dtype == "bfloat16" and len(predictions(outcome)) == 5
 
 
 def test_threads_are_set_and_recorded(words):
     before = torch.get_num_threads()
     try:
-        assert once([*words, "threads=1"]).result["env"]["threads"] == 1
+        assert once([*words, "threads=1"]).result.env.threads == 1
     finally:
         torch.set_num_threads(before)
 
 
 def test_time_is_told(words):
     start = time.perf_counter()
-    timing = once(words).result["timing"]
+    timing = once(words).result.timing
     assert 0 < timing["evaluate"] <= time.perf_counter() - start
     assert timing["prefix"] > 0
     assert timing["audio_seconds"] == pytest.approx(4.5)
@@ -240,10 +238,10 @@ def test_time_is_told(words):
 def test_a_caveat_of_the_data_is_for_targets_that_it_is_about(words):
     """The note on LibriVox stands beside targets that were pre-trained on it, and beside no other."""
     note = ["data.note=from LibriVox", "data.recorded_from=librivox", "lam=0"]
-    assert "from LibriVox" not in once([*words, *note]).result["diagnostics"]
+    assert "from LibriVox" not in once([*words, *note]).result.diagnostics
     heard = once([*words, *note, "model.pretrained_on=[librivox]"])
-    assert heard.result["diagnostics"][-1] == "from LibriVox"
-    assert once([*words, *note[:1], "lam=0"]).result["diagnostics"][-1] == "from LibriVox"
+    assert heard.result.diagnostics[-1] == "from LibriVox"
+    assert once([*words, *note[:1], "lam=0"]).result.diagnostics[-1] == "from LibriVox"
     paper = jobs(["model=hubert_bert", "data=ljspeech"])[0].config
     whisper = jobs(["model=whisper_minilm", "data=ljspeech"])[0].config
     assert paper.data.recorded_from in paper.model.pretrained_on and not whisper.model.pretrained_on

@@ -15,9 +15,8 @@ import pytest
 import soundfile
 import torch
 from support.models import make_bert
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, predictions
 
-from mam.config.compose import jobs
 from mam.errors import CheckpointError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.records.reading import find_finished
@@ -46,7 +45,7 @@ def test_bad_recordings_stop_or_are_counted(words, clips):
         once(words)
     assert not Path("outputs").exists() or not list(Path("outputs").rglob("*"))
     result = once([*words, "data.on_bad=skip"]).result
-    assert result["data"]["n"] == 4 and result["data"]["skipped"][0]["id"] == "clip1"
+    assert result.data.n == 4 and result.data.skipped[0]["id"] == "clip1"
 
 
 @pytest.mark.parametrize(

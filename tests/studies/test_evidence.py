@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.audio import write_folder
-from support.runs import data_words, predictions
+from support.runs import data_words, jobs, predictions
 from support.studies import say
 
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
+from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.report.study import record_study
@@ -69,14 +68,14 @@ def test_draws_of_a_random_control_are_kept_and_pooled(ended):
     (outcome,) = [
         e.outcome for e in ended if e.job.config.control == "random_iid" and e.job.config.lam == 0.6 and e.outcome
     ]
-    assert outcome.result["merge"]["draws"] == 5
+    assert outcome.result.merge.draws == 5
     texts = [
         predictions(outcome, "predictions.jsonl"),
         *(predictions(outcome, f"predictions-{i}.jsonl") for i in range(1, 5)),
     ]
     assert len({tuple(draw) for draw in texts}) > 1, "draws must differ"
-    assert outcome.result["metrics"]["words"] == 5 * outcome.result["baseline"]["words"]
-    assert "and 5 draws of a side" in outcome.result["delta"]["test"]
+    assert outcome.result.metrics.words == 5 * outcome.result.baseline.words
+    assert "and 5 draws of a side" in outcome.result.delta.test
 
 
 def difference(absolute: float, p: float, changed: int = 20) -> Difference:

@@ -10,7 +10,7 @@ from pathlib import Path
 from support.runs import once
 
 from mam.report.collect import collect
-from mam.report.tables import show_study
+from mam.report.study_table import show_study
 from mam.studies.merges import same_merges
 from mam.terminal import Terminal
 

@@ -10,27 +10,18 @@ from pathlib import Path
 import pytest
 from support.audio import write_folder
 from support.models import LAYERS, WIDTH, make_bert
-from support.runs import data_words, once, pair_words, predictions
+from support.runs import data_words, jobs, once, pair_words, predictions
 from support.studies import say
 
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
+from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.merge.align import ALIGNMENTS
-from mam.merge.methods import METHODS
+from mam.merge.tables import ALIGNMENTS, METHODS
 from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study
 from mam.scoring.significance import Difference
-from mam.studies.evidence import (
-    PLAIN,
-    Comparison,
-    against_controls,
-    against_plain,
-    compared,
-    rivalry,
-)
+from mam.studies.evidence import PLAIN, Comparison, against_controls, against_plain, compared, rivalry
 from mam.studies.execute import execute, study_folder
 from mam.studies.mismatch import Mismatch, by_mismatch
 from mam.studies.mismatch import conclusion as mismatch_conclusion
@@ -106,7 +97,7 @@ def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, s
         "permute": 0,
     }
     assert rivals["procrustes"].difference.p_value == 0.03125 and rivals["procrustes"].p_holm == 0.09375
-    assert {end.outcome.result["merge"]["align"] for end in done} == set(errors)
+    assert {end.outcome.result.merge.align for end in done} == set(errors)
     report_study(Terminal(), ended, folder, name)
     shown = capsys.readouterr().out
     assert "minus linear, unaligned merging, paired by example" in shown
@@ -173,9 +164,9 @@ def test_the_effect_of_each_mismatch_by_hand(ladder, hubert_group, six, capsys):
     ended, folder, name = ran("experiment=compatibility", f"study.pairs=[{pairs}]", *axes, *data_words(six))
     assert [end.error for end in ended] == [None] * 8
     assert [end.job.config.study.arm for end in ended[:4]] == list(ladder)
-    assert ended[0].outcome.result["model"]["name"] == "fits"
-    assert ended[1].outcome.result["merge"]["project"] == "procrustes"
-    assert any("widths differ: the source's 16 are taken" in note for note in ended[1].outcome.result["merge"]["notes"])
+    assert ended[0].outcome.result.model.name == "fits"
+    assert ended[1].outcome.result.merge.project == "procrustes"
+    assert any("widths differ: the source's 16 are taken" in note for note in ended[1].outcome.result.merge.notes)
     for end in ended:
         is_narrow = (end.job.config.study.arm, end.job.config.control) == ("narrow", "none")
         say(end.outcome.folder, [2 * is_narrow] * 6, baseline=[is_narrow] * 6)

@@ -7,17 +7,16 @@ from types import SimpleNamespace
 
 import pytest
 from support.audio import write_folder
-from support.runs import pair_words
+from support.runs import jobs, pair_words
 from support.studies import say
 
-from mam.config.compose import jobs
-from mam.config.plans import study_jobs
+from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.report.study import record_study
 from mam.report.trainings import show_stability, show_versus, verdict
 from mam.studies.execute import execute, study_folder
-from mam.studies.trainings import Versus, _adjusted, against_ft, idle_ft, stability
+from mam.studies.trainings import ArmComparison, _adjusted, compared_arms, idle_reference, stability
 from mam.studies.transfer import GRID, second_stage, without_rejected
 from mam.terminal import Terminal
 
@@ -47,7 +46,7 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     errors = {("MAM-FT", 3): 0, ("MAM-FT", 4): 0, ("L-MAM", 3): 0}
     for end in ended:
         say(end.outcome.folder, [errors.get((end.job.config.study.arm, end.job.config.seed), 1)] * 6)
-    found = against_ft(ended)
+    found = compared_arms(ended)
     assert [(one.arm, one.other) for one in found] == [
         ("MAM-FT", "FT"),
         ("L-MAM", "FT"),
@@ -68,7 +67,7 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     frozen = results["L-MAM-frozen", "3"]
     assert frozen["merge"]["lam"] == pytest.approx(frozen["train"]["lam_at_start"], abs=1e-7)
     # Two steps of a random model teach nothing: said.
-    idle = idle_ft(ended)
+    idle = idle_reference(ended)
     assert idle == ["seed=3", "seed=4"]
     show_versus(Terminal(), found, idle)
     shown = capsys.readouterr().out
@@ -79,11 +78,11 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
 
 
 def versus(mean, p_holm, ci95=(-0.2, 0.1), arm="L-MAM"):
-    return Versus(arm, "FT", {}, [(str(seed), None) for seed in range(5)], mean, ci95, p_holm / 2, p_holm)
+    return ArmComparison(arm, "FT", {}, [(str(seed), None) for seed in range(5)], mean, ci95, p_holm / 2, p_holm)
 
 
 def test_a_verdict_needs_five_seeds_and_holms_p():
-    few = Versus("L-MAM", "FT", {}, [("0", None)], -0.1, None, None)
+    few = ArmComparison("L-MAM", "FT", {}, [("0", None)], -0.1, None, None)
     assert "too few seeds" in verdict([few])
     assert verdict([versus(-0.1, 0.06)]) == (
         "no difference from FT was found over seeds, on these clips; the intervals reach from"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mam.merge.basis import Basis, Heads, Pair, moved
+from mam.merge.basis import Basis, Heads, LayerPair, moved
 
 D, HEADS = 8, Heads(2, 2)
 
@@ -20,13 +20,13 @@ def block(seed: int, width: int = D) -> dict[str, tuple[torch.Tensor, torch.Tens
     }
 
 
-def pairs(seed: int = 0, depth: int = 3, width: int = D) -> list[Pair]:
-    return [Pair(i, block(seed + 2 * i), block(seed + 2 * i + 1, width)) for i in range(depth)]
+def pairs(seed: int = 0, depth: int = 3, width: int = D) -> list[LayerPair]:
+    return [LayerPair(i, block(seed + 2 * i), block(seed + 2 * i + 1, width)) for i in range(depth)]
 
 
-def scrambled(given: list[Pair], basis: Basis) -> list[Pair]:
+def scrambled(given: list[LayerPair], basis: Basis) -> list[LayerPair]:
     """The same targets, with sources that are these targets in another basis."""
-    return moved([Pair(one.layer, one.target, one.target) for one in given], basis)
+    return moved([LayerPair(one.layer, one.target, one.target) for one in given], basis)
 
 
 def permutation(order: Sequence[int]) -> torch.Tensor:

@@ -7,13 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mam.config.compose import jobs
+from mam.config import compose
+from mam.config.compose import Job
+from mam.config.model import shapes
+from mam.config.schema import Config
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.runs.run import Outcome, run
+from mam.merge.plan import MergePlan, plan_merge
+from mam.runs.run import RunOutcome, run
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 
 QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]
+
+
+def jobs(words: list[str], multirun: bool = False) -> list[Job]:
+    """The jobs that words make."""
+    return compose.jobs(words, multirun).jobs
+
+
+def plan_of(config: Config, draw: int = 0) -> MergePlan:
+    """The merge that a configuration with shapes asks for."""
+    return plan_merge(config, *shapes(config.model), config.seed, draw)
 
 
 def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[str]:
@@ -34,12 +48,12 @@ def data_words(root: Path) -> list[str]:
     return ["data=audiofolder", f"data.root={root}", "data.split=all"]
 
 
-def once(words: list[str], bench: Workbench | None = None) -> Outcome:
+def once(words: list[str], bench: Workbench | None = None) -> RunOutcome:
     """Run one job."""
     return run(jobs(words)[0], bench or Workbench())
 
 
-def predictions(outcome: Outcome, name: str = "predictions.jsonl") -> list[str]:
+def predictions(outcome: RunOutcome, name: str = "predictions.jsonl") -> list[str]:
     """The texts that a run predicted, in order."""
     return [row["prediction"] for row in read_jsonl(outcome.folder / name)]
 

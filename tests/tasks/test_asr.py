@@ -5,8 +5,8 @@ from collections import Counter
 import jiwer
 import numpy as np
 import pytest
+from support.runs import jobs
 
-from mam.config.compose import jobs
 from mam.scoring.text import NORMALIZERS
 from mam.tasks import asr
 

@@ -11,9 +11,8 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from support.audio import CLASSES, write_sounds
-from support.runs import once
+from support.runs import jobs, once
 
-from mam.config.compose import jobs
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
@@ -61,7 +60,7 @@ def features(words: list[str], merged: bool):
     if merged:
         from mam.merge.plan import plan_merge
 
-        pair.merger.apply(plan_merge(config, pair.target.depth, pair.source.layers))
+        pair.merger.apply(plan_merge(config, *pair.shapes, config.seed))
     return np.stack(bench.predict(config, 0, "test").items)
 
 
@@ -76,7 +75,7 @@ def test_protocols_by_hand(event_words, head):
     rows = {side: read_jsonl(outcome.folder / f"{side}.jsonl") for side in ("predictions", "baseline")}
     for fold in range(3):
         test = np.arange(18) // 6 == fold
-        strength = outcome.result["head"]["folds"][fold]["C"]
+        strength = outcome.result.head.folds[fold]["C"]
         for side, fitted_on, tested in (
             ("predictions", old if head == "probe_fixed" else new, new),
             ("baseline", old, old),
@@ -89,9 +88,9 @@ def test_protocols_by_hand(event_words, head):
             expected = model.predict(scaler.transform(tested[test].astype(float)))
             assert [row["prediction"] for row in rows[side][6 * fold : 6 * fold + 6]] == expected.tolist()
             assert {row["fold"] for row in rows[side][6 * fold : 6 * fold + 6]} == {fold + 1}
-    assert outcome.result["head"]["name"] == head
+    assert outcome.result.head.name == head
     wrong = [row["prediction"] != row["label"] for row in rows["predictions"]]
-    metrics = outcome.result["metrics"]
+    metrics = outcome.result.metrics
     assert metrics["errors"] == sum(wrong) and metrics["clips"] == 18
     assert metrics["fold_errors"] == pytest.approx([np.mean(wrong[i : i + 6]) for i in (0, 6, 12)])
 
@@ -100,7 +99,7 @@ def test_merging_nothing_is_the_baseline(event_words):
     for head in ("probe_fixed", "probe_refit"):
         outcome = once([*event_words, "lam=0", f"head={head}"])
         merged, baseline = (read_jsonl(outcome.folder / f"{side}.jsonl") for side in ("predictions", "baseline"))
-        assert merged == baseline and outcome.result["delta"]["absolute"] == 0
+        assert merged == baseline and outcome.result.delta.absolute == 0
 
 
 def test_run_folder_has_confusion_and_classes(event_words):
@@ -114,12 +113,12 @@ def test_run_folder_has_confusion_and_classes(event_words):
     assert [[int(n) for n in line[1:]] for line in table[1:]] == counts.tolist()
     by_class = list(csv.DictReader((outcome.folder / "classes.csv").read_text().splitlines()))
     assert [line["label"] for line in by_class] == sorted(CLASSES)
-    assert sum(int(line["errors"]) for line in by_class) == outcome.result["metrics"]["errors"]
-    assert sum(int(line["errors_baseline"]) for line in by_class) == outcome.result["baseline"]["errors"]
+    assert sum(int(line["errors"]) for line in by_class) == outcome.result.metrics.errors
+    assert sum(int(line["errors_baseline"]) for line in by_class) == outcome.result.baseline.errors
 
 
 def test_recordings_are_the_units_and_mcnemar_stands_beside(event_words):
-    delta = once([*event_words, "lam=0.5"]).result["delta"]
+    delta = once([*event_words, "lam=0.5"]).result.delta
     assert delta["clusters"] == 9 and delta["unit"] == "recording"
     changed = delta["mcnemar"]["only_merged_wrong"] - delta["mcnemar"]["only_baseline_wrong"]
     assert delta["absolute"] == pytest.approx(changed / 18)
@@ -161,7 +160,7 @@ def test_splits_instead_of_folds(event_words, tmp_path):
     words = [*event_words, f"data.root={root}"]
     assert trials(words) == [("test", list(range(6)), list(range(12, 18)))]
     assert trials([*words, "data.split=dev"]) == [("dev", list(range(6)), list(range(6, 12)))]
-    metrics = once(words).result["metrics"]
+    metrics = once(words).result.metrics
     assert metrics["clips"] == 6 and len(metrics["fold_errors"]) == 1 and metrics["fold_sd"] is None
     with pytest.raises(DataError, match=r"data.fold=1: data=audiofolder has no folds"):
         trials([*words, "data.fold=1"])
@@ -188,17 +187,17 @@ def test_result_fits_its_schema_and_says_what_was_moved(event_words):
     result = json.loads((outcome.folder / "result.json").read_text())
     assert result["task"] == "events" and result["data"]["normalizer"] is None
     assert any("moves the gate" in note for note in result["merge"]["notes"])
-    assert not any("gate" in note for note in once([*event_words, "parts=kv"]).result["merge"]["notes"])
-    assert not any("gate" in note for note in once([*event_words, "lam=0"]).result["merge"]["notes"])
+    assert not any("gate" in note for note in once([*event_words, "parts=kv"]).result.merge.notes)
+    assert not any("gate" in note for note in once([*event_words, "lam=0"]).result.merge.notes)
 
 
 def test_over_folds_the_difference_is_students_of_fold_errors(event_words):
     """By hand from the fold errors; three folds are too few for an interval, and refitted probes are said."""
     result = once([*event_words, "lam=0.9", "head=probe_refit"]).result
     new, old = (result[side]["fold_errors"] for side in ("metrics", "baseline"))
-    over = result["delta"]["over_folds"]
+    over = result.delta.over_folds
     assert over["folds"] == len(new) == 3 and over["mean"] == pytest.approx(np.mean(new) - np.mean(old))
-    assert over["ci95"] is None and any("given these probes" in note for note in result["diagnostics"])
+    assert over["ci95"] is None and any("given these probes" in note for note in result.diagnostics)
     made = _over_folds((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
     expected = stats.ttest_rel((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
     assert made["p_value"] == pytest.approx(expected.pvalue)

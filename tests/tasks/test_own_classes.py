@@ -9,9 +9,8 @@ import pytest
 import torch
 from support.audio import CLASSES
 from support.models import make_beats
-from support.runs import once
+from support.runs import jobs, once
 
-from mam.config.compose import jobs
 from mam.data.esc50 import audioset_names
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
@@ -32,16 +31,16 @@ def test_a_checkpoints_own_classes(event_words, tmp_path):
     scores = np.stack(Workbench().baseline(config, 0).items)
     expected = [CLASSES[i] for i in scores[:, 1:].argmax(1)]  # "speech" is no class of the data
     assert [row["prediction"] for row in read_jsonl(outcome.folder / "baseline.jsonl")] == expected
-    assert outcome.result["metrics"]["clips"] == 18 and len(rows) == 18
-    assert outcome.result["head"] == {"name": "checkpoint", "folds": [], "without_class": []}
+    assert outcome.result.metrics.clips == 18 and len(rows) == 18
+    assert outcome.result.head == {"name": "checkpoint", "folds": [], "without_class": []}
     torch.testing.assert_close(torch.tensor(scores).sum(1) > 0, torch.ones(18, dtype=torch.bool))
 
 
 def test_classes_that_the_checkpoint_lacks_are_left_out_and_counted(event_words, tmp_path):
     outcome = once([*event_words, *own_head(tmp_path, ["hum", "click"])])
-    assert outcome.result["data"]["n"] == outcome.result["metrics"]["clips"] == 12
-    assert outcome.result["head"]["without_class"] == ["buzz"]
-    assert "the checkpoint has no class for buzz: 6 clips are left out" in outcome.result["diagnostics"]
+    assert outcome.result.data.n == outcome.result.metrics.clips == 12
+    assert outcome.result.head.without_class == ["buzz"]
+    assert "the checkpoint has no class for buzz: 6 clips are left out" in outcome.result.diagnostics
     with pytest.raises(DataError, match="none of the classes buzz, click, hum is among the checkpoint's 2 "):
         once([*event_words, *own_head(tmp_path, ["cat", "dog"])])
 

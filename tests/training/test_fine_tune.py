@@ -28,15 +28,15 @@ def raw(outcome):
 
 def test_ft_mam_ft_and_lmam(lesson):
     ft = once([*lesson, "train=finetune", "lam=0"])
-    assert ft.result["baseline"]["kind"] == "unmerged" and not any(ft.result["merge"]["lam"])
-    assert not any("its FT" in note for note in ft.result["diagnostics"])
-    (fold,) = ft.result["train"]["folds"]
+    assert ft.result.baseline.kind == "unmerged" and not any(ft.result.merge.lam)
+    assert not any("its FT" in note for note in ft.result.diagnostics)
+    (fold,) = ft.result.train.folds
     assert (fold["train"], fold["dev"], fold["steps"]) == (6, 2, 6) and fold["best_step"] in (2, 4, 6)
     logs = read_jsonl(ft.folder / "metrics.jsonl")
     wers = [log["eval_wer"] for log in logs if "eval_wer" in log]
     assert [log["step"] for log in logs if "eval_wer" in log] == [0, 2, 4, 6]
-    assert ft.result["train"]["dev"]["before"] == pytest.approx(wers[0])
-    assert ft.result["train"]["dev"]["after"] == pytest.approx(min(wers[1:]))
+    assert ft.result.train.dev.before == pytest.approx(wers[0])
+    assert ft.result.train.dev.after == pytest.approx(min(wers[1:]))
     losses = [log["loss"] for log in logs if "loss" in log]
     assert len(losses) == 6
 
@@ -44,17 +44,17 @@ def test_ft_mam_ft_and_lmam(lesson):
     lmam = once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05"])
     for outcome in (mam_ft, lmam):
         result = outcome.result
-        assert result["baseline"]["kind"] == "ft" and Path(result["train"]["ft"]) == ft.folder
+        assert result.baseline.kind == "ft" and Path(result.train.ft) == ft.folder
         assert predictions(outcome, "baseline.jsonl") == predictions(ft)
-        assert result["train"]["lam_at_start"] == [0.3, 0.3, 0.3]
-    assert mam_ft.result["merge"]["lam"] == [0.3, 0.3, 0.3] != lmam.result["merge"]["lam"]
+        assert result.train.lam_at_start == [0.3, 0.3, 0.3]
+    assert mam_ft.result.merge.lam == [0.3, 0.3, 0.3] != lmam.result.merge.lam
     assert not (Path("outputs") / "unfinished").exists()
 
     rows = course(lmam)
     assert set(rows[0]) == {"step", "layer", "part", "lam"} and len(rows) == 7 * 3 * 3  # steps 0 to 6, layers, q k v
-    best = lmam.result["train"]["folds"][0]["best_step"]
+    best = lmam.result.train.folds[0]["best_step"]
     at_best = {int(row["layer"]): float(row["lam"]) for row in rows if int(row["step"]) == best}
-    assert lmam.result["merge"]["lam"] == pytest.approx([at_best[layer] for layer in range(3)])
+    assert lmam.result.merge.lam == pytest.approx([at_best[layer] for layer in range(3)])
     draw_lambdas(lmam.folder, lmam.result)
     assert (lmam.folder / "lambda.png").stat().st_size > 10_000
     draw_lambdas(ft.folder, ft.result)
@@ -85,7 +85,7 @@ def test_lambda_alone_that_does_not_move_is_the_fixed_merge(lesson):
     frozen = once([*lesson, "train=lmam", "lam=0.5", *still])
     zero_shot = once([*lesson[:-4], "lam=0.5"])
     assert predictions(frozen) == predictions(zero_shot)
-    assert any("did not move" in note for note in frozen.result["diagnostics"])
+    assert any("did not move" in note for note in frozen.result.diagnostics)
 
 
 def test_lambda_rests_while_it_warms_up_and_is_pulled_back(lesson):
@@ -113,7 +113,7 @@ def test_lambda_is_pulled_towards_where_it_started(lesson):
 )
 def test_every_way_of_learning_lambda_ends_in_a_plain_checkpoint(lesson, words):
     outcome = once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05", *words])
-    assert outcome.result["merge"]["lam"] != [0.3] * 3
+    assert outcome.result.merge.lam != [0.3] * 3
     again = once([*lesson[: -len(QUICK)], "lam=0", f"model.target={outcome.folder / 'model'}"])
     assert predictions(again) == predictions(outcome)
 
@@ -128,8 +128,8 @@ def test_half_precision_and_accumulation_train_too(lesson):
     ]
     assert len(losses[0]) == len(losses[1]) == 2
     half = once([*lesson, "train=lmam", "lam=0.3", "train.precision=bfloat16"])
-    assert half.result["train"]["settings"]["precision"] == "bfloat16"
-    assert any(a != 0.3 for a in half.result["merge"]["lam"])
+    assert half.result.train.settings.precision == "bfloat16"
+    assert any(a != 0.3 for a in half.result.merge.lam)
     with pytest.raises(TrainingError, match="train.precision=float16: not usable on a CPU"):
         once([*lesson, "train=lmam", "lam=0.3", "train.precision=float16"])  # device=auto finds out
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from support.audio import noise, write_folder
 from support.models import LAYERS, LETTERS
+from support.runs import jobs
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
-from mam.config.compose import jobs
-from mam.config.schema import TrainConfig
+from mam.config.training import TrainConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError, TrainingError

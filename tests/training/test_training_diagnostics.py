@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mam.config.schema import Config, LamConfig, TrainConfig
+from mam.config.schema import Config
+from mam.config.training import LamConfig, TrainConfig
 from mam.training.diagnostics import of_lambdas, slower_than_ft
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from support.audio import CLASSES
 from support.models import LAYERS
-from support.runs import once, pair_words
+from support.runs import jobs, once, pair_words
 from transformers import AutoModelForAudioClassification
 
-from mam.config.compose import jobs
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
@@ -45,8 +44,8 @@ def test_every_family_trains_and_saves_what_it_learnt(family, request, event_wor
     outcome = once([*words, *QUICK, "train=lmam", "lam=0.2", "train.time_mask=0.3", "train.label_smoothing=0.1"])
     rows = read_jsonl(outcome.folder / "predictions.jsonl")
     assert {row["fold"] for row in rows} == {2} and len(rows) == 6
-    assert [fold["fold"] for fold in outcome.result["train"]["folds"]] == ["fold 2"]
-    assert outcome.result["baseline"]["kind"] == "unmerged" and outcome.result["head"]["name"] == "trained"
+    assert [fold["fold"] for fold in outcome.result.train.folds] == ["fold 2"]
+    assert outcome.result.baseline.kind == "unmerged" and outcome.result.head.name == "trained"
     saved = outcome.folder / "model" / "fold 2"
     if family == "beats":
         saved = saved / "beats.pt"
@@ -68,11 +67,11 @@ def test_every_family_trains_and_saves_what_it_learnt(family, request, event_wor
 
 def test_all_folds_are_trained_and_ft_is_found(event_words):
     ft = once([*event_words, *QUICK, "train=finetune", "lam=0", "train.save_model=false"])
-    assert len(ft.result["train"]["folds"]) == 3 and ft.result["data"]["n"] == 18
+    assert len(ft.result.train.folds) == 3 and ft.result.data.n == 18
     assert not (ft.folder / "model").exists()
     lmam = once([*event_words, *QUICK, "train=lmam", "lam=0.2", "train.save_model=false"])
-    assert lmam.result["baseline"]["kind"] == "ft" and Path(lmam.result["train"]["ft"]) == ft.folder
-    assert len(lmam.result["merge"]["lam"]) == LAYERS
+    assert lmam.result.baseline.kind == "ft" and Path(lmam.result.train.ft) == ft.folder
+    assert len(lmam.result.merge.lam) == LAYERS
     lines = (lmam.folder / "lambda.csv").read_text().splitlines()
     assert lines[0] == "step,layer,part,lam,fold" and {line.split(",")[4] for line in lines[1:]} == {
         "fold 1",

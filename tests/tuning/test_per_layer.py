@@ -11,11 +11,10 @@ import pytest
 import torch
 from support.audio import noise, write_folder
 from support.models import LAYERS
-from support.runs import once, pair_words, predictions
+from support.runs import jobs, once, pair_words, predictions
 from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGeneration
 
-from mam.config.compose import jobs
-from mam.config.schema import TuneConfig
+from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
@@ -23,7 +22,7 @@ from mam.models.checkpoints import locate
 from mam.models.targets import load_target
 from mam.runs.export import _lam, export
 from mam.tuning.choose import Dev
-from mam.tuning.entropy import Look, best_look, least_entropy
+from mam.tuning.entropy import EntropyLook, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
 
 SETTINGS = {"low": 0.0, "high": 0.5, "start": 0.05, "evaluations": 60}
@@ -75,12 +74,12 @@ def test_a_run_with_cmaes(split_words):
     """What is recorded is what dev says; λ given by hand predicts the same; the export too."""
     words = [*split_words, "tune=cmaes", "tune.evaluations=9", "tune.high=1", "layers.spec=0,2"]
     outcome = once(words)
-    tune = outcome.result["tune"]
+    tune = outcome.result.tune
     assert len(tune["tried"]) == 10 and tune["tried"][0] == {"fold": None, "lam": 0.0, "rate": tune["tried"][0]["rate"]}
     (chosen,) = tune["chosen"]
     tried = {tuple(one.get("lams", [0.0] * LAYERS)): one["rate"] for one in tune["tried"]}
     lams = tuple(chosen.get("lams", [0.0] * LAYERS))
-    assert outcome.result["merge"]["lam"] == pytest.approx(lams) and lams[1] == 0
+    assert outcome.result.merge.lam == pytest.approx(lams) and lams[1] == 0
     assert min(tried.values()) == tried[lams]
     bench = Workbench()
     config = settled(jobs(words)[0].config, bench).config
@@ -148,9 +147,9 @@ def test_the_entropy_of_whisper_by_hand(whisper):
 
 
 def test_looks_that_silence_are_not_chosen():
-    looks = [Look((0.0,), 0.9, 0.0), Look((0.1,), 0.8, 0.05), Look((0.2,), 0.1, 0.5)]
+    looks = [EntropyLook((0.0,), 0.9, 0.0), EntropyLook((0.1,), 0.8, 0.05), EntropyLook((0.2,), 0.1, 0.5)]
     assert best_look(looks) is looks[1]
-    assert best_look([looks[0], Look((0.1,), 0.9, 0.0)]) is looks[0]
+    assert best_look([looks[0], EntropyLook((0.1,), 0.9, 0.0)]) is looks[0]
 
 
 def test_entropy_falls_and_the_target_is_put_back(split_words):
@@ -193,13 +192,13 @@ def test_a_run_with_entropy_reads_no_label(split_words, tmp_path):
     rows = table.read_text().splitlines()
     table.write_text("\n".join([rows[0], *(f"{row.split(',')[0]},XX,{row.split(',')[2]}" for row in rows[1:])]) + "\n")
     second = once(words)
-    tune = first.result["tune"]
-    assert second.status == "finished" and second.result["tune"]["chosen"] == tune["chosen"]
+    tune = first.result.tune
+    assert second.status == "finished" and second.result.tune.chosen == tune["chosen"]
     assert tune["transductive"] is False and [one["rate"] for one in tune["tried"]] == [None] * 4
-    assert not any("transductive" in note for note in first.result["diagnostics"])
+    assert not any("transductive" in note for note in first.result.diagnostics)
     on_test = once([*words, "tune.audio=test"]).result
-    assert on_test["tune"]["transductive"] is True
-    assert any("without their labels: transductive" in note for note in on_test["diagnostics"])
+    assert on_test.tune.transductive is True
+    assert any("without their labels: transductive" in note for note in on_test.diagnostics)
 
 
 def test_a_collapse_is_not_chosen_and_said(split_words, monkeypatch):
@@ -214,8 +213,8 @@ def test_a_collapse_is_not_chosen_and_said(split_words, monkeypatch):
 
     monkeypatch.setattr(CTCTarget, "doubts", silencing)
     result = once([*split_words, "tune=entropy"]).result
-    assert result["merge"]["lam"] == [0.0] * LAYERS and len(result["tune"]["tried"]) == 3  # it ended at once
-    assert any("2 of 3 looks at λ silenced over 10 %" in note for note in result["diagnostics"])
+    assert result.merge.lam == [0.0] * LAYERS and len(result.tune.tried) == 3  # it ended at once
+    assert any("2 of 3 looks at λ silenced over 10 %" in note for note in result.diagnostics)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +253,7 @@ def test_listening_to_test_needs_no_dev(hubert_group, bert, tmp_path):
     data = write_folder(tmp_path / "test", [0.6, 0.9], split=["test"] * 2)
     words = [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "evaluate.draws=200"]
     result = once([*words, "tune=entropy", "tune.epochs=1", "tune.audio=test"]).result
-    assert result["tune"]["transductive"] is True
+    assert result.tune.transductive is True
 
 
 def test_any_seed_serves(tmp_path):

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from support.audio import write_sounds
 from support.models import LAYERS
-from support.runs import once, predictions
+from support.runs import jobs, once, predictions
 
-from mam.config.compose import jobs
-from mam.config.schema import TuneConfig
+from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
@@ -77,25 +76,25 @@ def test_optuna_goes_on_where_it_was_killed_and_asks_the_same(tmp_path):
 def test_a_run_chooses_on_dev_and_reports_on_test(split_words, name):
     values = ["tune.values=[0,0.3,0.8]"] if name in ("grid", "race") else ["tune.evaluations=4", "tune.high=0.9"]
     outcome = once([*split_words, f"tune={name}", *values])
-    tune = outcome.result["tune"]
+    tune = outcome.result.tune
     chosen = tune["chosen"][0]["lam"]
     rates = {one["lam"]: one["rate"] for one in tune["tried"]}
     assert 0 in rates and best(rates) == chosen and len(rates) >= 3
-    assert outcome.result["data"]["n"] == 3 and outcome.result["merge"]["lam"] == [chosen] * LAYERS
+    assert outcome.result.data.n == 3 and outcome.result.merge.lam == [chosen] * LAYERS
     # The same λ given by hand: the same predictions on test; and its rate on dev is the one that was recorded.
     given = once([*split_words, f"lam={chosen}", "outputs=given"])
     assert predictions(given) == predictions(outcome)
     on_dev = once([*split_words, f"lam={chosen}", "data.split=dev", "outputs=dev"]).result
-    assert on_dev["metrics"]["wer"] == pytest.approx(rates[chosen])
+    assert on_dev.metrics.wer == pytest.approx(rates[chosen])
     assert once([*split_words, f"tune={name}", *values]).status == "skipped"
     assert not Path("outputs/unfinished").exists()
 
 
 def test_a_random_control_is_chosen_for_by_the_mean_of_its_draws(split_words):
     outcome = once([*split_words, "tune=grid", "tune.values=[0.4,0.8]", "control=random_iid"])
-    rates = {one["lam"]: one["rate"] for one in outcome.result["tune"]["tried"]}
+    rates = {one["lam"]: one["rate"] for one in outcome.result.tune.tried}
     by_hand = once([*split_words, "lam=0.4", "control=random_iid", "data.split=dev", "outputs=dev"]).result
-    assert rates[0.4] == pytest.approx(by_hand["metrics"]["wer"])  # which pools five draws
+    assert rates[0.4] == pytest.approx(by_hand.metrics.wer)  # which pools five draws
 
 
 def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
@@ -103,7 +102,7 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
     words.append(f"data.root={write_sounds(tmp_path / 'more', folds=3, each=3)}")
     values = [0, 0.4, 1]
     outcome = once([*words, "tune=grid", f"tune.values={values}"])
-    tune = outcome.result["tune"]
+    tune = outcome.result.tune
     assert [one["fold"] for one in tune["chosen"]] == ["1", "2", "3"]
     per_lam = {
         lam: read_jsonl(
@@ -124,7 +123,7 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
         tested = read_jsonl(outcome.folder / "predictions.jsonl")
         assert [row for row in tested if str(row["fold"]) == fold] == [row for row in given if str(row["fold"]) == fold]
     mean = np.mean([one["lam"] for one in tune["chosen"]])
-    assert outcome.result["merge"]["lam"] == pytest.approx([mean] * LAYERS)
+    assert outcome.result.merge.lam == pytest.approx([mean] * LAYERS)
 
 
 def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
