@@ -9,6 +9,7 @@ A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from pathlib import Path
@@ -16,14 +17,19 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import mam.data  # noqa: F401  # fill the registry of formats
+from mam.config.reference import key_docs
+from mam.config.schema import Config
+from mam.config.training import TrainConfig
 from mam.merge.schedules import SCHEDULES
 from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.models.sources import SOURCES
 from mam.models.targets import TARGETS
+from mam.records.validity import schema
 from mam.scoring.coverage import lost_letters
 from mam.scoring.text import NORMALIZERS, normalizer_for
 
 ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "mam" / "records" / "result.schema.json"
 FILES = (
     ROOT / "README.md",
     ROOT / "docs" / "normalizers.md",
@@ -141,8 +147,16 @@ def languages() -> str:
 
 
 def keys() -> str:
-    """The keys of conf/config.yaml that have no group, with the comments that stand beside them."""
-    return commented("config.yaml")
+    """Every key that has no group of files."""
+    apart = ("model.", "data.", "schedule.", "layers.", "method.", "train.", "tune.", "study.")
+    return documented(Config, leaving_out=apart)
+
+
+def documented(kind: type, prefix: str = "", leaving_out: tuple[str, ...] = ()) -> str:
+    """Keys, defaults and meanings of a dataclass of the schema."""
+    docs = [one for one in key_docs(kind, prefix) if not one.key.startswith(leaving_out or ("-",))]
+    rows = [[f"`{one.key}`", f"`{one.default}`" if one.default else "", one.meaning] for one in docs]
+    return table(["key", "default", ""], rows)
 
 
 GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune", "experiment", "hydra/launcher")
@@ -159,23 +173,8 @@ def groups() -> str:
 
 
 def training() -> str:
-    """Every ``train.`` key, with the comments that stand beside them."""
-    learnt = commented("train/lmam.yaml", "train.").split("\n", 2)[2]
-    return f"{commented('train/finetune.yaml', 'train.')}\n{learnt}"
-
-
-def commented(name: str, prefix: str = "") -> str:
-    """Keys, values and comments of a file below conf/."""
-    rows, section = [], ""
-    for line in (ROOT / "conf" / name).read_text().splitlines():
-        found = re.match(r"(\s*)(\w+):\s*(.*?)\s*(?:#\s*(.*))?$", line)
-        if not found:
-            continue
-        indent, key, value, comment = found.groups()
-        section = section if indent else ("" if value else f"{key}.")
-        if comment and value:
-            rows.append([f"`{prefix}{section if indent else ''}{key}`", f"`{value}`", comment])
-    return table(["key", "default", ""], rows)
+    """Every ``train.`` key."""
+    return documented(TrainConfig, "train.")
 
 
 def controls() -> str:
@@ -195,7 +194,7 @@ def alignments() -> str:
 
 def projects() -> str:
     """Every ``project=``."""
-    rows = [[f"`{name}`", (function.__doc__ or "").splitlines()[0]] for name, function in PROJECTS.items()]
+    rows = [[f"`{name}`", summary] for name, summary in PROJECTS.items()]
     return table(["`project=`", ""], rows)
 
 
@@ -234,6 +233,11 @@ def rewritten(text: str) -> str:
     return re.sub(r"(<!-- table: (\w+) -->)\n.*?(<!-- end -->)", fill, text, flags=re.DOTALL)
 
 
+def schema_text() -> str:
+    """The JSON schema of result.json, from its types."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def main() -> None:
     """Rewrite or check the files."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -244,7 +248,12 @@ def main() -> None:
         print(f"{path.relative_to(ROOT)}: {'is out of date, run scripts/tables.py' if check else 'rewritten'}")
         if not check:
             path.write_text(rewritten(path.read_text()))
-    sys.exit(1 if check and outdated else 0)
+    is_outdated = SCHEMA.read_text() != schema_text()
+    if is_outdated:
+        print(f"{SCHEMA.relative_to(ROOT)}: {'is out of date, run scripts/tables.py' if check else 'rewritten'}")
+        if not check:
+            SCHEMA.write_text(schema_text())
+    sys.exit(1 if check and (outdated or is_outdated) else 0)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from mam import identity
 from mam.errors import TrainingError
 from mam.evaluation.workbench import Workbench
 from mam.files import sha256_json
-from mam.identity import Commit, checkout, code_record, code_sha256
+from mam.identity import Code, Commit, checkout, code_record, code_sha256
 from mam.models.hub import HubTarget
 from mam.report.collect import collect
 from mam.report.page import write_report
@@ -164,7 +164,7 @@ def test_another_repository_in_the_environment_is_not_asked(cloned, tmp_path, mo
 
 def test_a_finished_run_is_made_again_by_other_code(words, edit):
     first = once(words)
-    assert first.result.env.code == {"sha256": code_sha256(), "commit": None, "dirty": None} == code_record()
+    assert first.result.env.code == Code(code_sha256(), None, None) == code_record()
     assert once(words).status == "skipped"
     edit()
     again = once(words)
@@ -249,7 +249,7 @@ def test_reports_tell_codes_apart(words, edit, tmp_path):
     (remark,) = export(first.folder, Path("exported"))
     assert remark.startswith("merged by mam's sources as they are now") and export(second.folder, Path("now")) == []
     scored, _ = rescore(first.folder, None, "7")
-    assert (scored["scored"]["code"]["sha256"], scored["env"]["code"]["sha256"]) == (code_sha256(), code)
+    assert (scored.scored.code.sha256, scored.env.code.sha256) == (code_sha256(), code)
 
 
 def test_results_of_before_are_read(words):

@@ -82,7 +82,7 @@ def test_whisper_minilm_on_esc50(real):
     outcome = run(jobs(words)[0], bench)
     result = outcome.result
     assert (result.data.n, len(result.metrics.fold_errors)) == (100, 5)
-    assert [fold["test"] for fold in result.head.folds] == [20] * 5
+    assert [fold.test for fold in result.head.folds] == [20] * 5
     assert 0 < result.baseline.error < 0.4
     audio = bench.audio(jobs(words)[0].config)
     folder = real / "models" / "whisper-tiny.en"

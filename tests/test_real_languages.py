@@ -87,14 +87,14 @@ def test_italian_prompts_are_decoded_as_italian(italian, more):
     result = outcome.result
     assert result.data.normalizer == "multilingual" and result.model.decoder.origin == "config"
     assert result.baseline.wer < 0.4
-    print(f"WER at λ=0: {result['baseline']['wer']:.4f}, at 0.05: {result['metrics']['wer']:.4f}")
+    print(f"WER at λ=0: {result.baseline.wer:.4f}, at 0.05: {result.metrics.wer:.4f}")
 
 
 def test_italian_is_detected(italian):
     """Without a word the same prompt, and the same hypotheses."""
     outcome = once([*italian, "lam=0"])
     decoder = outcome.result.model.decoder
-    assert (decoder["language"], decoder["from"]) == ("it", "detected") and decoder["share"] > 0.5
+    assert (decoder.language, decoder.origin) == ("it", "detected") and decoder.share > 0.5
     assert outcome.result.baseline.wer < 0.4
     assert outcome.result.data.normalizer == "multilingual"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mam.config.compose import Composer, Job
+from mam.config.composer import Composer, Job
 from mam.config.words import word_of
 
 GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # whose files a word chooses

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
 from omegaconf import MISSING
+from typing_extensions import Doc
 
 from mam.config.model import language_problem
 from mam.scoring.bounds import OneOf
@@ -57,45 +58,35 @@ class HubConfig:
 
 @dataclass
 class DataConfig:
-    """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples.
+    """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples."""
 
-    Attributes:
-        name: of the data set, for tables.
-        format: a registered folder layout.
-        source: ``folder`` or ``hub``.
-        root: the folder.
-        hub: the copy on the hub.
-        split: what is evaluated; ``not_dev`` is everything but dev.
-        ids: files that say which examples a split has.
-        fold: of audio events, the only fold tested.
-        limit: the first so many examples.
-        on_bad: ``stop`` or ``skip`` at an unusable example.
-        language: of the references; null: what the decoder writes, else that of a CTC vocabulary's letters.
-        normalizer: a registered normalizer; auto: the one that suits target and language.
-        metric: what is compared; auto: cer where words are not written apart, else wer.
-        clusters: the units that a test flips.
-        note: a caveat that stands beside every result.
-        recorded_from: where given, the caveat is only for targets pre-trained on that collection.
-        page: where to get the data set.
-    """
-
-    name: str = MISSING
-    format: str = MISSING
-    source: Annotated[str, OneOf(DATA_SOURCES)] = "folder"
-    root: str | None = None
-    hub: HubConfig = field(default_factory=HubConfig)
-    split: Annotated[str, OneOf(DATA_SPLITS)] = "test"
-    ids: IdsConfig = field(default_factory=IdsConfig)
-    fold: int | None = None
-    limit: Annotated[int | None, Ge(1), Le(10**9)] = None
-    on_bad: Annotated[str, OneOf(ON_BAD)] = "stop"
-    language: str | None = None
+    name: Annotated[str, Doc("of the data set, for tables")] = MISSING
+    format: Annotated[str, Doc("a registered folder layout")] = MISSING
+    source: Annotated[str, OneOf(DATA_SOURCES), Doc("folder or hub")] = "folder"
+    root: Annotated[str | None, Doc("the folder")] = None
+    hub: Annotated[HubConfig, Doc("the copy on the hub")] = field(default_factory=HubConfig)
+    split: Annotated[str, OneOf(DATA_SPLITS), Doc("what is evaluated; not_dev is everything but dev")] = "test"
+    ids: Annotated[IdsConfig, Doc("files with one id a line that say which examples a split has")] = field(
+        default_factory=IdsConfig
+    )
+    fold: Annotated[int | None, Doc("of audio events: the only fold tested")] = None
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first so many examples")] = None
+    on_bad: Annotated[str, OneOf(ON_BAD), Doc("stop or skip at an unusable example")] = "stop"
+    language: Annotated[
+        str | None, Doc("of the references; null: what the decoder writes, else that of a CTC vocabulary's letters")
+    ] = None
     normalizer: Annotated[str, OneOf(NORMALIZERS, also=(AUTO,))] = AUTO
-    metric: Annotated[str, OneOf(METRICS)] = AUTO
-    clusters: Annotated[str, OneOf(CLUSTERS)] = "utterance"
-    note: str = ""
-    recorded_from: str = ""
-    page: str = ""
+    metric: Annotated[
+        str, OneOf(METRICS), Doc("what is compared; auto: cer where words are not written apart, else wer")
+    ] = AUTO
+    clusters: Annotated[str, OneOf(CLUSTERS), Doc("the units that a test flips: utterance, speaker, origin")] = (
+        "utterance"
+    )
+    note: Annotated[str, Doc("a caveat that stands beside every result")] = ""
+    recorded_from: Annotated[str, Doc("where given, the caveat is only for targets pre-trained on that collection")] = (
+        ""
+    )
+    page: Annotated[str, Doc("where to get the data set")] = ""
 
 
 def data_problems(config: Config) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 from omegaconf import MISSING
+from typing_extensions import Doc
 
 from mam.errors import choices
 from mam.merge.options import MergeOptions
@@ -36,43 +37,36 @@ class ShapeConfig:
 
 @dataclass
 class ModelConfig:
-    """The pair of models.
+    """The pair of models."""
 
-    Attributes:
-        name: of the pair, for tables.
-        task: ``asr`` or ``events``.
-        pairing: what the pair needs: ``pairing`` of the run starts from it.
-        on_mismatch: likewise for ``on_mismatch``.
-        target: hub id, folder, BEATs file, or ``asset:NAME`` for what mam bundles.
-        target_revision: branch, tag or commit on the hub.
-        target_sha256: where given, what the SHA-256 of the weights must be.
-        language: what Whisper's decoder is told; null: what the checkpoint says, else English for an English-only one,
-            else it is detected.
-        speech_task: ``transcribe`` or ``translate``.
-        target_shape: of the target.
-        pretrained_on: collections that the target's own training took recordings from; a data set from one of them has
-            a caveat.
-        source: as ``target``.
-        source_revision: as ``target_revision``.
-        source_sha256: as ``target_sha256``.
-        source_shape: of the source.
-    """
-
-    name: str = MISSING
-    task: Annotated[str, OneOf(TASK_NAMES)] = "asr"
-    pairing: Annotated[str, OneOf(PAIRINGS)] = "index"
-    on_mismatch: Annotated[str, OneOf(("error", "project"))] = "error"
-    target: str = MISSING
-    target_revision: str = "main"
-    target_sha256: str | None = None
-    language: str | None = None
-    speech_task: Annotated[str, OneOf(SPEECH_TASKS)] = "transcribe"
-    target_shape: ShapeConfig = field(default_factory=ShapeConfig)
-    pretrained_on: list[str] = field(default_factory=list)
-    source: str = MISSING
-    source_revision: str = "main"
-    source_sha256: str | None = None
-    source_shape: ShapeConfig = field(default_factory=ShapeConfig)
+    name: Annotated[str, Doc("of the pair, for tables")] = MISSING
+    task: Annotated[str, OneOf(TASK_NAMES), Doc("asr or events")] = "asr"
+    pairing: Annotated[str, OneOf(PAIRINGS), Doc("what the pair needs: the run's pairing starts from it")] = "index"
+    on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("likewise for on_mismatch")] = "error"
+    target: Annotated[str, Doc("hub id, folder, BEATs file, or asset:NAME for what mam bundles")] = MISSING
+    target_revision: Annotated[str, Doc("branch, tag or commit on the hub")] = "main"
+    target_sha256: Annotated[str | None, Doc("what the SHA-256 of the weights must be")] = None
+    language: Annotated[
+        str | None,
+        Doc(
+            "what Whisper's decoder is told; null: what the checkpoint says, else English for an English-only one, else"
+            " it is detected"
+        ),
+    ] = None
+    speech_task: Annotated[str, OneOf(SPEECH_TASKS), Doc("transcribe or translate")] = "transcribe"
+    target_shape: Annotated[ShapeConfig, Doc("checked against the checkpoint; read from it where null")] = field(
+        default_factory=ShapeConfig
+    )
+    pretrained_on: Annotated[
+        list[str],
+        Doc(
+            "collections that the target's own training took recordings from; a data set from one of them has a caveat"
+        ),
+    ] = field(default_factory=list)
+    source: Annotated[str, Doc("as target")] = MISSING
+    source_revision: Annotated[str, Doc("as target_revision")] = "main"
+    source_sha256: Annotated[str | None, Doc("as target_sha256")] = None
+    source_shape: Annotated[ShapeConfig, Doc("as target_shape")] = field(default_factory=ShapeConfig)
 
 
 def shape_of(config: ModelConfig, side: str) -> Shape | None:

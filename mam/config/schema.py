@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 from hydra.core.config_store import ConfigStore
+from typing_extensions import Doc
 
 from mam.config.data import DataConfig
 from mam.config.evaluation import DEVICES, HEADS, EvaluateConfig
@@ -32,16 +33,28 @@ class Config(MergeOptions):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     study: StudyConfig = field(default_factory=StudyConfig)
-    head: Annotated[str, OneOf(HEADS)] = "probe_fixed"
-    seed: Annotated[int, Ge(0), Le(2**63)] = 0
-    device: Annotated[str, OneOf(DEVICES)] = "auto"
-    dtype: Annotated[str, OneOf(DTYPES)] = "float32"
-    compile: bool = False
-    threads: Annotated[int | None, Ge(1), Le(1024)] = None
-    track: list[str] = field(default_factory=list)
-    outputs: str = "outputs"
-    cache_dir: str | None = None
-    force: bool = False
+    head: Annotated[
+        str,
+        OneOf(HEADS),
+        Doc("audio events: a probe fitted unmerged, probe_refit: fitted again, checkpoint: its own classes"),
+    ] = "probe_fixed"
+    seed: Annotated[int, Ge(0), Le(2**63), Doc("of tests with random signs, of random controls and of training")] = 0
+    device: Annotated[str, OneOf(DEVICES), Doc("auto, cpu, cuda")] = "auto"
+    dtype: Annotated[
+        str,
+        OneOf(DTYPES),
+        Doc("of the computation: float32, bfloat16, float16 (GPU); merging is always done in float32"),
+    ] = "float32"
+    compile: Annotated[
+        bool, Doc("compile the layers with torch.compile; lengths are then rounded up to few shapes")
+    ] = False
+    threads: Annotated[int | None, Ge(1), Le(1024), Doc("CPU threads of torch; null leaves its default")] = None
+    track: Annotated[
+        list[str], Doc("tensorboard, wandb, mlflow: results and pictures go there too (pip install 'mam[tracking]')")
+    ] = field(default_factory=list)
+    outputs: Annotated[str, Doc("where run folders go")] = "outputs"
+    cache_dir: Annotated[str | None, Doc("what runs share on disk; null means $MAM_CACHE, else ~/.cache/mam")] = None
+    force: Annotated[bool, Doc("run again although a finished run with the same hash exists")] = False
 
 
 # What decides where things lie and whether they are done again, not what comes out.

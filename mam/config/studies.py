@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.config.compose import CONTROLS_OF_SWEEPS, Composer, Job, distinct
+from mam.config.compose import CONTROLS_OF_SWEEPS, distinct
+from mam.config.composer import Composer, Job
 from mam.config.merging import with_schedule_of, without_idle_alignment
 from mam.config.model import shape_of
 from mam.config.words import word_of
 from mam.errors import ConfigError
+from mam.merge.selection import is_selection
 
 
 def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:
@@ -50,6 +52,8 @@ def _axes(study: Job, said: set[str], has_pairs: bool) -> list[list[str]]:
     twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
     if twice:
         raise ConfigError(twice)
+    if "layers" in axes and any(is_selection(str(value)) for value in axes["layers"]):
+        axes["layers.spec"] = axes.pop("layers")  # a file is named after the selection in it
     if "layers.spec" in axes:
         axes["layers.spec"] = _layer_sets(study, axes["layers.spec"])
     in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}

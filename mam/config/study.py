@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Ge, Le
+from typing_extensions import Doc
 
 from mam.errors import choices
 from mam.scoring.bounds import OneOf
@@ -19,56 +21,57 @@ SHOWN = {
     "mismatch": "the effect of depth, width and heads that differ, over pairs",
 }
 SECOND_STAGES = {"none": "one stage", "transfer": "λ learnt on each data set, frozen on the others"}
+STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # that a second stage makes
 TABLES = {"none": "no table of the paper", "zero_shot": "merging without training", "trained": "fine-tuning"}
 
 
 @dataclass
 class LaunchConfig:
-    """What launchers of several processes are told beside Hydra's own keys.
+    """What launchers of several processes are told beside Hydra's own keys."""
 
-    Attributes:
-        jobs_per_task: runs that follow each other in one process.
-        patience_minutes: without a sign of life from the cluster, after which mam stops waiting.
-    """
-
-    jobs_per_task: Annotated[int, Ge(1), Le(10**6)] = 1
-    patience_minutes: Annotated[float, Ge(0), Le(10**5)] = 15.0
+    jobs_per_task: Annotated[
+        int,
+        Ge(1),
+        Le(10**6),
+        Doc("with hydra/launcher=joblib or slurm: runs that follow each other in one process of a launcher"),
+    ] = 1
+    patience_minutes: Annotated[
+        float, Ge(0), Le(10**5), Doc("without a sign of life from the cluster, after which mam stops waiting")
+    ] = 15.0
 
 
 @dataclass
 class StudyConfig:
-    """Several runs that end in one table: every combination of ``axes``, in every arm.
+    """Several runs that end in one table: every combination of ``axes``, in every arm."""
 
-    Attributes:
-        name: of the study, for its folder.
-        title: of its table, where it fills one of the paper's.
-        axes: a key of the configuration to its values. On the axis ``layers.spec`` ``each``, ``tops`` and ``bottoms``
-            stand for each layer alone, top1 to all, bottom1 on.
-        arms: named lists of words, each of which is combined with every point of the axes.
-        pairs: [target, source] each, hub ids or folders, whose shapes are read from them.
-        reference: the arm that every other trained arm is compared with.
-        against: further comparisons: an arm, or a pattern such as ``carried*``, to the arms it is compared with.
-        show: what else is worked out of the runs: ``stability``, ``mismatch``.
-        then: a second stage that starts from the results of the first: ``transfer``.
-        table: the kind of table of the paper that it fills.
-        labels: what arms are called in that table.
-        paper_arm: the arm beside which the paper's own figure stands.
-        arm: set by mam, by which a run knows its own.
-    """
-
-    name: str = "none"
-    title: str = ""
-    axes: dict[str, list[Any]] = field(default_factory=dict)
-    arms: dict[str, list[str]] = field(default_factory=dict)
-    pairs: list[Any] = field(default_factory=list)
-    reference: str | None = None
-    against: dict[str, list[str]] = field(default_factory=dict)
-    show: list[str] = field(default_factory=list)
-    then: Annotated[str, OneOf(SECOND_STAGES)] = "none"
-    table: Annotated[str, OneOf(TABLES)] = "none"
-    labels: dict[str, str] = field(default_factory=dict)
-    paper_arm: str | None = None
-    arm: str = ""
+    name: Annotated[str, Doc("of the study, for its folder")] = "none"
+    title: Annotated[str, Doc("of its table, where it fills one of the paper's")] = ""
+    axes: Annotated[
+        dict[str, list[Any]],
+        Doc(
+            "a key of the configuration to its values; on layers.spec each, tops and bottoms stand for each layer"
+            " alone, top1 to all, bottom1 on"
+        ),
+    ] = field(default_factory=dict)
+    arms: Annotated[dict[str, list[str]], Doc("named lists of words, each combined with every point of the axes")] = (
+        field(default_factory=dict)
+    )
+    pairs: Annotated[list[Any], Doc("[target, source] each, hub ids or folders")] = field(default_factory=list)
+    reference: Annotated[str | None, Doc("the arm that every other arm is compared with")] = None
+    against: Annotated[
+        dict[str, list[str]],
+        Doc("further comparisons: an arm, or a pattern such as carried*, to the arms it is compared with"),
+    ] = field(default_factory=dict)
+    show: Annotated[list[str], Doc("what else is worked out of the runs: stability, mismatch")] = field(
+        default_factory=list
+    )
+    then: Annotated[
+        str, OneOf(SECOND_STAGES), Doc("a second stage that starts from the results of the first: transfer")
+    ] = "none"
+    table: Annotated[str, OneOf(TABLES), Doc("kind of table of the paper that it fills: zero_shot, trained")] = "none"
+    labels: Annotated[dict[str, str], Doc("what arms are called in that table")] = field(default_factory=dict)
+    paper_arm: Annotated[str | None, Doc("the arm beside which the paper's own figure stands")] = None
+    arm: Annotated[str, Doc("set by mam: which arm a run is of")] = ""
 
     @property
     def is_plan(self) -> bool:
@@ -82,8 +85,11 @@ def study_problems(config: Config) -> Iterator[str]:
     for name in study.show:
         if name not in SHOWN:
             yield f"study.show={name}: not known. Choose among: {choices(list(SHOWN))}"
-    if not study.arms or study.then != "none":  # a second stage makes arms of its own
-        return
-    for key, named in (("reference", study.reference), ("paper_arm", study.paper_arm)):
-        if named is not None and named not in study.arms:
-            yield f"study.{key}={named}: there is no such arm. Choose one of: {choices(list(study.arms))}"
+    patterns = [*study.arms, *STAGE_ARMS.get(study.then, ())]
+    named: list[tuple[str, str | None]] = [("reference", study.reference), ("paper_arm", study.paper_arm)]
+    named += [(f"against.{arm}", other) for arm, others in study.against.items() for other in others]
+    for key, arm_name in named:
+        if arm_name is not None and not any(
+            fnmatchcase(arm, arm_name) or fnmatchcase(arm_name, arm) for arm in patterns
+        ):
+            yield f"study.{key}={arm_name}: there is no such arm. Choose one of: {choices(patterns)}"

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
+from typing_extensions import Doc
 
 from mam.errors import choices
 from mam.merge.tables import CONSTRAINTS, PER
@@ -28,21 +29,15 @@ LearningRate = Annotated[float, Ge(0), Le(10)]
 
 @dataclass
 class LamConfig:
-    """λ as a parameter (``train=lmam``), started where ``lam`` and the schedule put it.
+    """λ as a parameter (``train=lmam``), started where ``lam`` and the schedule put it."""
 
-    Attributes:
-        per: what shares one λ.
-        constraint: where it may go.
-        learning_rate: of λ, which has no weight decay; 0 freezes it.
-        warmup_steps: steps for which λ rests.
-        pull: weight of Σ(λ - initial λ)² in the loss.
-    """
-
-    per: Annotated[str, OneOf(PER)] = "layer"
-    constraint: Annotated[str, OneOf(CONSTRAINTS)] = "clamp"
-    learning_rate: LearningRate = 0.01
-    warmup_steps: Steps = 0
-    pull: Annotated[float, Ge(0), Le(10**9)] = 0.0
+    per: Annotated[str, OneOf(PER), Doc("what shares one λ: global, layer, part (a layer's Q, K or V), head")] = "layer"
+    constraint: Annotated[
+        str, OneOf(CONSTRAINTS), Doc("where λ may go: clamp and sigmoid 0 to 1, tanh -1 to 1, none anywhere")
+    ] = "clamp"
+    learning_rate: Annotated[LearningRate, Doc("of λ")] = 0.01
+    warmup_steps: Annotated[Steps, Doc("steps for which λ rests")] = 0
+    pull: Annotated[float, Ge(0), Le(10**9), Doc("weight of Σ(λ - initial λ)² in the loss")] = 0.0
 
 
 @dataclass
@@ -57,31 +52,51 @@ class TrainConfig:
     """
 
     name: Annotated[str, OneOf(TRAININGS)] = "none"
-    steps: Number = 200
-    batch_size: Number = 8
-    accumulate: Number = 1
-    learning_rate: LearningRate = 1e-4
-    head_learning_rate: Annotated[float | None, Ge(0), Le(10)] = None
-    weight_decay: LearningRate = 0.01
-    schedule: Annotated[str, OneOf(LEARNING_RATES)] = "cosine"
-    warmup: Share = 0.1
-    clip: Annotated[float, Ge(0), Le(10**6)] = 1.0
-    layer_decay: Annotated[float, Ge(0.01), Le(1)] = 1.0
-    label_smoothing: Share = 0.0
-    time_mask: Share = 0.0
-    trainable: Annotated[str, OneOf(TRAINABLE)] = "all"
-    freeze_front: bool = True
-    gradient_checkpointing: bool = False
-    precision: Annotated[str, OneOf(DTYPES)] = "float32"
-    group_by_length: bool = True
-    log_every: Number = 10
-    evaluate_every: Number = 50
-    patience: Steps = 0
-    limit: Annotated[int | None, Ge(1), Le(10**9)] = None
-    dev_limit: Annotated[int | None, Ge(1), Le(10**9)] = None
-    resume: str = "auto"
-    save_model: bool = True
-    report_to: list[str] = field(default_factory=list)
+    steps: Annotated[Number, Doc("updates")] = 200
+    batch_size: Annotated[Number, Doc("clips of an update, of all processes together")] = 8
+    accumulate: Annotated[Number, Doc("batches added up to one update")] = 1
+    learning_rate: Annotated[LearningRate, Doc("of AdamW")] = 1e-4
+    head_learning_rate: Annotated[
+        float | None, Ge(0), Le(10), Doc("of the new head of audio events; null: the same")
+    ] = None
+    weight_decay: Annotated[LearningRate, Doc("not of biases, norms and λ")] = 0.01
+    schedule: Annotated[
+        str, OneOf(LEARNING_RATES), Doc("of the learning rate after warm-up: cosine, linear, constant")
+    ] = "cosine"
+    warmup: Annotated[Share, Doc("share of the steps in which the learning rate grows")] = 0.1
+    clip: Annotated[float, Ge(0), Le(10**6), Doc("largest norm of the gradient; 0: any")] = 1.0
+    layer_decay: Annotated[
+        float, Ge(0.01), Le(1), Doc("what the learning rate is multiplied by from a layer to the one below")
+    ] = 1.0
+    label_smoothing: Annotated[Share, Doc("of cross-entropy (Whisper, audio events); CTC has none")] = 0.0
+    time_mask: Annotated[
+        Share, Doc("audio events: blanks one span of up to this share of a clip, beside the model's own SpecAugment")
+    ] = 0.0
+    trainable: Annotated[
+        str,
+        OneOf(TRAINABLE),
+        Doc("all, attention (Q, K, V, O), lambda (with λ learnt), head; a new head is always trained"),
+    ] = "all"
+    freeze_front: Annotated[
+        bool, Doc("leave the convolutions before the Transformer as they are, and compute them once")
+    ] = True
+    gradient_checkpointing: Annotated[bool, Doc("less memory, more time")] = False
+    precision: Annotated[
+        str, OneOf(DTYPES), Doc("float32, bfloat16, float16 (GPU) of the computation; weights stay in float32")
+    ] = "float32"
+    group_by_length: Annotated[bool, Doc("clips of like length in a batch")] = True
+    log_every: Annotated[Number, Doc("steps")] = 10
+    evaluate_every: Annotated[Number, Doc("steps between evaluations on dev, each of which is saved")] = 50
+    patience: Annotated[Steps, Doc("evaluations without improvement after which to stop; 0: never")] = 0
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first clips of train")] = None
+    dev_limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first clips of dev")] = None
+    resume: Annotated[
+        str, Doc("go on where the same training was interrupted; no: begin anew; or the folder of one")
+    ] = "auto"
+    save_model: Annotated[bool, Doc("keep the plain checkpoint in the run folder")] = True
+    report_to: Annotated[list[str], Doc("tensorboard, wandb, mlflow (pip install 'mam[tracking]')")] = field(
+        default_factory=list
+    )
     lam: LamConfig = field(default_factory=LamConfig)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
+from typing_extensions import Doc
 
 from mam.merge.schedules import ABSOLUTE
 from mam.scoring.bounds import OneOf
@@ -36,17 +37,21 @@ class TuneConfig:
     test, which makes it transductive) with this ``learning_rate``.
     """
 
-    name: Annotated[str, OneOf(tuple(TUNINGS))] = "none"
-    values: list[float] = field(default_factory=list)
-    low: float = 0.0
-    high: float = 0.5
-    evaluations: Annotated[int, Ge(3), Le(10_000)] = 12
-    looks: Annotated[int, Ge(1), Le(20)] = 5
-    alpha: Annotated[float, Gt(0), Lt(1)] = 0.05
-    start: float = 0.05
-    epochs: Annotated[int, Ge(1), Le(10_000)] = 5
-    learning_rate: Annotated[float, Gt(0), Le(1)] = 0.01
-    audio: Annotated[str, OneOf(("dev", "test"))] = "dev"
+    name: Annotated[str, OneOf(tuple(TUNINGS)), Doc("how λ is chosen on dev; none: lam as given")] = "none"
+    values: Annotated[list[float], Doc("λ that are tried (grid, race)")] = field(default_factory=list)
+    low: Annotated[float, Doc("smallest λ of a search")] = 0.0
+    high: Annotated[float, Doc("largest λ of a search")] = 0.5
+    evaluations: Annotated[int, Ge(3), Le(10_000), Doc("evaluations of all of dev (golden, optuna, cmaes)")] = 12
+    looks: Annotated[
+        int, Ge(1), Le(20), Doc("looks of a race: the first at a sixteenth of dev, each further one at twice as much")
+    ] = 5
+    alpha: Annotated[float, Gt(0), Lt(1), Doc("largest probability with which a race drops the best value")] = 0.05
+    start: Annotated[float, Doc("λ of every layer at the start (cmaes, entropy)")] = 0.05
+    epochs: Annotated[int, Ge(1), Le(10_000), Doc("passes over the recordings (entropy)")] = 5
+    learning_rate: Annotated[float, Gt(0), Le(1), Doc("of λ (entropy)")] = 0.01
+    audio: Annotated[
+        str, OneOf(("dev", "test")), Doc("recordings of entropy: dev, or test, which is recorded as transductive")
+    ] = "dev"
 
 
 def tuning_problems(config: Config) -> Iterator[str]:

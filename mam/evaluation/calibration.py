@@ -1,23 +1,24 @@
-"""What the layers of both models hear: moments of their inputs, measured on inputs of each one's own modality.
+"""Moments of the inputs of both models' layers, measured on inputs of each one's own modality.
 
 Labels are never read. Every input goes through its model alone, so that there is no padding to leave out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from mam.config.schema import Config
 from mam.data.audio import RATE, Wave, read
 from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
+from mam.evaluation.recording import InputRecorder, ProjectionInputs, inputs_of_target
 from mam.files import local_path, sha256_file, sha256_json
 from mam.merge.activations import Moments, Sums
 from mam.merge.options import Calibration
@@ -31,7 +32,6 @@ BEHIND_PADDING = (  # model types whose positions are counted from behind the pa
     *("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm", "mpnet"),
     *("xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
-Heard = dict[tuple[int, str], Tensor]  # (layer, part) -> its input, [t, d], fp64
 
 
 def train_config(config: Config) -> Config:
@@ -83,7 +83,7 @@ def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
     Raises:
         DataError: nothing is left.
     """
-    return _moments(heard_by(target, waves), target.checkpoint.id)
+    return _moments(inputs_of_target(target, waves), target.checkpoint.id)
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
     if source.checkpoint.fingerprint != target.checkpoint.fingerprint:
         other = load_target(source.checkpoint, "features")
     sums, frames = dict[int, Tensor](), 0
-    for ours, theirs in zip(heard_by(target, waves), heard_by(other, waves), strict=True):
+    for ours, theirs in zip(inputs_of_target(target, waves), inputs_of_target(other, waves), strict=True):
         counts = len(ours[0, "q"]), len(theirs[0, "q"])
         if counts[0] != counts[1]:
             raise UnfitError(
@@ -111,26 +111,6 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
     if not frames:
         raise DataError(f"{target.checkpoint.id}: nothing was left to measure activations on")
     return {layer: total / frames for layer, total in sums.items()}
-
-
-def heard_by(target: Target, waves: Sequence[Wave]) -> Iterator[Heard]:
-    """What the target's projections hear, clip by clip. Raises DataError for a clip that it cannot hear."""
-    least, most = type(target).limits(target.checkpoint, target.readout)
-
-    def runs() -> Iterator[Callable[[], int]]:
-        for i, wave in enumerate(waves):
-            if len(wave) < least or (most is not None and len(wave) > most):
-                bounds = f"at least {least / RATE:.3f}" + ("" if most is None else f" and at most {most / RATE:.3f}")
-                raise DataError(
-                    f"calibration: recording {i + 1} is {len(wave) / RATE:.3f} s long; {target.checkpoint.id} hears"
-                    f" {bounds} s. Take others"
-                )
-            hidden = target.front([wave])
-            if not hidden.whole:
-                n = min(int(hidden.lengths[0]), hidden.states.shape[1])
-                yield lambda hidden=hidden, n=n: (target.advance(hidden, 0, target.depth), n)[1]  # type: ignore[misc]
-
-    return _heard(target.blocks, runs())
 
 
 @torch.no_grad()
@@ -152,48 +132,26 @@ def moments_of_source(source: Source, calibration: Calibration) -> Sums:
     except MamError as error:
         raise CheckpointError(f"{checkpoint.id}: its activations cannot be measured. {error}") from error
     read_inputs = {"text": _texts, "image": _images}[source.family.modality]
-
-    def runs() -> Iterator[Callable[[], int]]:
-        for given in read_inputs(checkpoint, inputs(name, key), calibration.limit):
-            yield lambda given=given: int(model(**given).last_hidden_state.shape[1])  # type: ignore[misc]
-
-    return _moments(_heard(blocks, runs()), checkpoint.id)
+    examples = read_inputs(checkpoint, inputs(name, key), calibration.limit)
+    return _moments(_inputs_of_source(model, blocks, examples), checkpoint.id)
 
 
-def _heard(blocks: Sequence[AttentionBlock], runs: Iterator[Callable[[], int]]) -> Iterator[Heard]:
-    """Run every input and give what each projection hears of it; a run says how many frames are real.
-
-    Some attentions use Q, K and V without calling them; they hear what their owner is given.
-    """
-    seen: dict[tuple[int, str], Tensor] = {}
-
-    def note(layer: int, parts: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        def hook(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            states = given[0] if given else named["hidden_states"]
-            seen.update({(layer, part): states[0] for part in parts})
-
-        return hook
-
-    for run in runs:
-        hooks = []
-        for block in blocks:
-            # In this order: what a projection is given itself takes the place of what its owner is given.
-            for module, parts in ((block.owner, "qkv"), *((block.projection(part), part) for part in block.parts)):
-                hooks.append(module.register_forward_pre_hook(note(block.layer, parts), with_kwargs=True))
-        seen.clear()
-        try:
-            n = run()
-        finally:  # before what was heard is given: another model, or this one, may run meanwhile
-            for hook in hooks:
-                hook.remove()
-        yield {place: states[:n].detach().to("cpu", torch.float64) for place, states in seen.items()}
+def _inputs_of_source(
+    model: Any, blocks: Sequence[AttentionBlock], examples: Iterator[dict[str, Tensor]]
+) -> Iterator[ProjectionInputs]:
+    """Yield what the source's projections are given, example by example."""
+    recorder = InputRecorder(blocks)
+    for example in examples:
+        with recorder.recording():
+            frames = int(model(**example).last_hidden_state.shape[1])
+        yield recorder.taken(frames)
 
 
-def _moments(heard: Iterator[Heard], name: str) -> Sums:
+def _moments(recorded: Iterator[ProjectionInputs], name: str) -> Sums:
     """The mean of x xᵀ over all frames x, for every layer and part."""
     sums: dict[tuple[int, str], Tensor] = {}
     frames = 0
-    for states in heard:
+    for states in recorded:
         frames += len(states[0, "q"])
         for place, x in states.items():
             sums[place] = sums.get(place, 0) + x.T @ x

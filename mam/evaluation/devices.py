@@ -11,7 +11,7 @@ from mam import __version__, processes
 from mam.config.schema import Config
 from mam.errors import MamError
 from mam.identity import code_record
-from mam.records.result import Environment
+from mam.records.parts import Environment
 
 
 def device_of(config: Config) -> torch.device:

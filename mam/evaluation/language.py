@@ -19,7 +19,7 @@ from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
 from mam.models.targets import family_of
 from mam.models.vocabulary import Vocabulary
-from mam.records.result import DecoderRecord, SpeechTask
+from mam.records.parts import DecoderRecord, SpeechTask
 from mam.scoring.language_codes import name_of, tag_of
 from mam.scoring.languages import bare_code, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer

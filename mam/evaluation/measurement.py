@@ -8,8 +8,9 @@ from typing import Literal
 from mam.evaluation.attention_statistics import AttentionChange
 from mam.merge.merger import MergeReport
 from mam.merge.plan import MergePlan
+from mam.records.learning import TrainRecord
+from mam.records.parts import HeadRecord
 from mam.records.reading import PredictionRow
-from mam.records.result import HeadRecord, TrainRecord
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mam.config.compose import Composer
+from mam.config.composer import Composer
 from mam.errors import ConfigError, choices, first_line
 
 LAUNCHERS = ("basic", "joblib", "slurm")  # basic: one after the other, in this process

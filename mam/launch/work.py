@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mam.files import sha256_json, write_json
 
 if TYPE_CHECKING:
-    from mam.config.compose import Job
+    from mam.config.composer import Job
     from mam.evaluation.workbench import Workbench
     from mam.studies.execute import Member
 
@@ -35,7 +35,7 @@ class JobBatch:
         os.chdir(self.place)
         if self.threads is not None:
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
-        from mam.config.compose import Composer
+        from mam.config.composer import Composer
         from mam.evaluation.workbench import Workbench
         from mam.report.lambdas import draw_lambdas
         from mam.runs.shapes import with_shapes

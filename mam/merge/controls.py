@@ -111,11 +111,12 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
 @control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
-    if source.ndim == 1:
+    if source.ndim == 1 and place.part != "o":  # in the basis of its head
         return source
+    turn = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
     if place.part == "o":  # its input are the heads' values; its output basis is what Q, K and V read
-        return (haar(source.shape[0], Place(place.seed, place.draw), "shared").T @ source.double()).to(source.dtype)
-    return (source.double() @ haar(source.shape[1], Place(place.seed, place.draw), "shared")).to(source.dtype)
+        return (turn.T @ source.double()).to(source.dtype)
+    return (source.double() @ turn).to(source.dtype)
 
 
 @control()

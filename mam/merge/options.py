@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated
 
 from annotated_types import Ge, Le
+from typing_extensions import Doc
 
 from mam.merge.pairing import PAIRINGS
 from mam.merge.schedules import SCHEDULES
@@ -15,96 +16,90 @@ from mam.scoring.bounds import OneOf, Share
 
 @dataclass
 class ScheduleOptions:
-    """How λ depends on depth, see `mam.merge.schedules`: ``start``, ``end`` for linear, ``values`` for list, and so on.
+    """How λ depends on depth, see `mam.merge.schedules`."""
 
-    Attributes:
-        name: a registered schedule.
-        start: of linear: the share of ``lam`` at the first layer.
-        end: of linear: the share of ``lam`` at the last layer.
-        values: of list: λ of every target layer.
-        alpha: of power the exponent, of lines λ at the first layer.
-        beta: what is added to ``alpha`` from the first layer to the last.
-        center: of gaussian: the layer with the largest λ.
-        width: of gaussian: standard deviation in layers.
-    """
-
-    name: Annotated[str, OneOf(SCHEDULES)] = "constant"
-    start: float = 0.0
-    end: float = 1.0
-    values: list[float] = field(default_factory=list)
-    alpha: float = 1.0
-    beta: float = 1.0
-    center: float = 0.0
-    width: float = 1.0
+    name: Annotated[str, OneOf(SCHEDULES), Doc("how λ depends on depth")] = "constant"
+    start: Annotated[float, Doc("of linear: share of lam at the first layer")] = 0.0
+    end: Annotated[float, Doc("of linear: share of lam at the last layer")] = 1.0
+    values: Annotated[list[float], Doc("of list: λ of every target layer")] = field(default_factory=list)
+    alpha: Annotated[float, Doc("exponent of power, λ of lines at the first layer")] = 1.0
+    beta: Annotated[float, Doc("what is added to alpha from the first layer to the last")] = 1.0
+    center: Annotated[float, Doc("of gaussian: the layer with the largest λ")] = 0.0
+    width: Annotated[float, Doc("of gaussian: standard deviation in layers")] = 1.0
 
 
 @dataclass
 class LayerOptions:
     """Which target layers are merged: ``all``, ``odd``, ``even``, ``topN``, ``bottomN``, ``middleN``, ``0-5,9``."""
 
-    spec: str = "all"
+    spec: Annotated[str, Doc("all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9")] = "all"
 
 
 @dataclass
 class Calibration:
-    """Inputs on which a method or an alignment measures activations, ``limit`` of each side at most.
+    """Inputs on which a method or an alignment measures activations, ``limit`` of each side at most."""
 
-    Attributes:
-        audio: for the target: ``train`` (the recordings of the data set's training split, without their labels) or a
-            folder of recordings.
-        source: for the source, of its own modality: a text file with a sentence a line, or a folder of images or
-            recordings.
-        limit: largest number of inputs of each side.
-    """
-
-    audio: str = "train"
-    source: str | None = None
-    limit: Annotated[int, Ge(1), Le(10**6)] = 64
+    audio: Annotated[str, Doc("recordings, labels are not read: the training split of the data, or a folder")] = "train"
+    source: Annotated[
+        str | None,
+        Doc("of the source's modality: a text file with a sentence a line, a folder of images or recordings"),
+    ] = None
+    limit: Annotated[int, Ge(1), Le(10**6), Doc("of each at most")] = 64
 
 
 @dataclass
 class MethodOptions:
     """How two layers are mixed. ``alpha``, of regmean, is the share of the moments' off-diagonal that is kept."""
 
-    name: Annotated[str, OneOf(METHODS)] = "linear"
-    alpha: Share = 0.9
+    name: Annotated[str, OneOf(METHODS), Doc("how two layers are mixed")] = "linear"
+    alpha: Annotated[Share, Doc("of regmean: share of the moments' off-diagonal that is kept")] = 0.9
 
 
 @dataclass
 class MergeOptions:
-    """How two models are merged; all of it but λ by layer and pairs of layers, which depend on their depths.
+    """How two models are merged; all of it but λ by layer and pairs of layers, which depend on their depths."""
 
-    Attributes:
-        lam: share of the source, 0 to 1, scaled by the schedule.
-        schedule: how λ depends on depth.
-        layers: which target layers are merged.
-        method: how two layers are mixed.
-        parts: which projections are merged: letters of ``qkvo``.
-        bias: whether biases are merged with the weights.
-        heads: which attention heads are merged: ``all``, or numbers and ranges such as ``0-3,5``.
-        pairing: which source layer feeds which target layer.
-        align: how the source is moved into the target's basis first.
-        on_mismatch: what happens to a source of another width: ``error`` or ``project``.
-        project: how such a source is taken to the target's width.
-        control: what takes the source's place; ``none``: nothing.
-        control_draws: how often a random control is drawn.
-        calibration: inputs for methods and alignments that need activations.
-    """
-
-    lam: Share = 0.05
+    lam: Annotated[
+        Share, Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced)")
+    ] = 0.05
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
     layers: LayerOptions = field(default_factory=LayerOptions)
     method: MethodOptions = field(default_factory=MethodOptions)
-    parts: str = "qkv"
-    bias: bool = True
-    heads: str = "all"
-    pairing: Annotated[str, OneOf(PAIRINGS)] = "index"
-    align: Annotated[str, OneOf(ALIGNMENTS)] = "none"
-    on_mismatch: Annotated[str, OneOf(("error", "project"))] = "error"
-    project: Annotated[str, OneOf(PROJECTS)] = "procrustes"
-    control: Annotated[str, OneOf(CONTROLS)] = "none"
-    control_draws: Annotated[int, Ge(5), Le(1000)] = field(default=5, metadata={"needs_data": True})
-    calibration: Calibration = field(default_factory=Calibration)
+    parts: Annotated[str, Doc("which projections are merged: any of q, k, v and o (the output projection)")] = "qkv"
+    bias: Annotated[bool, Doc("merge their biases too")] = True
+    heads: Annotated[
+        str, Doc("which heads of the target: all, or 0-3,5; output biases belong to no head and are then left")
+    ] = "all"
+    pairing: Annotated[
+        str,
+        OneOf(PAIRINGS),
+        Doc("which source layer feeds which target layer: index (unless model= says another), top, proportional"),
+    ] = "index"
+    align: Annotated[
+        str,
+        OneOf(ALIGNMENTS),
+        Doc("the source in the target's basis first: heads, procrustes, procrustes_activations, permute"),
+    ] = "none"
+    on_mismatch: Annotated[
+        str,
+        OneOf(("error", "project")),
+        Doc("widths that differ: error (unless model= says another), project (the source to the target's width)"),
+    ] = "error"
+    project: Annotated[str, OneOf(PROJECTS), Doc("how: svd, procrustes, random")] = "procrustes"
+    control: Annotated[
+        str,
+        OneOf(CONTROLS),
+        Doc(
+            "in place of the source: shrink, shrink_qk, shrink_v, add, random_iid, random_spectrum, rotate,"
+            " shuffle_layers, self"
+        ),
+    ] = "none"
+    control_draws: Annotated[
+        int, Ge(5), Le(1000), Doc("how often a random control is drawn; the spread between draws enters the interval")
+    ] = field(default=5, metadata={"needs_data": True})
+    calibration: Annotated[
+        Calibration, Doc("where activations are measured, for method=regmean and align=procrustes_activations")
+    ] = field(default_factory=Calibration)
 
 
 OPTION_NAMES = tuple(one.name for one in fields(MergeOptions))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from mam.records.result import DecoderRecord, MergeRecord, RunResult
+from mam.records.parts import DecoderRecord, MergeRecord
+from mam.records.result import RunResult
 from mam.scoring.language_codes import name_of
 
 METRIC_NAMES = {"wer": "WER", "cer": "CER", "error": "error"}

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mam.records.result import DevChange, FoldsDifference, MergeRecord, RunResult, TrainRecord, TuneRecord
+from mam.records.learning import DevChange, TrainRecord, TuneRecord
+from mam.records.parts import FoldsDifference, MergeRecord
+from mam.records.result import RunResult
 from mam.records.text import arm_text, data_text, lambda_text, layers_text, metric_name
 from mam.report.language import run_lines
 from mam.scoring.error_rate import ErrorRates

@@ -11,8 +11,9 @@ from typing import Any
 from mam.errors import RecordError
 from mam.files import sha256_json
 from mam.merge.options import differing
+from mam.records.parts import MergeRecord
 from mam.records.reading import read_predictions, read_result
-from mam.records.result import MergeRecord, RunResult, plain
+from mam.records.result import RunResult, plain
 from mam.records.text import arm_text, lambda_text, layers_text, parts_text, plain_id
 from mam.records.validity import AGAIN
 from mam.report.lambdas import read_course

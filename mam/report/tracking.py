@@ -42,8 +42,8 @@ def track(folder: Path, result: RunResult, trackers: Sequence[str], more: Sequen
             SENDERS[name](run, numbers(result), pictures)
         except Exception as error:  # each tracker raises kinds of its own
             raise MamError(
-                f"track={name}: {first_line(error)}. The run is finished in {folder}; correct its settings and"
-                " run the same command with force=true, or leave track out."
+                f"track={name}: {first_line(error)}. The run is finished in {folder}; correct the tracker's settings"
+                " and run the same command with force=true, or leave track out."
             ) from error
 
 

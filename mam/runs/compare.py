@@ -10,8 +10,9 @@ import numpy as np
 
 from mam.config.schema import Config
 from mam.errors import RecordError
+from mam.records.parts import Metric
 from mam.records.reading import TRUTH, PredictionRow, read_config, read_predictions, read_result
-from mam.records.result import Metric, RunResult
+from mam.records.result import RunResult
 from mam.scoring.significance import Difference
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts, paired

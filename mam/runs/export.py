@@ -20,8 +20,10 @@ from mam.merge.options import ScheduleOptions
 from mam.merge.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
+from mam.records.learning import TrainRecord
+from mam.records.parts import CheckpointRecord
 from mam.records.reading import CONFIG, read_config, read_predictions, read_result
-from mam.records.result import CheckpointRecord, RunResult, TrainRecord
+from mam.records.result import RunResult
 from mam.runs.merge_files import merge_checkpoint, new_folder
 from mam.runs.model_card import CARD, SETTINGS, card
 

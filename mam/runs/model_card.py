@@ -9,7 +9,8 @@ import yaml
 from mam import __version__
 from mam.merge.tables import METHODS
 from mam.models.checkpoints import Checkpoint
-from mam.records.result import MergeRecord, RunResult
+from mam.records.parts import MergeRecord
+from mam.records.result import RunResult
 from mam.records.text import arm_text, metric_name, plain_id
 from mam.scoring.wording import difference_text, units_text
 from mam.terminal import percent

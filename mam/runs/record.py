@@ -19,8 +19,8 @@ from mam.merge.plan import MergePlan, mismatch_notes
 from mam.merge.selection import parse_parts
 from mam.merge.tables import METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.records.parts import CheckpointRecord, DataRecord, Delta, MergeRecord, SoundBaseline, SpeechBaseline, Timing
 from mam.records.reading import PredictionRow
-from mam.records.result import CheckpointRecord, DataRecord, Delta, MergeRecord, SoundBaseline, SpeechBaseline, Timing
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
 from mam.tasks import TASKS

@@ -8,8 +8,9 @@ from pathlib import Path
 from mam.errors import RecordError
 from mam.files import write_json
 from mam.identity import code_record
+from mam.records.parts import Scored
 from mam.records.reading import read_config, read_predictions, read_result
-from mam.records.result import RunResult, Scored, plain
+from mam.records.result import RunResult, plain
 from mam.runs.record import score
 
 

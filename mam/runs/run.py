@@ -18,7 +18,7 @@ import torch
 
 from mam import __version__, processes
 from mam.config.command import command_of
-from mam.config.compose import Job
+from mam.config.composer import Job
 from mam.config.merging import reads_calibration
 from mam.config.schema import Config, resolved
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
@@ -30,8 +30,9 @@ from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.identity import code_sha256
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
+from mam.records.parts import ModelRecord, Seeds
 from mam.records.reading import find_finished, read_result
-from mam.records.result import SCHEMA, ModelRecord, RunResult, Seeds
+from mam.records.result import SCHEMA, RunResult
 from mam.runs.record import checkpoint_record, data_record, merge_record, score, timing, window_notes
 from mam.tasks import TASKS
 from mam.training.resumption import forget, unfinished

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mam.config.compose import Job
+from mam.config.composer import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config
 from mam.merge.tables import CONTROLS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mam.config.compose import Job
+from mam.config.composer import Job
 from mam.data.corpus import open_corpus
 from mam.errors import MamError, bullets
 from mam.files import sha256_json
@@ -21,22 +21,19 @@ def refuse_incomplete(plan: Sequence[Job]) -> None:
     seen: set[str] = set()
     for job in plan:
         config = job.config
-        if _is_new(seen, job.resolved["data"]):
+        data, model = (sha256_json(job.resolved[part]) for part in ("data", "model"))
+        if data not in seen:
             try:
                 open_corpus(config.data, config.model.task)
             except MamError as error:
                 page = f" Get it from {config.data.page}." if config.data.page else ""
                 missing[f"data={config.data.name}: {str(error).splitlines()[0]}{page}"] = None
-        if _is_new(seen, job.resolved["model"]):
+        if model not in seen:
             for side in ("target", "source"):
                 try:
                     locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
                 except MamError as error:
                     missing[f"model.{side}: {error}"] = None
+        seen |= {data, model}
     if missing:
         raise MamError(f"before anything runs: {bullets(list(missing))}")
-
-
-def _is_new(seen: set[str], part: object) -> bool:
-    key = sha256_json(part)
-    return key not in seen and not seen.add(key)  # type: ignore[func-returns-value]

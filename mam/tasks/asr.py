@@ -14,8 +14,8 @@ from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
+from mam.records.parts import Delta, Metric, SpeechBaseline
 from mam.records.reading import PredictionRow
-from mam.records.result import Delta, Metric, SpeechBaseline
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, UNITS, Counts, Rates, Token, errors, pair_counts, rates, tokens

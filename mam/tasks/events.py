@@ -21,8 +21,8 @@ from mam.data.store import AudioStore
 from mam.errors import DataError, choices
 from mam.models.heads import Features, fit_probe
 from mam.models.targets import Readout
+from mam.records.parts import Delta, FoldsDifference, HeadRecord, McNemarRecord, Metric, ProbeRecord, SoundBaseline
 from mam.records.reading import PredictionRow
-from mam.records.result import Delta, FoldsDifference, HeadRecord, McNemarRecord, Metric, ProbeRecord, SoundBaseline
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.seeds import paired_t
 from mam.scoring.significance import exact_mcnemar

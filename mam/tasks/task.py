@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.models.targets import Readout
+from mam.records.parts import Delta, HeadRecord, Metric, SoundBaseline, SpeechBaseline
 from mam.records.reading import PredictionRow
-from mam.records.result import Delta, HeadRecord, Metric, SoundBaseline, SpeechBaseline
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.significance import Difference, paired_difference
 from mam.scoring.wer import Rates

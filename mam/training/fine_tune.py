@@ -23,8 +23,8 @@ from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
 from mam.records.folder import RunFolder
+from mam.records.learning import DevChange, FoldTraining, TrainRecord
 from mam.records.reading import PredictionRow, find_ft, read_metrics, read_predictions
-from mam.records.result import DevChange, FoldTraining, TrainRecord
 from mam.tasks import TASKS
 from mam.tasks.task import paired
 from mam.training.diagnostics import of_lambdas, slower_than_ft

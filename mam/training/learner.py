@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +71,9 @@ class Learner(nn.Module):
         clips = index.tolist()
         losses = self.losses(hidden, [self.lessons.answers[i] for i in clips], self.settings.label_smoothing)
         if not torch.isfinite(losses).all():
-            names = [self.lessons.id(i) for i, loss in zip(clips, losses.tolist(), strict=True) if loss - loss != 0]
+            names = [
+                self.lessons.id(i) for i, loss in zip(clips, losses.tolist(), strict=True) if not math.isfinite(loss)
+            ]
             raise TrainingError(
                 f"the loss is not a number at {', '.join(names)}. Lower train.learning_rate, or listen to these clips."
             )

@@ -18,8 +18,8 @@ from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
 from mam.merge.plan import MergePlan
 from mam.merge.tables import CONTROLS
+from mam.records.learning import Chosen, DevRecord, Tried, TuneRecord
 from mam.records.reading import PredictionRow
-from mam.records.result import Chosen, DevRecord, Tried, TuneRecord
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts
 from mam.tuning.entropy import COLLAPSED, best_look, least_entropy

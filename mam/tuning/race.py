@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mam.records.result import RaceLook
+from mam.records.learning import RaceLook
 from mam.scoring.sign_flip import one_sided_p
 
 TOLD_APART = 1.96  # t from which on a difference is significant at 5 %

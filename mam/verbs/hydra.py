@@ -32,9 +32,11 @@ def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
         return 0
     if len(line) == 3:
         os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
+    from mam.config.composer import Composer
     from mam.config.words import verbatim
 
-    sys.argv = [sys.argv[0], *(verbatim(word) for word in argv)]
+    with Composer() as composer:
+        sys.argv = [sys.argv[0], *(verbatim(composer.spelled(word)) for word in argv)]
     try:
         hydra.main(version_base="1.3", config_path="pkg://mam.conf", config_name="config")(no_task)()
     except ValueError as error:

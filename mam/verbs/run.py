@@ -11,7 +11,7 @@ from mam.verbs.common import open_terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mam.config.compose import Job
+    from mam.config.composer import Job
     from mam.config.study import StudyConfig
     from mam.launch.settings import Launcher
     from mam.studies.execute import Member

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from support.runs import jobs, once
 
 from mam.config.command import command_of, words_of
-from mam.config.compose import Job
+from mam.config.composer import Job
 from mam.config.studies import study_jobs
 from mam.config.words import verbatim, word_of
 from mam.evaluation.workbench import Workbench
@@ -70,7 +70,7 @@ def test_what_was_said_beside_the_experiment_is_in_it():
 
 def test_a_second_stage_that_carries_lambda_over():
     (study,) = jobs(["experiment=lambda_transfer", "train.steps=7"])
-    result = {"merge": {"lam": [0.1, 0.2, 1e-05, 0.4]}}
+    result = SimpleNamespace(merge=SimpleNamespace(lam=[0.1, 0.2, 1e-05, 0.4]))
     first = [SimpleNamespace(job=job, outcome=SimpleNamespace(result=result)) for job in study_jobs(study)]
     for job in second_stage(study, first):
         again = typed(command_of(job))

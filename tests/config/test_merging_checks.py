@@ -10,14 +10,16 @@ import mam.conf
 import pytest
 import yaml
 from omegaconf import OmegaConf
-from support.runs import jobs, once
+from support.runs import by_hydra, jobs, once, plan_of
 
-from mam.config.compose import Job
+from mam.config.composer import Job
+from mam.config.merging import merges_nothing
+from mam.config.schema import resolved
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.model_pair import checked_source_and_target
-from mam.merge.plan import plan_merge
 from mam.records.reading import read_config
+from mam.records.result import plain
 from mam.runs.export import export
 from mam.runs.inspection import inspect
 from mam.studies.transfer import GRID, second_stage
@@ -28,8 +30,7 @@ EXPERIMENTS = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")
 
 
 def lams(job: Job) -> list[float]:
-    shapes = job.config.model.target_shape.layers, job.config.model.source_shape.layers
-    return list(plan_merge(job.config, *shapes).lams)
+    return list(plan_of(job.config).lams)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -49,10 +50,12 @@ LIST = ["schedule=list", "schedule.values=[0,0.1,0.2,0.3]"]
 def test_lam_beside_a_list_is_irrelevant():
     said = [jobs([*LIST, *more])[0] for more in ([], ["lam=0.05"], ["lam=0"], ["lam=1"])]
     assert all(lams(job) == [0, 0.1, 0.2, 0.3] for job in said)
-    assert len({job.signature for job in said}) == 1 and {job.config.lam for job in said} == {1.0}
+    assert len({job.signature for job in said}) == 1 and all("lam" not in job.resolved for job in said)
     (nothing,) = jobs(["schedule=list", "schedule.values=[0,0,0,0]", "lam=0.5"])
     (unmerged,) = jobs([*LIST, "layers.spec=0"])
-    assert nothing.config.lam == unmerged.config.lam == 0  # which leaves controls out, and FT what it is
+    for job in (nothing, unmerged):  # which leaves controls out, and FT what it is
+        assert merges_nothing(job.config) and not any(lams(job))
+    assert not any(merges_nothing(job.config) for job in said)
     learnt, frozen = (jobs([*LIST, f"train={name}", "lam=0.2"])[0] for name in ("lmam", "finetune"))
     assert lams(learnt) == lams(frozen) == [0, 0.1, 0.2, 0.3]
 
@@ -88,7 +91,7 @@ def test_regular_fine_tuning_stays_unmerged_beside_a_list():
 
 def test_fixed_lambda_of_a_second_stage_is_fixed():
     (study,) = jobs(["experiment=lambda_transfer", *LIST])
-    result = {"merge": {"lam": [0.4, 0.3, 0.2, 0.1]}}
+    result = SimpleNamespace(merge=SimpleNamespace(lam=[0.4, 0.3, 0.2, 0.1]))
     first = [SimpleNamespace(job=job, outcome=SimpleNamespace(result=result)) for job in study_jobs(study)]
     found = {job.config.study.arm: lams(job) for job in second_stage(study, first)}
     assert found == {f"fixed-{lam:g}": [lam] * 4 for lam in GRID} | {
@@ -101,7 +104,7 @@ def test_run_inspect_and_record(words):
     said = ["schedule=list", "schedule.values=[0.1,0.2,0.3]", "lam=0.05"]
     outcome = once([*words, *said, "evaluate.draws=200"])
     assert outcome.result.merge.lam == [0.1, 0.2, 0.3]
-    assert read_config(outcome.folder).lam == 1
+    assert read_config(outcome.folder).lam == 0.05 and "lam" not in resolved(read_config(outcome.folder))
     config = jobs([*words, *said])[0].config
     assert inspect(config, *checked_source_and_target(config.model)).lam == [0.1, 0.2, 0.3]
     assert once([*words, *said[:2], "evaluate.draws=200"]).status == "skipped"
@@ -110,8 +113,8 @@ def test_run_inspect_and_record(words):
 def test_what_was_run_is_exported_whatever_a_schedule_means_now(words):
     """Results of before, whose list was scaled by lam."""
     outcome = once([*words, "schedule=list", "schedule.values=[0.1,0.2,0.3]", "evaluate.draws=200"])
-    path = outcome.folder / "result.json"
-    path.write_text(json.dumps(outcome.result | {"merge": outcome.result.merge | {"lam": [0.05, 0.1, 0.15]}}))
+    path, recorded = outcome.folder / "result.json", plain(outcome.result)
+    path.write_text(json.dumps(recorded | {"merge": recorded["merge"] | {"lam": [0.05, 0.1, 0.15]}}))
     export(outcome.folder, Path("exported"))
     assert "| 2 | 0.15 | 2 |" in Path("exported/README.md").read_text()
     assert yaml.safe_load(Path("exported/mam_config.yaml").read_text())["schedule"]["values"] == [0.05, 0.1, 0.15]
@@ -123,7 +126,6 @@ GROUPS = [path for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name not
 @pytest.mark.parametrize("path", GROUPS, ids=[f"{path.parent.name}={path.stem}" for path in GROUPS])
 def test_a_file_of_a_group_sets_keys_of_its_group_alone(path):
     group = path.parent.name
-    (default,) = jobs([])
     needs = {
         "method=regmean": ["calibration.source=x.txt"],
         "data=audiofolder": ["data.root=x"],
@@ -132,8 +134,9 @@ def test_a_file_of_a_group_sets_keys_of_its_group_alone(path):
     more = needs.get(f"{group}={path.stem}", [])
     if group == "layers":
         more = ["model=hubert_bert"]
-    (job,) = jobs([f"{group}={path.stem}", *more])
-    raw, before = (OmegaConf.to_container(one.composed, resolve=False) for one in (job, default))
+    words = [f"{group}={path.stem}", *more]
+    assert jobs(words)
+    raw, before = (OmegaConf.to_container(by_hydra(some), resolve=False) for some in (words, []))
     changed = {key for key in before if key != "hydra" and raw[key] != before[key]}
     assert changed <= {group, *(word.split(".")[0].split("=")[0] for word in more)}
 

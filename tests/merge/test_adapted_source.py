@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 from support.alignment import D, block
+from support.plans import plan_by_hand
 
 from mam.errors import MergeError
 from mam.merge.adapted_source import AdaptedSource
 from mam.merge.basis import Basis
 from mam.merge.controls import Place, haar
 from mam.merge.plan import MergePlan
+from mam.merge.shape import Shape
 
 
 def plan(control: str = "none", **fields) -> MergePlan:
-    whole = {"parts": ("q", "k", "v", "o"), "pairs": {0: 0, 1: 1}, "pairing": "index", "bias": True} | fields
-    return MergePlan("linear", control, (0.1, 0.1), **whole)
+    return plan_by_hand(Shape(2, D, 2), parts="qkvo", control=control, **fields)
 
 
 def test_a_basis_moves_moments_as_it_moves_what_is_heard():
@@ -46,8 +47,7 @@ def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
 
 
 def test_another_width_without_projection_is_refused_by_the_tensor_too():
-    plan = MergePlan("linear", "none", (0.1,), {0: 0}, ("q",), "index", True)
-    given = AdaptedSource(plan, lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
+    given = AdaptedSource(plan(), lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
     with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
         given.read(0, "q")
 
@@ -93,7 +93,7 @@ def test_what_a_projection_makes_of_what_it_hears_is_as_strong_in_any_basis(alig
     def outputs(seed):
         return {"o": block(seed + 500)["q"]}
 
-    given = AdaptedSource(plan(align=align, target_heads=2, source_heads=2), read(0), read(1))
+    given = AdaptedSource(plan(align=align), read(0), read(1))
     for layer in range(2):
         for i, part in enumerate("qkvo"):
             x = torch.randn(20, D, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) * torch.arange(

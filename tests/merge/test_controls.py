@@ -20,7 +20,7 @@ from mam.evaluation.workbench import Workbench
 from mam.merge.controls import SUBSTITUTES, Place, haar, shuffled
 from mam.merge.merger import Merger
 from mam.merge.methods import linear
-from mam.merge.mixing import merged_layer
+from mam.merge.mixing import effect, merged_layer
 from mam.merge.options import MethodOptions
 from mam.merge.plan import MergePlan, plan_merge
 from mam.merge.tables import CONTROLS, METHODS
@@ -245,9 +245,7 @@ def test_heads_are_blocks_of_rows_and_of_os_columns():
 
 
 def test_a_tensor_that_would_become_nan_is_named(monkeypatch):
-    control = CONTROLS["shrink"]
-    broken = type(control)(lambda s, t, p: s * float("nan"), control.parts, control.layers)
-    monkeypatch.setitem(CONTROLS, "shrink", broken)
+    monkeypatch.setitem(SUBSTITUTES, "shrink", lambda source, target, place: source * float("nan"))
     encoder = model()
     with pytest.raises(MergeError, match="layer 0, q: method=linear control=shrink made NaN or infinite values of it"):
         Merger(find_blocks(encoder), source).apply(plan("shrink"))
@@ -266,8 +264,10 @@ def test_a_target_without_output_projection():
 def test_a_merged_layer_drops_what_has_no_place():
     weight, bias = source(0, "k")
     for control, note in (("none", "softmax cancels"), ("shrink", None), ("random_iid", "softmax cancels")):
-        made, said = merged_layer(plan(control, parts="k"), 0, {"k": (weight, None)}, {"k": (weight, bias)})
-        assert made["k"][1] is None and len(said) == (note is not None) and (note or "") in "".join(said)
+        asked, own, given = plan(control, parts="k"), (weight, None), (weight, bias)
+        said = effect(asked, 0, "k", own, given).notes
+        assert merged_layer(asked, 0, {"k": own}, {"k": given})["k"][1] is None
+        assert len(said) == (note is not None) and (note or "") in "".join(said)
 
 
 @pytest.mark.parametrize(

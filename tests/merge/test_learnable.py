@@ -13,7 +13,7 @@ from support.models import HEADS, LAYERS, WIDTH
 from support.runs import jobs, pair_words, plan_of
 
 from mam.errors import MergeError
-from mam.merge.learnable import Lambdas, Mix, fold, learn
+from mam.merge.learnable import RULES, Lambdas, Mix, fold, learn
 from mam.merge.merger import Merger
 from mam.merge.tables import CONSTRAINTS, PER
 from mam.models.checkpoints import locate
@@ -26,7 +26,7 @@ def learnt(hubert, bert, *words, per="layer", constraint="clamp"):
     target = load_target(locate(str(hubert)))
     plan = plan_of(job.config)
     merger = Merger(target.blocks, Source(locate(str(bert))).read)
-    lambdas = Lambdas(plan, HEADS, per, constraint)
+    lambdas = Lambdas(plan, per, constraint)
     return target, merger, plan, lambdas
 
 
@@ -93,7 +93,7 @@ def test_heads_that_are_not_chosen_stay_the_targets(hubert_group, bert):
 
 @given(st.floats(0.01, 0.99))
 def test_constraints_start_where_they_should(lam):
-    for constraint in CONSTRAINTS.values():
+    for constraint in RULES.values():
         assert constraint.lam(torch.tensor(constraint.raw(lam))).item() == pytest.approx(lam, abs=1e-6)
 
 
@@ -104,7 +104,7 @@ def test_bounds(hubert_group, bert):
     lambdas.project()
     assert lambdas.values.tolist() == pytest.approx([0.0, 0.4, 1.0])
     assert lambdas.pull().item() == pytest.approx(0.1**2 + 0.3**2 + 0.9**2)
-    assert CONSTRAINTS["tanh"].raw(0.5) == pytest.approx(math.atanh(0.5))
+    assert RULES["tanh"].raw(0.5) == pytest.approx(math.atanh(0.5))
     for constraint in ("sigmoid", "tanh"):
         with pytest.raises(MergeError, match=rf"lam=1: train.lam.constraint={constraint} keeps λ between"):
             learnt(hubert_group, bert, "lam=1", constraint=constraint)

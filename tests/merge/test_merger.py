@@ -1,6 +1,5 @@
 """Laws of merging: identity at 0, the source at 1, linearity; nothing else changes; no drift."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,23 +7,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.encoder import random_source, small_encoder
+from support.plans import plan_by_hand
 
 from mam.errors import MergeError
-from mam.merge.controls import SUBSTITUTES, Control, Place
+from mam.merge.controls import SUBSTITUTES, Place
 from mam.merge.merger import Merger
 from mam.merge.methods import linear
-from mam.merge.plan import MergePlan
+from mam.merge.shape import Shape
 from mam.merge.tables import CONTROLS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3
+SHAPE = Shape(DEPTH, WIDTH, 3)
 model, source = partial(small_encoder, WIDTH, DEPTH), random_source(WIDTH)
 
 
 def plan(lam=0.3, layers=(0, 1, 2), **fields):
     lams = tuple(lam if i in layers else 0.0 for i in range(DEPTH))
-    defaults = {"parts": ("q", "k", "v"), "pairing": "index", "bias": True}
-    return MergePlan("linear", fields.pop("control", "none"), lams, {i: i for i in layers}, **(defaults | fields))
+    return plan_by_hand(SHAPE, **{"lams": lams, "pairs": {i: i for i in layers}} | fields)
 
 
 def state(encoder):
@@ -162,8 +162,7 @@ def test_a_source_bias_of_another_shape_is_refused(shape):
 
 def test_pairs_choose_the_source_layer():
     encoder = model()
-    lams = (0.0, 1.0, 0.0)
-    Merger(find_blocks(encoder), source).apply(MergePlan("linear", "none", lams, {1: 7}, ("q",), "proportional", True))
+    Merger(find_blocks(encoder), source).apply(plan(lams=(0.0, 1.0, 0.0), pairs={1: 7}, parts="q"))
     assert torch.equal(encoder.layers[1].q_proj.weight, source(7, "q")[0])
 
 
@@ -172,7 +171,7 @@ def test_what_a_merge_of_some_heads_changes_is_counted(parts, tensors, numbers):
     """Heads of width 2, one of three: 2 rows of Q, K, V and of their biases; 2 columns of O and no bias."""
     encoder = model()
     before = state(encoder)
-    report = Merger(find_blocks(encoder), source).apply(plan(0.3, parts=tuple(parts), heads=(1,), head_width=2))
+    report = Merger(find_blocks(encoder), source).apply(plan(0.3, parts=parts, heads=(1,)))
     differing = {name: int((tensor != before[name]).sum()) for name, tensor in encoder.state_dict().items()}
     assert report.parameters == sum(differing.values()) == DEPTH * numbers
     assert report.tensors == sum(count > 0 for count in differing.values()) == tensors
@@ -195,7 +194,7 @@ def test_any_error_leaves_the_target_as_it_was(monkeypatch):
             raise torch.linalg.LinAlgError("did not converge")
         return given
 
-    monkeypatch.setitem(CONTROLS, "rotate", Control(breaks))
+    monkeypatch.setitem(SUBSTITUTES, "rotate", breaks)
     with pytest.raises(torch.linalg.LinAlgError):
         Merger(find_blocks(encoder), source).apply(plan(control="rotate"))
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
@@ -233,8 +232,7 @@ def test_a_layer_whose_lambda_is_zero_stays_bit_for_bit_among_others(method):
     def damaged(layer, part):
         return (torch.full((WIDTH, WIDTH), float("nan")), None) if layer == 1 else source(layer, part)
 
-    lams = replace(plan(), method=method, lams=(0.3, 0.0, 0.6), target_heads=3, source_heads=3, head_width=2)
-    report = Merger(find_blocks(encoder), damaged).apply(replace(lams, source_head_width=2))
+    report = Merger(find_blocks(encoder), damaged).apply(plan(method=method, lams=(0.3, 0.0, 0.6)))
     for name, tensor in encoder.state_dict().items():
         is_same = tensor.numpy().tobytes() == before[name].numpy().tobytes()
         assert is_same == (name.startswith("layers.1.") or "out_proj" in name), name
@@ -257,8 +255,8 @@ def other_source(layer, part):
 )
 def test_a_merger_gives_another_plan_what_a_fresh_one_gives_it(first, second, read):
     """What is kept of an aligned or projected source is kept for plans that ask for the same alone."""
-    heads = {"target_heads": 3, "source_heads": 2 if read is other_source else 3}
-    plans = [replace(plan(), **heads, **fields) for fields in (first, second)]
+    shape = Shape(DEPTH, 4, 2) if read is other_source else SHAPE
+    plans = [plan(source=shape, **fields) for fields in (first, second)]
     used, fresh = model(), model()
     merger = Merger(find_blocks(used), read)
     for one in plans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,21 +11,30 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
+from support.encoder import random_source, small_encoder
+from support.plans import plan_by_hand
 from support.runs import jobs
 
 from mam.errors import ConfigError, MergeError
 from mam.merge.activations import Moments
 from mam.merge.merger import Merger
 from mam.merge.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
-from mam.merge.mixing import merged_layer
+from mam.merge.mixing import effect, merged_layer
 from mam.merge.plan import MergePlan
+from mam.merge.shape import Shape
 from mam.merge.tables import CONTROLS, METHODS
+from mam.models.blocks import find_blocks
 
 D, HEADS = 8, 2
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def one_layer(**fields) -> MergePlan:
+    """λ=0.3 in a target of one layer."""
+    return plan_by_hand(Shape(1, D, HEADS), lams=(0.3,), **fields)
 
 
 def layer(seed: int, biased: bool = True, **fields) -> LayerSide:
@@ -189,11 +199,9 @@ def test_product_factors_of_fewer_inputs_than_rank():
 def test_qk_product_without_key_bias_differs_by_what_softmax_cancels():
     target = layer(1)
     parts = {**target.parts, "k": (target.parts["k"][0], None)}
-    plan = MergePlan(
-        "qk_product", "none", (0.3,), {0: 0}, ("q", "k"), "index", True, head_width=4, target_heads=2, source_heads=2,
-        source_head_width=4,
-    )  # fmt: skip
-    made, notes = merged_layer(plan, 0, parts, layer(2).parts)
+    plan = one_layer(method="qk_product", parts="qk")
+    made = merged_layer(plan, 0, parts, layer(2).parts)
+    notes = effect(plan, 0, "k", parts["k"], layer(2).parts["k"]).notes
     assert made["k"][1] is None and any("K bias is dropped" in note for note in notes)
     with_bias = LayerSide({**parts, "k": (parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
     source = LayerSide({**layer(2).parts, "k": (layer(2).parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
@@ -218,9 +226,9 @@ def test_every_method_takes_every_control(name, control):
     if METHODS[name].joins_qk and CONTROLS[control].parts == "v":
         return
     parts = tuple(part for part in "qkv" if part in CONTROLS[control].parts)
-    plan = MergePlan(name, control, (0.3,), {0: 0}, parts, "index", True, head_width=4, target_heads=2, source_heads=2)
+    plan = one_layer(method=name, control=control, parts=parts)
     target, source = layer(1), layer(2)
-    made, _ = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
+    made = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
     assert set(made) == set(parts)
     assert all(torch.isfinite(tensor).all() for projection in made.values() for tensor in projection)
 
@@ -228,11 +236,9 @@ def test_every_method_takes_every_control(name, control):
 @pytest.mark.parametrize("name", METHODS)
 def test_some_heads_alone(name):
     """The rows of the other heads stay, bit for bit."""
-    plan = MergePlan(
-        name, "none", (0.3,), {0: 0}, ("q", "k", "v"), "index", True, (1,), 4, target_heads=2, source_heads=2
-    )
+    plan = one_layer(method=name, heads=(1,))
     target, source = layer(1), layer(2)
-    made, _ = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
+    made = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
     for part, (weight, bias) in made.items():
         assert torch.equal(weight[:4], target.parts[part][0][:4]) and torch.equal(bias[:4], target.parts[part][1][:4])
         assert not torch.equal(weight[4:], target.parts[part][0][4:])
@@ -240,10 +246,8 @@ def test_some_heads_alone(name):
 
 def test_moments_are_asked_for_once_the_target_is_put_back():
     """What calibrates must see the unmerged target, and zero λ needs no calibration."""
-    from test_apply import find_blocks, model, source  # the tiny encoder of width 6
-
-    encoder = model()
-    merger, seen = Merger(find_blocks(encoder), source), []
+    encoder = small_encoder(6, 3)
+    merger, seen = Merger(find_blocks(encoder), random_source(6)), []
     before = encoder.layers[0].q_proj.weight.detach().clone()
 
     class Listening:
@@ -252,14 +256,14 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
             side = [dict.fromkeys("qkv", torch.eye(6, dtype=torch.float64)) for _ in range(3)]
             return Moments(side, side)
 
-    plan = MergePlan("regmean", "none", (0.3,) * 3, {i: i for i in range(3)}, ("q",), "index", True)
+    plan = plan_by_hand(Shape(3, 6, 1), lams=(0.3,) * 3, parts="q", method="regmean")
     with pytest.raises(MergeError, match="method=regmean: needs activations"):
         merger.apply(plan)
     merger.activations = Listening()
     merger.apply(plan)
     merger.apply(plan)
     assert seen == [True, True]
-    merger.apply(MergePlan("regmean", "none", (0.0,) * 3, {i: i for i in range(3)}, ("q",), "index", True))
+    merger.apply(replace(plan, lams=(0.0,) * 3))
     assert len(seen) == 2 and torch.equal(encoder.layers[0].q_proj.weight, before)
 
 
@@ -274,7 +278,7 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
         ),
         (["method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
         (["calibration.limit=3"], "calibration.limit: has no effect without method=regmean or align=procrustes_act"),
-        (["method=regmean", "calibration.source=x", "method.alpha=2"], "method.alpha=2: must be from 0 to 1"),
+        (["method=regmean", "calibration.source=x", "method.alpha=2"], "method.alpha=2.0: must be from 0 to 1"),
         (["method=regmean", "calibration.source=x", "calibration.limit=0"], "limit=0: must be from 1"),
         (["method=qk_product", "parts=qv"], "merges Q and K together, and parts=qv control=none leaves one of them"),
         (["method=qk_product", "control=shrink_v"], "control=shrink_v leaves one of them out"),

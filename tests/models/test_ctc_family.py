@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 from support.audio import noise
-from support.merging import logits, merge_by_hand
+from support.merging import linear_plan, logits, merge_by_hand
 from support.models import HEADS, LAYERS, LETTERS, WIDTH, rename_tensors, widen
 from transformers import (
     AutoFeatureExtractor,
@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.ctc import Hubert
 from mam.models.sources import Source
@@ -102,8 +101,7 @@ def test_merged_logits_equal_plain_transformers(family, bert, lam):
     with torch.inference_mode():
         expected = plain(**inputs).logits[0]
     target = load_target(locate(str(family)))
-    every = {i: i for i in range(LAYERS)}
-    plan = MergePlan("linear", "none", (lam,) * LAYERS, every, ("q", "k", "v"), "index", True)
+    plan = linear_plan(lam)
     Merger(target.blocks, Source(locate(str(bert))).read).apply(plan)
     ours = logits(target, [wave])[0]
     torch.testing.assert_close(ours, expected[: len(ours)], rtol=0, atol=5e-5)

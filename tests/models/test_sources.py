@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from support.audio import noise
+from support.merging import linear_plan
 from support.models import HEADS, LAYERS, WIDTH, make_hubert, make_whisper, widen
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
 from mam.models.checkpoints import locate
 from mam.models.sources import SOURCES, Source
 from mam.models.targets import load_target
@@ -137,8 +138,7 @@ def test_merged_logits_equal_plain_transformers(family, hubert_group, lam):
                 linear.weight.copy_((1 - lam) * linear.weight + lam * weight)
                 linear.bias.copy_((1 - lam) * linear.bias + (0 if bias is None else lam * bias))
     target = load_target(locate(str(hubert_group)))
-    every = {i: i for i in range(LAYERS)}
-    plan = MergePlan("linear", "none", (lam,) * LAYERS, every, ("q", "k", "v", "o"), "index", True)
+    plan = replace(linear_plan(lam), parts=("q", "k", "v", "o"))
     Merger(target.blocks, Source(locate(str(folder))).read).apply(plan)
     inputs = AutoProcessor.from_pretrained(hubert_group)(wave, sampling_rate=16000, return_tensors="pt")
     with torch.inference_mode():

@@ -138,7 +138,7 @@ def test_a_control_is_paired_by_the_parts_that_were_asked_for(words):
             asked = [*words, "lam=0.5", f"parts={parts}", f"control={control}", "evaluate.draws=200"]
             runs[parts, control] = once(asked)
     merges = {key: outcome.result.merge for key, outcome in runs.items()}
-    assert [(merges[p, "shrink_v"]["parts"], merges[p, "shrink_v"]["parts_asked"]) for p in ("kv", "qkv")] == [
+    assert [(merges[p, "shrink_v"].parts, merges[p, "shrink_v"].parts_asked) for p in ("kv", "qkv")] == [
         ("v", "kv"),
         ("v", "qkv"),
     ]

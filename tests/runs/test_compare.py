@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from mam.report.tables import metric_of
 from support.runs import mam, once, predictions
 
 from mam.errors import RecordError
-from mam.records.reading import read_config
+from mam.records.reading import read_config, read_result
+from mam.records.text import metric_name
 from mam.report.collect import collect
 from mam.report.comparison import show_comparison
 from mam.report.utterances import utterances
@@ -78,12 +78,15 @@ def test_where_characters_are_counted_every_number_and_name_is_of_characters(wor
     by_words = once([*words, "lam=0.8", "data.metric=wer"])
     assert [run.result.data.metric for run in (*runs, by_words)] == ["cer", "cer", "wer"]
     metrics, before = runs[1].result.metrics, runs[1].result.baseline
-    assert runs[1].result.delta.absolute == pytest.approx(metrics["cer"] - before["cer"])
-    assert by_words.result.delta.absolute == pytest.approx(metrics["wer"] - before["wer"])
+    assert runs[1].result.delta.absolute == pytest.approx(metrics.cer - before.cer)
+    assert by_words.result.delta.absolute == pytest.approx(metrics.wer - before.wer)
     found = compare(*(run.folder for run in runs))
-    assert found.metric == "cer" and found.rates == pytest.approx((before["cer"], metrics["cer"]))
-    assert metric_of(runs[0].result) == ("cer", "CER") and metric_of(by_words.result) == ("wer", "WER")
-    show_comparison(Terminal(), found, "AB", runs[0].result.data)
+    assert found.metric == "cer" and found.rates == pytest.approx((before.cer, metrics.cer))
+    assert [(run.result.metric, metric_name(run.result)) for run in (runs[0], by_words)] == [
+        ("cer", "CER"),
+        ("wer", "WER"),
+    ]
+    show_comparison(Terminal(), found, "AB")
     assert "CER" in (said := capsys.readouterr().out + capsys.readouterr().err) and "WER" not in said
     with pytest.raises(RecordError, match="their metric differs, cer and wer"):
         compare(runs[0].folder, by_words.folder)
@@ -92,11 +95,12 @@ def test_where_characters_are_counted_every_number_and_name_is_of_characters(wor
     assert [one.token for one in said] == ["character"] * 2 and [one.words for one in said] == [4, 2]
 
     rescored, _ = rescore(runs[1].folder, "none", None)
-    assert rescored["data"]["metric"] == "cer" and rescored["delta"]["absolute"] == pytest.approx(
-        rescored["metrics"]["cer"] - rescored["baseline"]["cer"]
+    assert rescored.data.metric == "cer" and rescored.delta.absolute == pytest.approx(
+        rescored.metrics.cer - rescored.baseline.cer
     )
     path = by_words.folder / "result.json"  # as an older run is: it counted words and does not say so
     kept = json.loads(path.read_text())
     del kept["data"]["metric"]
     path.write_text(json.dumps(kept))
-    assert read_config(by_words.folder).data.metric == "wer" and metric_of(kept) == ("wer", "WER")
+    old = read_result(by_words.folder)
+    assert read_config(by_words.folder).data.metric == "wer" and (old.metric, metric_name(old)) == ("wer", "WER")

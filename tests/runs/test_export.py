@@ -95,7 +95,7 @@ def test_the_card_says_what_was_done(words):
     assert front["base_model"].startswith("hubert_group") and "mam" in front["tags"]
     assert "| 0 | 0.4 | 0 |" in card and "| 1 | 0 | – |" in card and "| 2 | 0.4 | 2 |" in card
     delta = run.result.delta
-    assert f"{100 * delta['absolute']:+.2f}" in card and run.result.model.source.sha256 in card
+    assert f"{100 * delta.absolute:+.2f}" in card and run.result.model.source.sha256 in card
     assert "not said in its files" in card and "@article{sundar2023multimodal" in card and run.result.command in card
     assert str(Path.home()) not in card.split("## Made by")[0]
     kept = yaml.safe_load(Path("exported/mam_config.yaml").read_text())

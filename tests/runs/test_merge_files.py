@@ -181,9 +181,8 @@ import json, sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from support.runs import jobs
+from support.runs import jobs, plan_of
 from mam.runs.merge_files import merge_checkpoint
-from mam.merge.plan import plan_merge
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
@@ -219,9 +218,11 @@ def watch():
         peak[0] = max(peak[0], int(line.split()[1]))
         time.sleep(0.005)
 threading.Thread(target=watch, daemon=True).start()
-config = jobs(["lam=0.3", "model.target_shape.layers=36", "model.source_shape.layers=36"])[0].config
+shapes = [f"model.{side}_shape.{key}={value}" for side in ("target", "source")
+          for key, value in (("layers", layers), ("width", width), ("heads", 16))]
+config = jobs(["lam=0.3", *shapes])[0].config
 merge_checkpoint(locate(str(root / "target")), Source(locate(str(root / "source"))),
-                 plan_merge(config, layers, layers), root / "out")
+                 plan_of(config), root / "out")
 done.set()
 print(size, peak[0] * 1024)
 """

@@ -14,12 +14,12 @@ def test_rescoring_is_written_beside_and_never_over(words):
     before = (outcome.folder / "result.json").read_bytes()
     result, path = rescore(outcome.folder, "hubert_english", "3")
     assert path.name == "score-hubert_english-seed3.json"
-    assert result["data"]["normalizer"] == "hubert_english" and result["seeds"]["bootstrap"] == 3
+    assert result.data.normalizer == "hubert_english" and result.seeds.bootstrap == 3
     assert (outcome.folder / "result.json").read_bytes() == before
     with pytest.raises(RecordError, match="is there already"):
         rescore(outcome.folder, "hubert_english", "3")
     same, _ = rescore(outcome.folder, None, None)
-    assert same["metrics"] == outcome.result.metrics and same["delta"] == outcome.result.delta
+    assert same.metrics == outcome.result.metrics and same.delta == outcome.result.delta
 
 
 def test_rescoring_refuses(words, tmp_path):

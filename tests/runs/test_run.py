@@ -64,9 +64,9 @@ def test_equal_content_under_another_name_is_told_apart(words, clips):
     bench = Workbench()
     first = once(words, bench).result.data
     second = once([*words, "data.split=test", f"data.ids.test={ids}", "data.name=other"], bench).result.data
-    assert first["sha256"] == second["sha256"]
-    assert [first["name"], first["split"], second["name"], second["split"]] == ["audiofolder", "all", "other", "test"]
-    assert second["rule"] == "ids as listed in ids.txt"
+    assert first.sha256 == second.sha256
+    assert [first.name, first.split, second.name, second.split] == ["audiofolder", "all", "other", "test"]
+    assert second.rule == "ids as listed in ids.txt"
 
 
 def test_the_numbers_follow_from_the_predictions(words):
@@ -229,10 +229,10 @@ def test_threads_are_set_and_recorded(words):
 def test_time_is_told(words):
     start = time.perf_counter()
     timing = once(words).result.timing
-    assert 0 < timing["evaluate"] <= time.perf_counter() - start
-    assert timing["prefix"] > 0
-    assert timing["audio_seconds"] == pytest.approx(4.5)
-    assert timing["rtfx"] == pytest.approx(4.5 / timing["evaluate"], rel=0.05)
+    assert 0 < timing.evaluate <= time.perf_counter() - start
+    assert timing.prefix > 0
+    assert timing.audio_seconds == pytest.approx(4.5)
+    assert timing.rtfx == pytest.approx(4.5 / timing.evaluate, rel=0.05)
 
 
 def test_a_caveat_of_the_data_is_for_targets_that_it_is_about(words):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import signal
@@ -20,7 +19,8 @@ from support.runs import data_words, jobs, once, pair_words, predictions
 from mam.errors import CheckpointError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.records.reading import find_finished
-from mam.records.validity import validate
+from mam.records.result import plain
+from mam.records.validity import parse_result
 from mam.studies.execute import execute
 
 
@@ -45,7 +45,7 @@ def test_bad_recordings_stop_or_are_counted(words, clips):
         once(words)
     assert not Path("outputs").exists() or not list(Path("outputs").rglob("*"))
     result = once([*words, "data.on_bad=skip"]).result
-    assert result.data.n == 4 and result.data.skipped[0]["id"] == "clip1"
+    assert result.data.n == 4 and result.data.skipped[0].id == "clip1"
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_a_result_that_is_broken_or_of_another_schema_is_passed_over(words, capl
     path, result = outcome.folder / "result.json", outcome.result
     for change in ({"schema": 2}, {"metrics": {}}, {"status": "running"}, {"extra": 1}):
         with pytest.raises(RecordError):
-            validate(copy.deepcopy(result) | change, path)
+            parse_result(json.dumps(plain(result) | change), path)
     path.write_text("{")
-    assert find_finished(Path("outputs"), result["signature"], result["hash"]) is None
+    assert find_finished(Path("outputs"), result.signature, result.hash) is None
     assert "cannot be read as JSON" in caplog.text
     assert once(words).status == "finished"

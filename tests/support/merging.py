@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from transformers import BertModel
 
+from mam.merge.options import MergeOptions
 from mam.merge.plan import MergePlan
+from mam.merge.shape import Shape
 from mam.models.ctc import CTCTarget
-from support.models import LAYERS
+from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 
 PROJECTIONS = (("q_proj", "k_proj", "v_proj"), ("linear_q", "linear_k", "linear_v"))
 
@@ -30,7 +32,9 @@ def merge_by_hand(attentions: list[torch.nn.Module], source_folder: Path, lam: f
 
 def linear_plan(lam: float) -> MergePlan:
     """Q, K and V of every layer with the source's layer of the same number."""
-    return MergePlan("linear", "none", (lam,) * LAYERS, {i: i for i in range(LAYERS)}, ("q", "k", "v"), "index", True)
+    target, source = Shape(LAYERS, WIDTH, HEADS), Shape(SOURCE_LAYERS, WIDTH, HEADS)
+    pairs = {layer: layer for layer in range(LAYERS)}
+    return MergePlan(MergeOptions(), target, source, (lam,) * LAYERS, pairs, ("q", "k", "v"))
 
 
 def logits(target: CTCTarget, waves: list[np.ndarray]) -> list[torch.Tensor]:

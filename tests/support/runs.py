@@ -5,12 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import hydra
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
 from mam.config import compose
-from mam.config.compose import Job
+from mam.config.composer import Job
 from mam.config.model import shapes
 from mam.config.schema import Config
+from mam.config.words import verbatim
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.merge.plan import MergePlan, plan_merge
@@ -23,6 +30,13 @@ QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.
 def jobs(words: list[str], multirun: bool = False) -> list[Job]:
     """The jobs that words make."""
     return compose.jobs(words, multirun).jobs
+
+
+def by_hydra(words: Sequence[str]) -> DictConfig:
+    """What Hydra alone composes of words, with its own node."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module("mam.conf", version_base="1.3"):
+        return hydra.compose("config", [verbatim(word) for word in words], return_hydra_config=True)
 
 
 def plan_of(config: Config, draw: int = 0) -> MergePlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,13 @@ from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
+from mam.evaluation.zero_shot import plan_for
 from mam.models.checkpoints import locate
 from mam.models.targets import load_target
-from mam.runs.export import _lam, export
+from mam.records.learning import Chosen, TuneRecord
+from mam.records.reading import read_result
+from mam.records.result import plain
+from mam.runs.export import _at_lam_of, _chosen, export
 from mam.tuning.choose import Dev
 from mam.tuning.entropy import EntropyLook, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
@@ -75,10 +80,10 @@ def test_a_run_with_cmaes(split_words):
     words = [*split_words, "tune=cmaes", "tune.evaluations=9", "tune.high=1", "layers.spec=0,2"]
     outcome = once(words)
     tune = outcome.result.tune
-    assert len(tune["tried"]) == 10 and tune["tried"][0] == {"fold": None, "lam": 0.0, "rate": tune["tried"][0]["rate"]}
-    (chosen,) = tune["chosen"]
-    tried = {tuple(one.get("lams", [0.0] * LAYERS)): one["rate"] for one in tune["tried"]}
-    lams = tuple(chosen.get("lams", [0.0] * LAYERS))
+    assert len(tune.tried) == 10 and plain(tune.tried[0]) == {"fold": None, "lam": 0.0, "rate": tune.tried[0].rate}
+    (chosen,) = tune.chosen
+    tried = {tuple(one.lams or [0.0] * LAYERS): one.rate for one in tune.tried}
+    lams = tuple(chosen.lams or [0.0] * LAYERS)
     assert outcome.result.merge.lam == pytest.approx(lams) and lams[1] == 0
     assert min(tried.values()) == tried[lams]
     bench = Workbench()
@@ -158,8 +163,6 @@ def test_entropy_falls_and_the_target_is_put_back(split_words):
     target = bench.pair(config).target
     before = {name: tensor.clone() for name, tensor in target.model.state_dict().items()}
     learnable = [parameter.requires_grad for parameter in target.model.parameters()]
-    from dataclasses import replace
-
     heard = replace(config, data=replace(config.data, split="dev"))
     looks = least_entropy(config, bench, heard)
     assert looks[0].lams == (0.0,) * LAYERS and looks[1].lams == (0.05,) * LAYERS
@@ -168,15 +171,13 @@ def test_entropy_falls_and_the_target_is_put_back(split_words):
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.model.state_dict().items())
     assert [parameter.requires_grad for parameter in target.model.parameters()] == learnable
     # The recorded entropy at λ is that of the model merged so, by the ordinary way.
-    from mam.evaluation.zero_shot import plan_for
-
     last = looks[-1]
     bench.pair(config).merger.restore()
     audio = bench.audio(heard)
     waves = [audio.wave(i) for i in range(len(audio.samples))]
     with torch.no_grad():
         anchors = [target.anchors(target.advance(target.front([wave]), 0, LAYERS))[0] for wave in waves]
-        bench.pair(config).merger.apply(plan_for(config, bench, last.lams))
+        bench.pair(config).merger.apply(plan_for(config, bench.pair(config), last.lams))
         found = [
             target.doubts(target.advance(target.front([wave]), 0, LAYERS), [anchor])[0][0]
             for wave, anchor in zip(waves, anchors, strict=True)
@@ -193,8 +194,8 @@ def test_a_run_with_entropy_reads_no_label(split_words, tmp_path):
     table.write_text("\n".join([rows[0], *(f"{row.split(',')[0]},XX,{row.split(',')[2]}" for row in rows[1:])]) + "\n")
     second = once(words)
     tune = first.result.tune
-    assert second.status == "finished" and second.result.tune.chosen == tune["chosen"]
-    assert tune["transductive"] is False and [one["rate"] for one in tune["tried"]] == [None] * 4
+    assert second.status == "finished" and second.result.tune.chosen == tune.chosen
+    assert tune.transductive is False and [one.rate for one in tune.tried] == [None] * 4
     assert not any("transductive" in note for note in first.result.diagnostics)
     on_test = once([*words, "tune.audio=test"]).result
     assert on_test.tune.transductive is True

@@ -38,8 +38,8 @@ def test_what_is_worse_is_dropped_and_costs_no_more():
     seen, asked = table_of(errors, lams)
     ran = race(seen, lams, 320, looks=5, alpha=0.05, seed=1, settles=False)
     assert ran.chosen == 0.0, "of equal ones the smallest"
-    assert [lam for lam, _ in asked].count(0.5) == 1 and list(ran.path[0]["dropped"]) == ["0.5"]
-    assert ran.path[0]["examples"] == 20 and ran.path[-1]["examples"] == 320
+    assert [lam for lam, _ in asked].count(0.5) == 1 and list(ran.path[0].dropped) == ["0.5"]
+    assert ran.path[0].examples == 20 and ran.path[-1].examples == 320
     assert ran.work == pytest.approx((320 + 320 + 20) / 960)
     assert ran.rates[0.0] == good.sum() / 320
 
@@ -57,8 +57,8 @@ def test_it_settles_when_none_left_could_be_told_from_the_leader():
     seen, _ = table_of(np.stack([good, good, good + (rng.random(320) < 0.3)]), lams)
     ran = race(seen, lams, 320, looks=5, seed=1)
     # 0.2 is worse by 0.3 errors: with all of dev a t of 11. It is dropped first; 0.0 and 0.1 are equal.
-    assert "0.2" in {lam for look in ran.path for lam in look["dropped"]}
-    assert ran.chosen == 0.0 and ran.path[-1]["examples"] == 80
+    assert "0.2" in {lam for look in ran.path for lam in look.dropped}
+    assert ran.chosen == 0.0 and ran.path[-1].examples == 80
 
 
 def test_clusters_are_the_units():
@@ -67,8 +67,8 @@ def test_clusters_are_the_units():
     errors = np.stack([np.ones(20), np.zeros(20)])
     seen, _ = table_of(errors, lams)
     ran = race(seen, lams, 20, looks=1, clusters=["a", "b"] * 10)
-    assert ran.path[0]["dropped"] == {} and ran.chosen == 0.3
-    assert race(table_of(errors, lams)[0], lams, 20, looks=1).path[0]["dropped"] != {}
+    assert ran.path[0].dropped == {} and ran.chosen == 0.3
+    assert race(table_of(errors, lams)[0], lams, 20, looks=1).path[0].dropped != {}
 
 
 def test_weights_count_the_work():
@@ -86,7 +86,7 @@ def test_the_best_is_dropped_as_rarely_as_promised():
         shared = rng.poisson(0.6, 200)
         errors = np.stack([np.where(rng.random(200) < 0.15, rng.poisson(0.6, 200), shared) for _ in lams])
         ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed, settles=False)
-        dropped += any("0.3" in look["dropped"] for look in ran.path)
+        dropped += any("0.3" in look.dropped for look in ran.path)
     assert dropped <= 65  # 50 and three standard deviations of a binomial would be 71
 
 
@@ -108,5 +108,5 @@ def test_the_level_of_a_look_is_shared_by_all_looks_and_comparisons(worse, looks
     errors = np.zeros((len(lams), n))
     errors[-1] = 1
     ran = race(table_of(errors, lams)[0], lams, n, looks=looks, alpha=0.05, settles=False)
-    assert ran.path[0]["examples"] == worse
-    assert list(ran.path[0]["dropped"]) == ([f"{lams[-1]:g}"] if is_dropped else [])
+    assert ran.path[0].examples == worse
+    assert list(ran.path[0].dropped) == ([f"{lams[-1]:g}"] if is_dropped else [])

@@ -77,8 +77,8 @@ def test_a_run_chooses_on_dev_and_reports_on_test(split_words, name):
     values = ["tune.values=[0,0.3,0.8]"] if name in ("grid", "race") else ["tune.evaluations=4", "tune.high=0.9"]
     outcome = once([*split_words, f"tune={name}", *values])
     tune = outcome.result.tune
-    chosen = tune["chosen"][0]["lam"]
-    rates = {one["lam"]: one["rate"] for one in tune["tried"]}
+    chosen = tune.chosen[0].lam
+    rates = {one.lam: one.rate for one in tune.tried}
     assert 0 in rates and best(rates) == chosen and len(rates) >= 3
     assert outcome.result.data.n == 3 and outcome.result.merge.lam == [chosen] * LAYERS
     # The same λ given by hand: the same predictions on test; and its rate on dev is the one that was recorded.
@@ -92,7 +92,7 @@ def test_a_run_chooses_on_dev_and_reports_on_test(split_words, name):
 
 def test_a_random_control_is_chosen_for_by_the_mean_of_its_draws(split_words):
     outcome = once([*split_words, "tune=grid", "tune.values=[0.4,0.8]", "control=random_iid"])
-    rates = {one["lam"]: one["rate"] for one in outcome.result.tune.tried}
+    rates = {one.lam: one.rate for one in outcome.result.tune.tried}
     by_hand = once([*split_words, "lam=0.4", "control=random_iid", "data.split=dev", "outputs=dev"]).result
     assert rates[0.4] == pytest.approx(by_hand.metrics.wer)  # which pools five draws
 
@@ -103,7 +103,7 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
     values = [0, 0.4, 1]
     outcome = once([*words, "tune=grid", f"tune.values={values}"])
     tune = outcome.result.tune
-    assert [one["fold"] for one in tune["chosen"]] == ["1", "2", "3"]
+    assert [one.fold for one in tune.chosen] == ["1", "2", "3"]
     per_lam = {
         lam: read_jsonl(
             once([*words, f"lam={lam}", "data.split=dev", f"outputs=dev{lam}"]).folder / "predictions.jsonl"
@@ -115,14 +115,14 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
         for lam, rows in per_lam.items():
             mine = [row for row in rows if row["fold"] == following]
             rates[lam] = sum(row["label"] != row["prediction"] for row in mine) / len(mine)
-        assert {one["lam"]: one["rate"] for one in tune["tried"] if one["fold"] == fold} == pytest.approx(rates)
-        (chosen,) = [one["lam"] for one in tune["chosen"] if one["fold"] == fold]
+        assert {one.lam: one.rate for one in tune.tried if one.fold == fold} == pytest.approx(rates)
+        (chosen,) = [one.lam for one in tune.chosen if one.fold == fold]
         assert chosen == best(rates)
         # On test, the fold's clips are predicted by the model merged at its own λ.
         given = read_jsonl(once([*words, f"lam={chosen}", f"outputs=test{chosen}"]).folder / "predictions.jsonl")
         tested = read_jsonl(outcome.folder / "predictions.jsonl")
         assert [row for row in tested if str(row["fold"]) == fold] == [row for row in given if str(row["fold"]) == fold]
-    mean = np.mean([one["lam"] for one in tune["chosen"]])
+    mean = np.mean([one.lam for one in tune.chosen])
     assert outcome.result.merge.lam == pytest.approx([mean] * LAYERS)
 
 

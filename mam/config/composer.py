@@ -1,0 +1,209 @@
+"""One configuration from the words that choose it: a job. Hydra composes, every word is checked by itself first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from mam.config.checks import problems
+from mam.config.merging import merges_nothing
+from mam.config.override_checks import OF_THE_USER, override_problem
+from mam.config.schema import Config, resolved, signature_of
+from mam.config.words import verbatim
+from mam.errors import ConfigError, first_line
+from mam.merge.selection import is_selection
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked configuration and the words that make it from the defaults.
+
+    ``files`` is Hydra's own node: which file was chosen of each group.
+    """
+
+    config: Config
+    words: tuple[str, ...]
+    files: DictConfig = field(repr=False)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """The configuration as plain values, without what does not change results."""
+        return resolved(self.config)
+
+    @property
+    def signature(self) -> str:
+        """8 hex digits of the resolved configuration; names the folder and nothing else."""
+        return signature_of(self.config)
+
+    @property
+    def is_empty_control(self) -> bool:
+        """Whether it is a control that nothing is merged from, and so the baseline again."""
+        return self.config.control != "none" and merges_nothing(self.config)
+
+    def varied(self, plan: Sequence[Job]) -> dict[str, str]:
+        """Return the words of this job that not all jobs of ``plan`` share, as key -> value."""
+        shared = set.intersection(*(set(job.words) for job in plan))
+        told = [word for word in self.words if word not in shared and not word.startswith("evaluate.dev=")]
+        words = dict(word.split("=", 1) for word in told)
+        arm = words.pop("study.arm", None)
+        if arm is None:
+            return words
+        return {"arm": arm} | {key: value for key, value in words.items() if key in self.config.study.axes}
+
+
+def hydra_files(job: Job) -> dict[str, str]:
+    """Return what ``.hydra/`` of a run folder holds, as Hydra itself writes it: file name -> YAML."""
+    files = copy.deepcopy(job.files)
+    with open_dict(files):
+        files.overrides.task = list(job.words)
+    return {
+        "config.yaml": OmegaConf.to_yaml(OmegaConf.structured(job.config)),
+        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": files})),
+        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(job.words))),
+    }
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What Hydra composes for a choice of files: the run's own keys, and its own node."""
+
+    config: DictConfig
+    files: DictConfig
+
+
+@contextmanager
+def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
+    """Set keys as Hydra would, and set them back: a copy of the whole configuration is slow."""
+    before: list[tuple[str, Any]] = []
+    try:
+        for override in overrides:
+            key = override.key_or_group
+            above, _, name = key.rpartition(".")
+            node: Any = (OmegaConf.select(config, above) if above else config)._get_node(name)
+            before.append((key, OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()))
+            OmegaConf.update(config, key, override.value(), merge=True)
+        yield
+    finally:
+        for key, value in reversed(before):
+            OmegaConf.update(config, key, value, merge=False)
+
+
+class Composer:
+    """Composes configurations from words, as a context; Hydra is asked once for each choice of files.
+
+    Words that set a key are applied to what Hydra composed for the words that choose files, as Hydra itself would: the
+    members of a study differ in keys, mostly, and cost next to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[str, ...], _Base] = {}
+
+    def __enter__(self) -> Composer:
+        """Prepare Hydra to compose from mam.conf."""
+        GlobalHydra.instance().clear()
+        self._hydra = initialize_config_module("mam.conf", version_base="1.3")
+        self._hydra.__enter__()
+        self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        self._parser = OverridesParser.create(self.loader)
+        self.groups = {group: self._options(group) for group in self.loader.list_groups("") if group != "hydra"}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave Hydra as it was found."""
+        self._hydra.__exit__(kind, error, traceback)
+
+    def _options(self, group: str) -> list[str]:
+        return self.loader.get_group_options(group, ObjectType.CONFIG)
+
+    def job(self, words: Sequence[str]) -> Job:
+        """Compose one configuration and check it across fields. Raises ConfigError."""
+        config, files = self.configured(words)
+        found = problems(config)
+        if found:
+            raise ConfigError(found)
+        return Job(config, tuple(map(self.spelled, words)), files)
+
+    def spelled(self, word: str) -> str:
+        """Return ``layers.spec=top4`` for ``layers=top4``, a selection that no file is named after; others unchanged.
+
+        Of several values with commas all are selections where one is: a file is named after the selection in it.
+        """
+        key, _, value = word.partition("=")
+        names = [name.strip("'\"") for name in value.split(",")]
+        is_file = all(name in self.groups["layers"] for name in names)
+        if key != "layers" or is_file or not any(map(is_selection, names)):
+            return word
+        return f"layers.spec={value}"
+
+    def _read(self, word: str, multirun: bool = False) -> Override:
+        return self._parser.parse_override(verbatim(self.spelled(word), multirun))
+
+    def configured(self, words: Sequence[str]) -> tuple[Config, DictConfig]:
+        """Return the configuration that words make, unchecked across fields, and Hydra's node. Raises ConfigError."""
+        try:
+            overrides = [self._read(word) for word in words]
+            choosing = [override for override in overrides if self._needs_hydra(override)]
+            base = self._base(tuple(str(override.input_line) for override in choosing))
+            with _set_keys(base.config, [override for override in overrides if override not in choosing]):
+                missing = sorted(OmegaConf.missing_keys(base.config))
+                if missing:
+                    raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
+                config = OmegaConf.to_object(base.config)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(first_line(error)) from error
+        assert isinstance(config, Config)
+        return config, base.files
+
+    def base(self) -> DictConfig:
+        """Return the defaults."""
+        return self._base(()).config
+
+    def _base(self, choosing: tuple[str, ...]) -> _Base:
+        if choosing not in self._bases:
+            composed = compose("config", overrides=list(choosing), return_hydra_config=True)
+            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            config: Any = OmegaConf.merge(OmegaConf.structured(Config), own)
+            self._bases[choosing] = _Base(config, composed.hydra)
+        return self._bases[choosing]
+
+    def _needs_hydra(self, override: Override) -> bool:
+        """Whether a word does more than set a key that is there."""
+        key = override.key_or_group
+        return key in self.groups or override.is_add() or override.is_delete() or key.startswith(OF_THE_USER)
+
+    def parsed(self, words: Sequence[str], multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
+        """Return the words that are right, each with what Hydra reads in it, and what is wrong with the others."""
+        right: list[tuple[str, Override]] = []
+        found: list[str] = []
+        for word in words:
+            try:
+                word.encode()
+                override = self._read(word, multirun)
+            except UnicodeEncodeError:
+                found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
+                continue
+            except HydraException as error:
+                found.append(f"{word}: {first_line(error)}")
+                continue
+            problem = override_problem(override, self.groups, self.base(), multirun)
+            if problem:
+                found.append(problem)
+            else:
+                right.append((self.spelled(word), override))
+        return right, found

@@ -1,0 +1,103 @@
+"""What is wrong with one word of a command line, taken alone."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mam.errors import choices, first_line
+
+SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
+# Below these are keys of the user's own, which may be added.
+OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
+
+
+def override_problem(override: Override, groups: dict[str, list[str]], base: DictConfig, multirun: bool) -> str | None:
+    """What is wrong with one override, taken alone."""
+    key, line = override.key_or_group, override.input_line or ""
+    if key.startswith(("hydra.", "hydra/")):
+        return (
+            f"{line}: mam lays out folders and logs itself; set outputs=FOLDER instead. Of Hydra's own keys it knows"
+            " hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
+        )
+    if override.is_sweep_override() and not multirun:
+        return f"{line}: several values need --multirun"
+    if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
+        return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
+    try:
+        values = values_of(override)
+    except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:
+        return f"{line}: no list of values ({first_line(error)}). Write them with commas"
+    if key in groups:
+        unknown = [value for value in values if value not in groups[key]]
+        more = SELECTIONS if key == "layers" else ""
+        return f"{key}={unknown[0]}: not known. Choose one of:{_listed(key, groups[key])}{more}" if unknown else None
+    if key == "study.axes":
+        return f"{line}: set one axis at a time, study.axes.KEY=[...]"
+    if key.startswith("study.axes."):
+        if not isinstance(values[0], list) or not values[0]:
+            return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
+        return _unknown_key(key.removeprefix("study.axes."), groups, base)
+    if key.startswith("study.arms."):
+        words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
+        return None if words else f"{line}: an arm is a list of words, 'study.arms.NAME=[\"KEY=VALUE\"]'"
+    if key.startswith("study.against."):
+        arms = isinstance(values[0], list) and all(isinstance(arm, str) for arm in values[0])
+        return None if arms else f"{line}: says which arms one is compared with, 'study.against.NAME=[ARM,...]'"
+    if key.startswith("study.labels."):
+        return None
+    unknown_key = _unknown_key(key, groups, base)
+    if unknown_key:
+        return unknown_key
+    for value in values:
+        try:
+            OmegaConf.update(copy.deepcopy(base), key, value)
+        except OmegaConfBaseException as error:
+            return f"{key}={value}: {first_line(error)}"
+    return None
+
+
+def _listed(group: str, names: Sequence[str]) -> str:
+    """The files of a group, one line each: the comment that a file opens with."""
+    width, lines = max(map(len, names)), []
+    for name in names:
+        path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE)
+        lines.append(f"\n      {name:<{width}}  {comments[0] if comments else ''}".rstrip())
+    return "".join(lines)
+
+
+def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:
+    known = [*groups, *_leaves(base)]
+    if key in known or OmegaConf.is_config(OmegaConf.select(base, key, throw_on_missing=False)):
+        return None
+    near = difflib.get_close_matches(key, known, n=3) or [name for name in known if "." not in name]
+    return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job shows all)"
+
+
+def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    for key in map(str, node):
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            yield from _leaves(child, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def values_of(override: Override) -> list[Any]:
+    """The value, or the values of a sweep, as Python objects."""
+    if not override.is_sweep_override():
+        return [override.value()]
+    if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
+        raise ValueError("glob and interval sweeps are not supported")
+    return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]

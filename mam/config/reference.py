@@ -1,0 +1,36 @@
+"""What every key of a configuration means and what its default is, from the annotations of the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING
+from typing_extensions import Doc
+
+from mam.config.words import in_grammar
+
+
+@dataclass(frozen=True)
+class KeyDoc:
+    """A key with its default as it is typed; "" where it has none, and a value must be given."""
+
+    key: str
+    default: str
+    meaning: str
+
+
+def key_docs(kind: Any, prefix: str = "") -> Iterator[KeyDoc]:
+    """Yield every key of a dataclass of the schema, those of nested ones by their dotted names."""
+    hints = get_type_hints(kind, include_extras=True)
+    instance = kind()
+    for one in fields(kind):
+        value = getattr(instance, one.name)
+        if is_dataclass(value):
+            yield from key_docs(type(value), f"{prefix}{one.name}.")
+            continue
+        notes = getattr(hints[one.name], "__metadata__", ())
+        meaning = next((note.documentation for note in notes if isinstance(note, Doc)), "")
+        default = "" if value == MISSING else in_grammar(value)
+        yield KeyDoc(f"{prefix}{one.name}", default, meaning)

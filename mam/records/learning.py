@@ -1,0 +1,127 @@
+"""The parts of `result.json` that say how λ was learnt or chosen, as types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Len
+
+from mam.data.listing import Skipped
+from mam.records.parts import ABSENT, Metric, Sha256
+from mam.scoring.bounds import Count, Rate, Share
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """One training: numbers of clips, steps, the step that was kept, λ at its end by layer."""
+
+    fold: str | None
+    train: Count
+    dev: Count
+    steps: Count
+    best_step: Count
+    dev_loss: float | None
+    lam: list[float]
+    skipped: list[Skipped]
+
+
+@dataclass(frozen=True)
+class DevChange:
+    """The rate on dev before and after a training, which dev chose the step of."""
+
+    metric: Metric
+    before: Rate
+    after: Rate
+    absolute: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """A fine-tuning. ``settings`` is its configuration; ``ft`` the folder of the regular fine-tuning compared with.
+
+    ``ft_key`` is equal for all trainings that share a regular fine-tuning; ``lam_at_start`` has one λ a layer.
+    """
+
+    name: Literal["finetune", "lmam"]
+    settings: dict[str, Any]
+    ft_key: str
+    folds: Annotated[list[FoldTraining], Len(1)]
+    dev: DevChange
+    seconds: float
+    processes: Annotated[int, Ge(1)]
+    lam_at_start: list[float]
+    ft: str | None
+
+    @property
+    def is_lmam(self) -> bool:
+        """Whether λ was a parameter of the training."""
+        return self.name == "lmam"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A λ chosen on dev for a test fold (None: for all); with one for each layer in ``lams``, ``lam`` is their mean."""
+
+    fold: str | None
+    lam: float
+    lams: list[float] | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def value(self) -> float | list[float]:
+        """One λ for all layers, or one for each."""
+        return self.lam if self.lams is None else self.lams
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A λ tried on dev: its rate, or without labels its entropy in nats and the share of silenced decisions."""
+
+    fold: str | None
+    lam: float
+    rate: Rate | None
+    lams: list[float] | None = field(default=None, metadata=ABSENT)
+    entropy: Annotated[float, Ge(0)] | None = field(default=None, metadata=ABSENT)
+    silenced: Share | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def value(self) -> float | list[float]:
+        """One λ for all layers, or one for each."""
+        return self.lam if self.lams is None else self.lams
+
+
+@dataclass(frozen=True)
+class RaceLook:
+    """A look at a race: examples seen, the λ in the lead, rates so far, and p of each λ that was dropped; λ as text."""
+
+    examples: Count
+    leader: float
+    rates: dict[str, float]
+    dropped: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TuneRecord:
+    """How λ was chosen on dev. ``work`` is the share of a grid's evaluations that was done, ``path`` of a race.
+
+    ``transductive`` says that the test recordings themselves were used, without their labels.
+    """
+
+    name: str
+    chosen: Annotated[list[Chosen], Len(1)]
+    tried: list[Tried]
+    work: Share
+    path: list[RaceLook]
+    transductive: bool | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class DevRecord:
+    """The rate on dev, which may choose between runs; None, with the reason in ``note``, where there is none."""
+
+    metric: Metric
+    rate: Rate | None
+    n: Count
+    note: str | None
+    data: Sha256 | None

@@ -1,0 +1,233 @@
+"""The parts of `result.json` as types; `mam.records.result` puts them together.
+
+Rates are fractions, times are seconds. Fields marked `ABSENT` are left out of the file where they are None: they belong
+to one task only, or results of older versions lack them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, Le, Len
+from pydantic import Field, StringConstraints
+
+from mam.data.listing import Skipped
+from mam.identity import Code
+from mam.merge.options import Calibration, MergeOptions
+from mam.scoring.bounds import Count, Positive, Rate, Share
+from mam.scoring.error_rate import ErrorRates
+from mam.scoring.significance import Difference
+from mam.scoring.wer import Rates
+
+Metric: TypeAlias = Literal["wer", "cer", "error"]
+SpeechTask: TypeAlias = Literal["transcribe", "translate"]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Parts = Annotated[str, StringConstraints(pattern=r"^[qkvo]+$")]
+Layer = Annotated[int, Ge(0)]
+ABSENT = {"absent": True}  # of a field that is left out of the file where it is None
+
+
+@dataclass(frozen=True)
+class CheckpointRecord:
+    """A checkpoint: hub id or folder, commit on the hub, SHA-256 of the weights."""
+
+    id: str
+    revision: str | None
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class DecoderRecord:
+    """What Whisper's decoder was told. ``origin`` says where its language is from; ``share`` is that of the votes."""
+
+    language: str
+    task: SpeechTask
+    prompt: list[str]
+    origin: Annotated[Literal["config", "generation_config", "vocabulary", "detected"], Field(alias="from")]
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The pair of models; ``decoder`` is None for targets without one."""
+
+    name: str
+    target: CheckpointRecord
+    source: CheckpointRecord
+    decoder: DecoderRecord | None = None
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The examples that were evaluated.
+
+    ``language`` is that of the references, ``metric`` what is compared in speech recognition, ``in_windows`` the number
+    of recordings that were too long to be decoded in one piece.
+    """
+
+    name: str
+    split: str
+    rule: str
+    n: Positive
+    seconds: Annotated[float, Gt(0)]
+    sha256: Sha256
+    ids_sha256: Sha256
+    normalizer: str | None
+    skipped: list[Skipped]
+    language: str | None = None
+    metric: Literal["wer", "cer"] | None = None
+    in_windows: Count | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class MergeRecord:
+    """What was merged: ``lam`` has one λ for each target layer, ``pairs`` the source layer of each merged one.
+
+    A control may merge fewer projections (``parts``) than were asked for (``parts_asked``). ``asked`` are all the
+    options that were asked for; results of older versions lack it.
+    """
+
+    method: str
+    control: str
+    lam: Annotated[list[float], Len(1)]
+    layers: Annotated[list[Layer], Len(1)]
+    parts: Parts
+    pairing: str
+    pairs: dict[str, int]
+    bias: bool
+    tensors: Count
+    parameters: Count
+    notes: list[str]
+    alpha: float | None = None
+    calibration: Calibration | None = None
+    draws: Annotated[int, Ge(1), Le(1000)] = 1
+    heads: list[Layer] | None = None
+    align: str = "none"
+    project: str | None = None
+    parts_asked: Parts | None = field(default=None, metadata=ABSENT)
+    asked: MergeOptions | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every λ is 0, so that the merged model is the target."""
+        return not any(self.lam)
+
+    @property
+    def merged_layers(self) -> list[int]:
+        """The selected layers whose λ is not 0; all selected ones where every λ is."""
+        return [layer for layer in self.layers if self.lam[layer]] or list(self.layers)
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """The probe of one fold: numbers of clips, inverse strength of its regularisation."""
+
+    fold: str
+    train: Count
+    test: Count
+    strength: Annotated[float, Field(alias="C")]
+
+
+@dataclass(frozen=True)
+class HeadRecord:
+    """Where the classes of audio events come from; ``without_class`` are those that the checkpoint does not have."""
+
+    name: Literal["probe_fixed", "probe_refit", "checkpoint", "trained"]
+    folds: list[ProbeRecord]
+    without_class: list[str] | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class SpeechBaseline(Rates):
+    """Rates of what a run of speech recognition is compared with."""
+
+    kind: Literal["unmerged", "ft"] = "unmerged"
+
+
+@dataclass(frozen=True)
+class SoundBaseline(ErrorRates):
+    """Rates of what a run of audio events is compared with."""
+
+    kind: Literal["unmerged", "ft"] = "unmerged"
+
+
+@dataclass(frozen=True)
+class McNemarRecord:
+    """McNemar's exact test over clips, where the units of the test are clusters."""
+
+    p_value: Share
+    only_merged_wrong: Count
+    only_baseline_wrong: Count
+    note: str
+
+
+@dataclass(frozen=True)
+class FoldsDifference:
+    """Mean difference over folds by Student's t; interval and p are None below five folds."""
+
+    folds: Annotated[int, Ge(2)]
+    mean: float
+    ci95: tuple[float, float] | None
+    p_value: Share | None
+
+
+@dataclass(frozen=True)
+class Delta(Difference):
+    """Merged minus baseline. Older versions tested by the bootstrap and recorded ``detectable``."""
+
+    interval: Literal["sign_flip", "bootstrap"] = "bootstrap"
+    detectable: Annotated[float, Ge(0)] | None = field(default=None, metadata=ABSENT)
+    over_folds: FoldsDifference | None = field(default=None, metadata=ABSENT)
+    mcnemar: McNemarRecord | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether an older version made it, which counted no changed units."""
+        return self.changed is None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds. ``prefix`` is what does not depend on λ, ``evaluate`` and ``baseline`` the rest, merged and unmerged.
+
+    ``rtfx`` is ``audio_seconds`` over ``evaluate``.
+    """
+
+    load: Rate
+    merge: Rate
+    prefix: Rate
+    evaluate: Rate
+    baseline: Rate
+    audio_seconds: Rate
+    rtfx: Rate
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Versions, device, dtype and threads, on which the bits of a prediction depend."""
+
+    python: str
+    torch: str
+    transformers: str
+    mam: str
+    device: str
+    dtype: str
+    threads: int
+    code: Code | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Seeds of the statistics, of random controls and of a training."""
+
+    bootstrap: int
+    control: int | None = field(default=None, metadata=ABSENT)
+    training: int | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The code that scored saved predictions again."""
+
+    code: Code

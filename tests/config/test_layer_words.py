@@ -1,0 +1,67 @@
+"""``layers=top3`` and its like, for which there is no file, are the selection that they say."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from importlib import import_module
+
+import pytest
+from support.runs import jobs
+
+from mam.config.command import command_of
+from mam.errors import ConfigError
+
+
+@pytest.mark.parametrize("spec", ["top3", "top1", "bottom2", "middle2", "0-1", "2"])
+def test_a_selection_needs_no_file(spec):
+    (job,) = jobs([f"layers={spec}"])
+    (said,) = jobs([f"layers.spec={spec}"])
+    assert job.config.layers.spec == spec and job.signature == said.signature
+    (again,) = jobs(shlex.split(command_of(job))[2:])
+    assert again.signature == job.signature
+
+
+def test_the_command_line_takes_it(capsys):
+    assert import_module("mam.verbs.inspect").main(["layers=top3", "lam=0.2", "--json"]) == 0
+    inspected = json.loads(capsys.readouterr().out)
+    assert inspected["lam"] == [0, 0.2, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    "value, specs",
+    [
+        ("all,top4", ["all", "top4"]),
+        ("top2,top3,all", ["top2", "top3", "all"]),
+        ("top3,bottom1", ["top3", "bottom1"]),
+        ("all,top2", ["all", "top2"]),
+    ],
+)
+def test_a_sweep_over_them(value, specs):
+    plan = jobs([f"layers={value}", "control=none"], multirun=True)
+    assert [job.config.layers.spec for job in plan] == specs
+    assert len({job.signature for job in plan}) == len(specs)
+    by_key = jobs([f"layers.spec={value}", "control=none"], multirun=True)
+    assert [job.signature for job in by_key] == [job.signature for job in plan]
+
+
+def test_a_study_under_a_selection():
+    (study,) = jobs(["experiment=lambda_grid", "layers=top3"])
+    assert study.config.layers.spec == "top3"
+
+
+@pytest.mark.parametrize("word", ["layers=zzz", "layers=top", "layers=topmost3"])
+def test_what_is_no_selection_is_refused_with_the_choices(word):
+    with pytest.raises(ConfigError) as caught:
+        jobs([word])
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{word}: not known. Choose one of:\n      all\n      even\n      odd\n")
+
+
+def test_a_selection_that_the_target_does_not_have_is_refused():
+    for word in ("layers=top9", "layers=top0"):
+        with pytest.raises(ConfigError, match=r"layers\.spec=top\d: the target has 4 layers"):
+            jobs([word])
+    with pytest.raises(ConfigError, match="layers=zzz: not known") as caught:
+        jobs(["layers=top3,zzz", "control=none"], multirun=True)
+    assert "top3" not in str(caught.value).splitlines()[0].split("zzz")[0]

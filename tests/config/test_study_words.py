@@ -1,0 +1,47 @@
+"""A study of one's own, by words alone: what it names must be there, what it shows must be known."""
+
+from __future__ import annotations
+
+import pytest
+from support.runs import jobs
+
+from mam.config.studies import study_jobs
+from mam.errors import ConfigError
+
+ARMS = ['+study.arms.base=["lam=0.1"]', '+study.arms.mine=["lam=0.2"]']
+
+
+def test_arms_have_the_names_that_one_gives_them():
+    (study,) = jobs(["study.name=x", *ARMS, "study.reference=base", "control=none"])
+    assert [(job.config.study.arm, job.config.lam) for job in study_jobs(study)] == [("base", 0.1), ("mine", 0.2)]
+    assert {job.config.study.reference for job in study_jobs(study)} == {"base"}
+
+
+@pytest.mark.parametrize("key", ["reference", "paper_arm"])
+def test_an_arm_that_is_not_there_is_refused_by_name(key):
+    with pytest.raises(ConfigError, match=f"study.{key}=FT: there is no such arm. Choose one of: base, mine"):
+        jobs(["study.name=x", *ARMS, f"study.{key}=FT"])
+
+
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("study.then=later", r"study\.then=later: not known\. Choose one of:\n      none .*\n      transfer  "),
+        (
+            "study.table=big",
+            r"study\.table=big: not known\. Choose one of:\n      none .*\n      zero_shot .*\n      tr",
+        ),
+        ("study.show=[everything]", r"study\.show=everything: not known\. Choose among: mismatch, stability"),
+        ("study.show=[stability,all]", r"study\.show=all: not known"),
+        ("study.then=null", r"study\.then"),
+    ],
+)
+def test_what_a_study_cannot_do_is_refused(word, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs(["study.name=x", *ARMS, word])
+
+
+def test_a_study_changes_no_run():
+    """What a study says of itself is not part of the question that its members answer."""
+    (study,) = jobs(["study.name=x", *ARMS, "study.reference=base", "study.show=[stability]", "control=none"])
+    assert [job.signature for job in study_jobs(study)] == [jobs([f"lam={lam}"])[0].signature for lam in (0.1, 0.2)]
