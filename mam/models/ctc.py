@@ -97,7 +97,7 @@ class CTCTarget(HubTarget):
             features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
         else:
             features = convolve(nn.utils.rnn.pad_sequence(clips, batch_first=True)).transpose(1, 2)
-        return Hidden(features, torch.tensor(lengths, device=self.device))
+        return Hidden(features, torch.tensor(lengths))
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Positional convolution, and the norm if it stands before the layers. ``[b, t, d]``."""
@@ -133,7 +133,7 @@ class CTCTarget(HubTarget):
             return Hidden(states, hidden.lengths)
         # An adapter subsamples with convolutions, which would see the padding: clip by clip.
         clips = [adapter(row[None, :n])[0] for row, n in zip(states, hidden.lengths.tolist(), strict=True)]
-        lengths = torch.tensor([len(clip) for clip in clips], device=states.device)
+        lengths = torch.tensor([len(clip) for clip in clips])
         return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths)
 
     def logits(self, hidden: Hidden) -> list[Tensor]:
