@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import torch
@@ -24,6 +25,18 @@ def device_of(config: Config) -> torch.device:
     if name == "cuda" and config.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         raise MamError("dtype=bfloat16: this GPU has no bfloat16. Say dtype=float32 or dtype=float16.")
     return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Make a GPU compute the same bits every time, and float32 where float32 was asked for. A CPU does so anyway."""
+    if device.type != "cuda":
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; the size it has anyway
+    torch.use_deterministic_algorithms(True)
+    # Filling what is new with NaN finds bugs in kernels, at the cost of bandwidth.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False  # would choose among kernels by the clock
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions keep 10 bits of float32's 23
 
 
 def environment(config: Config) -> Environment:

@@ -171,11 +171,13 @@ class CTCTarget(HubTarget):
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102
         last = self.last(hidden)
         scores = self.model.lm_head(self.model.dropout(last.states)).float().log_softmax(-1)
-        flat = torch.tensor([token for one in tokens for token in one], device=scores.device)
-        counts = torch.tensor([len(one) for one in tokens], device=scores.device)
-        blank, lengths = self.model.config.pad_token_id, last.lengths.to(scores.device)
-        summed = nn.functional.ctc_loss(scores.transpose(0, 1), flat, lengths, counts, blank, reduction="none")
-        return summed / counts
+        flat = torch.tensor([token for one in tokens for token in one])
+        counts = torch.tensor([len(one) for one in tokens])
+        # On the CPU, wherever the model is: a GPU's way back through CTC adds in no fixed order, and torch refuses it
+        # where all else is repeatable. The scores are small, [b, t, letters].
+        blank, by_frame, lengths = self.model.config.pad_token_id, scores.cpu().transpose(0, 1), last.lengths.cpu()
+        summed = nn.functional.ctc_loss(by_frame, flat, lengths, counts, blank, reduction="none")
+        return (summed / counts).to(scores.device)
 
     @property
     def frontend(self) -> list[nn.Module]:
