@@ -129,7 +129,7 @@ def train(
         head=head,
         dev=dev,
         test=_lines(config, split.test, items, classes),
-        history=[_without_lams(entry) for entry in logs],
+        history=[_as_recorded(entry) for entry in logs],
         lams=sorted(course.items()),
         layers=layers,
         best_step=trainer.state.best_global_step or 0,
@@ -197,5 +197,7 @@ def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:
     return entry["step"], {key.removeprefix(LAM): lam for key, lam in entry.items() if key.startswith(LAM)}
 
 
-def _without_lams(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}
+def _as_recorded(entry: dict[str, Any]) -> dict[str, Any]:
+    """Without λ; null where there is no number: float16 skips a step whose gradient overflows, and lowers its scale."""
+    kept = {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}
+    return {key: value if np.isfinite(value) else None for key, value in kept.items()}
