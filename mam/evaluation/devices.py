@@ -24,6 +24,11 @@ def device_of(config: Config) -> torch.device:
         raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
     if name == "cuda" and config.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         raise MamError("dtype=bfloat16: this GPU has no bfloat16. Say dtype=float32 or dtype=float16.")
+    if name == "cuda" and processes.local_rank() >= torch.cuda.device_count():
+        raise MamError(
+            f"device=cuda: {processes.count()} processes, and {torch.cuda.device_count()} GPUs on this machine. Start"
+            " one process a GPU, or say device=cpu."
+        )
     return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
 
 
