@@ -57,13 +57,14 @@ RESULTS = Path(__file__).with_name("RESULTS-gpu.md")
 IS_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if IS_GPU else "cpu")
 
+START = time.perf_counter()
 lines: list[str] = []
 
 
 def say(text: str) -> None:
     """One line of the results."""
     lines.append(text)
-    print(text, flush=True)
+    print(f"{time.perf_counter() - START:4.0f} s  {text}", flush=True)
 
 
 def waited(work: Callable[[], object]) -> Callable[[], object]:
@@ -301,7 +302,6 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     quiet_libraries()
     transformers.utils.logging.set_verbosity_error()
-    start = time.perf_counter()
     size, minutes = (TINY, 0.5) if arguments.tiny else (LARGE, arguments.minutes)
     lengths = clip_lengths(minutes)
     with tempfile.TemporaryDirectory() as name:
@@ -320,7 +320,6 @@ def main() -> None:
             sweep(folder, size, dtype, rival, rivals[dtype][1:])
         say("a step of training: 8 clips of 10 s, front-end frozen, AdamW")
         trainings(folder, size, *((2, 2.0, 2) if arguments.tiny else ()))
-    print(f"{time.perf_counter() - start:.0f} s in all")
     if arguments.tiny:
         return
     old = RESULTS.read_text() if RESULTS.is_file() else ""

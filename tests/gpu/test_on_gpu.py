@@ -5,6 +5,7 @@ Without a GPU they skip; MAM_GPU_TESTS=cpu runs those that a CPU can, to look fo
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from families import FAMILIES, make_ctc
 from transformers import set_seed
 
 from mam.compose import jobs
-from mam.errors import TrainingError
+from mam.errors import MamError, TrainingError
 from mam.evaluation.devices import make_repeatable
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
@@ -106,12 +107,12 @@ def test_every_familys_gradients_repeat_bit_for_bit(family):
     """In training mode, with the dropout and SpecAugment of one seed, under fp32 and under bf16's autocast."""
     target = loaded(family, DEVICE, torch.float32)
     target.model.train()
-    heard = target.listen([wave[:16000] for wave in waves()])
     for is_half in (False, True):
         made = []
         for _ in range(2):
             set_seed(0)
             target.model.zero_grad()
+            heard = target.listen([wave[:16000] for wave in waves()])
             with torch.autocast(DEVICE.type, torch.bfloat16, enabled=is_half):
                 hidden = target.advance(target.embed(heard), 0, target.depth)
                 if target.readout == "text":
@@ -200,6 +201,23 @@ def test_lmam_is_interrupted_goes_on_and_ends_with_the_same_bytes(lesson, monkey
     assert files_of(whole, *names) == files_of(resumed, *names)
 
 
+@needs_gpu
+def test_float16_trains_over_steps_that_overflow(lesson):
+    """Its loss is scaled by 65,536 at first, which is too much for some gradients: such a step is skipped."""
+    outcome = once([*lesson, "train=lmam", "lam=0.3", "train.precision=float16"])
+    norms = [log["grad_norm"] for log in read_jsonl(outcome.folder / "metrics.jsonl") if "grad_norm" in log]
+    assert len(norms) == 6 and None in norms
+
+
+@needs_gpu
+def test_more_processes_than_gpus_are_refused(lesson, monkeypatch):
+    gpus = torch.cuda.device_count()
+    for name, value in {"WORLD_SIZE": gpus + 1, "RANK": gpus, "LOCAL_RANK": gpus}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(MamError, match=f"{gpus + 1} processes, and {gpus} GPUs"):
+        once([*lesson, "train=finetune", "lam=0"])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # of torch's own compiler
 def test_compiled_layers_say_the_same(hubert_layer, bert, clips):
     words = [*pair_words(hubert_layer, bert), *data_words(clips), *ON, "lam=0.4"]
@@ -209,22 +227,24 @@ def test_compiled_layers_say_the_same(hubert_layer, bert, clips):
 
 
 @needs_gpu
-def test_a_pack_that_does_not_fit_is_computed_in_halves(monkeypatch, tmp_path):
-    """All clips of the demo in one pack, then with less memory than that took."""
-    words = [*ON, "lam=0.05", "evaluate.batch_seconds=100000"]
+def test_a_pack_that_does_not_fit_is_computed_in_halves(hubert_layer, bert, monkeypatch, tmp_path):
+    """Clips that take some 400 MB together, then with two thirds of that: enough for one half of them."""
+    root = write_folder(tmp_path / "many", [6.0] * 47 + [5.0])
+    words = [*pair_words(hubert_layer, bert), *data_words(root), *ON, "lam=0.3", "evaluate.batch_seconds=1000"]
+    gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     whole = once([*words, "outputs=whole"])
     peak, total = torch.cuda.max_memory_reserved(), torch.cuda.get_device_properties(0).total_memory
+    gc.collect()
     torch.cuda.empty_cache()
     monkeypatch.setenv("MAM_CACHE", str(tmp_path / "other"))
-    torch.cuda.set_per_process_memory_fraction(0.6 * peak / total)
+    torch.cuda.set_per_process_memory_fraction(0.67 * peak / total)
     try:
         halved = once([*words, "outputs=halved"])
-        assert torch.cuda.max_memory_reserved() <= peak
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "has not enough memory for 90 clips: in halves" in (halved.folder / "mam.log").read_text()
+    assert "has not enough memory for 48 clips: in halves" in (halved.folder / "mam.log").read_text()
     same = [a == b for a, b in zip(predictions(halved), predictions(whole), strict=True)]
     assert np.mean(same) > 0.95
 
