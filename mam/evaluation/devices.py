@@ -14,6 +14,8 @@ from mam.errors import MamError
 from mam.identity import code_record
 from mam.records.result import Environment
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
 
 def device_of(config: Config) -> torch.device:
     """The device asked for. Raises MamError where it is not there or does not know the dtype."""
@@ -36,12 +38,33 @@ def make_repeatable(device: torch.device) -> None:
     """Make a GPU compute the same bits every time, and float32 where float32 was asked for. A CPU does so anyway."""
     if device.type != "cuda":
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts; the size it has anyway
     torch.use_deterministic_algorithms(True)
+    _fix_cublas(device)
     # Filling what is new with NaN finds bugs in kernels, at the cost of bandwidth.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False  # would choose among kernels by the clock
     torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions keep 10 bits of float32's 23
+
+
+def _fix_cublas(device: torch.device) -> None:
+    """Say the workspace of cuBLAS, without which torch refuses to multiply; it is the size that a Hopper has anyway.
+
+    torch asks whether it is said at the first product, and as long as it is said parses it at every product: 0.1 ms,
+    more than a product of a short clip takes (2.11). So it is taken back where torch does not ask again.
+    """
+    if CUBLAS in os.environ:
+        return
+
+    def multiply() -> None:
+        torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
+
+    os.environ[CUBLAS] = ":4096:8"
+    multiply()
+    del os.environ[CUBLAS]
+    try:
+        multiply()
+    except RuntimeError:
+        os.environ[CUBLAS] = ":4096:8"
 
 
 def environment(config: Config) -> Environment:
