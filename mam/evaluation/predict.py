@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -67,11 +68,18 @@ def predict(
     items: dict[int, Any] = {}
     wanted = sorted(i for members in packs for i in members)
 
+    ahead: dict[tuple[int, ...], Hidden] = {}  # the pack that comes next
+
     def read_off(members: tuple[int, ...]) -> Sequence[Any]:
-        before = prefix.hidden(members, first)
-        if waiting:
-            prefix.expect(waiting[0], first)
+        before = ahead.pop(members) if members in ahead else prefix.hidden(members, first)
+        following = waiting[0] if waiting else ()
+        if following:
+            prefix.expect(following, first)
         hidden = target.advance(target.bucketed(before), first, target.depth)
+        if following and following not in prefix.too_large and target.device.type == "cuda":
+            # While the GPU computes, the CPU prepares; to read first would wait. What does not fit is made in its turn.
+            with suppress(torch.OutOfMemoryError):
+                ahead[following] = prefix.hidden(following, first)
         return read(members, hidden) if read else _read(target, hidden)
 
     waiting = deque(map(tuple, packs[processes.rank() :: processes.count()]))
