@@ -267,10 +267,10 @@ class Side:
         self.optimizer.zero_grad()
 
 
-def trainings(folder: Path, size: dict[str, int], clips: int = 8, length: float = 10.0, steps: int = 10) -> None:
+def trainings(folder: Path, size: dict[str, int], few: int = 8, length: float = 10.0, steps: int = 10) -> None:
     """Steps of both sides in turn, after the peak of each alone."""
     make_repeatable(DEVICE)
-    for precision in ("float32", "bfloat16"):
+    for precision, clips in (("float32", few), ("bfloat16", few), ("bfloat16", 4 * few)):
         memory, sides, times = dict[str, float](), dict[str, Side](), {"finetune": [], "lmam": []}
         for name in times:
             before = torch.cuda.memory_allocated() / 1e9 if IS_GPU else 0.0
@@ -286,8 +286,8 @@ def trainings(folder: Path, size: dict[str, int], clips: int = 8, length: float 
         ft, lmam = (statistics.median(times[name]) for name in times)
         ratio = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
         say(
-            f"{precision:8}  FT {1000 * ft:.0f} ms, L-MAM {1000 * lmam:.0f} ms; L-MAM/FT {ratio:.3f} (aim 1.05); peak"
-            f" {memory['finetune']:.1f} and {memory['lmam']:.1f} GB; the GPU is busy {share:.0f} % of a step of L-MAM"
+            f"{precision:8}  {clips} clips: FT {1000 * ft:.0f} ms, L-MAM {1000 * lmam:.0f} ms; L-MAM/FT {ratio:.3f} (aim"
+            f" 1.05); peak {memory['finetune']:.1f} and {memory['lmam']:.1f} GB; the GPU is busy {share:.0f} % of L-MAM"
         )
 
 
@@ -318,7 +318,7 @@ def main() -> None:
         say(f"a sweep over {len(LAMS)} λ, all layers, on the same clips: with scores, tests and run folders")
         for dtype in dtypes[:2]:
             sweep(folder, size, dtype, rival, rivals[dtype][1:])
-        say("a step of training: 8 clips of 10 s, front-end frozen, AdamW")
+        say("a step of training: clips of 10 s, front-end frozen, AdamW")
         trainings(folder, size, *((2, 2.0, 2) if arguments.tiny else ()))
     if arguments.tiny:
         return
