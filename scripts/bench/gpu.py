@@ -286,8 +286,9 @@ def trainings(folder: Path, size: dict[str, int], few: int = 8, length: float = 
         ft, lmam = (statistics.median(times[name]) for name in times)
         ratio = statistics.median(b / a for a, b in zip(*times.values(), strict=True))
         say(
-            f"{precision:8}  {clips} clips: FT {1000 * ft:.0f} ms, L-MAM {1000 * lmam:.0f} ms; L-MAM/FT {ratio:.3f} (aim"
-            f" 1.05); peak {memory['finetune']:.1f} and {memory['lmam']:.1f} GB; the GPU is busy {share:.0f} % of L-MAM"
+            f"{precision:8}  {clips} clips: FT {1000 * ft:.0f} ms, L-MAM {1000 * lmam:.0f} ms; L-MAM/FT {ratio:.3f}"
+            f" (aim 1.05); peak {memory['finetune']:.1f} and {memory['lmam']:.1f} GB; the GPU is busy {share:.0f} % of"
+            " L-MAM"
         )
 
 
