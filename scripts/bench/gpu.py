@@ -32,15 +32,16 @@ from common import LARGE, make_pair, median_of, pair_words, timed, write_clips
 from torch.autograd import DeviceType
 from transformers import AutoProcessor, BertModel, HubertForCTC, pipeline
 
-from mam.compose import jobs
-from mam.config import TrainConfig
+from mam.config.compose import jobs
+from mam.config.model import shapes
+from mam.config.training import TrainConfig
 from mam.evaluation.devices import make_repeatable
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
-from mam.merge.apply import Merger
 from mam.merge.learnable import Lambdas, learn
-from mam.merge.plan import MergePlan
+from mam.merge.merger import Merger
+from mam.merge.plan import plan_merge
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -175,7 +176,7 @@ class Rival:
 def evaluation(folder: Path, size: dict[str, int], dtype: str, seconds: float, theirs: tuple[float, int, bool]) -> None:
     """From decoded audio, so many ``seconds`` of it, to texts."""
     bench, memory = Workbench(), dict[str, float]()
-    config = jobs(words_of(folder, size, f"dtype={dtype}", "lam=0.05"))[0].config
+    config = jobs(words_of(folder, size, f"dtype={dtype}", "lam=0.05")).jobs[0].config
     target, audio = bench.pair(config).target, bench.audio(config)
     packs = packs_of(target, audio.samples, None)
 
@@ -203,17 +204,17 @@ def sweep(folder: Path, size: dict[str, int], dtype: str, rival: Rival, way: tup
     words, bench, memory = words_of(folder, size, f"dtype={dtype}"), Workbench(), dict[str, float]()
 
     def swept(*lams: float) -> list[Any]:
-        plan = jobs([*words, f"lam={','.join(map(str, lams))}"], multirun=True)
+        plan = jobs([*words, f"lam={','.join(map(str, lams))}"], multirun=True).jobs
         ended = execute(plan, bench, study_folder(plan, f"multirun-{lams[0]}"))
         assert all(end.error is None for end in ended), [end.error for end in ended]
-        return [end.outcome.result["timing"] for end in ended]
+        return [end.outcome.result.timing for end in ended]
 
     first = timed(lambda: swept(0.0, 0.7))
     made: list[Any] = []
     with peak(memory, "mam"):
         each = timed(lambda: made.extend(swept(*LAMS))) / len(LAMS)
     share = busy(lambda: swept(0.6, 0.8))
-    merging, evaluating = (statistics.mean(one[name] for one in made) for name in ("merge", "evaluate"))
+    merging, evaluating = (statistics.mean(getattr(one, name) for one in made) for name in ("merge", "evaluate"))
     loop = timed(waited(lambda: rival.one_lam(0.1, dtype, *way)))
     say(
         f"{dtype:8}  mam {60 / each:.1f} λ a minute ({each:.2f} s each: merging {merging:.2f}, evaluating"
@@ -231,22 +232,14 @@ class Side:
     def __init__(
         self, name: str, precision: str, folder: Path, size: dict[str, int], clips: int, length: float
     ) -> None:
-        rng, depth = np.random.default_rng(0), size["num_hidden_layers"]
+        rng = np.random.default_rng(0)
         target, lambdas = load_target(locate(str(folder / "hubert"))), None
         self.precision = getattr(torch, precision)
         if name == "lmam":
-            plan = MergePlan(
-                method="linear",
-                control="none",
-                lams=(0.05,) * depth,
-                pairs={layer: layer for layer in range(depth)},
-                parts=("q", "k", "v"),
-                pairing="index",
-                bias=True,
-                head_width=size["hidden_size"] // size["num_attention_heads"],
-            )
+            config = jobs(words_of(folder, size, "lam=0.05")).jobs[0].config
+            plan = plan_merge(config, *shapes(config.model), config.seed)
             merger = Merger(target.blocks, Source(locate(str(folder / "bert"))).read)
-            lambdas = Lambdas(plan, size["num_attention_heads"])
+            lambdas = Lambdas(plan)
             learn(target.blocks, plan, merger.sources(plan), lambdas, self.precision)
         target.to(DEVICE, torch.float32)
         lessons = Lessons(None, [rng.integers(5, 31, round(8 * length)).tolist() for _ in range(clips)])

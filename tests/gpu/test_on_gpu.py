@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import data_words, make_beats, noise, once, pair_words, predictions, write_folder
-from families import FAMILIES, make_ctc
+from support.audio import noise, write_folder
+from support.families import FAMILIES, make_ctc
+from support.models import make_beats
+from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import set_seed
 
-from mam.compose import jobs
 from mam.errors import MamError, TrainingError
 from mam.evaluation.devices import make_repeatable
 from mam.evaluation.workbench import Workbench
@@ -140,11 +141,11 @@ def test_a_sweep_on_the_demo(tmp_path):
     assert files_of(zero, "predictions.jsonl") == files_of(zero, "baseline.jsonl")
     assert predictions(merged) != predictions(merged, "baseline.jsonl")
     for outcome in (zero, merged):
-        env = outcome.result["env"]
-        assert env["dtype"] == "float32"
-        assert env["device"] == (torch.cuda.get_device_name() if IS_GPU else "cpu")
+        env = outcome.result.env
+        assert env.dtype == "float32"
+        assert env.device == (torch.cuda.get_device_name() if IS_GPU else "cpu")
     on_cpu = once(["lam=0.05", "device=cpu", "outputs=cpu"])
-    assert merged.result["metrics"]["wer"] == pytest.approx(on_cpu.result["metrics"]["wer"], abs=0.01)
+    assert merged.result.metrics.wer == pytest.approx(on_cpu.result.metrics.wer, abs=0.01)
     same = [a == b for a, b in zip(predictions(merged), predictions(on_cpu), strict=True)]
     assert np.mean(same) > 0.95  # a letter may turn where two are equally probable
 
@@ -156,7 +157,7 @@ def test_two_runs_are_the_same_bytes(dtype, monkeypatch, tmp_path):
     for name in ("one", "two"):
         monkeypatch.setenv("MAM_CACHE", str(tmp_path / name))
         made.append(once([*ON, f"dtype={dtype}", "lam=0.1", f"outputs={name}", "data.limit=30"]))
-    assert made[0].result["env"]["dtype"] == dtype
+    assert made[0].result.env.dtype == dtype
     names = ("predictions.jsonl", "baseline.jsonl", "attention.csv", "lambda.csv")
     assert files_of(made[0], *names) == files_of(made[1], *names)
 
@@ -165,7 +166,7 @@ def test_sounds_are_told_apart(event_words):
     outcomes = [once([*event_words, "lam=0.3", f"dtype={dtype}", *ON]) for dtype in ("float32", "bfloat16")]
     on_cpu = once([*event_words, "lam=0.3", "device=cpu", "outputs=cpu"])
     for outcome in outcomes:  # of 18 clips one may turn
-        assert outcome.result["metrics"]["errors"] == pytest.approx(on_cpu.result["metrics"]["errors"], abs=1)
+        assert outcome.result.metrics.errors == pytest.approx(on_cpu.result.metrics.errors, abs=1)
 
 
 @pytest.fixture
@@ -182,8 +183,8 @@ def test_lmam_is_interrupted_goes_on_and_ends_with_the_same_bytes(lesson, monkey
     names = ("predictions.jsonl", "metrics.jsonl", "lambda.csv", "model/model.safetensors")
     whole, again = (once([*words, f"outputs={name}"]) for name in ("whole", "again"))
     assert files_of(whole, *names) == files_of(again, *names)
-    assert whole.result["train"]["settings"]["precision"] == "bfloat16"
-    assert any(abs(lam - 0.3) > 0 for lam in whole.result["merge"]["lam"])
+    assert whole.result.train.settings["precision"] == "bfloat16"
+    assert any(abs(lam - 0.3) > 0 for lam in whole.result.merge.lam)
     forward, steps = Learner.forward, []
 
     def fatal(self, **batch):
@@ -222,7 +223,7 @@ def test_more_processes_than_gpus_are_refused(lesson, monkeypatch):
 def test_compiled_layers_say_the_same(hubert_layer, bert, clips):
     words = [*pair_words(hubert_layer, bert), *data_words(clips), *ON, "lam=0.4"]
     plain, compiled = once(words), once([*words, "compile=true"])
-    assert compiled.result["env"]["dtype"] == "float32, compiled"
+    assert compiled.result.env.dtype == "float32, compiled"
     assert predictions(compiled) == predictions(plain)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 import transformers
-from support.models import HEADS, LAYERS, LETTERS, WIDTH, rename_tensors, widen
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor
+
+from support.models import HEADS, LAYERS, LETTERS, WIDTH, rename_tensors, widen
 
 COMMON = {
     "vocab_size": len(LETTERS),
