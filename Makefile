@@ -5,7 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-slurm lint types format wheel bench bench-coverage bench-lmam tables \
+.PHONY: help install demo check test test-slow test-slurm test-gpu lint types format wheel bench bench-coverage bench-lmam \
+  bench-gpu tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
 PAIR ?= demo
@@ -35,7 +36,7 @@ demo: $(BIN)/mam ## install mam and run the bundled demo
 check: lint types test ## install the tools and run lint, types and tests
 
 test: $(BIN)/pytest ## run the tests, but for the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu'
 
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow
@@ -44,6 +45,9 @@ test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of this
 	scripts/slurm_single_node.sh start
 	eval "$$(scripts/slurm_single_node.sh env)" && $(BIN)/pytest -m slurm; code=$$?; \
 	  scripts/slurm_single_node.sh stop; exit $$code
+
+test-gpu: $(BIN)/pytest ## run the tests that need a GPU; they skip without one
+	$(BIN)/pytest -m gpu
 
 lint: $(BIN)/pytest ## check style, and which package imports from which
 	$(BIN)/ruff check .
@@ -78,6 +82,9 @@ bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; w
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py
+
+bench-gpu: $(BIN)/pytest ## time evaluations, sweeps and training on a GPU; writes scripts/bench/RESULTS-gpu.md
+	$(BIN)/python scripts/bench/gpu.py
 
 wheel: $(BIN)/pytest ## build a wheel into dist/
 	$(BIN)/python -m build --wheel

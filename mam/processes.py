@@ -34,12 +34,12 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def join() -> None:
+def join(on_gpus: bool) -> None:
     """Meet the others (gloo, with NCCL for tensors on GPUs). Does nothing alone or when done already."""
     if count() > 1 and not distributed.is_initialized():
-        if torch.cuda.is_available():
+        if on_gpus:
             torch.cuda.set_device(local_rank())
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
 
 
 def wait() -> None:

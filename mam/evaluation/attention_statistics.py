@@ -91,15 +91,16 @@ def measure(
                 continue
             target.advance(states, first, target.depth)
             blocks = target.blocks[first:]
-            measured.append(
-                [_one(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads) for block in blocks]
-            )
+            made = [_one(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads) for block in blocks]
+            by_layer = torch.stack(made).double().cpu()  # [layers, 2]; a GPU is asked once
+            frames = seen[blocks[0].layer].shape[1]
+            measured.append(by_layer / torch.tensor([math.log(max(2, frames)), 1.0], dtype=torch.float64))
     finally:
         for hook in hooks:
             hook.remove()
     if not measured:
         return AttentionStatistics([math.nan] * target.depth, [math.nan] * target.depth)
-    means = torch.tensor(measured, dtype=torch.float64).mean(0)  # [layers, 2]
+    means = torch.stack(measured).mean(0)  # [layers, 2]
     known = AttentionStatistics([], []) if below is None else below
     missing = target.depth - len(means)  # layers below the first that was run
     return AttentionStatistics(
@@ -107,13 +108,13 @@ def measure(
     )
 
 
-def _one(q: Tensor, k: Tensor, heads: int) -> tuple[float, float]:
-    """Entropy over log t and scale of the logits, from queries and keys ``[1, t, d]`` of one clip."""
+def _one(q: Tensor, k: Tensor, heads: int) -> Tensor:
+    """Entropy and scale of the logits, ``[2]``, from queries and keys ``[1, t, d]`` of one clip."""
     q, k = (side[0].float().view(side.shape[1], heads, -1).transpose(0, 1) for side in (q, k))  # [h, t, d_h]
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [h, t, t]
     weights = logits.softmax(-1)
     entropy = -(weights * weights.clamp_min(1e-30).log()).sum(-1).mean()
-    return float(entropy) / math.log(max(2, logits.shape[-1])), float(logits.std(correction=0))
+    return torch.stack([entropy, logits.std(correction=0)])
 
 
 def _listed(layers: Sequence[int]) -> str:

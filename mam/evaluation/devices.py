@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 
 import torch
@@ -13,6 +14,8 @@ from mam.errors import MamError
 from mam.identity import code_record
 from mam.records.parts import Environment
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
 
 def device_of(config: Config) -> torch.device:
     """The device asked for. Raises MamError where it is not there or does not know the dtype."""
@@ -23,7 +26,45 @@ def device_of(config: Config) -> torch.device:
         raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
     if name == "cuda" and config.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         raise MamError("dtype=bfloat16: this GPU has no bfloat16. Say dtype=float32 or dtype=float16.")
+    if name == "cuda" and processes.local_rank() >= torch.cuda.device_count():
+        raise MamError(
+            f"device=cuda: {processes.count()} processes, and {torch.cuda.device_count()} GPUs on this machine. Start"
+            " one process a GPU, or say device=cpu."
+        )
     return torch.device(name, processes.local_rank()) if name == "cuda" else torch.device(name)
+
+
+def make_repeatable(device: torch.device) -> None:
+    """Make a GPU compute the same bits every time, and float32 where float32 was asked for. A CPU does so anyway."""
+    if device.type != "cuda":
+        return
+    torch.use_deterministic_algorithms(True)
+    _fix_cublas(device)
+    # Filling what is new with NaN finds bugs in kernels, at the cost of bandwidth.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False  # would choose among kernels by the clock
+    torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions keep 10 bits of float32's 23
+
+
+def _fix_cublas(device: torch.device) -> None:
+    """Say the workspace of cuBLAS, without which torch refuses to multiply; it is the size that a Hopper has anyway.
+
+    torch asks whether it is said at the first product, and as long as it is said parses it at every product: 0.1 ms,
+    more than a product of a short clip takes (2.11). So it is taken back where torch does not ask again.
+    """
+    if CUBLAS in os.environ:
+        return
+
+    def multiply() -> None:
+        torch.ones(2, 2, device=device) @ torch.ones(2, 2, device=device)
+
+    os.environ[CUBLAS] = ":4096:8"
+    multiply()
+    del os.environ[CUBLAS]
+    try:
+        multiply()
+    except RuntimeError:
+        os.environ[CUBLAS] = ":4096:8"
 
 
 def environment(config: Config) -> Environment:

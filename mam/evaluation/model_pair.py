@@ -10,7 +10,7 @@ import torch
 from mam.config.model import ModelConfig, ShapeConfig, shapes
 from mam.config.schema import Config
 from mam.errors import CheckpointError, MergeError, UnfitError
-from mam.evaluation.devices import device_of
+from mam.evaluation.devices import device_of, make_repeatable
 from mam.files import free_memory
 from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
@@ -45,6 +45,7 @@ def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Mod
     """
     start, (target_checkpoint, source_checkpoint) = time.perf_counter(), checkpoints
     device, dtype = device_of(config), getattr(torch, config.dtype)
+    make_repeatable(device)
     _refuse_too_large(target_checkpoint)
     source = Source(source_checkpoint)
     _check_shape("source", config.model.source_shape, source_checkpoint.id, source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from mam.models.targets import Hidden, Target
 
 Advance = Callable[[int, float], None]
 Read = Callable[[Sequence[int], Hidden], Sequence[Any]]
+log = logging.getLogger("mam")
 
 
 def packs_of(
@@ -46,7 +50,8 @@ def predict(
 ) -> list[Any]:
     """What the target's readout gives for every clip of the packs: a raw text, or a vector of features or scores, fp32.
 
-    In the order of the corpus. Several processes share the packs, and each gets all items.
+    In the order of the corpus. Several processes share the packs, and each gets all items. A pack that a GPU has not
+    enough memory for is computed in halves, then and for as long as ``prefix`` lives.
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
@@ -56,16 +61,42 @@ def predict(
         first: the first layer whose weights depend on λ.
         advance: told after each pack how many clips and seconds were done, for a progress bar.
         read: (clips, last layer's output) -> one item a clip, in place of the target's readout.
+
+    Raises:
+        torch.OutOfMemoryError: one clip alone is too much.
     """
     items: dict[int, Any] = {}
     wanted = sorted(i for members in packs for i in members)
-    mine = packs[processes.rank() :: processes.count()]
-    for members, following in zip(mine, [*mine[1:], None], strict=False):
-        before = prefix.hidden(members, first)
-        if following is not None:
+
+    ahead: dict[tuple[int, ...], Hidden] = {}  # the pack that comes next
+
+    def read_off(members: tuple[int, ...]) -> Sequence[Any]:
+        before = ahead.pop(members) if members in ahead else prefix.hidden(members, first)
+        following = waiting[0] if waiting else ()
+        if following:
             prefix.expect(following, first)
         hidden = target.advance(target.bucketed(before), first, target.depth)
-        items |= dict(zip(members, read(members, hidden) if read else _read(target, hidden), strict=True))
+        if following and following not in prefix.too_large and target.device.type == "cuda":
+            # While the GPU computes, the CPU prepares; to read first would wait. What does not fit is made in its turn.
+            with suppress(torch.OutOfMemoryError):
+                ahead[following] = prefix.hidden(following, first)
+        return read(members, hidden) if read else _read(target, hidden)
+
+    waiting = deque(map(tuple, packs[processes.rank() :: processes.count()]))
+    while waiting:
+        members = waiting.popleft()
+        if members not in prefix.too_large:
+            try:
+                items |= dict(zip(members, read_off(members), strict=True))
+            except torch.OutOfMemoryError:
+                if len(members) == 1:
+                    raise
+                log.warning("%s has not enough memory for %d clips: in halves", target.device, len(members))
+                prefix.too_large.add(members)
+        if members in prefix.too_large:
+            half = len(members) // 2
+            waiting.extendleft((members[half:], members[:half]))
+            continue
         advance(len(members), sum(samples[i] for i in members) / RATE)
     for others in processes.gathered(items):
         items |= others
@@ -83,5 +114,5 @@ def out_of_memory(config: Config, target: Target) -> MamError:
     seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
     return MamError(
         f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."
-        " Halve it, or lower evaluate.memory_gb or say dtype=bfloat16."
+        " Lower it or evaluate.memory_gb, say dtype=bfloat16, or cut long recordings."
     )

@@ -40,8 +40,7 @@ class Shelf:
         if found is None:
             return None
         tensors, notes = found
-        states, lengths = (tensors[name].to(target.device) for name in ("states", "lengths"))
-        return Hidden(states, lengths, notes["whole"] == "yes")
+        return Hidden(tensors["states"].to(target.device), tensors["lengths"], notes["whole"] == "yes")
 
     def keep(self, path: Path, hidden: Hidden) -> None:
         """Put states there."""
@@ -74,11 +73,12 @@ class Prefix:
         self._pool = ThreadPoolExecutor(1)
         self.computed = self.found = 0
         self.seconds = 0.0
+        self.too_large: set[tuple[int, ...]] = set()  # packs that were more than the memory holds, now in halves
 
     def expect(self, pack: Sequence[int], first: int) -> None:
         """Begin to decode what `hidden` will need for a pack, while the caller computes another one."""
         pack = tuple(pack)
-        is_kept = any((pack, layer) in self._kept for layer in range(HEARD, first + 1))
+        is_kept = any((pack, layer) in self._kept for layer in range(HEARD, first + 1)) or pack in self.too_large
         if not is_kept and not self._audio.is_decoded(pack) and not self._is_shelved((pack, first)):
             self._decoding[pack] = self._pool.submit(self._audio.waves, pack)
 

@@ -152,9 +152,11 @@ class MixedTensor(nn.Module):
 
     def forward(self, target: Tensor) -> Tensor:
         """The effective tensor."""
-        lam = self._lambdas[0].values[self._places]
-        # One more λ, 0, is for the heads that are not merged.
-        lam = lam[0] if self.heads is None else torch.cat([lam, lam.new_zeros(1)])[self.heads]
+        every = self._lambdas[0].values
+        if self.heads is None:
+            lam = every[self._places[0]]  # by a list, a GPU would sort and scatter on the way back
+        else:  # one more λ, 0, is for the heads that are not merged
+            lam = torch.cat([every[self._places], every.new_zeros(1)])[self.heads]
         mixed: Tensor = Mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
         return mixed
 

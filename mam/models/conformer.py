@@ -84,7 +84,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
         made = [hear(wave) for wave in waves]
         lengths = [int(one.attention_mask.sum()) for one in made]
         clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
-        return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths, device=self.device))
+        return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths))
 
     @property
     def frontend(self) -> list[nn.Module]:

@@ -97,7 +97,7 @@ class CTCTarget(HubTarget):
             features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
         else:
             features = convolve(nn.utils.rnn.pad_sequence(clips, batch_first=True)).transpose(1, 2)
-        return Hidden(features, torch.tensor(lengths, device=self.device))
+        return Hidden(features, torch.tensor(lengths))
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Positional convolution, and the norm if it stands before the layers. ``[b, t, d]``."""
@@ -133,7 +133,7 @@ class CTCTarget(HubTarget):
             return Hidden(states, hidden.lengths)
         # An adapter subsamples with convolutions, which would see the padding: clip by clip.
         clips = [adapter(row[None, :n])[0] for row, n in zip(states, hidden.lengths.tolist(), strict=True)]
-        lengths = torch.tensor([len(clip) for clip in clips], device=states.device)
+        lengths = torch.tensor([len(clip) for clip in clips])
         return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths)
 
     def logits(self, hidden: Hidden) -> list[Tensor]:
@@ -171,11 +171,13 @@ class CTCTarget(HubTarget):
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102
         last = self.last(hidden)
         scores = self.model.lm_head(self.model.dropout(last.states)).float().log_softmax(-1)
-        flat = torch.tensor([token for one in tokens for token in one], device=scores.device)
-        counts = torch.tensor([len(one) for one in tokens], device=scores.device)
-        blank, lengths = self.model.config.pad_token_id, last.lengths.to(scores.device)
-        summed = nn.functional.ctc_loss(scores.transpose(0, 1), flat, lengths, counts, blank, reduction="none")
-        return summed / counts
+        flat = torch.tensor([token for one in tokens for token in one])
+        counts = torch.tensor([len(one) for one in tokens])
+        # On the CPU, wherever the model is: a GPU's way back through CTC adds in no fixed order, and torch refuses it
+        # where all else is repeatable. The scores are small, [b, t, letters].
+        blank, by_frame, lengths = self.model.config.pad_token_id, scores.cpu().transpose(0, 1), last.lengths.cpu()
+        summed = nn.functional.ctc_loss(by_frame, flat, lengths, counts, blank, reduction="none")
+        return (summed / counts).to(scores.device)
 
     @property
     def frontend(self) -> list[nn.Module]:

@@ -63,7 +63,7 @@ class Beats(Target):
     def listen(self, waves: Sequence[Wave]) -> Hidden:
         """Filterbank, batched: ``[b, f, 128]``."""
         samples = nn.utils.rnn.pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
-        lengths = torch.tensor([frames_of(len(wave)) for wave in waves], device=self.device)
+        lengths = torch.tensor([frames_of(len(wave)) for wave in waves])
         return Hidden(self.model.fbank(samples.to(self.device)), lengths)
 
     def embed(self, heard: Hidden) -> Hidden:

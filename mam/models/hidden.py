@@ -12,6 +12,8 @@ from torch import Tensor
 class Hidden:
     """Hidden states of a pack, ``[b, t, d]``, and the true number of frames of each clip, ``[b]``.
 
+    ``lengths`` stay on the CPU, where they are read: asking a GPU for them would wait for all it has to do.
+
     ``whole`` marks input that the encoder must see piece by piece while decoding (Whisper beyond 30 s): ``states``
     are then the log-mel features ``[1, mels, t]`` and no layer can be run ahead.
     """

@@ -65,7 +65,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     refuse_unwritable(expanded(config.outputs))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    processes.join()
+    processes.join(device_of(config).type == "cuda")
 
     question = question_of(config, bench)
     finished = processes.from_main(finished_run(job, bench, question))

@@ -60,6 +60,7 @@ class Learner(nn.Module):
         Raises:
             TrainingError: a loss is not a number; names the clips.
         """
+        lengths = lengths.cpu()  # the trainer moves everything
         if self.settings.freeze_front:
             heard = Hidden(states, lengths)
         else:

@@ -15,6 +15,7 @@ from torch import nn
 from mam import processes
 from mam.config.schema import Config
 from mam.data.listing import Skipped
+from mam.errors import TrainingError
 from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
@@ -106,7 +107,13 @@ def train(
     with bench.terminal.progress(label, config.train.steps) as step:
         trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))
         args.eval_on_start = found is None
-        trainer.train(resume_from_checkpoint=found)
+        try:
+            trainer.train(resume_from_checkpoint=found)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"train.batch_size={config.train.batch_size}: {device} has not enough memory. Halve it and double"
+                " train.accumulate, or say train.precision=bfloat16 or train.gradient_checkpointing=true."
+            ) from error
 
     logs = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
     course = dict(_lams(entry) for entry in logs if lambdas is not None)  # what a step logs twice is the same
@@ -122,7 +129,7 @@ def train(
         head=head,
         dev=dev,
         test=_lines(config, split.test, items, classes),
-        history=[_without_lams(entry) for entry in logs],
+        history=[_as_recorded(entry) for entry in logs],
         lams=sorted(course.items()),
         layers=layers,
         best_step=trainer.state.best_global_step or 0,
@@ -190,5 +197,7 @@ def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:
     return entry["step"], {key.removeprefix(LAM): lam for key, lam in entry.items() if key.startswith(LAM)}
 
 
-def _without_lams(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}
+def _as_recorded(entry: dict[str, Any]) -> dict[str, Any]:
+    """Without λ; null where there is no number: float16 skips a step whose gradient overflows, and lowers its scale."""
+    kept = {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}
+    return {key: value if np.isfinite(value) else None for key, value in kept.items()}

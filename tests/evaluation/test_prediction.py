@@ -159,6 +159,34 @@ def test_packs_suit_the_target_and_its_device(target, whisper):
     assert [len(pack) for pack in packs_of(load_target(locate(str(whisper))), lengths, None)] == [4, 2]  # 4 × 30 s
 
 
+def test_a_pack_that_does_not_fit_is_halved_once_and_for_all(target, audio, caplog):
+    """Three clips at once are too much here; the halves of five are two and three, of three one and two."""
+    packs, advance, asked = [(0, 1, 2, 3, 4)], target.advance, []
+    whole = predict(target, Prefix(target, audio, 0), packs, audio.samples, 0)
+
+    def small(hidden, start, stop):
+        if stop > start:
+            asked.append(len(hidden.states))
+            if asked[-1] > 2:
+                raise torch.OutOfMemoryError
+        return advance(hidden, start, stop)
+
+    target.advance, prefix = small, Prefix(target, audio, 10**9)
+    assert predict(target, prefix, packs, audio.samples, 0) == whole
+    assert asked == [5, 2, 3, 1, 2] and "not enough memory for 5 clips: in halves" in caplog.text
+    asked.clear()
+    assert predict(target, prefix, packs, audio.samples, 0) == whole and asked == [2, 1, 2]
+
+
+def test_one_clip_that_does_not_fit_is_an_error(target, audio):
+    def none(hidden, start, stop):
+        raise torch.OutOfMemoryError
+
+    target.advance = none
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(target, Prefix(target, audio, 0), [(0, 1)], audio.samples, 0)
+
+
 def test_compiled_layers_see_few_shapes_and_say_the_same(hubert_layer, audio):
     plain, compiled = (load_target(locate(str(hubert_layer))) for _ in range(2))
     for layer in compiled.encoder.layers:

@@ -22,7 +22,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 
 def launched(processes, *words):
     launcher = TORCHRUN if processes == 2 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # two processes want two GPUs
     done = subprocess.run(
         [sys.executable, *launcher, *words, "threads=1"], env=environment, capture_output=True, text=True
     )

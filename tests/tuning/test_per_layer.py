@@ -22,10 +22,8 @@ from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.models.checkpoints import locate
 from mam.models.targets import load_target
-from mam.records.learning import Chosen, TuneRecord
-from mam.records.reading import read_result
 from mam.records.result import plain
-from mam.runs.export import _at_lam_of, _chosen, export
+from mam.runs.export import export
 from mam.tuning.choose import Dev
 from mam.tuning.entropy import EntropyLook, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
