@@ -43,7 +43,7 @@ def sound(label: str, seconds: float, seed: int) -> np.ndarray:
     return (0.2 * clean + 0.1 * np.random.default_rng(seed + 1).standard_normal(len(t))).astype(np.float32)
 
 
-def write_sounds(root: Path, folds: int = 3, each: int = 2, seconds: float = 0.6) -> Path:
+def write_sounds(root: Path, folds: int = 3, each: int = 2) -> Path:
     """``each`` clips of every class in every fold, two a recording, with metadata."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "metadata.csv").open("w", newline="") as file:
@@ -53,6 +53,6 @@ def write_sounds(root: Path, folds: int = 3, each: int = 2, seconds: float = 0.6
             (fold, label, i) for fold in range(1, folds + 1) for label in CLASSES for i in range(each)
         ):
             name = f"{fold}-{label}-{i}.wav"
-            soundfile.write(root / name, sound(label, seconds + 0.1 * (number % 3), number), 16000)
+            soundfile.write(root / name, sound(label, 0.6 + 0.1 * (number % 3), number), 16000)
             table.writerow([name, label, fold, f"{fold}-{label}-{i // 2}"])
     return root
