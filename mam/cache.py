@@ -1,7 +1,9 @@
-"""The cache folder: what runs share across processes. An entry is whole or not there, checked when it is read, and the
-folder stays below a limit: what was used longest ago goes first.
+"""The cache folder, which runs share across processes.
 
-<cache>/<kind>/<key>.json or .safetensors     the key is a hash of all that the content depends on
+An entry is either complete or absent, and it is checked when it is read. The folder stays below a size limit: the least
+recently used entries are removed first.
+
+<cache>/<kind>/<key>.json or .safetensors     the key is a hash of everything that the content depends on
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ KINDS = {
     "audio": "decoded recordings",
     "states": "hidden states before the first merged layer",
 }
-HEADER = 512  # bytes that a file of tensors has besides them, about
-LOW_TIDE = 0.9  # of the limit: how far the folder is emptied when it is full, so that it is not done for every entry
+HEADER = 512  # approximate size of a tensor file without its tensors, in bytes
+LOW_TIDE = 0.9  # fraction of the limit to which a full folder is emptied, so that not every entry triggers a cleanup
 
 DAMAGED = "%s: is damaged or outdated; it is made again"
 
@@ -36,14 +38,20 @@ log = logging.getLogger("mam")
 
 
 def cache_folder(configured: str | None) -> Path:
-    """The cache: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam`` (``$XDG_CACHE_HOME`` is honoured)."""
+    """Return the cache folder: ``cache_dir=``, else ``$MAM_CACHE``, else ``~/.cache/mam``.
+
+    ``$XDG_CACHE_HOME`` replaces ``~/.cache`` if it is set.
+    """
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mam"
     return expanded(str(configured or os.environ.get("MAM_CACHE") or default))
 
 
 @dataclass(frozen=True)
 class CacheUse:
-    """What a cache folder holds of one kind; ``used`` is when any of it was last read or written, None if empty."""
+    """The entries of one kind in a cache folder.
+
+    ``used`` is the time at which any of them was last read or written, and None if there are none.
+    """
 
     kind: str
     entries: int
@@ -52,18 +60,24 @@ class CacheUse:
 
 
 class Cache:
-    """One cache folder. ``say`` is told, once, where it cannot be written; runs then go on without it."""
+    """One cache folder.
+
+    If the folder cannot be written, ``say`` is called once with the reason, and runs continue without the cache.
+    """
 
     def __init__(self, folder: Path, limit_bytes: int, say: Callable[[str], None] = log.warning) -> None:
         self.folder, self._limit, self._say = folder, limit_bytes, say
         self._is_writable, self._size, self._writes = limit_bytes > 0, -1, 0  # -1: not measured yet
 
     def path(self, kind: str, key: object, suffix: str = ".safetensors") -> Path:
-        """Where the entry for ``key``, any JSON value, lies. Hold `mam.files.locked` on it to make it only once."""
+        """Return the path of the entry for ``key``, which is any JSON value.
+
+        Hold `mam.files.locked` on the path so that only one process creates the entry.
+        """
         return self.folder / kind / f"{sha256_json(key)}{suffix}"
 
     def tensors(self, path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-        """An entry of tensors, memory-mapped, with its notes; None where it is not there, damaged or outdated."""
+        """Read an entry of tensors, memory-mapped, with its notes; None if it is missing, damaged or outdated."""
         if not path.is_file():
             return None
         from safetensors import SafetensorError, safe_open
@@ -71,7 +85,7 @@ class Cache:
         try:
             with safe_open(str(path), framework="pt") as file:
                 notes = dict(file.metadata() or {})
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is not a dict
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         except (SafetensorError, OSError):
             log.warning(DAMAGED, path)
             return None
@@ -82,7 +96,7 @@ class Cache:
         return found, notes
 
     def keep_tensors(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
-        """Write an entry of tensors, or say why that cannot be."""
+        """Write an entry of tensors, or report why it cannot be written."""
         from safetensors.torch import save_file
 
         def write(temporary: Path) -> None:
@@ -92,7 +106,7 @@ class Cache:
         self._keep(path, HEADER + sum(tensor.nbytes for tensor in tensors.values()), write)
 
     def json(self, path: Path) -> dict[str, Any] | None:
-        """An entry of JSON; None where it is not there or damaged."""
+        """Read an entry of JSON; None if it is missing or damaged."""
         if not path.is_file():
             return None
         try:
@@ -108,7 +122,7 @@ class Cache:
         return kept
 
     def keep_json(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write an entry of JSON, or say why that cannot be."""
+        """Write an entry of JSON, or report why it cannot be written."""
         kept = {"sha256": sha256_json(content), **content}
         self._keep(path, 0, lambda temporary: write_json(temporary, kept))
 
@@ -130,7 +144,7 @@ class Cache:
         self._size += path.stat().st_size
 
     def _make_room(self, wanted: int) -> None:
-        """Remove what was used longest ago, until ``wanted`` bytes and some air fit."""
+        """Remove the least recently used entries until ``wanted`` bytes fit below the low-tide mark."""
         entries = sorted(self._entries())
         self._size = sum(size for _, _, size in entries)
         for _, path, size in entries:
@@ -149,7 +163,7 @@ class Cache:
                         yield status.st_mtime, path, status.st_size
 
     def held(self) -> list[CacheUse]:
-        """What is in the folder, by kind."""
+        """Return the use of the folder by kind."""
         found: dict[str, list[tuple[float, Path, int]]] = {kind: [] for kind in KINDS}
         for entry in self._entries():
             found[entry[1].parent.name].append(entry)
@@ -161,9 +175,13 @@ class Cache:
         ]
 
     def clear(self) -> tuple[int, int]:
-        """Remove every entry (and the leftovers of killed processes); how many, and their bytes.
+        """Remove every entry and the leftovers of killed processes.
 
-        Raises MamError where that is not permitted.
+        Returns:
+            The number of entries removed and their size in bytes.
+
+        Raises:
+            MamError: A file cannot be removed.
         """
         entries = list(self._entries())
         try:
@@ -178,12 +196,12 @@ class Cache:
 
     @staticmethod
     def _touch(path: Path) -> None:
-        with suppress(OSError):  # a cache that is read-only for us
+        with suppress(OSError):  # the cache may be read-only for this user
             os.utime(path, (time.time(),) * 2)
 
 
 def _sum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
-    """A checksum of content and notes: against damage, not against malice."""
+    """Return a checksum of the tensors and notes; it protects against damage, not against tampering."""
     import torch
     import xxhash
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree. Every message names the value, the place and the remedy.
+"""The tree of errors. Every message names the value, the place and the remedy.
 
 MamError            exit code 1
 ├── ConfigError     exit code 2; carries every problem found, not only the first
@@ -6,7 +6,7 @@ MamError            exit code 1
 ├── CheckpointError a model's folder, hub id or weights
 ├── MergeError      blocks, layers or shapes that do not fit together
 │   └── UnfitError  a method or an alignment that this pair of models does not allow; a study leaves the run out
-├── TrainingError   a training that cannot start, go on or be resumed
+├── TrainingError   a training run that cannot start, continue or be resumed
 └── RecordError     a run folder that cannot be written or read
 """
 
@@ -16,13 +16,16 @@ from collections.abc import Sequence
 
 
 class MamError(Exception):
-    """An error that the user can mend; shown as one message without a traceback."""
+    """An error that the user can fix; shown as one message without a traceback."""
 
     exit_code = 1
 
 
 class ConfigError(MamError):
-    """The configuration is wrong. ``problems`` lists everything that is, one sentence each."""
+    """An invalid configuration.
+
+    ``problems`` lists every mistake found, one sentence each.
+    """
 
     exit_code = 2
 
@@ -32,15 +35,15 @@ class ConfigError(MamError):
 
 
 class DataError(MamError):
-    """A data set, its metadata or a recording is missing or unusable."""
+    """A data set, its metadata or a recording that is missing or unusable."""
 
 
 class CheckpointError(MamError):
-    """A checkpoint is missing, damaged, or not of the kind that is needed."""
+    """A checkpoint that is missing, damaged or of the wrong kind."""
 
 
 class MergeError(MamError):
-    """The target and the source do not fit together as asked."""
+    """A target and a source that cannot be combined as configured."""
 
 
 class UnfitError(MergeError):
@@ -48,15 +51,18 @@ class UnfitError(MergeError):
 
 
 class TrainingError(MamError):
-    """A training cannot start, go on, or be resumed."""
+    """A training run that cannot start, continue or be resumed."""
 
 
 class RecordError(MamError):
-    """A run folder cannot be written or read."""
+    """A run folder that cannot be written or read."""
 
 
 def bullets(lines: Sequence[str], most: int = 20) -> str:
-    """One line alone; several as a list, cut after ``most`` with a count of the rest."""
+    """Return a single line as it is, several as a bulleted list.
+
+    The list is cut after ``most`` lines and ends with a count of the rest.
+    """
     if len(lines) == 1:
         return lines[0]
     shown = [f"  - {line}" for line in lines[:most]]
@@ -66,10 +72,10 @@ def bullets(lines: Sequence[str], most: int = 20) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What another library's error says, in one line; its kind where it says nothing."""
+    """Return the first line of another library's error message, or the name of its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def choices(names: Sequence[str]) -> str:
-    """The valid names as one phrase for a message."""
+    """Return the valid names as one phrase for a message."""
     return ", ".join(sorted(names)) or "(none)"

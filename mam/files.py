@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, content hashes, locks, and where bundled assets lie."""
+"""Atomic writes, content hashes, locks and the paths of bundled assets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ ASSET_SCHEME = "asset:"
 
 
 def local_path(name: str) -> Path:
-    """The path that a configuration means: ``asset:NAME`` is bundled with mam, ``~`` is the home folder."""
+    """Return the path that a configuration names: ``asset:NAME`` is bundled with mam, ``~`` is the home folder."""
     if name.startswith(ASSET_SCHEME):
         return ASSETS / name.removeprefix(ASSET_SCHEME)
     return expanded(name)
 
 
 def inside(root: Path, name: str, place: str) -> Path:
-    """``root/name``, refused (DataError) where it leaves ``root``; ``place`` says in which file the name stands."""
+    """Return ``root/name`` if it lies inside ``root``.
+
+    Args:
+        root: The folder that must contain the path.
+        name: A path relative to ``root``.
+        place: Where the name was read, for the message.
+
+    Raises:
+        DataError: The path leaves ``root``.
+    """
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
         raise DataError(f"{place}: {name!r} points outside {root}. Give paths inside the data folder.")
@@ -36,9 +45,10 @@ def inside(root: Path, name: str, place: str) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of ``path`` that takes its place at the end; an error leaves nothing.
+    """Yield a temporary file beside ``path`` that replaces it on success; an error leaves nothing behind.
 
-    Raises MamError when the file cannot be written (disk full, read-only).
+    Raises:
+        MamError: The file cannot be written (disk full, read-only).
     """
     temporary: Path | None = None
     try:
@@ -51,7 +61,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; results are for the group to read
+        temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should be able to read results
         temporary.replace(path)
     except OSError as error:
         raise MamError(
@@ -64,27 +74,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[str]]:
-    """Open ``path`` for writing UTF-8 text that appears whole or not at all, see `atomic_path`."""
+    """Open ``path`` for writing UTF-8 text that appears whole or not at all; see `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         yield file
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    """Write ``value`` as indented JSON, atomically.
+
+    Raises:
+        ValueError: ``value`` contains NaN or infinity.
+    """
     with atomic(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     with atomic(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; MamError names the line that is broken, or has NaN or infinity in it."""
+    """Read one JSON object per line.
+
+    Raises:
+        MamError: A line is not a JSON object, or contains NaN or infinity. The message names the line.
+    """
     rows = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -103,7 +121,10 @@ _digests: dict[tuple[str, int, int], str] = {}
 
 
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's content; read once a process as long as size and modification time stay."""
+    """Return the hex SHA-256 of a file's content.
+
+    A process reads the file only once while its size and modification time stay the same.
+    """
     status = path.stat()
     key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
     if key not in _digests:
@@ -113,21 +134,21 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: object) -> str:
-    """Hex SHA-256 of a JSON value, independent of the order of keys."""
+    """Return the hex SHA-256 of a JSON value, independent of the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def sha256_of(parts: Mapping[str, str]) -> str:
-    """One hash for several named hashes; a single one stands for itself."""
+    """Combine several named hashes into one; a single hash is returned unchanged."""
     return next(iter(parts.values())) if len(parts) == 1 else sha256_json(dict(parts))
 
 
 @contextmanager
 def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
-    """Hold an exclusive lock file beside ``path``; jobs on one file system take turns.
+    """Hold an exclusive lock file beside ``path``, so that jobs on one file system take turns.
 
     Raises:
-        MamError: another process held it for ``seconds``, or the folder cannot be written.
+        MamError: Another process held the lock for ``seconds``, or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,12 +163,15 @@ def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
 
 
 def free_memory() -> int:
-    """Bytes that a process can still have without swapping."""
+    """Return the number of bytes that a process can still allocate without swapping."""
     from psutil import virtual_memory
 
     return int(virtual_memory().available)
 
 
 def expanded(name: str) -> Path:
-    """``~`` as the home folder; an unknown user's is left as it is, and will not be found."""
+    """Expand ``~`` to the home folder.
+
+    The path of an unknown user stays as it is; opening it later reports a missing file.
+    """
     return Path(os.path.expanduser(name))  # noqa: PTH111  # Path.expanduser raises for unknown users

@@ -1,7 +1,7 @@
-"""Which code computes: a hash of the package's sources, and the commit where they are a git checkout of mam.
+"""The identity of the running code: a hash of the package's sources, and the commit in a git checkout of mam.
 
-Results, caches and unfinished trainings are kept by this hash beside everything else that they depend on: what other
-code computed is another answer, even where the version is the same.
+Results, caches and unfinished training runs are keyed by this hash, beside everything else that they depend on.
+Different code may compute a different result, even if the version is the same.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-SOURCES = (".py", ".csv")  # modules, and the tables that they read
-APART = ("assets", "conf", "__pycache__")  # no sources: what they hold is part of the question by its content
-PATIENCE = 5.0  # seconds that git may take
+SOURCES = (".py", ".csv")  # modules and the tables that they read
+APART = ("assets", "conf", "__pycache__")  # not sources: the content of assets and conf is hashed where it is used
+PATIENCE = 5.0  # time limit for git, in seconds
 
 
 @dataclass(frozen=True)
 class Code:
-    """SHA-256 of the sources; of a git checkout of mam the commit, and whether the sources differ from it."""
+    """The SHA-256 of the sources and, in a git checkout of mam, the commit and whether the sources differ from it."""
 
     sha256: str
     commit: str | None = None
@@ -32,20 +32,25 @@ class Code:
 
 @dataclass(frozen=True)
 class Commit:
-    """The commit of a checkout; ``dirty`` says whether the sources differ from it, None where git cannot be asked."""
+    """The commit of a checkout.
+
+    ``dirty`` is true if the sources differ from the commit, and None if git is not available.
+    """
 
     commit: str
     dirty: bool | None
 
 
 def code_sha256(extra: Sequence[Path] = ()) -> str:
-    """Hex SHA-256 of the package's sources by relative path and content, as they were when it was first asked for.
+    """Return the hex SHA-256 of the package's sources by relative path and content.
+
+    The files are read only on the first call.
 
     Args:
-        extra: further files or folders of sources that results depend on, such as a plug-in's.
+        extra: Further source files or folders that results depend on, such as those of a plug-in.
 
     Raises:
-        OSError: one of ``extra`` is not there.
+        OSError: A path in ``extra`` does not exist.
     """
     own = _tree_sha256(PACKAGE)
     if not extra:
@@ -55,7 +60,7 @@ def code_sha256(extra: Sequence[Path] = ()) -> str:
 
 
 def code_record(extra: Sequence[Path] = ()) -> Code:
-    """Return what `result.json` says of the code; the commit is that of a checkout of mam."""
+    """Return the entry about the code in `result.json`; the commit is that of a checkout of mam."""
     commit = checkout(PACKAGE.parent)
     if commit is None:
         return Code(code_sha256(extra))
@@ -64,7 +69,7 @@ def code_record(extra: Sequence[Path] = ()) -> Code:
 
 @cache
 def _tree_sha256(root: Path) -> str:
-    """Of one file, or of all sources below a folder."""
+    """Return the hash of one file, or of all sources below a folder."""
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in _sources(root)):
         content = path.read_bytes()
@@ -84,9 +89,9 @@ def _sources(root: Path) -> Iterator[Path]:
 
 @cache
 def checkout(root: Path) -> Commit | None:
-    """The commit of the git checkout of mam whose top is ``root``; None where ``root`` is none.
+    """Return the commit of the git checkout of mam whose top folder is ``root``, or None if ``root`` is not one.
 
-    A repository that mam was only installed or called in is not asked: it says nothing about mam's sources.
+    A repository in which mam is only installed or called is ignored: its commit does not identify mam's sources.
     """
     if not (root / ".git").exists() or not _is_mam(root):
         return None
@@ -106,7 +111,7 @@ def _is_mam(root: Path) -> bool:
 
 
 def _asked(root: Path) -> Commit | None:
-    """What git says of the sources; None where there is no git, or it refuses or takes too long."""
+    """Return the commit and status that git reports, or None if git is missing, refuses or takes too long."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # of another repository
     command = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--", "mam", "conf"]
     try:
@@ -123,7 +128,7 @@ def _asked(root: Path) -> Commit | None:
 
 
 def _read(root: Path) -> str | None:
-    """The commit as git's own files have it; None where they are of a form that is not read here."""
+    """Read the commit from git's own files; return None if they have an unsupported form."""
     try:
         git = root / ".git"
         if git.is_file():  # a worktree

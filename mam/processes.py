@@ -1,6 +1,6 @@
-"""Several processes that work on one run, as torchrun starts them; alone, every function is trivial.
+"""Several processes that work on one run, as started by torchrun; in a single process every function is trivial.
 
-All of them compute, one of them (`is_main`) writes and talks.
+All processes compute; only one (`is_main`) writes files and prints.
 """
 
 from __future__ import annotations
@@ -15,27 +15,30 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """How many processes work on this run."""
+    """Return the number of processes that work on this run."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the rank of this process, from 0."""
     return int(os.environ.get("RANK", "0")) if count() > 1 else 0
 
 
 def local_rank() -> int:
-    """Which of those on this machine this is: its GPU."""
+    """Return the rank of this process on its machine, which is the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0")) if count() > 1 else 0
 
 
 def is_main() -> bool:
-    """Whether this is the one that writes."""
+    """Return whether this process writes files and prints."""
     return rank() == 0
 
 
 def join(on_gpus: bool) -> None:
-    """Meet the others (gloo, with NCCL for tensors on GPUs). Does nothing alone or when done already."""
+    """Join the process group (gloo, with NCCL for tensors on GPUs).
+
+    Does nothing in a single process or if the group exists already.
+    """
     if count() > 1 and not distributed.is_initialized():
         if on_gpus:
             torch.cuda.set_device(local_rank())
@@ -43,13 +46,13 @@ def join(on_gpus: bool) -> None:
 
 
 def wait() -> None:
-    """Wait until all are here."""
+    """Wait until all processes reach this point."""
     if count() > 1:
         distributed.barrier()
 
 
 def from_main(value: T) -> T:
-    """What the main process has, in all of them."""
+    """Return the main process's ``value`` in all processes."""
     if count() == 1:
         return value
     box = [value]
@@ -58,7 +61,7 @@ def from_main(value: T) -> T:
 
 
 def gathered(value: T) -> list[T]:
-    """What each of them has, in the order of ranks, in all of them."""
+    """Return the ``value`` of every process, in the order of ranks, in all processes."""
     if count() == 1:
         return [value]
     box: list[T | None] = [None] * count()

@@ -1,4 +1,4 @@
-"""What a person sees: progress while it runs, one table when it is done. Plain text in a pipe, 80 columns suffice."""
+"""Terminal output: progress during a run and one table at its end. Plain text in a pipe; 80 columns are enough."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
-WIDEST = 10_000  # characters of a line in a pipe
+WIDEST = 10_000  # width of a line in a pipe, in characters
 Advance = Callable[[int, float], None]
 
 
 class _Speed(ProgressColumn):
-    """Clips and seconds of audio per second of work."""
+    """Clips per second, and seconds of audio per second of work."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
@@ -31,25 +31,28 @@ class _Speed(ProgressColumn):
 
 
 class Terminal:
-    """Prints to standard output; errors and progress go to standard error. ``quiet`` prints nothing at all."""
+    """The output of a command: text goes to standard output, errors and progress to standard error.
+
+    ``quiet`` suppresses both.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self._out = Console(quiet=quiet, highlight=False)
         self._err = Console(quiet=quiet, stderr=True, highlight=False)
 
     def say(self, text: str) -> None:
-        """A line of plain text, wrapped at the width of the terminal; nothing in it is taken for markup."""
+        """Print a line of plain text, wrapped at the width of the terminal; markup in it is not interpreted."""
         self._out.print(escape(text), soft_wrap=not self._out.is_terminal)
 
     def error(self, text: str) -> None:
-        """A message on standard error."""
+        """Print a message on standard error."""
         self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
     def table(self, title: str, table: Table) -> None:
-        """Print a table below its title, after an empty line; no blanks at the ends of lines.
+        """Print a table below its title, after an empty line and without trailing blanks.
 
-        No cell is ever cut. In a pipe the table has the width that it needs; a terminal that is too narrow for it gets
-        its columns in parts, one below the other, each with the first column.
+        Cells are never cut. In a pipe the table is as wide as it needs to be. A terminal that is too narrow shows the
+        columns in several parts, one below the other, each starting with the first column.
         """
         self.say("")
         self.say(title)
@@ -64,7 +67,7 @@ class Terminal:
 
     @contextmanager
     def status(self, what: str) -> Iterator[None]:
-        """A spinner while something of unknown length happens; nothing in a pipe."""
+        """Show a spinner while something of unknown length happens; nothing in a pipe."""
         if not self._err.is_terminal:
             yield
             return
@@ -73,7 +76,11 @@ class Terminal:
 
     @contextmanager
     def progress(self, label: str, clips: int) -> Iterator[Advance]:
-        """A bar over ``clips``; call what it yields with (clips, seconds of audio) done. Nothing in a pipe."""
+        """Show a progress bar over ``clips``; nothing in a pipe.
+
+        Yields:
+            A function to call with the clips and the seconds of audio just completed.
+        """
         columns = (
             TextColumn("{task.description:<13}"),
             BarColumn(20),
@@ -94,13 +101,13 @@ class Terminal:
 
 
 def quiet_libraries() -> None:
-    """Send the libraries' warnings to Python's logging (and so to mam.log) and switch their progress bars off."""
+    """Redirect the libraries' warnings to Python's logging (and so to mam.log) and turn off their progress bars."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import datasets
     import transformers
 
     logging.getLogger().setLevel(logging.INFO)
-    logging.lastResort = None  # without a handler the warnings would go to standard error
+    logging.lastResort = None  # the handler of last resort would print warnings on standard error
     logging.captureWarnings(True)
     transformers.utils.logging.disable_default_handler()
     transformers.utils.logging.enable_propagation()
@@ -112,7 +119,7 @@ def quiet_libraries() -> None:
 
 
 def _parts(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:
-    """The table where it fits, else its columns in parts that do, each with the first column."""
+    """Yield the table if it fits, else parts of its columns that fit, each starting with the first column."""
     if fits(table) or len(table.columns) < 3:
         yield table
         return
@@ -134,7 +141,7 @@ def _of_columns(columns: Sequence[Column]) -> Table:
 
 
 def plain_table(*columns: tuple[str, Any]) -> Table:
-    """A table without vertical lines; ``columns`` are (heading, justification)."""
+    """Create a table without vertical lines; ``columns`` are pairs of heading and justification."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading, justify in columns:
         table.add_column(escape(heading), justify=justify, no_wrap=True)
@@ -142,30 +149,33 @@ def plain_table(*columns: tuple[str, Any]) -> Table:
 
 
 def percent(value: float) -> str:
-    """A fraction as a percentage: 0.0724 is ``7.24 %``; from 100 % on without decimals."""
+    """Format a fraction as a percentage: 0.0724 is ``7.24 %``; no decimals from 100 % on."""
     return f"{hundredfold(value)} %"
 
 
 def points(value: float | None) -> str:
-    """A difference of fractions in percentage points with its sign: 0.0027 is ``+0.27``; None is a dash."""
+    """Format a difference of fractions in percentage points with its sign: 0.0027 is ``+0.27``; None is a dash."""
     return "–" if value is None else f"{'+' if value >= 0 else ''}{hundredfold(value)}"
 
 
 def relative(value: float | None) -> str:
-    """A relative change with its sign: -0.067 is ``-6.7 %``; None is a dash."""
+    """Format a relative change with its sign: -0.067 is ``-6.7 %``; None is a dash."""
     return "–" if value is None else f"{100 * value:+.1f} %"
 
 
 def hundredfold(value: float) -> str:
-    """100 times a fraction with two decimals; none from 1 on, where a rate is a collapse and no measurement."""
+    """Format 100 times a fraction with two decimals, or with none from 1 on.
+
+    A rate of 1 or more is a collapse, so its decimals carry no information.
+    """
     return f"{100 * value:.{2 if abs(value) < 1 else 0}f}"
 
 
 def interval(ends: Sequence[float | None] | None) -> str:
-    """``[+0.27, +2.28]`` in points."""
+    """Format an interval in percentage points, such as ``[+0.27, +2.28]``; None is a dash."""
     return "–" if ends is None else f"[{points(ends[0])}, {points(ends[1])}]"
 
 
 def p_text(p: float) -> str:
-    """A p value with three digits, small ones as a bound."""
+    """Format a p value with three decimals; values below 0.001 are shown as a bound."""
     return "<.001" if p < 0.001 else f"{p:.3f}"

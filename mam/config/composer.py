@@ -62,7 +62,10 @@ class Job:
         arm = words.pop("study.arm", None)
         if arm is None:
             return words
-        return {"arm": arm} | {key: value for key, value in words.items() if key in self.config.study.axes}
+        study = self.config.study
+        in_arms = {word.partition("=")[0] for some in study.arms.values() for word in some}
+        axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are beside every arm
+        return {"arm": arm} | {key: value for key, value in words.items() if key in axes}
 
 
 def hydra_files(job: Job) -> dict[str, str]:

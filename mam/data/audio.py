@@ -1,4 +1,4 @@
-"""Recordings as float32 arrays: read by soundfile, mixed to mono, resampled by soxr. Nothing unusable gets through."""
+"""Recordings as float32 arrays: read by soundfile, mixed to mono, resampled by soxr; unusable ones raise an error."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from numpy.typing import NDArray
 from mam.errors import DataError, choices
 
 Wave = NDArray[np.float32]
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "CAF")  # as libsndfile calls them; a cut file of these is noticed
-OGG_PAGE = 65_307  # bytes, at most
-RATE = 16_000  # Hz; what every speech target of mam hears
-MIN_SECONDS = 0.05  # HuBERT's first frame needs 25 ms; nobody says a word in 50
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "CAF")  # libsndfile's names; truncation is detected in these
+OGG_PAGE = 65_307  # maximum size of a page, in bytes
+RATE = 16_000  # Hz; the input rate of every speech target in mam
+MIN_SECONDS = 0.05  # HuBERT's first frame needs 25 ms; no spoken word is shorter than 50 ms
 _SHORT_DATA = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # sizes written by encoders that do not know the length beforehand
+_STREAMED = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # sizes written by encoders that do not know the length in advance
 
 
 def read(source: Path | bytes, rate: int, name: str) -> Wave:
-    """Decode one recording. Any sample rate, any number of channels; WAV, FLAC, OGG and what else libsndfile reads.
+    """Decode one recording of any sample rate and number of channels.
+
+    WAV, FLAC, OGG and the other entries of ``FORMATS`` are accepted.
 
     Args:
-        source: a path or the encoded bytes.
-        rate: the sample rate wanted, in Hz.
-        name: how messages call the recording.
+        source: A path or the encoded bytes.
+        rate: The sample rate of the result, in Hz.
+        name: The recording's name in messages.
 
     Returns:
-        Mono samples in [-1, 1] (nominally), float32, ``[samples]``.
+        Mono samples, nominally in [-1, 1], float32, ``[samples]``.
 
     Raises:
-        DataError: missing, not audio, truncated, empty, shorter than 50 ms, silent throughout, or with NaN.
+        DataError: The recording is missing, not audio, truncated, empty, shorter than 50 ms, silent throughout, or
+            contains NaN or infinite samples.
     """
     if isinstance(source, Path):
         try:
@@ -76,14 +79,17 @@ def read(source: Path | bytes, rate: int, name: str) -> Wave:
 
 
 def _refuse_truncated(log: str, name: str) -> None:
-    """libsndfile reads what is left of a cut file and only notes it in its log."""
+    """Raise DataError if libsndfile's log notes missing samples.
+
+    libsndfile reads what is left of a truncated file and reports it only in its log.
+    """
     match = _SHORT_DATA.search(log)
     if match and int(match[1]) > int(match[2]) and int(match[1]) not in _STREAMED:
         raise DataError(f"{name}: truncated, {match[2]} of {match[1]} bytes of samples are there")
 
 
 def _refuse_cut_ogg(source: Path | bytes, name: str) -> None:
-    """An Ogg stream ends with a page that says so (RFC 3533, section 6) and that is there to its last byte."""
+    """Raise DataError unless the last Ogg page is complete and ends the stream (RFC 3533, section 6)."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             file.seek(max(0, source.stat().st_size - 2 * OGG_PAGE))

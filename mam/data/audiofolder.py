@@ -1,8 +1,9 @@
-"""A folder of recordings, with ``metadata.csv`` or ``metadata.jsonl`` or with one folder a class.
+"""A folder of recordings, with ``metadata.csv`` or ``metadata.jsonl`` or with one folder per class.
 
-Columns ``file_name``, ``transcription`` (speech) or ``label`` (sounds) and, optional, ``id, split, speaker, fold,
-origin``. Instead of the column ``split`` there may be one folder a split, each with its own metadata. Without metadata
-the name of a recording's folder is its label, and the folder above that, if any, its split or fold (``fold1``).
+The columns are ``file_name``, ``transcription`` (speech) or ``label`` (sounds) and, optionally, ``id, split, speaker,
+fold, origin``. Instead of a column ``split`` there may be one folder per split, each with its own metadata. Without
+metadata, the name of a recording's folder is its label. The folder above that, if any, is its split or fold
+(``fold1``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from mam.data.listing import SPLITS, Example, Listing, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
-CONTENT = ("transcription", "label")  # one of them at least
+CONTENT = ("transcription", "label")  # at least one of them is required
 OPTIONAL = ("id", "split", "speaker", "fold", "origin")
 ENDINGS = (".wav", ".flac", ".ogg", ".mp3", ".caf")
 SPLIT_NAMES = {"train": "train", "dev": "dev", "validation": "dev", "valid": "dev", "val": "dev", "test": "test"}
@@ -30,10 +31,11 @@ DOWNLOAD = (
 
 @folder_format("audiofolder", DOWNLOAD)
 def list_audiofolder(root: Path) -> Listing:
-    """Rows in the order of the metadata; ``id`` defaults to the file name without its ending.
+    """List the rows in the order of the metadata; ``id`` defaults to the file name without its extension.
 
     Raises:
-        DataError: no metadata, missing columns (says what is there), or broken lines (all of them are listed).
+        DataError: There is no metadata, columns are missing (the message lists those present), or lines are broken (the
+            message lists all of them).
     """
     whole = _metadata(root)
     beside = [name for name in SPLIT_NAMES if _metadata(root / name)]
@@ -64,7 +66,7 @@ def list_audiofolder(root: Path) -> Listing:
 
 
 def _labelled_by_folder(root: Path) -> list[Example]:
-    """``[split or fold/]label/recording``; what lies elsewhere is listed in the error."""
+    """List recordings at ``[split or fold/]label/recording``; the error lists recordings found elsewhere."""
     rows, problems = [], []
     for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS):
         place = path.relative_to(root)
@@ -89,7 +91,7 @@ def _metadata(folder: Path) -> Path | None:
 
 
 def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line's place and fields; what is not a record of the right columns goes to ``problems``."""
+    """Yield the place and the fields of each line; invalid lines are added to ``problems``."""
     if path.suffix == ".jsonl":
         for number, line in lines_of(path):
             place = f"{path}, line {number}"
@@ -133,14 +135,14 @@ def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple
 
 
 def _missing(names: Iterable[str]) -> list[str]:
-    """What a record needs beside ``names``."""
+    """Return the required fields that are not in ``names``."""
     given = set(names)
     content = [] if given & set(CONTENT) else [" or ".join(CONTENT)]
     return [name for name in ("file_name",) if name not in given] + content
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object in which no key occurs twice. Raises ValueError where one does."""
+    """Build a JSON object from its pairs; ValueError if a key occurs twice."""
     record = dict(pairs)
     if len(record) < len(pairs):
         raise ValueError("a key occurs twice")

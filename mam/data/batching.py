@@ -1,4 +1,4 @@
-"""Which examples are computed together. Padding costs as much as speech, so clips of like length share a pack."""
+"""Packs of examples that are computed together; clips of similar length share a pack because padding costs time."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 def pack(lengths: Sequence[float], budget: float) -> list[tuple[int, ...]]:
-    """Group examples so that padded length (longest x count) stays within ``budget``; longest first.
+    """Group examples so that padded length (longest × count) stays within ``budget``; longest first.
 
-    Examples are sorted by length, ties by position, so the packing depends on the lengths alone. An example longer
-    than the budget is a pack of its own. Longest first: running out of memory shows at once, not after an hour.
+    Examples are sorted by length and then by position, so the packing depends on the lengths alone. An example longer
+    than the budget forms a pack of its own. The longest pack comes first so that running out of memory shows at once.
 
     Args:
-        lengths: of each example, in seconds (or any unit).
-        budget: the most padded length of a pack, in the same unit.
+        lengths: The length of each example, in seconds (or any unit).
+        budget: The maximum padded length of a pack, in the same unit.
 
     Returns:
         Indices into ``lengths``; every index occurs exactly once.

@@ -31,12 +31,14 @@ FEATURES = Features(
 class Corpus:
     """The examples that a run evaluates on.
 
-    ``examples`` (Arrow, memory-mapped: 100,000 of them cost no memory) has the columns of `mam.data.listing.Example`:
-    ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``, ``split``, ``fold`` (null
-    where unknown) and ``index``, the row of the recording in ``recordings`` where the audio comes from a Parquet copy.
-    Of audio events all splits and folds are here: what is tested on one is fitted on others. ``problems`` are the
-    metadata's unusable lines (they are among the ``skipped``): `AudioStore.checked` reports them with the unusable
-    recordings, all in one message.
+    ``examples`` is an Arrow table. It is memory-mapped, so 100,000 rows take no memory. Its columns are those of
+    `mam.data.listing.Example`: ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``,
+    ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from a Parquet
+    copy. For audio events it contains all splits and folds, because a head that is tested on one fold is fitted on the
+    others.
+
+    ``problems`` are the unusable lines of the metadata, which are also in ``skipped``. `AudioStore.checked` reports
+    them together with the unusable recordings.
     """
 
     name: str
@@ -52,24 +54,27 @@ class Corpus:
         return len(self.examples)
 
     def column(self, name: str) -> list[Any]:
-        """One column as a list."""
+        """Return one column as a list."""
         return list(self.examples[name])
 
     @cached_property
     def ids_sha256(self) -> str:
-        """Hash of the ids in their order: which examples, whatever their content."""
+        """The hash of the ids in their order; it identifies the choice of examples but not their content."""
         return sha256_json(self.column("id"))
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all metadata but the paths, and of the bytes of every recording. Reads all files once a process."""
+        """The hash of all metadata except paths, and of the bytes of every recording.
+
+        The files are read once per process.
+        """
         with ThreadPoolExecutor() as pool:
             contents = list(pool.map(self._content_sha256, range(len(self))))
         columns = [self.column(name) for name in FEATURES if name not in ("audio", "index")]
         return sha256_json([[*columns, contents], [[s.id, s.reason] for s in self.skipped]])
 
     def wave(self, i: int, rate: int) -> Wave:
-        """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``. Raises what `mam.data.audio.read` raises."""
+        """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``; raises the errors of `mam.data.audio.read`."""
         example = self.examples[i]
         path = self.root / example["audio"]
         if self.recordings is not None:
@@ -85,14 +90,14 @@ class Corpus:
         try:
             return sha256_file(path)
         except OSError:
-            return "unreadable"  # said when the recording is decoded
+            return "unreadable"  # reported when the recording is decoded
 
     def only(self, positions: Sequence[int]) -> Corpus:
-        """The corpus of the examples at these positions, in this order."""
+        """Return a corpus of the examples at these positions, in this order."""
         return replace(self, examples=self.examples.select(positions))
 
     def without(self, bad: Sequence[tuple[int, str]]) -> Corpus:
-        """The corpus without the examples at these positions, each noted with its reason."""
+        """Return a corpus without the examples at these positions; each is added to ``skipped`` with its reason."""
         positions = {i for i, _ in bad}
         ids = self.column("id")
         keep = [i for i in range(len(self)) if i not in positions]
@@ -101,11 +106,11 @@ class Corpus:
 
 
 def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
-    """List the folder, take the split (of audio events: all of them), check the metadata. Audio is not decoded yet.
+    """List the data set, select the split (all splits for audio events) and check the metadata, without decoding audio.
 
     Raises:
-        DataError: folder, metadata, split or id list unusable. Every broken line is listed. A transcript that is
-            empty or a recording that is not there is left to `mam.data.store.AudioStore.checked`.
+        DataError: The folder, metadata, split or id list is unusable; every broken line is listed. Empty transcripts
+            and missing recordings are left to `mam.data.store.AudioStore.checked`, unless no usable example remains.
     """
     recordings = None
     if config.source == "hub":
@@ -147,7 +152,7 @@ def _problem(row: Example, root: Path, task: str) -> str | None:
         there = inside(root, row.audio, row.id).is_file()
     except DataError as error:
         return str(error)
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, with NUL, or a link to itself
+    except (OSError, ValueError, RuntimeError) as error:  # too long, contains NUL, or a link to itself
         return f"{row.id}: {row.audio[:80]!r} is not a path of a file ({error})"
     return None if there else f"{row.id}: there is no recording {root / row.audio}"
 
@@ -164,7 +169,10 @@ def _refuse_duplicates(rows: Iterable[Example]) -> None:
 
 
 def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
-    """The rows of the split asked for, by the user's id list, the format's rule, or all; then the first ``limit``."""
+    """Return the first ``limit`` rows of the configured split, and the rule that defined it.
+
+    A split is defined by the user's id list, else by the format's rule; ``all`` selects every row.
+    """
     rows, rule = listing.rows, listing.rule
     if not any(row.text for row in rows) and any(row.label for row in rows):
         raise DataError(f"data={config.name}: has labels but no transcripts. It is for models of audio events.")
@@ -197,13 +205,16 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
 
 
 def _outside_dev(listing: Listing, config: DataConfig) -> list[Example]:
-    """Every row that is not in dev, for a merge that trains nothing: λ may be chosen on dev, all else is a test."""
+    """Return every row that is not in dev.
+
+    A merge without training chooses at most λ, and chooses it on dev, so all other rows are test data.
+    """
     dev = {row.id for row in _select(listing, replace(config, split="dev", limit=None))[0]}
     return [row for row in listing.rows if row.id not in dev]
 
 
 def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
-    """Every row that has a fold or, where none has, a split; of each of these the first ``limit``."""
+    """Return the first ``limit`` rows of every fold or, in data without folds, of every split."""
     rows = listing.rows
     if not any(row.label for row in rows):
         raise DataError(f"data={config.name}: has no labels. It is for models of speech; take e.g. data=demo_sounds.")
@@ -223,7 +234,7 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
 
 
 def _memory_mapped(rows: list[Example]) -> Dataset:
-    """Rows as an Arrow file that is mapped, not held. The file is unlinked at once: the mapping keeps it alive."""
+    """Write rows to a memory-mapped Arrow file that is unlinked at once; the mapping keeps its content alive."""
     with tempfile.TemporaryDirectory(prefix="mam-") as folder:
         path = Path(folder) / "examples.arrow"
         with ArrowWriter(features=FEATURES, path=str(path)) as writer:

@@ -1,4 +1,4 @@
-"""ESC-50 in its official folder: ``meta/esc50.csv`` and ``audio/*.wav``; five folds, clips cut from Freesound uploads.
+"""ESC-50 in its official layout: ``meta/esc50.csv`` and ``audio/*.wav``; five folds, clips cut from Freesound uploads.
 
 Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 """
@@ -23,11 +23,11 @@ DOWNLOAD = (
 
 @folder_format("esc50", DOWNLOAD)
 def list_esc50(root: Path) -> Listing:
-    """Rows in the order of the table, ``label`` the category, ``origin`` the upload that a clip was cut from.
+    """List the rows in the order of the table; ``label`` is the category, ``origin`` the upload the clip was cut from.
 
     Raises:
-        DataError: no table, other columns, broken lines, an unknown class (all of them are listed), or a fold of which
-            no clip is there.
+        DataError: The table is missing, has other columns, has broken lines or unknown classes (all of them are
+            listed), or lists no clip of one of the five folds.
     """
     path = root / "meta" / "esc50.csv"
     if not path.is_file():
@@ -73,9 +73,9 @@ def list_esc50(root: Path) -> Listing:
 
 @cache
 def audioset_names() -> dict[str, tuple[str, ...]]:
-    """For each class of ESC-50 the AudioSet labels that mean it, as ids and display names; () where there is none.
+    """Return the AudioSet labels, as ids and display names, that match each class of ESC-50; () if none does.
 
-    The pairing is ours; ids and names are AudioSet's.
+    The matching is mam's own; ids and names are AudioSet's.
     """
     names: dict[str, list[str]] = {}
     for fields in csv.DictReader(line for _, line in lines_of(TABLE)):

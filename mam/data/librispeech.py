@@ -1,4 +1,4 @@
-"""LibriSpeech in its official folder: ``<subset>/<reader>/<chapter>/`` with FLAC files and one ``*.trans.txt``."""
+"""LibriSpeech in its official layout: ``<subset>/<reader>/<chapter>/`` with FLAC files and one ``*.trans.txt``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from mam.data.listing import Example, Listing, folder_format, lines_of
 from mam.errors import DataError, bullets
 
-SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # what a subset's name begins with -> split
+SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # prefix of a subset's name -> split
 DOWNLOAD = (
     "LibriSpeech is at https://www.openslr.org/12 (CC BY 4.0; test-clean.tar.gz has 346 MB). Unpack it and say"
     " data.root=FOLDER/LibriSpeech, or put it under $MAM_DATA (default ./data)."
@@ -16,13 +16,13 @@ DOWNLOAD = (
 
 @folder_format("librispeech", DOWNLOAD)
 def list_librispeech(root: Path) -> Listing:
-    """Rows sorted by id; readers are clusters; the split is the subset's.
+    """List the rows sorted by id; readers are clusters, and the split is that of the subset.
 
-    ``root`` is the folder with the subsets (test-clean, test-other, ...) or one subset. With several test or dev
-    subsets in it they are taken together; name one as the root to keep them apart.
+    ``root`` is the folder with the subsets (test-clean, test-other, ...) or a single subset. Several test or dev
+    subsets below it are combined; name a single one as the root to keep them apart.
 
     Raises:
-        DataError: no transcript file, or lines in one that have no text (all of them are listed).
+        DataError: There is no transcript file, or lines have no text (all of them are listed).
     """
     transcripts = sorted(root.rglob("*.trans.txt"))
     if not transcripts:

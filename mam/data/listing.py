@@ -1,4 +1,4 @@
-"""What a data set's folder says it holds: rows, and the rule that splits them. One function a format, in FORMATS."""
+"""The rows of a data set's folder and the rule that splits them; ``FORMATS`` has one function per format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One example as its metadata has it. ``place`` is file and line; ``audio`` is relative to the root.
+    """One example as the metadata describes it.
 
-    ``text`` is the transcript of speech, ``label`` the class of a sound. ``origin`` is what the recording was cut from:
-    clips of one origin are not independent of each other.
+    ``audio`` is a path relative to the root. ``text`` is the transcript of speech, ``label`` the class of a sound.
+    ``origin`` identifies the upload or session that the recording was cut from: clips of one origin are not
+    independent. ``place`` is the metadata's file and line.
     """
 
     id: str
@@ -28,12 +29,12 @@ class Example:
     label: str | None = None
     fold: int | None = None
     origin: str | None = None
-    index: int = -1  # row of the recording in a Parquet copy; -1: ``audio`` is a file
+    index: int = -1  # row of the recording in a Parquet copy, or -1 if ``audio`` is a file
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An example that was left out because ``data.on_bad=skip``, and why."""
+    """An example that was left out because of ``data.on_bad=skip``, with the reason."""
 
     id: str
     reason: str
@@ -41,10 +42,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Listing:
-    """All rows of a folder. ``rule`` says in words how ``Example.split`` came about.
+    """All rows of a folder; ``rule`` describes in words how ``Example.split`` was assigned.
 
-    ``left_out`` are recordings that the data set itself is known to lack a text for: (id, reason). They do not stop a
-    run, but are counted and shown like skipped ones.
+    ``left_out`` are pairs (id, reason) of recordings for which the data set itself has no text. They do not stop a run,
+    but are counted and shown like skipped examples.
     """
 
     rows: list[Example]
@@ -54,7 +55,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Format:
-    """A folder layout: how to list it, and what to tell someone who does not have it."""
+    """A folder layout: the function that lists it, and how to obtain the data."""
 
     list: Callable[[Path], Listing]
     download: str
@@ -64,7 +65,7 @@ FORMATS: dict[str, Format] = {}
 
 
 def folder_format(name: str, download: str) -> Callable[[Callable[[Path], Listing]], Callable[[Path], Listing]]:
-    """Register a function ``root -> Listing`` as the format ``name``; ``download`` says where the data come from."""
+    """Register a function ``root -> Listing`` as the format ``name``; ``download`` explains where to get the data."""
 
     def register(function: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
         FORMATS[name] = Format(function, download)
@@ -77,7 +78,8 @@ def list_folder(name: str, root: Path) -> Listing:
     """List ``root`` in the format ``name``.
 
     Raises:
-        DataError: the folder is missing or empty, or its metadata cannot be read; says what to download.
+        DataError: The format is unknown, the folder is missing or empty (the message explains what to download), or its
+            metadata is unusable.
     """
     if name not in FORMATS:
         raise DataError(f"data.format={name}: not known. Choose one of: {choices(list(FORMATS))}")
@@ -89,20 +91,20 @@ def list_folder(name: str, root: Path) -> Listing:
 
 
 def text_of(path: Path) -> str:
-    """The whole of a small text file on one line. Raises DataError, see `lines_of`."""
+    """Return the text of a small file on one line; raises DataError as `lines_of` does."""
     return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
 
 
 def is_blank(fields: Sequence[str]) -> bool:
-    """Whether a line of a table says nothing: it is empty, or a spreadsheet's row of empty cells."""
+    """Return whether a table row is empty or has only empty cells, as spreadsheets write them."""
     return not any(field.strip() for field in fields)
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines of a UTF-8 text file without their ends; a byte order mark is skipped.
+    """Yield the numbered lines of a UTF-8 text file without line endings; a byte order mark is skipped.
 
     Raises:
-        DataError: the file is missing or not UTF-8.
+        DataError: The file is missing or not UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

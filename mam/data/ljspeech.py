@@ -1,4 +1,4 @@
-"""LJ Speech 1.1 in its official folder: ``metadata.csv`` (``id|text|normalised text``) and ``wavs/<id>.wav``."""
+"""LJ Speech 1.1 in its official layout: ``metadata.csv`` (``id|text|normalised text``) and ``wavs/<id>.wav``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mam.data.listing import Example, Listing, folder_format, is_blank, lines_of
 from mam.errors import DataError, bullets
 
-HELD_OUT = 500  # as in ESPnet's recipe: of the sorted ids the last 500, half dev, half test
+HELD_OUT = 500  # the last 500 of the sorted ids, half dev, half test, as in ESPnet's recipe
 DOWNLOAD = (
     "LJ Speech 1.1 is LJSpeech-1.1.tar.bz2 (2.6 GB, 13,100 clips, public domain) from"
     " https://keithito.com/LJ-Speech-Dataset. Unpack it and say data.root=FOLDER/LJSpeech-1.1,"
@@ -18,11 +18,10 @@ DOWNLOAD = (
 
 @folder_format("ljspeech", DOWNLOAD)
 def list_ljspeech(root: Path) -> Listing:
-    """Rows sorted by id, with the third field as text; split by rule where there are more than 500.
+    """List the rows sorted by id, with the third field as text; more than 500 rows are split by ESPnet's rule.
 
     Raises:
-        DataError: no ``metadata.csv``, one without a line, or lines that do not have three fields (all of them are
-            listed).
+        DataError: ``metadata.csv`` is missing or empty, or lines do not have three fields (all of them are listed).
     """
     path = root / "metadata.csv"
     if not path.is_file():

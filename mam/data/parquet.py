@@ -1,4 +1,4 @@
-"""Parquet copies as the hub has them: one row an example, with the encoded recording in a cell."""
+"""Parquet copies from the Hugging Face Hub: one row per example, with the encoded recording in a cell."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mam.data.listing import Example, Listing
 from mam.data.vctk import split_by_speaker
 from mam.errors import DataError, choices, first_line
 
-# What the name of a file, or of a folder above it, begins with -> split: the hub's own convention.
+# Prefix of the name of a file, or of a folder above it -> split, following the hub's convention.
 _BEGINNINGS = {"train": "train", "dev": "dev", "valid": "dev", "test": "test"}
 
 
 def download(hub: HubConfig) -> Path:
-    """Fetch the Parquet files of a hub data set at its revision, or find them in the cache.
+    """Download the Parquet files of a hub data set at its revision, or find them in the cache.
 
     Raises:
-        DataError: the hub cannot be reached, or has no such data set, revision or files.
+        DataError: The hub cannot be reached, or has no such data set, revision or files.
     """
     try:
         folder = snapshot_download(str(hub.id), repo_type="dataset", revision=hub.revision, allow_patterns=[hub.files])
@@ -41,13 +41,14 @@ def download(hub: HubConfig) -> Path:
 
 
 def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Dataset]:
-    """Rows of every file below ``root`` that ``hub.files`` matches, and the recordings, memory-mapped.
+    """List the rows of every file below ``root`` that matches ``hub.files``, and map the recordings into memory.
 
-    ``Example.audio`` is the recording's own path in the cell (or the row's number), ``Example.index`` its row in the
-    recordings. The split is what the file's name or folder begins with; VCTK is split by speaker as in its folder.
+    ``Example.audio`` is the path stored in the recording's cell (or the row's number), ``Example.index`` its row in the
+    recordings. The prefix of the file's or folder's name gives the split; VCTK is split by speaker as in its folder
+    layout.
 
     Raises:
-        DataError: no such files, files that are damaged, or a column that is missing (says what is there).
+        DataError: No file matches, a file is damaged, or a column is missing (the message lists those present).
     """
     files = sorted(path for path in root.glob(hub.files) if path.suffix == ".parquet")
     if not files:
@@ -68,7 +69,7 @@ def list_parquet(root: Path, hub: HubConfig, name: str) -> tuple[Listing, Datase
         parts.append(part.select_columns([hub.audio]).rename_column(hub.audio, "recording"))
         first += len(part)
     recordings = concatenate_datasets(parts)
-    if name == "vctk":  # the copy has both microphones of 0.92; like the folder, the first is read
+    if name == "vctk":  # the copy has both microphones of 0.92; only the first is read, as in the folder
         rows = [row for row in rows if not Path(row.audio).stem.endswith("_mic2")]
         rows, rule = split_by_speaker(rows, "VCTK's Parquet copy")
     elif hub.fold:
@@ -88,7 +89,7 @@ def _load(path: Path) -> Dataset:
 
 
 def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Example]:
-    """One row an example of one file. The audio column is read for its paths only."""
+    """Return one row per example of one file; of the audio column only the paths are read."""
     above = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
     split = next((s for name in reversed(above) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
     paths = part.data.column(hub.audio).combine_chunks().field("path").to_pylist()
@@ -122,7 +123,7 @@ def _number(cell: object, place: str) -> int | None:
 
 
 def recording(recordings: Dataset, index: int) -> bytes:
-    """The encoded recording in one row. Raises DataError where the cell holds none."""
+    """Return the encoded recording in one row; DataError if the cell is empty."""
     cell: dict[str, Any] = recordings[index]["recording"]
     if not cell or not cell.get("bytes"):
         raise DataError(

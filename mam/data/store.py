@@ -1,4 +1,4 @@
-"""The audio of a corpus: decoded once, checked as a whole, kept up to a budget."""
+"""The audio of a corpus: decoded once, checked as a whole, and kept up to a memory budget."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mam.files import locked
 
 
 class AudioStore:
-    """Decoded audio of one corpus at one rate: checked as a whole first, then kept in memory up to a budget.
+    """The decoded audio of one corpus at one rate, first checked as a whole and then kept up to a memory budget.
 
-    What does not fit is decoded again when it is asked for; the values are the same either way.
+    Recordings beyond the budget are decoded again on access; the values are the same either way.
     """
 
     def __init__(self, corpus: Corpus, rate: int) -> None:
         self.corpus, self.rate = corpus, rate
         self._kept: dict[int, Wave] = {}
         self.samples: list[int] = []
-        self.bad: list[tuple[int, str]] = []  # what was left out: position in the corpus as it was, and the reason
+        self.bad: list[tuple[int, str]] = []  # left out: position in the original corpus, and the reason
 
     @classmethod
     def checked(
@@ -41,12 +41,17 @@ class AudioStore:
     ) -> AudioStore:
         """Decode every recording once, in threads; ``step`` is called after each.
 
-        ``limits`` are the least and the most samples (None: any) of a usable recording.
+        Args:
+            corpus: The examples to decode.
+            rate: Sample rate in Hz.
+            budget_bytes: The most memory to spend on decoded audio.
+            on_bad: ``"stop"`` or ``"skip"``.
+            step: Called after each recording.
+            limits: The minimum and maximum number of samples of a usable recording; None for no maximum.
 
         Raises:
-            DataError: examples that cannot be used, by metadata or recording, all of them listed; with
-                ``on_bad="skip"`` they are left out of the store's corpus and noted there, and only a corpus of which
-                nothing is left is an error.
+            DataError: Metadata or recordings are unusable; all of them are listed. With ``on_bad="skip"`` such examples
+                are left out and noted in the store's corpus, and only an empty rest is an error.
         """
         store, bad, kept_bytes = cls(corpus, rate), [], 0
         samples: dict[int, int] = {}
@@ -67,7 +72,7 @@ class AudioStore:
 
         waves: dict[int, Wave] = {}
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(corpus), 256):  # bounds what waits in memory
+            for start in range(0, len(corpus), 256):  # bounds the memory of pending recordings
                 block = range(start, min(start + 256, len(corpus)))
                 for i, wave in zip(block, pool.map(decode, block), strict=True):
                     step()
@@ -86,44 +91,44 @@ class AudioStore:
             )
         if bad:
             store.corpus, store.bad = corpus.without(bad), bad
-        positions = sorted(samples)  # old position of each example that stays
+        positions = sorted(samples)  # old positions of the examples that remain
         store.samples = [samples[i] for i in positions]
         store._kept = {new: waves[old] for new, old in enumerate(positions) if old in waves}
         return store
 
     def subset(self, positions: Sequence[int]) -> AudioStore:
-        """The clips at these positions, in this order; what is kept is shared."""
+        """Return the clips at these positions, in this order; audio in memory is shared."""
         made = AudioStore(self.corpus.only(positions), self.rate)
         made.samples = [self.samples[i] for i in positions]
         made._kept = {new: self._kept[old] for new, old in enumerate(positions) if old in self._kept}
         return made
 
     def wave(self, i: int) -> Wave:
-        """Example ``i`` of ``self.corpus``, float32 ``[samples]``."""
+        """Return example ``i`` of ``self.corpus``, float32 ``[samples]``."""
         kept = self._kept.get(i)
         return self.corpus.wave(i, self.rate) if kept is None else kept
 
     def waves(self, positions: Sequence[int]) -> list[Wave]:
-        """Several examples, in this order."""
+        """Return several examples, in this order."""
         return [self.wave(i) for i in positions]
 
     def is_decoded(self, positions: Sequence[int]) -> bool:
-        """Whether all of these are kept, so that `waves` costs nothing."""
+        """Return whether all of these are in memory, so that `waves` decodes nothing."""
         return all(i in self._kept for i in positions)
 
     @property
     def seconds(self) -> list[float]:
-        """Length of every example."""
+        """The length of every example in seconds."""
         return [n / self.rate for n in self.samples]
 
 
 def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Callable[[], AudioStore]) -> AudioStore:
-    """The audio of ``corpus`` from the cache; what other processes have not put there is made by ``check``, and put.
+    """Return the audio of ``corpus`` from the cache, or call ``check`` and store its result there.
 
-    Only what is kept in memory as a whole goes to the cache. ``key`` says all that the outcome depends on.
+    Only audio that fits in memory as a whole is cached. ``key`` contains everything that the result depends on.
     """
     path = cache.path("audio", key)
-    with locked(path):  # of several processes one decodes
+    with locked(path):  # only one of several processes decodes
         found = cache.tensors(path)
         if found is not None:
             tensors, notes = found

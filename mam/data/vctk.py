@@ -1,4 +1,4 @@
-"""VCTK in its official folders, 0.92 (``wav48_silence_trimmed``, FLAC) and 0.80 (``wav48``, WAV)."""
+"""VCTK in its official layouts, 0.92 (``wav48_silence_trimmed``, FLAC) and 0.80 (``wav48``, WAV)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from mam.data.listing import Example, Listing, folder_format, text_of
 from mam.errors import DataError
 
-LAYOUTS = {  # folder with the recordings -> version, ending of the first microphone's files
+LAYOUTS = {  # folder with the recordings -> version, suffix of the first microphone's files
     "wav48_silence_trimmed": ("0.92", "_mic1.flac"),
     "wav48": ("0.80", ".wav"),
 }
-EVERY = 10  # of the sorted speakers every tenth is test, the one before it dev
+EVERY = 10  # every tenth of the sorted speakers is test, the one before it dev
 DOWNLOAD = (
     "VCTK 0.92 is VCTK-Corpus-0.92.zip (11 GB, 110 speakers, CC BY 4.0) from"
     " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and say data.root=FOLDER with txt/ and"
@@ -22,14 +22,14 @@ DOWNLOAD = (
 
 @folder_format("vctk", DOWNLOAD)
 def list_vctk(root: Path) -> Listing:
-    """Rows sorted by id, first microphone only; speakers are clusters.
+    """List the rows sorted by id, first microphone only; speakers are clusters.
 
-    Split by speaker: of the sorted speakers every tenth is test, the one before it dev, the rest train. All speakers
-    read some prompts in common: what is said in test or dev is kept out of train, so that no sentence is learnt.
-    Recordings without a text (all of speaker p315 in 0.92) are counted as left out.
+    The split is by speaker: every tenth of the sorted speakers is test, the one before it dev, and the rest train. Some
+    prompts are read by all speakers. Train excludes sentences that occur in test or dev, so that none of those is
+    learnt. Recordings without a text (all of speaker p315 in 0.92) are counted as left out.
 
     Raises:
-        DataError: neither layout is there.
+        DataError: Neither layout is found, or no recording has a text.
     """
     found = [name for name in LAYOUTS if (root / name).is_dir()]
     if not found or not (root / "txt").is_dir():
@@ -52,7 +52,7 @@ def list_vctk(root: Path) -> Listing:
 
 
 def split_by_speaker(rows: list[Example], name: str) -> tuple[list[Example], str]:
-    """The rule of `list_vctk` for rows that name their speaker: the rows with their splits, and the rule in words."""
+    """Split rows by speaker as `list_vctk` does; return them with their splits, and the rule in words."""
     speakers = sorted({str(row.speaker) for row in rows})
     split_of = {speaker: _split(position) for position, speaker in enumerate(speakers)}
     rows = [replace(row, split=split_of[str(row.speaker)]) for row in rows]
@@ -69,5 +69,5 @@ def _split(position: int) -> str:
 
 
 def _prompt(text: str) -> str:
-    """A sentence whatever its case and punctuation."""
+    """Return a sentence without case and punctuation."""
     return " ".join("".join(c for c in text.lower() if c.isalnum() or c.isspace()).split())

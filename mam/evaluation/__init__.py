@@ -1,1 +1,1 @@
-"""Evaluation: what does not depend on λ computed once, then the rest for each merge."""
+"""Evaluation: the part that does not depend on λ is computed once, the rest for each merge."""

@@ -1,7 +1,7 @@
-"""What a merge does to the attention itself, on a small fixed batch: how spread it is, how large its logits are.
+"""The effect of a merge on attention, on a small fixed batch: spread of the weights and scale of the logits.
 
-Measurement on the content of the logits, q·k/√d_h; positions and masks are left out. Shapes: ``t`` frames, ``h`` heads,
-``d_h`` width of a head.
+Only the content part of the logits is measured, q·k/√d_h; positions and masks are left out. Shapes: ``t`` frames,
+``h`` heads, ``d_h`` width of a head.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from mam.data.store import AudioStore
 from mam.models.targets import Hidden, Target
 
 States = Callable[[int], tuple[int, Hidden]]
-CLIPS = 3  # the shortest of the corpus, each alone
-UNIFORM = 0.999  # entropy over that of uniform attention, from which on it looks at nothing in particular
-EXTREME = 0.9  # λ
+CLIPS = 3  # number of clips: the shortest of the corpus, run one by one
+UNIFORM = 0.999  # share of the maximal entropy from which on attention counts as uniform
+EXTREME = 0.9  # λ from which on little of the target is left
 
 
 @dataclass(frozen=True)
 class AttentionStatistics:
-    """Of every layer: mean entropy of the attention over log t (1 is uniform), standard deviation of its logits."""
+    """Statistics of every layer.
+
+    Attributes:
+        entropy: mean entropy of the attention over log t; 1 is uniform.
+        scale: standard deviation of the logits.
+    """
 
     entropy: list[float]
     scale: list[float]
@@ -50,7 +55,7 @@ class AttentionChange:
         ]
 
     def findings(self, lams: Sequence[float]) -> list[str]:
-        """Sentences where a λ leaves little of the target, or where attention became uniform."""
+        """Return sentences on λ that leave little of the target and on attention that became uniform."""
         found = []
         extreme = [layer for layer in self.layers if lams[layer] >= EXTREME]
         if extreme:
@@ -65,16 +70,16 @@ class AttentionChange:
 def measure(
     target: Target, audio: AudioStore, hidden: States | None = None, below: AttentionStatistics | None = None
 ) -> AttentionStatistics:
-    """Run the shortest clips through the target as it is now and look at each layer's queries and keys.
+    """Run the shortest clips through the target in its current state and measure each layer's queries and keys.
 
     Args:
-        target: merged, trained or as it was.
-        audio: of which the shortest clips are taken.
-        hidden: a clip -> the first layer that is run and the states at its input; by default everything is run.
-        below: what is known of the layers below that one.
+        target: unmerged, merged or trained.
+        audio: the clips to take the shortest from.
+        hidden: clip -> the first layer to run and the states at its input; by default all layers are run.
+        below: known statistics of the layers below that one.
     """
     shortest = sorted(range(len(audio.samples)), key=lambda i: (audio.samples[i], i))[:CLIPS]
-    seen: dict[int, Tensor] = {}  # what each layer's attention is given, [1, t, d]
+    seen: dict[int, Tensor] = {}  # input of each layer's attention, [1, t, d]
 
     def watch(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Any]], None]:
         def note(_: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Any]) -> None:
@@ -92,7 +97,7 @@ def measure(
             target.advance(states, first, target.depth)
             blocks = target.blocks[first:]
             made = [_one(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads) for block in blocks]
-            by_layer = torch.stack(made).double().cpu()  # [layers, 2]; a GPU is asked once
+            by_layer = torch.stack(made).double().cpu()  # [layers, 2]; one transfer from the GPU
             frames = seen[blocks[0].layer].shape[1]
             measured.append(by_layer / torch.tensor([math.log(max(2, frames)), 1.0], dtype=torch.float64))
     finally:
@@ -102,14 +107,14 @@ def measure(
         return AttentionStatistics([math.nan] * target.depth, [math.nan] * target.depth)
     means = torch.stack(measured).mean(0)  # [layers, 2]
     known = AttentionStatistics([], []) if below is None else below
-    missing = target.depth - len(means)  # layers below the first that was run
+    missing = target.depth - len(means)  # layers below the first one run
     return AttentionStatistics(
         known.entropy[:missing] + means[:, 0].tolist(), known.scale[:missing] + means[:, 1].tolist()
     )
 
 
 def _one(q: Tensor, k: Tensor, heads: int) -> Tensor:
-    """Entropy and scale of the logits, ``[2]``, from queries and keys ``[1, t, d]`` of one clip."""
+    """Return entropy and scale of the logits, ``[2]``, from queries and keys ``[1, t, d]`` of one clip."""
     q, k = (side[0].float().view(side.shape[1], heads, -1).transpose(0, 1) for side in (q, k))  # [h, t, d_h]
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [h, t, t]
     weights = logits.softmax(-1)

@@ -1,6 +1,6 @@
-"""Moments of the inputs of both models' layers, measured on inputs of each one's own modality.
+"""Moments of the inputs of both models' layers, measured on data of each model's own modality.
 
-Labels are never read. Every input goes through its model alone, so that there is no padding to leave out.
+Labels are never read. Inputs are run one by one, so that there is no padding.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target
 
-TRAIN = "train"  # calibration.audio: the data set's own training split
-BEHIND_PADDING = (  # model types whose positions are counted from behind the padding
+TRAIN = "train"  # value of calibration.audio: the data set's own training split
+BEHIND_PADDING = (  # model types whose position ids start after the padding id
     *("roberta", "roberta-prelayernorm", "camembert", "data2vec-text", "esm", "mpnet"),
     *("xlm-roberta", "xlm-roberta-xl", "xmod"),
 )
 
 
 def train_config(config: Config) -> Config:
-    """Where the recordings come from when ``calibration.audio=train``: the first of the training split.
+    """Return the configuration of the recordings for ``calibration.audio=train``: the first of the training split.
 
     Raises:
-        DataError: audio events, whose folds are all tested in turn.
+        DataError: audio events, where every fold is a test fold in turn.
     """
     if config.model.task == "events":
         raise DataError(
@@ -49,10 +49,10 @@ def train_config(config: Config) -> Config:
 
 
 def inputs(name: str, key: str) -> list[Path]:
-    """The files that a calibration reads, in the order of their names: one text file, or what lies in a folder.
+    """Return the files that a calibration reads, sorted by name: one text file, or all files in a folder.
 
     Raises:
-        DataError: nothing is there.
+        DataError: the file does not exist, or the folder is empty.
     """
     path = local_path(name)
     found = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
@@ -62,7 +62,7 @@ def inputs(name: str, key: str) -> list[Path]:
 
 
 def inputs_sha256(calibration: Calibration) -> list[str]:
-    """Hashes of what is calibrated on, but for the data set's own recordings."""
+    """Return hashes of the calibration inputs, except the data set's own recordings."""
     named = {"audio": calibration.audio, "source": calibration.source}
     return [
         sha256_json([sha256_file(file) for file in inputs(name, f"calibration.{key}")])
@@ -72,27 +72,31 @@ def inputs_sha256(calibration: Calibration) -> list[str]:
 
 
 def recordings(name: str, key: str, limit: int) -> list[Wave]:
-    """The first recordings of a folder. Raises DataError for one that cannot be read."""
+    """Return the first ``limit`` recordings of a folder. Raises DataError for one that cannot be read."""
     return [read(file, RATE, str(file)) for file in inputs(name, key)[:limit]]
 
 
 @torch.no_grad()
 def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
-    """Of the target as it is now, unmerged; a clip that its encoder sees piece by piece is left out.
+    """Return the moments of the target in its current, unmerged state.
+
+    Clips that its encoder takes in pieces are left out.
 
     Raises:
-        DataError: nothing is left.
+        DataError: no clip is left.
     """
     return _moments(inputs_of_target(target, waves), target.checkpoint.id)
 
 
 @torch.no_grad()
 def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: Mapping[int, int]) -> dict[int, Tensor]:
-    """For each pair of layers the mean of x_t x_sᵀ over what both hear of the same recordings, ``[d_t, d_s]``, fp64.
+    """Return for each pair of layers the mean of x_t x_sᵀ over their inputs, ``[d_t, d_s]``, fp64.
+
+    Both models run on the same recordings.
 
     Raises:
         UnfitError: the source makes another number of frames.
-        DataError: nothing was left to listen to.
+        DataError: no recording is left.
     """
     other = target
     if source.checkpoint.fingerprint != target.checkpoint.fingerprint:
@@ -115,11 +119,13 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
 
 @torch.no_grad()
 def moments_of_source(source: Source, calibration: Calibration) -> Sums:
-    """Of the source, loaded whole for this: text by its tokenizer, images by its processor, recordings as a target.
+    """Return the moments of the source, which is loaded whole for this.
+
+    Text is read by its tokenizer, images by its processor, recordings as by a target.
 
     Raises:
-        DataError: inputs that are not there or not of its modality.
-        CheckpointError: a source that cannot be run: weights or tokenizer are missing, Q, K and V are fused.
+        DataError: inputs that do not exist or are not of its modality.
+        CheckpointError: a source that cannot be run: weights or tokenizer are missing, or Q, K and V are fused.
     """
     checkpoint, name = source.checkpoint, str(calibration.source)
     key = "calibration.source"
@@ -139,7 +145,7 @@ def moments_of_source(source: Source, calibration: Calibration) -> Sums:
 def _inputs_of_source(
     model: Any, blocks: Sequence[AttentionBlock], examples: Iterator[dict[str, Tensor]]
 ) -> Iterator[ProjectionInputs]:
-    """Yield what the source's projections are given, example by example."""
+    """Yield the inputs of the source's projections, example by example."""
     recorder = InputRecorder(blocks)
     for example in examples:
         with recorder.recording():
@@ -148,7 +154,7 @@ def _inputs_of_source(
 
 
 def _moments(recorded: Iterator[ProjectionInputs], name: str) -> Sums:
-    """The mean of x xᵀ over all frames x, for every layer and part."""
+    """Return the mean of x xᵀ over all frames x, for every layer and part."""
     sums: dict[tuple[int, str], Tensor] = {}
     frames = 0
     for states in recorded:
@@ -164,13 +170,13 @@ def _moments(recorded: Iterator[ProjectionInputs], name: str) -> Sums:
 
 
 def _tower(source: Source) -> Any:
-    """The source's model, or the half of it whose attention is read, with every weight from the file."""
+    """Return the source's model, or the half of it whose attention is read. All weights come from the file."""
     checkpoint = source.checkpoint
     try:
         model, info = AutoModel.from_pretrained(
             checkpoint.folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
+    except Exception as error:  # of many kinds, all for a folder that is not such a model
         raise CheckpointError(
             f"{checkpoint.id}: cannot be loaded to measure its activations: {first_line(error)}"
         ) from error
@@ -181,7 +187,7 @@ def _tower(source: Source) -> Any:
             " random weights. Take a whole checkpoint, or a method that reads Q, K and V alone"
         )
     if getattr(model.config, "mask_ratio", None):
-        model.config.mask_ratio = 0.0  # ViT-MAE would look at a random quarter of the image
+        model.config.mask_ratio = 0.0  # ViT-MAE would use a random quarter of the image
     tower = model if source.family.section is None else getattr(model, source.family.section.replace("config", "model"))
     return tower.eval()
 
@@ -189,7 +195,7 @@ def _tower(source: Source) -> Any:
 def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterator[dict[str, Tensor]]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # many kinds again
+    except Exception as error:  # as above, of many kinds
         raise CheckpointError(f"{checkpoint.id}: its tokenizer cannot be loaded: {first_line(error)}") from error
     sentences = []
     for file in files:
@@ -211,7 +217,7 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
     if (checkpoint.folder / "preprocessor_config.json").is_file():
         load: Any = transformers.AutoImageProcessor.from_pretrained  # untyped in transformers
         processor = load(checkpoint.folder, backend="pil")
-    else:  # what most of these models were trained with: values from -1 to 1
+    else:  # most of these models were trained with values from -1 to 1
         processor = transformers.ViTImageProcessorPil(size={"height": size, "width": size})
     for file in files[:limit]:
         try:
@@ -223,7 +229,7 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
 
 
 def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:
-    """Both sides together. Raises CheckpointError where what a merged projection hears could not be seen."""
+    """Return the moments of both sides. Raises CheckpointError if the inputs of a merged projection were not recorded."""
     for side, name in zip((target, source), names, strict=True):
         unseen = [part for part in parts if part not in side[0]]
         if unseen:

@@ -1,4 +1,4 @@
-"""Where a run computes, and on what its bits depend."""
+"""The device of a run, and the environment on which the bits of its predictions depend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def device_of(config: Config) -> torch.device:
-    """The device asked for. Raises MamError where it is not there or does not know the dtype."""
+    """Return the configured device. Raises MamError if it does not exist or does not support the dtype."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
     if name == "cuda" and not torch.cuda.is_available():
         raise MamError("device=cuda: torch sees no GPU here. Say device=cpu, or install a CUDA build of torch.")
@@ -35,22 +35,22 @@ def device_of(config: Config) -> torch.device:
 
 
 def make_repeatable(device: torch.device) -> None:
-    """Make a GPU compute the same bits every time, and float32 where float32 was asked for. A CPU does so anyway."""
+    """Make a GPU compute the same bits every time, and true float32. A CPU does so anyway."""
     if device.type != "cuda":
         return
     torch.use_deterministic_algorithms(True)
     _fix_cublas(device)
-    # Filling what is new with NaN finds bugs in kernels, at the cost of bandwidth.
+    # Filling new tensors with NaN finds bugs in kernels, but costs bandwidth.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False  # would choose among kernels by the clock
+    torch.backends.cudnn.benchmark = False  # would choose kernels by timing them
     torch.backends.cudnn.allow_tf32 = False  # torch's default: convolutions keep 10 bits of float32's 23
 
 
 def _fix_cublas(device: torch.device) -> None:
-    """Say the workspace of cuBLAS, without which torch refuses to multiply; it is the size that a Hopper has anyway.
+    """Set the workspace of cuBLAS, without which torch refuses to multiply, to the size that a Hopper uses anyway.
 
-    torch asks whether it is said at the first product, and as long as it is said parses it at every product: 0.1 ms,
-    more than a product of a short clip takes (2.11). So it is taken back where torch does not ask again.
+    torch checks the environment variable at the first product. As long as it is set, torch parses it at every product:
+    0.1 ms, more than a product of a short clip takes (torch 2.11). So it is removed if torch does not check again.
     """
     if CUBLAS in os.environ:
         return
@@ -68,7 +68,7 @@ def _fix_cublas(device: torch.device) -> None:
 
 
 def environment(config: Config) -> Environment:
-    """Return versions, mam's sources, device, dtype and threads: on these the bits of a prediction depend."""
+    """Return versions, mam's sources, device, dtype and threads, on which the bits of a prediction depend."""
     device = device_of(config)
     return Environment(
         python=platform.python_version(),

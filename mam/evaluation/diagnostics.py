@@ -1,4 +1,4 @@
-"""What a reader of the numbers should be told beside them: one sentence each."""
+"""Warnings for the reader of a run's numbers, one sentence each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mam.scoring.significance import Difference
 from mam.scoring.wording import too_few
 
-LOPSIDED = 1 / 3  # share of one unit in all changes
+LOPSIDED = 1 / 3  # largest share of all changes that one unit may have without a warning
 
 
 def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list[str]:
@@ -15,7 +15,7 @@ def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list
 
     Args:
         difference: between the merged model and its baseline.
-        findings: what the task found odd in the predictions.
+        findings: oddities that the task found in the predictions.
         note: the data set's own caveat, or "".
     """
     found = []

@@ -1,4 +1,4 @@
-"""What was read off a target as JSON, for the cache."""
+"""Readings of a target as JSON, for the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def packed(items: list[Any]) -> Any:
-    """Items as JSON: texts as they are, vectors as the base64 of their fp32 matrix ``[n, d]``, bit for bit."""
+    """Return items as JSON: texts unchanged, vectors as the base64 of their fp32 matrix ``[n, d]``, bit for bit."""
     if isinstance(items[0], str):
         return items
     matrix = np.stack(items).astype("<f4")
@@ -17,7 +17,7 @@ def packed(items: list[Any]) -> Any:
 
 
 def unpacked(content: Any) -> list[Any]:
-    """Return the items that `packed` made ``content`` of."""
+    """Return the items that `packed` turned into ``content``."""
     if isinstance(content, list):
         return content
     values = np.frombuffer(base64.b64decode(content["fp32"]), dtype="<f4")

@@ -1,4 +1,4 @@
-"""The language of a run: what the decoder is told, what the references are in, and the normalizer that follows."""
+"""The language of a run: the decoder's, that of the references, and the normalizer that follows."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ from mam.scoring.language_codes import name_of, tag_of
 from mam.scoring.languages import bare_code, language_of_alphabet, leading_metric
 from mam.scoring.text import default_normalizer
 
-CLIPS, SECONDS = 16, 30  # on which a language is detected: the first clips of the corpus, the first seconds of each
-CLEAR = 2 / 3  # share of the votes below which a detection is said to be in doubt
+CLIPS, SECONDS = 16, 30  # a language is detected on the first seconds of the first clips
+CLEAR = 2 / 3  # share of the votes below which a detection counts as doubtful
 TOKENIZERS = ("vocab.json", "tokenizer.json", "tokenizer_config.json")
 FOR_ENGLISH = ("hubert_english", "whisper_english")
 
 
 @dataclass(frozen=True)
 class LanguageChoice:
-    """``config`` with a language, a normalizer and a metric in place of null and auto.
+    """A configuration with language, normalizer and metric in place of null and auto.
 
-    ``prompt`` is the decoder's and None where there is no decoder; ``origin`` says where its language is from and
-    ``share`` is that of the votes, where it was detected. ``notes`` are sentences for the diagnostics.
+    Attributes:
+        config: the configuration.
+        prompt: the decoder's; None without a decoder.
+        origin: where the decoder's language comes from.
+        share: its share of the votes, if it was detected.
+        notes: sentences for the diagnostics.
     """
 
     config: Config
@@ -46,7 +50,7 @@ class LanguageChoice:
 
     @property
     def decoder(self) -> DecoderRecord | None:
-        """What was told to the decoder, for the record."""
+        """The decoder's language, task and prompt, for the record."""
         if self.prompt is None or self.origin is None:
             return None
         prompt = self.prompt
@@ -56,14 +60,14 @@ class LanguageChoice:
 
 @dataclass(frozen=True)
 class Vote:
-    """Mean probability of each language over the clips that were listened to, the most probable first."""
+    """Mean probability of each language over the clips used, the most probable first."""
 
     shares: tuple[tuple[str, float], ...]
     clips: int
 
     @property
     def note(self) -> str | None:
-        """A sentence where the vote is in doubt."""
+        """A sentence if the vote is doubtful, else None."""
         (first, share), *others = self.shares
         if share >= CLEAR:
             return None
@@ -75,14 +79,15 @@ class Vote:
 
 
 def settled(config: Config, bench: Workbench) -> LanguageChoice:
-    """Decide once what all of a run uses: the decoder's language, the references', the normalizer and the metric.
+    """Decide once for the whole run: the decoder's language, the references' language, the normalizer and the metric.
 
-    The decoder's: ``model.language``, else what the checkpoint says, else English for an English-only vocabulary, else
-    what the unmerged target hears. The references': ``data.language``, else what the decoder writes, else the language
-    of a CTC vocabulary's letters. The metric is that of the references' language, or of the script of the whole corpus.
+    The decoder's language is ``model.language``, else that of the checkpoint, else English for an English-only
+    vocabulary, else the one that the unmerged target detects. The references' language is ``data.language``, else the
+    one that the decoder writes, else that of a CTC vocabulary's letters. The metric follows from the references'
+    language, or from the script of the whole corpus.
 
     Raises:
-        CheckpointError: a language or a task that the target does not know.
+        CheckpointError: a language or a task that the target does not support.
     """
     if config.model.task != "asr":
         return LanguageChoice(config)
@@ -104,7 +109,7 @@ def settled(config: Config, bench: Workbench) -> LanguageChoice:
 
 
 def _with_metric(config: Config, bench: Workbench) -> Config:
-    """The configuration with the rate that is compared, the same for the corpus, its parts and dev."""
+    """Return the configuration with the metric to compare, the same for the corpus, its parts and dev."""
     if config.data.metric != AUTO:
         return config
     texts = [text for text in bench.audio(config).corpus.column("text") if text]
@@ -113,9 +118,9 @@ def _with_metric(config: Config, bench: Workbench) -> Config:
 
 @torch.inference_mode()
 def detected(config: Config, bench: Workbench) -> Vote:
-    """Let the unmerged target tell the language of the first clips; their probabilities are summed.
+    """Detect the language of the first clips with the unmerged target; their probabilities are averaged.
 
-    Every process gets the answer of the main one.
+    Every process gets the result of the main one.
     """
     pair, audio = bench.pair(config), bench.audio(config)
     pair.merger.restore()
@@ -133,15 +138,15 @@ def detected(config: Config, bench: Workbench) -> Vote:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How a recogniser will write, from its files alone.
+    """How a recogniser will write, derived from its files alone.
 
     Attributes:
-        language: None: it will be detected.
-        origin: where the language is from; ``letters``: those of a CTC vocabulary.
-        prompt: the decoder's, None without a decoder.
-        normalizer: None where it follows from a language that will be detected.
-        delimiter: of a CTC vocabulary, the token between words.
-        notes: sentences on what is odd.
+        language: None if it will be detected.
+        origin: where the language comes from; ``letters`` are those of a CTC vocabulary.
+        prompt: the decoder's; None without a decoder.
+        normalizer: None if it depends on a language that will be detected.
+        delimiter: the token between words in a CTC vocabulary.
+        notes: sentences on oddities.
     """
 
     language: str | None
@@ -153,16 +158,16 @@ class Forecast:
 
 
 def foreseen(config: Config, checkpoint: Checkpoint) -> Forecast | None:
-    """Return what `settled` will decide, from the target's files alone; what the data say is left aside.
+    """Return the decisions of `settled` that follow from the target's files alone, without the data.
 
-    None for audio events, and for an encoder alone. Raises what `settled` raises.
+    None for audio events and for an encoder alone. Raises the errors of `settled`.
     """
     if config.model.task != "asr":
         return None
     refuse_language(config, checkpoint)
     config = replace(config, data=replace(config.data, language=None, normalizer=AUTO))
     if not any((checkpoint.folder / name).is_file() for name in TOKENIZERS):
-        return None  # an encoder alone can be inspected and merged
+        return None  # an encoder without a tokenizer can still be inspected and merged
     if not family_of(checkpoint, "text").takes_language:
         vocabulary = Vocabulary.of(checkpoint)
         data = _with_references(config, None, vocabulary.alphabet)[0].data
@@ -180,7 +185,7 @@ def foreseen(config: Config, checkpoint: Checkpoint) -> Forecast | None:
 
 
 def refuse_language(config: Config, checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where a language or a task is asked of a target without a decoder."""
+    """Raise CheckpointError if a language or a task is set for a target without a decoder."""
     if family_of(checkpoint, "text").takes_language:
         return
     for key, value, default in (
@@ -196,7 +201,7 @@ def refuse_language(config: Config, checkpoint: Checkpoint) -> None:
 
 
 def _with_references(config: Config, prompt: Prompt | None, letters: Sequence[str]) -> tuple[Config, tuple[str, ...]]:
-    """The configuration with the references' language and their normalizer, and what is odd about the two."""
+    """Return the configuration with the references' language and normalizer, and sentences on oddities of the two."""
     data, notes = config.data, []
     written = None if prompt is None else "en" if prompt.task == "translate" else prompt.language
     stated = None if data.language is None else tag_of(data.language)

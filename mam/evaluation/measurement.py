@@ -1,4 +1,4 @@
-"""What a run has measured, merged with or without training, before it is scored and recorded."""
+"""The measurements of a run, with or without training, before they are scored and recorded."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mam.records.reading import PredictionRow
 
 @dataclass(frozen=True)
 class Measurement:
-    """Predictions of each side and what is said of them.
+    """Predictions of each side and facts about them.
 
     Attributes:
-        plan: the merge; of several λ the largest.
-        report: what it wrote.
+        plan: the merge; of several, the one with the largest λ.
+        report: the tensors it changed.
         sides: predictions of each draw of a random control, else of the one merge.
-        baseline: predictions of the unmerged target or, by ``kind``, of regular fine-tuning (``ft``).
-        attention: what the merge did to attention.
+        baseline: predictions of the baseline, see ``kind``.
+        attention: the change of attention by the merge.
         lams: λ of every layer at the end.
         notes: sentences for the diagnostics.
-        head: how classes were told apart; of audio events.
-        evaluating: seconds; ``merging`` and ``prefix`` too.
-        kind: what the baseline is.
-        train: of a training.
+        head: how classes were told apart; None for speech.
+        evaluating: in seconds, like ``merging`` and ``prefix``.
+        kind: the baseline: the unmerged target, or regular fine-tuning (``ft``).
+        train: the record of a training.
     """
 
     plan: MergePlan

@@ -24,7 +24,7 @@ from mam.tasks import TASKS
 
 @dataclass
 class ModelPair:
-    """A loaded target, its merger and the source's depth; ``loading`` is what that took, in seconds."""
+    """A loaded target, its source and merger; ``loading`` is the time to load them in seconds."""
 
     target: Target
     source: Source
@@ -38,10 +38,10 @@ class ModelPair:
 
 
 def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> ModelPair:
-    """Target on its device, source opened, both of the shape that the configuration states.
+    """Load the target onto its device and open the source. Both must have the configured shapes.
 
     Raises:
-        CheckpointError: unusable, too large for the memory that is free, or of another shape than stated.
+        CheckpointError: unusable, too large for the free memory, or not of the configured shape.
     """
     start, (target_checkpoint, source_checkpoint) = time.perf_counter(), checkpoints
     device, dtype = device_of(config), getattr(torch, config.dtype)
@@ -61,10 +61,10 @@ def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Mod
 
 
 def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
-    """Both sides as files, each of the shape that the configuration states; no model is loaded.
+    """Return both sides as files, each of the configured shape, without loading a model.
 
     Raises:
-        CheckpointError, MergeError: unusable, of another shape, or a target that mam does not know.
+        CheckpointError, MergeError: unusable, of another shape, or an unknown kind of target.
     """
     target = locate(config.target, config.target_revision, config.target_sha256)
     remarks_of(config, target)
@@ -75,21 +75,21 @@ def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
 
 
 def remarks_of(config: ModelConfig, target: Checkpoint) -> tuple[str, ...]:
-    """How a target's files are read where that is not the usual way; no weights are loaded.
+    """Return remarks on how a target's files are read, if not in the usual way. No weights are loaded.
 
     Raises:
-        CheckpointError: files that do not fit together, or a target that mam does not know.
+        CheckpointError: files that do not fit together, or an unknown kind of target.
     """
     readout: Readout = "text" if config.task == "asr" else "features"
     return family_of(target, readout).check_settings(target, readout)
 
 
 def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
-    """Whether method and alignment have a meaning for this pair of models.
+    """Raise UnfitError if method or alignment are not defined for this pair of models.
 
     Raises:
-        UnfitError: they need as many heads on both sides, a target in which nothing else reads Q, or a source that
-            hears.
+        UnfitError: they need equal numbers of heads, a target in which nothing else reads Q, or a source that takes
+            audio.
     """
     is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
     ours, theirs = shapes(config.model)
@@ -116,7 +116,7 @@ def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None
 
 
 def refuse_without_activations(plan: MergePlan, verb: str) -> None:
-    """Raise MergeError where the plan's method or alignment needs more than files."""
+    """Raise MergeError if the plan's method or alignment needs more than files."""
     method, align = plan.options.method.name, plan.options.align
     for needs, word, other in (
         (METHODS[method].needs_moments, f"method={method}", "method=linear"),
@@ -129,7 +129,7 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
 
 
 def _refuse_too_large(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where a model would not fit into the memory that is free now."""
+    """Raise CheckpointError if a model would not fit into the free memory."""
     needed = checkpoint.parameters * torch.float32.itemsize
     free = free_memory()
     if needed > free:

@@ -1,4 +1,4 @@
-"""What is read off a target as it is now, one item an example, in the order of the corpus."""
+"""Readings of a target in its current state, one item per example, in the order of the corpus."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ log = logging.getLogger("mam")
 def packs_of(
     target: Target, samples: Sequence[int], batch_seconds: float | None, clips: Sequence[int] | None = None
 ) -> list[tuple[int, ...]]:
-    """Packs by padded seconds (None: what suits the target on its device) of these ``clips``, or of all.
+    """Return packs of these ``clips``, or of all, by padded seconds.
 
-    What the target must see alone comes last, one by one.
+    Clips that the target must process alone come last, one by one.
+
+    Args:
+        target: decides on padding and on clips to process alone.
+        samples: length of every clip.
+        batch_seconds: padded seconds per pack; None for the default of the target on its device.
+        clips: positions of the clips to pack.
     """
     clips = range(len(samples)) if clips is None else clips
     alone = [i for i in clips if target.alone(samples[i])]
@@ -48,27 +54,27 @@ def predict(
     advance: Advance = lambda clips, seconds: None,
     read: Read | None = None,
 ) -> list[Any]:
-    """What the target's readout gives for every clip of the packs: a raw text, or a vector of features or scores, fp32.
+    """Return the target's readings for every clip of the packs: raw texts, or vectors of features or scores, fp32.
 
-    In the order of the corpus. Several processes share the packs, and each gets all items. A pack that a GPU has not
-    enough memory for is computed in halves, then and for as long as ``prefix`` lives.
+    They are in the order of the corpus. Several processes share the packs, and each gets all items. A pack that a GPU
+    lacks the memory for is computed in halves, now and for as long as ``prefix`` lives.
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
-        prefix: serves the states at the input of layer ``first``.
-        packs: as `packs_of` made them; no example occurs twice.
+        prefix: provides the states at the input of layer ``first``.
+        packs: from `packs_of`; no example occurs twice.
         samples: length of every example.
         first: the first layer whose weights depend on λ.
-        advance: told after each pack how many clips and seconds were done, for a progress bar.
-        read: (clips, last layer's output) -> one item a clip, in place of the target's readout.
+        advance: called after each pack with the numbers of clips and seconds done, for a progress bar.
+        read: (clips, last layer's output) -> one item per clip, in place of the target's readout.
 
     Raises:
-        torch.OutOfMemoryError: one clip alone is too much.
+        torch.OutOfMemoryError: a single clip needs too much memory.
     """
     items: dict[int, Any] = {}
     wanted = sorted(i for members in packs for i in members)
 
-    ahead: dict[tuple[int, ...], Hidden] = {}  # the pack that comes next
+    ahead: dict[tuple[int, ...], Hidden] = {}  # the next pack
 
     def read_off(members: tuple[int, ...]) -> Sequence[Any]:
         before = ahead.pop(members) if members in ahead else prefix.hidden(members, first)
@@ -77,7 +83,7 @@ def predict(
             prefix.expect(following, first)
         hidden = target.advance(target.bucketed(before), first, target.depth)
         if following and following not in prefix.too_large and target.device.type == "cuda":
-            # While the GPU computes, the CPU prepares; to read first would wait. What does not fit is made in its turn.
+            # Prepare on the CPU while the GPU computes; reading first would block. Skipped if memory is short.
             with suppress(torch.OutOfMemoryError):
                 ahead[following] = prefix.hidden(following, first)
         return read(members, hidden) if read else _read(target, hidden)
@@ -110,7 +116,7 @@ def _read(target: Target, hidden: Hidden) -> Sequence[Any]:
 
 
 def out_of_memory(config: Config, target: Target) -> MamError:
-    """What to do about it."""
+    """Return the error to raise when memory runs out, with remedies."""
     seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
     return MamError(
         f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."

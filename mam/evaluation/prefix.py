@@ -1,4 +1,4 @@
-"""What does not depend on λ: everything before the first merged layer, computed once for each pack."""
+"""The part that does not depend on λ: everything before the first merged layer, computed once per pack."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mam.data.store import AudioStore
 from mam.files import locked
 from mam.models.targets import Hidden, Target
 
-Key = tuple[tuple[int, ...], int]  # the clips of a pack, and at the input of which layer
-HEARD = -1  # in place of a layer: what the front-end heard
+Key = tuple[tuple[int, ...], int]  # clips of a pack, and the layer whose input the states are
+HEARD = -1  # in place of a layer: the output of the front-end
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where states lie on disk, by ``key``: all that they depend on besides the pack and the layer.
+    """States on disk. ``key`` holds everything that they depend on besides the pack and the layer.
 
-    ``is_shared`` says that other processes want all of them; else only what memory has no room for is put there.
+    With ``is_shared`` all states are stored, for other processes; otherwise only those that do not fit into memory.
     """
 
     cache: Cache
@@ -31,11 +31,11 @@ class Shelf:
     is_shared: bool
 
     def path(self, key: Key) -> Path:
-        """The entry of one pack at one layer."""
+        """Return the file of one pack at one layer."""
         return self.cache.path("states", {**self.key, "pack": key[0], "layer": key[1]})
 
     def load(self, path: Path, target: Target) -> Hidden | None:
-        """States as they were kept, memory-mapped (on a GPU: copied there); None where they are not."""
+        """Return stored states, memory-mapped (on a GPU: copied there), or None."""
         found = self.cache.tensors(path)
         if found is None:
             return None
@@ -43,18 +43,21 @@ class Shelf:
         return Hidden(tensors["states"].to(target.device), tensors["lengths"], notes["whole"] == "yes")
 
     def keep(self, path: Path, hidden: Hidden) -> None:
-        """Put states there."""
+        """Store states."""
         tensors = {"states": hidden.states, "lengths": hidden.lengths}
         self.cache.keep_tensors(path, tensors, {"whole": "yes" if hidden.whole else "no"})
 
 
 class Prefix:
-    """Hidden states at the input of the first merged layer: in memory up to a budget, beyond it on the shelf.
+    """Hidden states at the input of the first merged layer, kept in memory up to a budget, beyond it on the shelf.
 
-    What fits nowhere is computed again. Kept or not, the packs are the same and so are the values, bit for bit.
-    ``computed`` counts the packs that went through `Target.front`, ``found`` those that lay on the shelf; ``seconds``
-    is the time it all took. Of a target that is being trained (``is_trained``) only what its frozen front-end hears is
-    kept.
+    States that fit in neither are computed again. The packs and values are the same in any case, bit for bit. For a
+    target being trained (``is_trained``) only the output of its frozen front-end is kept.
+
+    Attributes:
+        computed: number of packs that went through `Target.front`.
+        found: number of packs loaded from the shelf.
+        seconds: total time for both.
     """
 
     def __init__(
@@ -73,17 +76,17 @@ class Prefix:
         self._pool = ThreadPoolExecutor(1)
         self.computed = self.found = 0
         self.seconds = 0.0
-        self.too_large: set[tuple[int, ...]] = set()  # packs that were more than the memory holds, now in halves
+        self.too_large: set[tuple[int, ...]] = set()  # packs that did not fit into memory and are computed in halves
 
     def expect(self, pack: Sequence[int], first: int) -> None:
-        """Begin to decode what `hidden` will need for a pack, while the caller computes another one."""
+        """Start decoding the audio that `hidden` will need for a pack, while the caller computes another one."""
         pack = tuple(pack)
         is_kept = any((pack, layer) in self._kept for layer in range(HEARD, first + 1)) or pack in self.too_large
         if not is_kept and not self._audio.is_decoded(pack) and not self._is_shelved((pack, first)):
             self._decoding[pack] = self._pool.submit(self._audio.waves, pack)
 
     def hidden(self, pack: Sequence[int], first: int) -> Hidden:
-        """States of the clips ``pack`` at the input of layer ``first``. The layers below it must be unmerged."""
+        """Return states of the clips ``pack`` at the input of layer ``first``. The layers below it must be unmerged."""
         if self._is_trained:
             heard = self._keeping((tuple(pack), HEARD), self._heard)
             return self._target.advance(self._target.embed(heard), 0, first)
@@ -102,11 +105,11 @@ class Prefix:
         return self._kept[key]
 
     def _from_shelf(self, shelf: Shelf, key: Key, make: Callable[[Key], Hidden]) -> Hidden:
-        """What lies there; else made, and put there if it is wanted there."""
+        """Return states from the shelf, or compute them and store them where needed."""
         path = shelf.path(key)
         hidden = shelf.load(path, self._target)
         if hidden is None and shelf.is_shared:
-            with locked(path):  # of several processes one computes
+            with locked(path):  # only one of several processes computes
                 hidden = shelf.load(path, self._target)
                 if hidden is None:
                     hidden = make(key)
@@ -129,7 +132,7 @@ class Prefix:
         return self._target.listen(self._audio.waves(key[0]) if decoding is None else decoding.result())
 
     def _nearest(self, key: Key) -> Hidden:
-        """Start from the highest kept layer at or below the one wanted, else from the audio."""
+        """Compute from the highest kept layer at or below the one wanted, or from the audio."""
         pack, first = key
         for layer in range(first, -1, -1):
             if (pack, layer) in self._kept:

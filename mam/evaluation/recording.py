@@ -1,4 +1,4 @@
-"""What the projections of a model are given while it runs: recorded input by input, for moments of activations."""
+"""Recording the inputs of a model's projections while it runs, for moments of activations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 class InputRecorder:
     """Records the inputs of every projection of a model.
 
-    Some attentions use Q, K and V without calling them: these are given what the module that has them is given.
+    Some attention modules use Q, K and V without calling them. For these the input of the owning module is recorded.
     """
 
     def __init__(self, blocks: Sequence[AttentionBlock]) -> None:
@@ -30,12 +30,12 @@ class InputRecorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record while the model runs on one input; what was recorded before is forgotten."""
+        """Record while the model runs on one input; earlier recordings are discarded."""
         self._states.clear()
         hooks = []
         try:
             for block in self._blocks:
-                # In this order: what a projection is given itself takes the place of what its owner is given.
+                # In this order, so that a projection's own input overwrites that of its owner.
                 hooks.append(self._attach(block.owner, block.layer, ("q", "k", "v")))
                 hooks += [self._attach(block.projection(part), block.layer, (part,)) for part in block.parts]
             yield
@@ -44,7 +44,7 @@ class InputRecorder:
                 hook.remove()
 
     def taken(self, frames: int) -> ProjectionInputs:
-        """Return what was recorded, of the first frames, which are real."""
+        """Return the recorded inputs, cut to the first ``frames``, which are not padding."""
         return {place: states[:frames].detach().to("cpu", torch.float64) for place, states in self._states.items()}
 
     def _attach(self, module: nn.Module, layer: int, parts: Sequence[str]) -> Any:
@@ -60,9 +60,9 @@ class InputRecorder:
 
 
 def inputs_of_target(target: Target, waves: Sequence[Wave]) -> Iterator[ProjectionInputs]:
-    """Yield what the target's projections are given, recording by recording.
+    """Yield the inputs of the target's projections, recording by recording.
 
-    A recording that its encoder takes in pieces is left out.
+    Recordings that its encoder takes in pieces are left out.
 
     Raises:
         DataError: a recording that is too short or too long for the target.

@@ -1,7 +1,7 @@
-"""What several runs share: the loaded pair, the decoded audio, the prefix, the baseline. Each is made once.
+"""Resources shared by runs, each made once: the loaded pair, the decoded audio, the prefix, the baseline.
 
-One of each kind is kept, the last (of data: the last of each split): a sweep over λ finds everything ready, a study
-over models frees what it leaves.
+Only the last of each kind is kept (for data: the last of each split). A sweep over λ reuses everything; a study over
+models frees what it no longer needs.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Readings:
-    """What was read off a target, in the order of the corpus: raw texts, or vectors of features or scores (fp32).
+    """Readings of a target in the order of the corpus: raw texts, or vectors of features or scores (fp32).
 
-    ``seconds`` is what the layers from the first merged one on and decoding took; ``prefix`` what went before, which
-    the first of several runs pays for all.
+    ``seconds`` is the time for decoding and the layers from the first merged one on, ``prefix`` for everything before.
+    Several runs share the prefix, and its time counts for the first of them.
     """
 
     items: list[Any]
@@ -67,7 +67,7 @@ class Readings:
 
 
 class Workbench:
-    """Made once for a plan of runs; every method returns what it made before as long as its input is the same."""
+    """Shared resources for a plan of runs. Every method returns its last result as long as its inputs are the same."""
 
     def __init__(self, terminal: Terminal | None = None) -> None:
         self.terminal = terminal or Terminal(quiet=True)
@@ -75,7 +75,7 @@ class Workbench:
 
     def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         if kind not in self._made or self._made[kind][0] != key:
-            # Free the old one before the new one is made, and the states that were computed with it.
+            # Free the old one, and the states computed with it, before the new one is made.
             made, _, split = kind.partition(" ")
             made_with_it = {"pair": "prefix", "audio": f"prefix {split}"}.get(made)
             for other in [name for name in self._made if made_with_it and name.startswith(made_with_it)]:
@@ -85,12 +85,12 @@ class Workbench:
         return self._made[kind][1]  # type: ignore[return-value]
 
     def corpus(self, config: Config) -> Corpus:
-        """The examples of the configured split, by metadata. Raises DataError."""
+        """Return the metadata of the configured split's examples. Raises DataError."""
         key = sha256_json([read_from(config.data), config.model.task])
         return self._once(f"corpus {config.data.split}", key, lambda: open_corpus(config.data, config.model.task))
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
-        """Target and source, located and present. Raises CheckpointError."""
+        """Return the located checkpoints of target and source. Raises CheckpointError."""
 
         def find() -> tuple[Checkpoint, Checkpoint]:
             target = locate(config.target, config.target_revision, config.target_sha256)
@@ -99,7 +99,7 @@ class Workbench:
         return self._once("checkpoints", sha256_json(read_from(config)), find)
 
     def audio(self, config: Config) -> AudioStore:
-        """Every recording decoded and checked. Raises DataError."""
+        """Return all recordings, decoded and checked. Raises DataError."""
         corpus, (checkpoint, _) = self.corpus(config), self.checkpoints(config.model)
         readout = TASKS[config.model.task].readout(config)
         limits = family_of(checkpoint, readout).limits(checkpoint, readout)
@@ -116,13 +116,13 @@ class Workbench:
             key |= {"by": [*DECODERS, code_sha256()]}
             return checked_once(self.cache(config), key, corpus, check)
 
-        # Name and split too: equal content under another name is another corpus in the record.
+        # Name and split count too: the record names them even if the content is equal.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
         return self._once(f"audio {config.data.split}", made_from, check_once)
 
     def pair(self, config: Config) -> ModelPair:
-        """Both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
+        """Return both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
         checkpoints = self.checkpoints(config.model)
 
         def load() -> ModelPair:
@@ -138,16 +138,19 @@ class Workbench:
         return pair
 
     def activations(self, config: Config) -> Activations:
-        """What both models hear, measured when it is asked for."""
+        """Return the activations of both models, measured on first use."""
         return _Activations(self, config)
 
     def once_for(self, kind: str, config: Config, make: Callable[[], T]) -> T:
-        """What ``make`` finds of this pair and this audio, found once."""
+        """Return the result of ``make``, computed once for this pair and this audio."""
         self.pair(config), self.audio(config)
         return self._once(kind, self._inputs(config), make)
 
     def calibrated(self, config: Config, what: str, measure: Callable[[ModelPair, list[Wave]], T]) -> T:
-        """What ``measure`` finds of the unmerged pair on the recordings for calibration; ``what`` names it."""
+        """Return the result of ``measure`` for the unmerged pair and the calibration recordings.
+
+        It is computed once per ``what``.
+        """
         pair, calibration = self.pair(config), config.calibration
         data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
 
@@ -165,12 +168,12 @@ class Workbench:
         return self._once(f"activations {what.split()[0]}", key, measured_once)
 
     def cache(self, config: Config) -> Cache:
-        """The cache folder."""
+        """Return the cache folder."""
         folder, limit = cache_folder(config.cache_dir), int(config.evaluate.cache_gb * 1e9)
         return self._once("cache", (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
 
     def prefix(self, config: Config) -> Prefix:
-        """The states before the first merged layer, for this pair and this audio."""
+        """Return the states before the first merged layer, for this pair and this audio."""
         pair, audio = self.pair(config), self.audio(config)
         budget = int(config.evaluate.memory_gb * 1e9)
         shelf = Shelf(self.cache(config), self._identity(config), config.evaluate.share)
@@ -181,7 +184,7 @@ class Workbench:
         return self._once(f"prefix {config.data.split}", (self._inputs(config), config.evaluate.share), make)
 
     def _identity(self, config: Config) -> dict[str, Any]:
-        """What the values depend on that the unmerged target computes on this audio."""
+        """Return everything that the unmerged target's values on this audio depend on."""
         return {
             "target": self.pair(config).target.checkpoint.fingerprint,
             "data": self.audio(config).corpus.sha256,
@@ -190,16 +193,16 @@ class Workbench:
         }
 
     def free_states(self) -> None:
-        """Forget what prefixes keep: a training needs the memory."""
+        """Free the states that prefixes keep, since a training needs the memory."""
         for kind in [kind for kind in self._made if kind.startswith("prefix")]:
             self._made.pop(kind)
 
     def _inputs(self, config: Config) -> Hashable:
-        """What the pair and the audio that are ready were made from."""
+        """Return the keys of the current pair and audio."""
         return self._made["pair"][0], self._made[f"audio {config.data.split}"][0]
 
     def predict(self, config: Config, first: int, label: str, clips: Sequence[int] | None = None) -> Readings:
-        """Read off the target as it is now, all clips or some; its layers below ``first`` must be unmerged."""
+        """Read all clips or some off the target in its current state. Its layers below ``first`` must be unmerged."""
         target, audio = self.pair(config).target, self.audio(config)
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds, clips)
         prefix = self.prefix(config)
@@ -213,9 +216,9 @@ class Workbench:
         return Readings(items, time.perf_counter() - start - spent, spent)
 
     def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> AttentionChange:
-        """What the merge that is in the target now, or training, does to attention.
+        """Return the change of attention by the current merge, or by training if ``trained`` is given.
 
-        `unmerged_attention` was asked for before the merge, or the merge is undone here.
+        Call `unmerged_attention` before merging; otherwise it undoes the merge here.
         """
         before, audio = self.unmerged_attention(config), self.audio(config)
         if trained is not None:
@@ -225,7 +228,7 @@ class Workbench:
         return AttentionChange(before, after, layers)
 
     def unmerged_attention(self, config: Config) -> AttentionStatistics:
-        """Of the target as it was, measured once."""
+        """Return the attention statistics of the unmerged target, measured once."""
         pair, audio = self.pair(config), self.audio(config)
 
         def measured() -> AttentionStatistics:
@@ -235,10 +238,10 @@ class Workbench:
         return self._once("attention", self._inputs(config), measured)
 
     def baseline(self, config: Config, first: int) -> Readings:
-        """The unmerged target's predictions, from the cache where they are, else computed and put there.
+        """Return the unmerged target's predictions from the cache, or compute and cache them.
 
-        Jobs that share a cache folder take turns: one computes, the others read. A cache entry that cannot be read is
-        computed again. The processes of one job compute together.
+        Jobs that share a cache folder take turns: one computes, the others read. An unreadable cache entry is computed
+        again. The processes of one job compute together.
         """
         cache = self.cache(config)
         key = self._identity(config) | {"batch_seconds": config.evaluate.batch_seconds}

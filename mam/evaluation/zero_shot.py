@@ -1,4 +1,4 @@
-"""Merging without training: what the merged target predicts, λ the same for all or chosen for each fold."""
+"""Merging without training: predictions of the merged target, with one λ for all or one chosen for each fold."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mam.merge.tables import CONTROLS
 from mam.tasks import TASKS
 from mam.tasks.task import Judgement
 
-Lam = float | tuple[float, ...]  # one for all, by the schedule; or one for each target layer
+Lam = float | tuple[float, ...]  # one number, used by the schedule; or one per target layer
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One merge of a plan's draws: what it wrote, what the target then predicted, seconds of merging."""
+    """One draw of a merge: the report, the readings of the merged target, and the time of merging in seconds."""
 
     report: MergeReport
     readings: Readings
@@ -33,9 +33,13 @@ class Draw:
 
 
 def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], baseline: Readings) -> Measurement:
-    """Merge and predict, once or once a draw of a random control. At λ=0 the baseline is the answer.
+    """Merge and predict once, or once per draw of a random control. At λ=0 the baseline is returned.
 
-    ``plans`` has one merge for all ("") or one a test fold. At the end the target is merged as it was last.
+    Args:
+        config: the configuration of the run.
+        bench: shared by all runs.
+        plans: one merge for all ("") or one per test fold. The target is left in the state of the last merge.
+        baseline: the readings of the unmerged target.
     """
     task, audio, target = TASKS[config.model.task], bench.audio(config), bench.pair(config).target
     labels = target.labels if target.readout == "scores" else None
@@ -75,7 +79,7 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
 
 
 def plan_for(config: Config, pair: ModelPair, lam: Lam, draw: int = 0) -> MergePlan:
-    """Return the merge that the configuration asks for, at another λ."""
+    """Return the configured merge at another λ."""
     if isinstance(lam, tuple):
         options = replace(config, schedule=ScheduleOptions("list", values=list(lam)))
     else:
@@ -99,7 +103,7 @@ def _total(plan: MergePlan) -> float:
 
 
 def _together(judged: Sequence[Judgement]) -> Judgement:
-    """Return what was judged fold by fold as one."""
+    """Return the judgements of all folds as one."""
     first = judged[0]
     if len(judged) == 1:
         return first

@@ -13,6 +13,8 @@ from mam.merge.schedules import SCHEDULES
 from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.scoring.bounds import OneOf, Share
 
+RESOLVED = {"resolved": True}  # of an option that a record has as it was resolved for the pair of models
+
 
 @dataclass
 class ScheduleOptions:
@@ -61,15 +63,17 @@ class MergeOptions:
 
     lam: Annotated[
         Share, Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced)")
-    ] = 0.05
-    schedule: ScheduleOptions = field(default_factory=ScheduleOptions)
-    layers: LayerOptions = field(default_factory=LayerOptions)
+    ] = field(default=0.05, metadata=RESOLVED)
+    schedule: ScheduleOptions = field(default_factory=ScheduleOptions, metadata=RESOLVED)
+    layers: LayerOptions = field(default_factory=LayerOptions, metadata=RESOLVED)
     method: MethodOptions = field(default_factory=MethodOptions)
-    parts: Annotated[str, Doc("which projections are merged: any of q, k, v and o (the output projection)")] = "qkv"
+    parts: Annotated[str, Doc("which projections are merged: any of q, k, v and o (the output projection)")] = field(
+        default="qkv", metadata=RESOLVED
+    )
     bias: Annotated[bool, Doc("merge their biases too")] = True
     heads: Annotated[
         str, Doc("which heads of the target: all, or 0-3,5; output biases belong to no head and are then left")
-    ] = "all"
+    ] = field(default="all", metadata=RESOLVED)
     pairing: Annotated[
         str,
         OneOf(PAIRINGS),
@@ -84,8 +88,10 @@ class MergeOptions:
         str,
         OneOf(("error", "project")),
         Doc("widths that differ: error (unless model= says another), project (the source to the target's width)"),
-    ] = "error"
-    project: Annotated[str, OneOf(PROJECTS), Doc("how: svd, procrustes, random")] = "procrustes"
+    ] = field(default="error", metadata=RESOLVED)
+    project: Annotated[str, OneOf(PROJECTS), Doc("how: svd, procrustes, random")] = field(
+        default="procrustes", metadata=RESOLVED
+    )
     control: Annotated[
         str,
         OneOf(CONTROLS),
@@ -96,10 +102,10 @@ class MergeOptions:
     ] = "none"
     control_draws: Annotated[
         int, Ge(5), Le(1000), Doc("how often a random control is drawn; the spread between draws enters the interval")
-    ] = field(default=5, metadata={"needs_data": True})
+    ] = field(default=5, metadata=RESOLVED | {"needs_data": True})
     calibration: Annotated[
         Calibration, Doc("where activations are measured, for method=regmean and align=procrustes_activations")
-    ] = field(default_factory=Calibration)
+    ] = field(default_factory=Calibration, metadata=RESOLVED)
 
 
 OPTION_NAMES = tuple(one.name for one in fields(MergeOptions))
@@ -112,6 +118,11 @@ def merge_options(config: MergeOptions) -> MergeOptions:
     return MergeOptions(**{name: getattr(config, name) for name in OPTION_NAMES})
 
 
-def differing(options: MergeOptions, but_for: tuple[str, ...] = ()) -> dict[str, object]:
-    """Return the options as plain values, without those named in ``but_for``."""
-    return {name: value for name, value in asdict(options).items() if name not in but_for}
+def unresolved(options: MergeOptions, but_for: tuple[str, ...] = ()) -> dict[str, object]:
+    """Return the options that a record has nowhere else, as plain values.
+
+    The others, such as λ and layers, are compared as they were resolved for the pair of models.
+    """
+    names = [one.name for one in fields(MergeOptions) if not one.metadata.get("resolved")]
+    plain = asdict(options)
+    return {name: plain[name] for name in names if name not in but_for}

@@ -17,15 +17,15 @@ from torch.utils.checkpoint import checkpoint
 from mam.errors import choices
 from mam.models.fbank import BINS, HOP, WINDOW
 
-DEEPEST = 1000  # layers; a cfg that says more is damaged
+DEEPEST = 1000  # maximum number of layers; a cfg with more is damaged
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": nn.functional.gelu, "relu": nn.functional.relu}
 
 
 @dataclass(frozen=True)
 class BeatsConfig:
-    """Sizes and options of a checkpoint's ``cfg``, under its names; what it leaves out has the original's default.
+    """The sizes and options of a checkpoint's ``cfg``, under its names and with the original's defaults.
 
-    Options of pre-training (``layer_wise_gradient_decay_ratio`` and others) are carried along but have no effect.
+    Options of pre-training (``layer_wise_gradient_decay_ratio`` and others) are ignored.
     """
 
     input_patch_size: int = -1
@@ -55,7 +55,7 @@ class BeatsConfig:
 
     @classmethod
     def of(cls, cfg: Mapping[str, Any]) -> BeatsConfig:
-        """Read a checkpoint's ``cfg``. Raises ValueError naming every value that is not usable."""
+        """Read a checkpoint's ``cfg``; ValueError names every unusable value."""
         known = {field.name: field for field in fields(cls)}
         config = cls(**{name: value for name, value in cfg.items() if name in known})
         problems = []
@@ -80,16 +80,16 @@ class BeatsConfig:
 
     @property
     def least_samples(self) -> int:
-        """The shortest waveform that makes one patch, at 16 kHz."""
+        """The length of the shortest waveform that contains one patch, in samples at 16 kHz."""
         return WINDOW + (self.input_patch_size - 1) * HOP
 
     def patches(self, frames: Tensor) -> Tensor:
-        """Patches that so many frames of the filterbank make."""
+        """Return the number of patches in this many filterbank frames."""
         return frames // self.input_patch_size * (BINS // self.input_patch_size)
 
 
 class Encoder(nn.Module):
-    """Positional convolution, norm, layers; the table of relative positions belongs to all layers together."""
+    """Positional convolution, norm and layers; all layers share one table of relative positions."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -104,12 +104,12 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, padded: Tensor | None) -> Tensor:
-        """``[b, t, d]`` and the padding ``[b, t]`` (True = padded) or None -> ``[b, t, d]``."""
+        """Encode ``[b, t, d]`` with the padding ``[b, t]`` (True = padding) or None -> ``[b, t, d]``."""
         states = self.run(self.place(states, padded), padded, 0, len(self.layers))
         return self.finish(states)
 
     def place(self, states: Tensor, padded: Tensor | None) -> Tensor:
-        """Add positions; padding is silenced first, so that the convolution cannot hear it."""
+        """Add positions; padding is set to zero first, so that it does not enter the convolution."""
         if padded is not None:
             states = states.masked_fill(padded[..., None], 0)
         states = states + self.pos_conv(states.transpose(1, 2)).transpose(1, 2)
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         return placed
 
     def run(self, states: Tensor, padded: Tensor | None, start: int, stop: int) -> Tensor:
-        """Layers ``start`` to ``stop - 1``."""
+        """Run layers ``start`` to ``stop - 1``."""
         bias = self.position_bias(states.shape[1])
         for layer in self.layers[start:stop]:
             if self.training and torch.rand(()) < self.config.encoder_layerdrop:
@@ -129,12 +129,12 @@ class Encoder(nn.Module):
         return states
 
     def finish(self, states: Tensor) -> Tensor:
-        """The norm after the last layer, where the model is pre-norm."""
+        """Apply the norm after the last layer of a pre-norm model."""
         finished: Tensor = self.layer_norm(states) if self.config.layer_norm_first else states
         return finished
 
     def position_bias(self, length: int) -> Tensor | None:
-        """``[h, t, t]`` from the shared table, None without one."""
+        """Return the bias ``[h, t, t]`` from the shared table, or None if there is no table."""
         if not self.config.relative_position_embedding:
             return None
         table = cast(Layer, self.layers[0]).self_attn.relative_attention_bias
@@ -144,7 +144,7 @@ class Encoder(nn.Module):
 
 
 class PositionalConv(nn.Module):
-    """Grouped convolution over patches, weight-normed over the kernel's positions, then GELU."""
+    """A grouped convolution over patches, weight-normed over the kernel's positions, followed by GELU."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class PositionalConv(nn.Module):
         self.weight_v = nn.Parameter(torch.randn(d, d // groups, kernel) * (4 / (kernel * d)) ** 0.5)
 
     def forward(self, states: Tensor) -> Tensor:
-        """``[b, d, t]`` -> ``[b, d, t]``; of an even kernel's one position too many the last is dropped."""
+        """Convolve ``[b, d, t]`` -> ``[b, d, t]``; the extra last position of an even kernel is dropped."""
         norm = torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
         weight, kernel = self.weight_g * self.weight_v / norm, self.weight_v.shape[-1]
         made = nn.functional.conv1d(states, weight, self.bias, padding=kernel // 2, groups=self.groups)
@@ -163,7 +163,7 @@ class PositionalConv(nn.Module):
 
 
 class Layer(nn.Module):
-    """A Transformer layer, pre- or post-norm; with ``deep_norm`` the residual weighs (2 N)^¼ (arXiv 2203.00555)."""
+    """A Transformer layer, pre- or post-norm; ``deep_norm`` scales the residual by (2N)^¼ for N layers (arXiv 2203.00555)."""
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class Layer(nn.Module):
         self.dropout, self.inner_dropout = nn.Dropout(config.dropout), nn.Dropout(config.activation_dropout)
 
     def forward(self, states: Tensor, padded: Tensor | None, bias: Tensor | None) -> Tensor:
-        """``[b, t, d]`` -> ``[b, t, d]``."""
+        """Run the layer, ``[b, t, d]`` -> ``[b, t, d]``."""
         if self.pre_norm:
             states = states + self.dropout(self.self_attn(self.self_attn_layer_norm(states), padded, bias))
             inner: Tensor = states + self._feed_forward(self.final_layer_norm(states))
@@ -194,9 +194,9 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention with a bias for relative positions, which each query gates (section 3.2 of WavLM, 2110.13900).
+    """Self-attention with a relative position bias that each query gates (WavLM, arXiv 2110.13900, section 3.2).
 
-    The gate is computed from the *projected* query: what changes Q also moves the gate.
+    The gate is computed from the *projected* query, so a change of Q also changes the gate.
     """
 
     def __init__(self, config: BeatsConfig) -> None:
@@ -204,14 +204,14 @@ class Attention(nn.Module):
         d, self.heads = config.encoder_embed_dim, config.encoder_attention_heads
         self.k_proj, self.v_proj, self.q_proj, self.out_proj = (nn.Linear(d, d) for _ in range(4))
         self.dropout = config.attention_dropout
-        self.relative_attention_bias: nn.Embedding  # where there is one, the encoder gives every layer the same
+        self.relative_attention_bias: nn.Embedding  # if used, the encoder sets the same table in every layer
         self.is_gated = config.gru_rel_pos and config.relative_position_embedding
         if config.gru_rel_pos:
             self.grep_linear = nn.Linear(d // self.heads, 8)
             self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
 
     def forward(self, states: Tensor, padded: Tensor | None, bias: Tensor | None) -> Tensor:
-        """``[b, t, d]``, padding ``[b, t]``, bias ``[h, t, t]`` -> ``[b, t, d]``."""
+        """Attend from ``[b, t, d]`` with padding ``[b, t]`` and bias ``[h, t, t]`` -> ``[b, t, d]``."""
         q, k, v = (
             project(states).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [b, h, t, d/h]
             for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -225,7 +225,7 @@ class Attention(nn.Module):
         return mixed
 
     def _gate(self, q: Tensor) -> Tensor:
-        """``[b, h, t, d/h]`` -> ``[b, h, t, 1]``."""
+        """Compute the gate, ``[b, h, t, d/h]`` -> ``[b, h, t, 1]``."""
         update, reset = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)
         gate: Tensor = update * (reset * self.grep_a - 1) + 2
         return gate
@@ -233,11 +233,13 @@ class Attention(nn.Module):
 
 @lru_cache(maxsize=16)
 def relative_buckets(length: int, buckets: int, max_distance: int) -> Tensor:
-    """Bucket of every pair (query, key) ``[t, t]``: half for keys behind, exact when near, logarithmic when far.
+    """Return the bucket of every pair (query, key), ``[t, t]``.
 
-    Raffel et al., "Exploring the limits of transfer learning", JMLR 2020, section 2.1 (T5, bidirectional).
+    Half of the buckets are for keys after the query. Near distances have a bucket each, far ones share buckets of
+    logarithmic size. Raffel et al., "Exploring the limits of transfer learning", JMLR 2020, section 2.1 (T5,
+    bidirectional).
     """
-    with torch.inference_mode(False):  # kept for training too
+    with torch.inference_mode(False):  # the cached tensor is used in training too
         position = torch.arange(length)
         relative = position[None, :] - position[:, None]
         half = buckets // 2

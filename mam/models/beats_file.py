@@ -1,4 +1,4 @@
-"""The original file format of BEATs: a pickle with ``cfg``, ``model`` and, of fine-tuned models, ``label_dict``."""
+"""The original file format of BEATs: a pickle with ``cfg``, ``model`` and, for fine-tuned models, ``label_dict``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DOWNLOAD = (
 
 
 def read_original(path: Path) -> dict[str, Any]:
-    """``{"cfg", "model"}`` and perhaps ``"label_dict"`` of a BEATs checkpoint.
+    """Read ``{"cfg", "model"}`` and, if present, ``"label_dict"`` from a BEATs checkpoint.
 
     Raises:
-        CheckpointError: no such file, damaged, more than plain data in it, or not BEATs.
+        CheckpointError: The file is missing, damaged, contains more than plain data, or is not BEATs.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file. {DOWNLOAD}")
-    saved = unpickle(path, also=[Namespace])  # as training scripts save their arguments
+    saved = unpickle(path, also=[Namespace])  # the type in which training scripts save their arguments
     if isinstance(saved.get("cfg"), Namespace):
         saved["cfg"] = vars(saved["cfg"])
     for part in ("cfg", "model"):
@@ -48,13 +48,16 @@ def read_original(path: Path) -> dict[str, Any]:
 
 
 def write_original(path: Path, saved: Mapping[str, Any]) -> None:
-    """Write what `read_original` reads, whole or not at all; keys whose value is None are left out."""
+    """Write the format of `read_original` atomically; keys whose value is None are left out."""
     with atomic_path(path) as temporary:
         torch.save({key: value for key, value in saved.items() if value is not None}, temporary)
 
 
 def refuse_misfit(path: Path, expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where ``weights`` are not those of a model with the state ``expected``."""
+    """Raise CheckpointError if ``weights`` do not match the names and shapes of ``expected``, a model's state.
+
+    It also rejects weights that are not finite, and layers whose tables of relative positions differ.
+    """
     problems = [f"lacks {name}" for name in expected if name not in weights]
     problems += [f"has {name}, which its cfg has no place for" for name in weights if name not in expected]
     for name in expected.keys() & weights.keys():

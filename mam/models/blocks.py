@@ -1,4 +1,4 @@
-"""Where a backbone keeps Q, K and V: in modules (by walking them) and on disk (by the names of tensors).
+"""The location of Q, K and V in an encoder: in its modules (by walking them) and on disk (by tensor names).
 
 Shapes: ``d`` is the width; a projection's weight is [d, d] as [out, in], its bias [d].
 """
@@ -13,7 +13,7 @@ from torch import nn
 
 from mam.errors import MergeError, choices
 
-# What the three projections of one self-attention are called, across transformers; and what one that is all three.
+# Names of the three projections of self-attention across transformers, and of a single projection for all three.
 SPELLINGS = (
     ("q_proj", "k_proj", "v_proj"),
     ("query", "key", "value"),
@@ -22,7 +22,7 @@ SPELLINGS = (
     ("q", "k", "v"),
 )
 FUSED = ("Wqkv",)
-# What the projection of their output is called beside them; BERT and ViT's files have it in a block of its own.
+# Names of the output projection beside them; in BERT's and ViT's files it has a block of its own.
 OUTPUTS = ("out_proj", "o_proj", "out_lin", "linear_out", "o", "Wo")
 OUTPUT_BLOCK = "output.dense"
 _ON_DISK = re.compile(r"(?P<stack>.+)\.(?P<layer>\d+)\.(?P<block>.+)\.(?P<name>\w+)\.weight")
@@ -32,7 +32,8 @@ _ON_DISK = re.compile(r"(?P<stack>.+)\.(?P<layer>\d+)\.(?P<block>.+)\.(?P<name>\
 class AttentionBlock:
     """The projections of one layer, as modules of the model itself: writing to them changes the model.
 
-    ``o`` is that of the output, None where there is none beside the three; ``owner`` the module that has them.
+    ``o`` is the output projection, or None if there is none; ``owner`` is the module that contains ``q``, ``k`` and
+    ``v``.
     """
 
     layer: int
@@ -44,11 +45,11 @@ class AttentionBlock:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The projections that are there."""
+        """The names of the existing projections."""
         return ("q", "k", "v") if self.o is None else ("q", "k", "v", "o")
 
     def projection(self, part: str) -> nn.Linear:
-        """``part`` is ``"q"``, ``"k"``, ``"v"`` or ``"o"``. Raises MergeError where there is no ``"o"``."""
+        """Return the projection ``"q"``, ``"k"``, ``"v"`` or ``"o"``; MergeError if there is no ``"o"``."""
         found = {"q": self.q, "k": self.k, "v": self.v, "o": self.o}[part]
         if found is None:
             raise MergeError("parts: o is not there; the target has no projection of its attention's output.")
@@ -56,15 +57,17 @@ class AttentionBlock:
 
     @property
     def width(self) -> int:
-        """d."""
+        """The width d."""
         return self.q.in_features
 
 
 def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
-    """The self-attention of every layer of ``encoder``: the one list of layers that hold one Q, K, V triple each.
+    """Find the self-attention of every layer in ``encoder``.
+
+    The layers are the only list of modules in which each item has exactly one Q, K, V triple.
 
     Raises:
-        MergeError: no such list, or a projection that is not square; names what was found.
+        MergeError: There is not exactly one such list, or a projection is not square; the message names what was found.
     """
     stacks: dict[str, list[AttentionBlock]] = {}
     for name, module in encoder.named_modules():
@@ -106,9 +109,9 @@ def _triples(layer: nn.Module) -> list[tuple[nn.Module, nn.Linear, nn.Linear, nn
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Where a projection is in a file: the tensors ``name.weight`` and, if any, ``name.bias``.
+    """The location of a projection in a file: the tensors ``name.weight`` and, if present, ``name.bias``.
 
-    ``third`` is None for a tensor of its own, else which third of the rows of a fused Q, K, V tensor.
+    ``third`` is the index of the projection's rows in a fused Q, K, V tensor, or None for a separate tensor.
     """
 
     name: str
@@ -116,16 +119,17 @@ class OnDisk:
 
 
 def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | None = None) -> list[dict[str, OnDisk]]:
-    """For each layer: part -> where it is in the file; ``"o"`` only where it is there.
+    """Map each part to its location in the file, for every layer; ``"o"`` only if it exists.
 
     Args:
-        tensor_names: all names in the checkpoint.
-        checkpoint_id: for messages.
-        stack: a pattern that chooses between several stacks, e.g. the image tower of CLIP; matched against
+        tensor_names: All names in the checkpoint.
+        checkpoint_id: The checkpoint's name in messages.
+        stack: A pattern that selects one of several stacks, e.g. the image tower of CLIP. It is matched against
             ``stack.N.block`` such as ``vision_model.encoder.layers.N.self_attn``.
 
     Raises:
-        MergeError: no layers with Q, K and V, several stacks of them, or a layer that lacks one; names what was found.
+        MergeError: There are no layers with Q, K and V, there are several stacks of them, or a layer lacks one; the
+            message names what was found.
     """
     part_of = {name: part for spelling in SPELLINGS for name, part in zip(spelling, "qkv", strict=True)}
     stacks: dict[str, dict[int, dict[str, OnDisk]]] = {}

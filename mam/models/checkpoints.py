@@ -1,4 +1,4 @@
-"""A checkpoint folder: found locally or fetched from the hub, checked, hashed, and read tensor by tensor."""
+"""A checkpoint folder: found locally or downloaded from the hub, checked, hashed and read tensor by tensor."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from mam.models.settings import class_config
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
-BEATS = (".pt", ".pth", ".ckpt")  # one file in BEATs' original format
+BEATS = (".pt", ".pth", ".ckpt")  # a single file in BEATs' original format
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-DTYPES = {  # torch's dtypes in safetensors' words
+DTYPES = {  # torch's dtypes -> safetensors' names
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
@@ -46,9 +46,9 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with ``config.json`` and weights, or a BEATs file, which has both.
+    """A folder with ``config.json`` and weights, or a BEATs file, which contains both.
 
-    ``id`` is as configured; ``revision`` the hub's commit or None.
+    ``id`` is the configured name; ``revision`` is the hub's commit, or None.
     """
 
     id: str
@@ -58,17 +58,17 @@ class Checkpoint:
 
     @property
     def is_safetensors(self) -> bool:
-        """Whether the weights are safetensors (else pickles, read with ``weights_only=True``)."""
+        """True if the weights are safetensors; otherwise they are pickles, read with ``weights_only=True``."""
         return self.weights[0].suffix == ".safetensors"
 
     @property
     def is_beats(self) -> bool:
-        """Whether it is one file in BEATs' original format."""
+        """True for a file in BEATs' original format."""
         return self.weights[0].suffix in BEATS
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The content of ``config.json`` or BEATs' ``cfg``. Raises CheckpointError where it is missing or unusable."""
+        """The content of ``config.json`` or BEATs' ``cfg``; CheckpointError if it is missing or unusable."""
         if self.is_beats:
             return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
         path = self.folder / CONFIG
@@ -76,7 +76,7 @@ class Checkpoint:
             config = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError) as error:
             raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Is this a model folder?") from error
-        if "transformers_weights" in config:  # would load other files than those that are hashed
+        if "transformers_weights" in config:  # transformers would load files other than those hashed
             raise CheckpointError(f"{path}: names its weights by transformers_weights. Rename the file to {SINGLE}.")
         return config
 
@@ -86,9 +86,9 @@ class Checkpoint:
         return str(self.config.get("model_type", "(none given)"))
 
     def with_defaults(self, key: str, section: str | None = None) -> Any:
-        """A value of ``config.json``, or of one of its sections; what the file leaves out is its class's default.
+        """Return a value of ``config.json``, or of one of its sections; missing keys have the default of the config class.
 
-        None where neither has it. Raises CheckpointError, see `class_config`.
+        The result is None if neither has the key. Raises CheckpointError as `class_config` does.
         """
         config = self.config.get(section, {}) if section else self.config
         if isinstance(config, dict) and key in config:
@@ -100,17 +100,17 @@ class Checkpoint:
 
     @cached_property
     def class_config(self) -> Any:
-        """``config.json`` as an object of its class in transformers. Raises CheckpointError where it is not usable."""
+        """``config.json`` as an object of its transformers class; CheckpointError if it is not usable."""
         return class_config(self.folder, self.id)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the weights: the file's own where there is one, else over the shards' names and hashes."""
+        """The hash of the weights: that of a single file, or a hash of the names and hashes of all shards."""
         return sha256_of({path.name: sha256_file(path) for path in self.weights})
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the weights and of every settings file beside them: all that can change a prediction."""
+        """The hash of the weights and of all settings files beside them, which together determine predictions."""
         if self.is_beats:
             return self.sha256
         settings = sorted(path for pattern in SETTINGS for path in self.folder.glob(pattern) if path.is_file())
@@ -118,11 +118,11 @@ class Checkpoint:
 
     @cached_property
     def tensor_files(self) -> dict[str, Path]:
-        """Which file holds which tensor. Raises CheckpointError where a file is truncated or not what it says."""
+        """The file that contains each tensor; CheckpointError if a file is truncated or has the wrong format."""
         return {name: path for path in self.weights for name in self._names(path)}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """These tensors and no others, on the CPU, as fp32. Raises CheckpointError where one is missing."""
+        """Read only these tensors, as fp32 on the CPU; CheckpointError if one is missing."""
         by_file: dict[Path, list[str]] = {}
         for name in names:
             if name not in self.tensor_files:
@@ -138,7 +138,7 @@ class Checkpoint:
         return tensors
 
     def read_as_stored(self, name: str) -> Tensor:
-        """One tensor in the dtype it has in the file."""
+        """Read one tensor in the dtype of the file."""
         path = self.tensor_files[name]
         if not self.is_safetensors:
             return self._pickled[path][name]
@@ -148,7 +148,10 @@ class Checkpoint:
 
     @cached_property
     def headers(self) -> dict[str, tuple[list[int], str]]:
-        """Shape of each tensor and its dtype in safetensors' words (``F32``), else in torch's; no values are read."""
+        """The shape and dtype of each tensor, without reading values.
+
+        Dtypes have safetensors' names (``F32``), or torch's where safetensors has none.
+        """
         found: dict[str, tuple[list[int], str]] = {}
         for path in self.weights:
             if self.is_safetensors:
@@ -162,12 +165,12 @@ class Checkpoint:
 
     @cached_property
     def parameters(self) -> int:
-        """How many numbers the weights hold; only headers are read."""
+        """The number of values in the weights; only headers are read."""
         return sum(math.prod(shape) for shape, _ in self.headers.values())
 
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:
-        """The content of every pickle, memory-mapped: what is not read costs no memory."""
+        """The content of every pickle, memory-mapped, so that unread tensors take no memory."""
         return {path: read_original(path)["model"] if self.is_beats else _unpickle(path) for path in self.weights}
 
     def _names(self, path: Path) -> list[str]:
@@ -184,16 +187,16 @@ class Checkpoint:
 def locate(name: str, revision: str = "main", sha256: str | None = None) -> Checkpoint:
     """Find a checkpoint: ``asset:NAME``, a folder, a BEATs file, or a hub id at ``revision`` (downloaded once).
 
-    safetensors are preferred; pickles are taken where there is nothing else.
+    safetensors are preferred; pickles are a fallback.
 
     Args:
-        name: what the configuration says.
-        revision: of a hub id.
-        sha256: what the weights' hash must be, as `Checkpoint.sha256` computes it; None takes any.
+        name: The configured name.
+        revision: The revision of a hub id.
+        sha256: The required hash of the weights, as in `Checkpoint.sha256`; None accepts any.
 
     Raises:
-        CheckpointError: no such folder or file, no weights in it, a missing shard, another hash, or a hub that cannot
-            be reached.
+        CheckpointError: The folder or file does not exist, has no weights, lacks a shard or has another hash, or the
+            hub cannot be reached.
     """
     found = _find(name, revision)
     if sha256 is not None and found.sha256 != sha256.lower():
@@ -220,7 +223,7 @@ def _find(name: str, revision: str) -> Checkpoint:
 
 
 def _of_file(path: Path, name: str) -> Checkpoint:
-    """A BEATs file; or one of the files by which a folder's weights are named, which means the folder."""
+    """Accept a BEATs file, or a weights or configuration file, which stands for its folder."""
     if path.suffix in BEATS:
         if not path.is_file():
             raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
@@ -246,13 +249,13 @@ def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
             f"{name}: is not a folder here, and the hub cannot be reached or HF_HUB_OFFLINE is set."
             f" Go online, fetch it elsewhere with `hf download {name}` and copy the cache, or give a folder."
         ) from error
-    except Exception as error:  # the hub's client raises many kinds, down to those of its HTTP library
+    except Exception as error:  # the hub's client raises many types, including those of its HTTP library
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise CheckpointError(f"{name}: the hub does not give it at revision {revision!r}: {reason}") from error
 
 
 def _weights(folder: Path, name: str) -> tuple[Path, ...]:
-    """The weight files of a folder, shards in their index's order, each checked to be there."""
+    """Return the weight files of a folder, which must all exist; shards are sorted by name."""
     for single, index in ((SINGLE, INDEX), (PICKLE, PICKLE_INDEX)):
         if (folder / single).is_file():
             return (folder / single,)
@@ -286,5 +289,5 @@ def _open(path: Path) -> Any:
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
-    """A pickled state dict, memory-mapped."""
+    """Read the tensors of a pickled state dict, memory-mapped."""
     return {name: tensor for name, tensor in unpickle(path).items() if isinstance(tensor, Tensor)}

@@ -1,4 +1,4 @@
-"""The CTC targets whose layers have convolutions of their own: wav2vec 2.0 Conformer and Wav2Vec2-BERT."""
+"""CTC targets with convolutions inside their layers: wav2vec 2.0 Conformer and Wav2Vec2-BERT."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mam.models.targets import Hidden, target
 
 @target("wav2vec2-conformer")
 class Wav2Vec2Conformer(CTCTarget):
-    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last."""
+    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last layer."""
 
     stem = "Wav2Vec2Conformer"
     is_pre_norm = True
     default_positions = "relative"
-    positions_on_query: tuple[str, ...] = ("relative",)  # rotary positions turn the input of Q and K, not Q
+    positions_on_query: tuple[str, ...] = ("relative",)  # rotary positions rotate the input of Q and K, not Q
 
     @classmethod
     def reads_query(cls, checkpoint: Checkpoint) -> str | None:  # noqa: D102
@@ -41,13 +41,13 @@ class Wav2Vec2Conformer(CTCTarget):
         return states
 
     def positions(self, states: Tensor) -> Tensor | None:
-        """Embeddings of relative or rotary positions, None where the layers have their own."""
+        """Return the embeddings of relative or rotary positions, or None if the layers have their own."""
         embed = self.encoder.embed_positions
         return None if embed is None else embed(states)
 
     @contextmanager
     def _silent_padding(self, real: Tensor | None) -> Iterator[None]:
-        """transformers lets the layers' convolutions hear the padding (5.23); here it is silent."""
+        """Set padding to zero before the layers' convolutions; transformers (5.23) lets it leak into real frames."""
         if real is None:
             yield
             return
@@ -76,7 +76,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
         width = checkpoint.with_defaults("feature_projection_input_dim")
-        made = extractor.num_mel_bins * extractor.stride  # mel bins of so many frames stand side by side
+        made = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
         return {"features a frame": (made, width, "feature_projection_input_dim in config.json")}
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
@@ -88,11 +88,11 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
 
     @property
     def frontend(self) -> list[nn.Module]:
-        """None: log-mel features have no weights."""
+        """An empty list: log-mel features have no weights."""
         return []
 
     def room(self, samples: int) -> int | None:
-        """Not known before its feature extractor has run."""
+        """Return None: the number of frames is unknown until the feature extractor has run."""
         return None
 
     def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:  # noqa: D102

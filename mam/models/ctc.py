@@ -1,7 +1,7 @@
-"""HuBERT, wav2vec 2.0 and their kin as targets: CTC recognisers, and encoders of sounds.
+"""HuBERT, wav2vec 2.0 and related models as targets: CTC recognisers and encoders of sounds.
 
-They share a plan: waveform -> convolutions -> projection -> positions -> layers -> head. `CTCTarget` follows it; a
-family overrides the step in which it differs. Shapes: ``b`` clips, ``t`` frames, ``d`` width.
+They share a pipeline: waveform -> convolutions -> projection -> positions -> layers -> head. `CTCTarget` implements it;
+subclasses override the steps that differ. Shapes: ``b`` clips, ``t`` frames, ``d`` width.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mam.models.vocabulary import Vocabulary
 
 
 class CTCTarget(HubTarget):
-    """HuBERT and wav2vec 2.0: both front-ends (group norm as in base, layer norm as in large), pre- and post-norm."""
+    """HuBERT and wav2vec 2.0, with either front-end (group norm in base, layer norm in large), pre- or post-norm."""
 
     stem = "Hubert"
     readouts = ("text", "features", "scores")
@@ -55,7 +55,7 @@ class CTCTarget(HubTarget):
         self.vocabulary = Vocabulary.of(self.checkpoint)
 
     def save_tokenizer(self, folder: Path) -> None:
-        """The files as they are: transformers (5.23) would write a delimiter other than ``|`` as it misreads it."""
+        """Copy the original files, because transformers (5.23) misreads a delimiter other than ``|`` and would write it back."""
         for name in FILES:
             if (self.checkpoint.folder / name).is_file():
                 shutil.copyfile(self.checkpoint.folder / name, folder / name)
@@ -70,23 +70,23 @@ class CTCTarget(HubTarget):
 
     @property
     def is_pre_norm(self) -> bool:
-        """Whether the encoder's norm stands after its last layer instead of before its first."""
+        """True if the encoder's norm follows its last layer instead of preceding its first."""
         return bool(getattr(self.model.config, "do_stable_layer_norm", False))
 
     def embed(self, heard: Hidden) -> Hidden:
-        """Projection -> SpecAugment, while training and where the model's configuration asks for it -> positions."""
+        """Project the features, apply SpecAugment (in training, if the model's configuration enables it) and add positions."""
         projected = self.backbone.feature_projection(heard.states)
         states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
-        # transformers refuses spans that are longer than the clips.
+        # transformers rejects masked spans that are longer than the clips.
         if self.model.training and states.shape[1] > self.model.config.mask_time_length:
             states = self.backbone._mask_hidden_states(states, attention_mask=heard.real.long())
         states = states * heard.real[..., None]  # padding is silence
         return Hidden(self.encoder.dropout(self.add_positions(states, heard.lengths)), heard.lengths)
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
-        """Normalised waveform -> convolutional features ``[b, t, c]``.
+        """Normalise the waveforms and compute convolutional features ``[b, t, c]``.
 
-        Padding would enter the statistics of group norm; such front-ends run clip by clip at the true length.
+        Padding would change the statistics of group norm, so such front-ends process each clip at its true length.
         """
         normalised = [self.extractor(wave, sampling_rate=RATE).input_values[0] for wave in waves]
         clips = [
@@ -100,7 +100,7 @@ class CTCTarget(HubTarget):
         return Hidden(features, torch.tensor(lengths))
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Positional convolution, and the norm if it stands before the layers. ``[b, t, d]``."""
+        """Add the positional convolution and, in post-norm models, apply the norm; ``[b, t, d]``."""
         states = states + self.encoder.pos_conv_embed(states)
         return states if self.is_pre_norm else self._normed(states)
 
@@ -111,61 +111,61 @@ class CTCTarget(HubTarget):
         return Hidden(self.run_layers(hidden.states, real, start, stop), hidden.lengths)
 
     def run_layers(self, states: Tensor, real: Tensor | None, start: int, stop: int) -> Tensor:
-        """``real`` is True where a frame is not padding ``[b, t]``, None where all are real."""
+        """Run layers ``start`` to ``stop - 1``; ``real`` ``[b, t]`` is False at padding, or None if there is none."""
         mask = self.attention_mask(states, real)
         for layer in self.encoder.layers[start:stop]:
             states = layer(states, attention_mask=mask)
         return states
 
     def attention_mask(self, states: Tensor, real: Tensor | None) -> Tensor | None:
-        """What the layers take to leave padding out, None where there is none."""
+        """Return the layers' attention mask for padding, or None if there is none."""
         if real is None:
             return None
         mask = create_bidirectional_mask(config=self.model.config, inputs_embeds=states, attention_mask=real)
-        assert mask is None or isinstance(mask, Tensor)  # flex attention's own kind is never asked for
+        assert mask is None or isinstance(mask, Tensor)  # flex attention, which has its own mask type, is not used
         return mask
 
     def last(self, hidden: Hidden) -> Hidden:
-        """The norm of pre-norm models, and the adapter where there is one."""
+        """Apply the norm of pre-norm models, and the adapter if there is one."""
         states = self._normed(hidden.states) if self.is_pre_norm else hidden.states
         adapter = getattr(self.backbone, "adapter", None)
         if adapter is None:
             return Hidden(states, hidden.lengths)
-        # An adapter subsamples with convolutions, which would see the padding: clip by clip.
+        # An adapter's convolutions would mix padding into real frames, so each clip is processed alone.
         clips = [adapter(row[None, :n])[0] for row, n in zip(states, hidden.lengths.tolist(), strict=True)]
         lengths = torch.tensor([len(clip) for clip in clips])
         return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), lengths)
 
     def logits(self, hidden: Hidden) -> list[Tensor]:
-        """One ``[t, vocabulary]`` a clip, without padding, from the last layer's output."""
+        """Return ``[t, vocabulary]`` for each clip, without padding, from the last layer's output."""
         last = self.last(hidden)
         return [row[:n] for row, n in zip(self.model.lm_head(last.states), last.lengths.tolist(), strict=True)]
 
     def anchors(self, hidden: Hidden) -> list[Any]:
-        """Of each clip the frames in which a letter is more probable than the blank, ``[t]``."""
+        """Return the frames of each clip in which a letter is more probable than the blank, as a mask ``[t]``."""
         blank = self.model.config.pad_token_id
         return [logits.argmax(-1) != blank for logits in self.logits(hidden)]
 
     def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """In the anchored frames, over the letters alone: of the blank, which says nothing, nothing can be gained.
+        """Measure the entropy over letters in the anchored frames; the blank is left out of the distribution.
 
-        Without this the least entropy of all is that of a model that calls every frame blank.
+        With the blank included, a model that predicts blank in every frame would have the lowest entropy.
         """
         blank, doubts, silent = self.model.config.pad_token_id, [], []
         for logits, frames in zip(self.logits(hidden), anchors, strict=True):
             chosen = logits.float()[frames]  # [frames with a letter, vocabulary]
             letters = torch.cat([chosen[:, :blank], chosen[:, blank + 1 :]], 1).log_softmax(-1)
-            none = logits.float().sum() * 0  # of a clip in which nothing was heard
+            none = logits.float().sum() * 0  # for a clip without a letter
             doubts.append(-(letters.exp() * letters).sum(-1).mean() if len(chosen) else none)
             silent.append((chosen.argmax(-1) == blank).float().mean() if len(chosen) else none)
         return torch.stack(doubts), torch.stack(silent)
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
-        """Letters of the normalised text, see `Vocabulary.spell`."""
+        """Return the tokens of the normalised text and the missing characters; see `Vocabulary.spell`."""
         return self.vocabulary.spell(text, normalise)
 
     def room(self, samples: int) -> int | None:
-        """One frame a token, and a blank between equal ones. None where an adapter shortens the states."""
+        """Return the number of frames: CTC needs one per token, and a blank between equal ones. None with an adapter."""
         return None if getattr(self.backbone, "adapter", None) else self._frames(samples)
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102
@@ -173,8 +173,8 @@ class CTCTarget(HubTarget):
         scores = self.model.lm_head(self.model.dropout(last.states)).float().log_softmax(-1)
         flat = torch.tensor([token for one in tokens for token in one])
         counts = torch.tensor([len(one) for one in tokens])
-        # On the CPU, wherever the model is: a GPU's way back through CTC adds in no fixed order, and torch refuses it
-        # where all else is repeatable. The scores are small, [b, t, letters].
+        # Computed on the CPU: the backward pass of CTC on a GPU is not deterministic, and torch raises an error for it
+        # in deterministic mode. The scores are small, [b, t, letters].
         blank, by_frame, lengths = self.model.config.pad_token_id, scores.cpu().transpose(0, 1), last.lengths.cpu()
         summed = nn.functional.ctc_loss(by_frame, flat, lengths, counts, blank, reduction="none")
         return (summed / counts).to(scores.device)
@@ -194,7 +194,7 @@ class CTCTarget(HubTarget):
         return normed
 
     def _frames(self, samples: int) -> int:
-        """Frames that the convolutions make of so many samples."""
+        """Return the number of frames that the convolutions produce from this many samples."""
         config = self.model.config
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             samples = (samples - kernel) // stride + 1
@@ -206,7 +206,10 @@ class Hubert(CTCTarget):
     """HuBERT, with or without a batch norm before the positional convolution (mHuBERT has one)."""
 
     def add_positions(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Batch norm would make silent padding audible: it sees real frames alone, and padding stays 0 after it."""
+        """Add positions; batch norm is applied to real frames only.
+
+        Applied to padding, it would turn zeros into other values, which the convolution would mix into real frames.
+        """
         embed = self.encoder.pos_conv_embed
         if embed.batch_norm is None:
             return super().add_positions(states, lengths)
@@ -225,7 +228,7 @@ class Wav2Vec2(CTCTarget):
 
 @target("data2vec-audio")
 class Data2VecAudio(CTCTarget):
-    """Data2Vec-audio: five positional convolutions, between which padding would become audible: clip by clip."""
+    """Data2Vec-audio: five positional convolutions, run clip by clip to keep padding out of real frames."""
 
     stem = "Data2VecAudio"
 
@@ -237,7 +240,7 @@ class Data2VecAudio(CTCTarget):
 
 @target("wavlm")
 class WavLM(CTCTarget):
-    """WavLM: a relative position bias, made by layer 0 and gated in every layer by the hidden states (not by Q)."""
+    """WavLM: a relative position bias, computed by layer 0 and gated in every layer by the hidden states (not by Q)."""
 
     stem = "WavLM"
 
@@ -246,7 +249,7 @@ class WavLM(CTCTarget):
         bias = self.encoder.layers[0].attention.compute_bias(frames, frames)  # [h, t, t]
         bias = bias.repeat(states.shape[0], 1, 1)  # [b h, t, t]
         with warnings.catch_warnings():
-            # transformers hands torch a padding mask of another type than the bias (5.23); torch converts it.
+            # transformers (5.23) passes a padding mask of a different dtype than the bias; torch converts it.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask", UserWarning)
             for layer in self.encoder.layers[start:stop]:
                 states, _ = layer(states, attention_mask=real, position_bias=bias)

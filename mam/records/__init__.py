@@ -1,1 +1,1 @@
-"""What runs leave behind: result.json as types, the run folder, and reading both back."""
+"""The records of runs: result.json as types, the run folder, and reading both back."""

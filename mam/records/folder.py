@@ -1,18 +1,18 @@
-"""The run folder: made late, filled, and finished by `result.json`, which is written last.
+"""The run folder: created once the input is checked, and finished by `result.json`, which is written last.
 
 outputs/<date>/<time>-<signature>/
-    result.json         schema version 1 (mam/records/result.schema.json); a folder that has one is a finished run
-    predictions.jsonl   one line an example: id, audio, duration, reference, prediction (raw text); of audio events
+    result.json         schema version 1 (mam/records/result.schema.json); a folder with this file is a finished run
+    predictions.jsonl   one line per example: id, audio, duration, reference, prediction (raw text); for audio events
                         id, audio, fold, label, prediction, scores_top5
-    predictions-N.jsonl the same of further draws of a random control
-    baseline.jsonl      the same of the λ=0 baseline, so that a run can be scored again without a model
-    lambda.csv          step, layer, part, lam (and fold, where several were trained)
-    metrics.jsonl       of a training: loss, learning rate, metrics of dev at each log
+    predictions-N.jsonl the same for further draws of a random control
+    baseline.jsonl      the same for the λ=0 baseline, so that a run can be scored again without a model
+    lambda.csv          step, layer, part, lam (and fold, if several were trained)
+    metrics.jsonl       of a training: loss, learning rate, metrics on dev at each log
     model/              of a training: the plain checkpoint, λ folded in
-    attention.csv       entropy and scale of the attention's logits, by layer, merged (of a random control: the last
-                        draw; of a tuned run: the last λ) and unmerged; positions are left out
+    attention.csv       entropy and scale of the attention's logits without positions, by layer, merged and unmerged;
+                        merged is the last draw of a random control, or the last λ of a tuned run
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
-    mam.log, .hydra/    what was said, what was configured
+    mam.log, .hydra/    the log, the configuration
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ log = logging.getLogger("mam")
 
 
 class RunFolder:
-    """One run's folder while it is being filled."""
+    """The folder of one run while it is being filled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.when_finished: list[Callable[[], None]] = []
 
     def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
-        """Write both sides, one line an example; further draws of a random control to files of their own."""
+        """Write both sides, one line per example; each further draw of a random control has its own file."""
         for draw, rows in enumerate(merged):
             write_jsonl(self.path / of_draw(draw), rows)
         write_jsonl(self.path / BASELINE, baseline)
 
     def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:
-        """Write ``name.jsonl``, one line a row."""
+        """Write ``name.jsonl``, one line per row."""
         write_jsonl(self.path / f"{name}.jsonl", rows)
 
     def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
@@ -71,7 +71,7 @@ class RunFolder:
             csv.writer(file, lineterminator="\n").writerows(rows)
 
     def finish(self, result: RunResult) -> None:
-        """Write the result, which must be one that can be read again: from now on the run is finished."""
+        """Write the result, after checking that it can be read again. This marks the run as finished."""
         written = plain(result)
         parse_result(json.dumps(written), self.path / RESULT)
         write_json(self.path / RESULT, written)
@@ -80,7 +80,7 @@ class RunFolder:
 
 
 class Elsewhere(RunFolder):
-    """The run folder of a process that is not the one that writes: nothing is written."""
+    """The run folder of a process other than the main one: nothing is written."""
 
     def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:  # noqa: D102
         return
@@ -100,10 +100,10 @@ class Elsewhere(RunFolder):
 
 @contextmanager
 def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
-    """Make the folder of one run under ``outputs``, with its log and its configuration; only the main process does.
+    """Create the folder of one run under ``outputs``, with its log and its configuration, in the main process only.
 
-    What the user can mend (MamError, the system's errors) or stopped leaves no folder behind; anything else leaves it
-    with the traceback in its log.
+    The folder is removed after an error that the user can fix (MamError, errors of the system) and after an interrupt.
+    After any other error it stays, with the traceback in its log.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -124,7 +124,7 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
         yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
-        if not (path / RESULT).exists():  # a finished run stays, whatever comes after
+        if not (path / RESULT).exists():  # a finished run stays even if a later step fails
             _remove(path, existing)
         raise
     except BaseException:
@@ -136,24 +136,24 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
 
 
 def run_root(outputs: str) -> Path:
-    """Where a single run's folder goes: ``outputs/<date>``."""
+    """Return the folder for a single run's folder: ``outputs/<date>``."""
     return expanded(outputs) / f"{datetime.now():%Y-%m-%d}"
 
 
 def refuse_unwritable(outputs: Path) -> None:
-    """Raise RecordError now rather than after the work, where ``outputs`` cannot be written."""
+    """Raise RecordError if ``outputs`` cannot be written, before any work is done."""
     existing = _existing(outputs.absolute())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise RecordError(f"outputs={outputs}: {existing} cannot be written. Say outputs=FOLDER.")
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself or the nearest one above it that is there."""
+    """Return the folder itself or the nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _remove(path: Path, existing: Path) -> None:
-    """Take a run's folder away, and the folders above it that were made for it and hold nothing else."""
+    """Remove a run's folder, and its parents up to ``existing`` that are empty."""
     shutil.rmtree(path, ignore_errors=True)
     for folder in path.parents:
         if folder == existing or any(folder.iterdir()):
@@ -169,7 +169,7 @@ def _new_folder(outputs: Path, signature: str) -> Path:
             path = outputs / f"{datetime.now():%H-%M-%S}-{signature}{suffix}"
             try:
                 path.mkdir()
-            except FileExistsError:  # the same run was started in this second, by force=true or another job
+            except FileExistsError:  # the same run was started in the same second, by force=true or another job
                 continue
             return path
     except OSError as error:
@@ -178,7 +178,7 @@ def _new_folder(outputs: Path, signature: str) -> Path:
 
 
 def _write_hydra(folder: Path, job: Job) -> None:
-    """``.hydra/`` as Hydra itself writes it."""
+    """Write ``.hydra/`` as Hydra itself does."""
     for name, text in hydra_files(job).items():
         with atomic(folder / name) as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""The parts of `result.json` that say how λ was learnt or chosen, as types."""
+"""The parts of `result.json` on how λ was learnt or chosen, as types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mam.scoring.bounds import Count, Rate, Share
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """One training: numbers of clips, steps, the step that was kept, λ at its end by layer."""
+    """One training: numbers of clips, steps, the step of the kept checkpoint, and its λ by layer."""
 
     fold: str | None
     train: Count
@@ -28,7 +28,7 @@ class FoldTraining:
 
 @dataclass(frozen=True)
 class DevChange:
-    """The rate on dev before and after a training, which dev chose the step of."""
+    """The rate on dev before and after a training. Dev also chose the checkpoint."""
 
     metric: Metric
     before: Rate
@@ -39,9 +39,9 @@ class DevChange:
 
 @dataclass(frozen=True)
 class TrainRecord:
-    """A fine-tuning. ``settings`` is its configuration; ``ft`` the folder of the regular fine-tuning compared with.
+    """A fine-tuning. ``settings`` is its configuration, ``ft`` the folder of the regular fine-tuning compared with.
 
-    ``ft_key`` is equal for all trainings that share a regular fine-tuning; ``lam_at_start`` has one λ a layer.
+    ``ft_key`` is equal for all trainings that share a regular fine-tuning; ``lam_at_start`` has one λ per layer.
     """
 
     name: Literal["finetune", "lmam"]
@@ -56,13 +56,13 @@ class TrainRecord:
 
     @property
     def is_lmam(self) -> bool:
-        """Whether λ was a parameter of the training."""
+        """True if λ was a parameter of the training."""
         return self.name == "lmam"
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A λ chosen on dev for a test fold (None: for all); with one for each layer in ``lams``, ``lam`` is their mean."""
+    """A λ chosen on dev for a test fold (None: for all). ``lam`` is the mean of ``lams``, which has one per layer."""
 
     fold: str | None
     lam: float
@@ -76,7 +76,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Tried:
-    """A λ tried on dev: its rate, or without labels its entropy in nats and the share of silenced decisions."""
+    """A λ tried on dev, with its rate. Without labels: its entropy in nats and the share of silenced decisions."""
 
     fold: str | None
     lam: float
@@ -93,7 +93,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class RaceLook:
-    """A look at a race: examples seen, the λ in the lead, rates so far, and p of each λ that was dropped; λ as text."""
+    """One look at a race: examples seen, leading λ, rates so far, and p of each dropped λ. Keys are λ as text."""
 
     examples: Count
     leader: float
@@ -103,9 +103,9 @@ class RaceLook:
 
 @dataclass(frozen=True)
 class TuneRecord:
-    """How λ was chosen on dev. ``work`` is the share of a grid's evaluations that was done, ``path`` of a race.
+    """How λ was chosen on dev. ``work`` is the share of a grid's evaluations that was done, ``path`` that of a race.
 
-    ``transductive`` says that the test recordings themselves were used, without their labels.
+    ``transductive`` is true if the test recordings themselves were used, without their labels.
     """
 
     name: str
@@ -118,7 +118,7 @@ class TuneRecord:
 
 @dataclass(frozen=True)
 class DevRecord:
-    """The rate on dev, which may choose between runs; None, with the reason in ``note``, where there is none."""
+    """The rate on dev, for choosing between runs. Without a dev split it is None, with the reason in ``note``."""
 
     metric: Metric
     rate: Rate | None

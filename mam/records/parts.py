@@ -1,6 +1,6 @@
 """The parts of `result.json` as types; `mam.records.result` puts them together.
 
-Rates are fractions, times are seconds. Fields marked `ABSENT` are left out of the file where they are None: they belong
+Rates are fractions, times are seconds. Fields marked `ABSENT` are left out of the file if they are None: they belong
 to one task only, or results of older versions lack them.
 """
 
@@ -25,7 +25,7 @@ SpeechTask: TypeAlias = Literal["transcribe", "translate"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Parts = Annotated[str, StringConstraints(pattern=r"^[qkvo]+$")]
 Layer = Annotated[int, Ge(0)]
-ABSENT = {"absent": True}  # of a field that is left out of the file where it is None
+ABSENT = {"absent": True}  # metadata of a field that is left out of the file if it is None
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CheckpointRecord:
 
 @dataclass(frozen=True)
 class DecoderRecord:
-    """What Whisper's decoder was told. ``origin`` says where its language is from; ``share`` is that of the votes."""
+    """The prompt of Whisper's decoder. ``origin`` is where its language comes from, ``share`` its share of the votes."""
 
     language: str
     task: SpeechTask
@@ -62,7 +62,7 @@ class ModelRecord:
 class DataRecord:
     """The examples that were evaluated.
 
-    ``language`` is that of the references, ``metric`` what is compared in speech recognition, ``in_windows`` the number
+    ``language`` is that of the references, ``metric`` the one compared in speech recognition, ``in_windows`` the number
     of recordings that were too long to be decoded in one piece.
     """
 
@@ -82,10 +82,10 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """What was merged: ``lam`` has one λ for each target layer, ``pairs`` the source layer of each merged one.
+    """A merge. ``lam`` has one λ per target layer, ``pairs`` the source layer of each merged one.
 
-    A control may merge fewer projections (``parts``) than were asked for (``parts_asked``). ``asked`` are all the
-    options that were asked for; results of older versions lack it.
+    A control may merge fewer projections (``parts``) than requested (``parts_asked``). ``asked`` holds all requested
+    options; results of older versions lack it.
     """
 
     method: str
@@ -110,12 +110,12 @@ class MergeRecord:
 
     @property
     def is_identity(self) -> bool:
-        """Whether every λ is 0, so that the merged model is the target."""
+        """True if every λ is 0, so that the merged model is the target."""
         return not any(self.lam)
 
     @property
     def merged_layers(self) -> list[int]:
-        """The selected layers whose λ is not 0; all selected ones where every λ is."""
+        """The selected layers whose λ is not 0; all selected layers if every λ is 0."""
         return [layer for layer in self.layers if self.lam[layer]] or list(self.layers)
 
 
@@ -131,7 +131,7 @@ class ProbeRecord:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """Where the classes of audio events come from; ``without_class`` are those that the checkpoint does not have."""
+    """The origin of the classes of audio events; ``without_class`` are the classes that the checkpoint lacks."""
 
     name: Literal["probe_fixed", "probe_refit", "checkpoint", "trained"]
     folds: list[ProbeRecord]
@@ -140,21 +140,21 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class SpeechBaseline(Rates):
-    """Rates of what a run of speech recognition is compared with."""
+    """Rates of the baseline of a run of speech recognition."""
 
     kind: Literal["unmerged", "ft"] = "unmerged"
 
 
 @dataclass(frozen=True)
 class SoundBaseline(ErrorRates):
-    """Rates of what a run of audio events is compared with."""
+    """Rates of the baseline of a run of audio events."""
 
     kind: Literal["unmerged", "ft"] = "unmerged"
 
 
 @dataclass(frozen=True)
 class McNemarRecord:
-    """McNemar's exact test over clips, where the units of the test are clusters."""
+    """McNemar's exact test over clips, for tests whose units are clusters."""
 
     p_value: Share
     only_merged_wrong: Count
@@ -174,7 +174,7 @@ class FoldsDifference:
 
 @dataclass(frozen=True)
 class Delta(Difference):
-    """Merged minus baseline. Older versions tested by the bootstrap and recorded ``detectable``."""
+    """Merged minus baseline. Older versions used the bootstrap and recorded ``detectable``."""
 
     interval: Literal["sign_flip", "bootstrap"] = "bootstrap"
     detectable: Annotated[float, Ge(0)] | None = field(default=None, metadata=ABSENT)
@@ -183,13 +183,13 @@ class Delta(Difference):
 
     @property
     def is_old(self) -> bool:
-        """Whether an older version made it, which counted no changed units."""
+        """True if recorded by an older version, which did not count changed units."""
         return self.changed is None
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds. ``prefix`` is what does not depend on λ, ``evaluate`` and ``baseline`` the rest, merged and unmerged.
+    """Times in seconds. ``prefix`` is the part that does not depend on λ; ``evaluate`` and ``baseline`` are the rest.
 
     ``rtfx`` is ``audio_seconds`` over ``evaluate``.
     """

@@ -1,4 +1,4 @@
-"""Finished runs: found by what they answer, and read so that what is damaged or unknown is refused by its name."""
+"""Reading finished runs: found by the question they answer, with damaged or unknown ones refused by name."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
-TRUTH = {"asr": "reference", "events": "label"}  # what a prediction is compared with
+TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
 METRICS, CONFIG = "metrics.jsonl", Path(".hydra") / "config.yaml"
 ELSEWHERE: dict[str, list[str]] = {
     "track": [],
     "train.report_to": [],
-}  # what was installed where it ran is not asked for here
+}  # trackers of the original machine need not be installed here
 
 PredictionRow = dict[str, Any]  # one line of predictions.jsonl
 
@@ -59,14 +59,14 @@ def find_ft(outputs: Path, key: str) -> Path | None:
 
 
 def _newest(outputs: Path, name: str) -> list[Path]:
-    """Run folders of this name, alone or in a study, the newest first."""
+    """Return run folders of this name, alone or in a study, the newest first."""
     paths = [path for pattern in (f"*/{name}/{RESULT}", f"*/*/{name}/{RESULT}") for path in outputs.glob(pattern)]
     return [path.parent for path in sorted(paths, reverse=True)]
 
 
 @contextmanager
 def _logging_broken() -> Iterator[None]:
-    """Log a run that cannot be read, and go on."""
+    """Log a run that cannot be read, and continue."""
     try:
         yield
     except RecordError as error:
@@ -77,7 +77,7 @@ def read_result(folder: Path) -> RunResult:
     """Return the result of a finished run.
 
     Raises:
-        RecordError: not a finished run, broken JSON, another schema, numbers that cannot be, or a name not known here.
+        RecordError: not a finished run, broken JSON, another schema, impossible numbers, or an unknown name.
     """
     path = folder / RESULT
     if not path.is_file():
@@ -88,10 +88,10 @@ def read_result(folder: Path) -> RunResult:
 def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[PredictionRow]]:
     """Return the predictions of each draw and of the baseline of a finished run.
 
-    All of them are about the same examples in the same order, as many as the result says, and each stands once.
+    All of them have the same examples in the same order, as many as the result states, each once.
 
     Raises:
-        RecordError: a file is missing or broken, or they do not belong together; says which and where.
+        RecordError: a file is missing or broken, or they do not belong together. The message names file and line.
     """
     result, config = read_result(folder), read_config(folder)
     if config.model.task != result.task:
@@ -113,7 +113,7 @@ def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[Pred
 
 
 def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The lines of one file, each of an example of its own."""
+    """Return the lines of one file, each about a different example."""
     rows = _jsonl(path)
     first: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
@@ -138,12 +138,12 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is text, and of characters that a report can be written with."""
+    """Return whether the value is text without surrogates, which no report could be written with."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The logs of a training, in their order. Raises RecordError where they are missing or broken."""
+    """Return the logs of a training, in order. Raises RecordError if they are missing or broken."""
     path = folder / METRICS
     rows = _jsonl(path)
     for number, row in enumerate(rows, 1):
@@ -159,13 +159,13 @@ def _is_finite(value: object) -> bool:
 
 
 def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a run, with ``changes`` by key; what is None or auto in them stays as it was.
+    """Return the configuration of a run, with ``changes`` by key. Changes that are None or auto are ignored.
 
-    Language, normalizer and metric are those that the run used, which its result says: not null and auto.
+    Language, normalizer and metric are the ones that the run used according to its result, not null and auto.
 
     Raises:
         RecordError: the file is missing or broken, or has a key or a value that this mam does not know.
-        ConfigError: a change that does not serve.
+        ConfigError: an invalid change.
     """
     path = folder / CONFIG
     try:
@@ -173,7 +173,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         for key, value in [*ELSEWHERE.items(), *_used(folder).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
-        if composed.model.task == "events":  # runs from before auto wrote the default of speech recognition
+        if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
             composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
         found = problems(config) if isinstance(config, Config) else ["is no configuration of a run"]
@@ -200,7 +200,7 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
 
 
 def _used(folder: Path) -> dict[str, Any]:
-    """What a finished run used of what its configuration may leave open."""
+    """Return the values that a finished run used for settings that its configuration may leave open."""
     if not (folder / RESULT).is_file():
         return {}
     result = read_result(folder)
@@ -211,7 +211,7 @@ def _used(folder: Path) -> dict[str, Any]:
 
 
 def of_draw(draw: int) -> str:
-    """Name of the file with the predictions of a draw."""
+    """Return the name of the file with the predictions of a draw."""
     return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"
 
 

@@ -62,7 +62,7 @@ class RunResult:
 
     @property
     def metric(self) -> Metric:
-        """The metric that is compared; older runs of speech recognition counted words."""
+        """The metric that is compared. Older runs of speech recognition used the WER."""
         return "error" if self.task == "events" else self.data.metric or "wer"
 
     @property
@@ -77,32 +77,32 @@ class RunResult:
 
     @property
     def is_merged(self) -> bool:
-        """Whether anything of a source is in it."""
+        """True if the result contains anything of a source."""
         return not self.merge.is_identity
 
     @property
     def is_learnt(self) -> bool:
-        """Whether λ is what came out of it, on dev or by training, and not what went in."""
+        """True if λ was chosen on dev or learnt in training, not given."""
         return self.tune is not None or (self.train is not None and self.train.is_lmam)
 
     @cached_property
     def is_by_fold(self) -> bool:
-        """Whether each test fold has a λ of its own."""
+        """True if test folds have different λ."""
         return self.tune is not None and len({str(one.value) for one in self.tune.chosen}) > 1
 
     @property
     def dev_rate(self) -> float | None:
-        """The rate on dev, None where it was not asked for or there is no dev."""
+        """The rate on dev; None if it was not requested or there is no dev split."""
         return None if self.dev is None else self.dev.rate
 
     @property
     def code(self) -> str:
-        """SHA-256 of the sources that made it, "" where an older version recorded none."""
+        """SHA-256 of mam's sources; "" if an older version recorded none."""
         return "" if self.env.code is None else self.env.code.sha256
 
 
 def plain(value: Any) -> Any:
-    """Return a dataclass of this module as the values of JSON, without absent fields."""
+    """Return a dataclass of this module as JSON values, without absent fields."""
     if is_dataclass(value) and not isinstance(value, type):
         present = [
             one for one in fields(value) if not (one.metadata.get("absent") and getattr(value, one.name) is None)
@@ -115,4 +115,4 @@ def plain(value: Any) -> Any:
     return value
 
 
-_NAMES = {"origin": "from", "strength": "C"}  # of fields whose name in the file is no name of Python
+_NAMES = {"origin": "from", "strength": "C"}  # names in the file that are not valid or usual in Python

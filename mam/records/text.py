@@ -1,4 +1,4 @@
-"""A result in words: what was done to which model, at which λ, in which layers."""
+"""A result in words: the models, the kind of merge, λ, the layers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ LANGUAGE_ORIGINS = {
 
 
 def metric_name(result: RunResult) -> str:
-    """Return what the compared metric is called."""
+    """Return the display name of the compared metric."""
     return METRIC_NAMES[result.metric]
 
 
 def plain_id(name: str) -> str:
-    """Return an id as it is known; of a path its last part, which is nobody's private folder."""
+    """Return a hub id unchanged, and only the last part of a path, so that no private folder is shown."""
     return name if ":" in name or (name.count("/") == 1 and not name.startswith((".", "/"))) else PurePath(name).name
 
 
 def title_of(result: RunResult) -> str:
-    """Return the pair and the data set."""
+    """Return the names of the pair and the data set."""
     return f"{result.model.name} on {result.data.name}"
 
 
@@ -42,7 +42,7 @@ def data_text(result: RunResult) -> str:
 
 
 def arm_text(result: RunResult) -> str:
-    """Return what was done to the target, in the paper's words."""
+    """Return how the target was merged or trained, in the paper's words."""
     if result.train is None:
         return "merged, λ by fold" if result.is_by_fold else f"merged λ={lambda_text(result.merge)}"
     if result.train.is_lmam:
@@ -51,14 +51,14 @@ def arm_text(result: RunResult) -> str:
 
 
 def lambda_text(merge: MergeRecord) -> str:
-    """Return λ of the merged layers: one number where they agree, else the range."""
+    """Return λ of the merged layers: one number if they agree, else the range."""
     lams = [merge.lam[layer] for layer in merge.merged_layers]
     low, high = min(lams), max(lams)
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def layers_text(layers: Sequence[int], depth: int) -> str:
-    """Return for example ``layers 0-3 of 4``; runs of neighbours are joined."""
+    """Return for example ``layers 0-3 of 4``; consecutive layers are joined."""
     pieces: list[list[int]] = []
     for layer in layers:
         if pieces and pieces[-1][-1] == layer - 1:
@@ -70,17 +70,17 @@ def layers_text(layers: Sequence[int], depth: int) -> str:
 
 
 def parts_text(merge: MergeRecord) -> str:
-    """Return the parts that were merged, and of which others they are all that a control takes."""
+    """Return the merged parts, and the requested ones if a control takes fewer."""
     asked = merge.parts_asked or merge.parts
     return merge.parts if merge.parts == asked else f"{merge.parts} of {asked}"
 
 
 def decoder_text(decoder: DecoderRecord) -> str:
-    """Return language and task of a decoder, and where they are from."""
+    """Return language and task of a decoder, and where they come from."""
     return language_text(decoder.language, decoder.origin, decoder.share)
 
 
 def language_text(language: str, origin: str, share: float | None = None) -> str:
-    """Return a language, where it is from, and the share of the votes where it was detected."""
+    """Return a language, where it comes from, and its share of the votes if it was detected."""
     votes = "" if share is None else f", {share:.0%} of the votes"
     return f"{name_of(language)}, {LANGUAGE_ORIGINS[origin]}{votes}"

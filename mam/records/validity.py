@@ -1,4 +1,4 @@
-"""Whether a `result.json` can be what a run wrote: its types, its numbers, and the names that this mam must know."""
+"""Checks on a `result.json`: its types, its numbers, and the names that this mam must know."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mam.scoring.error_rate import ErrorRates
 from mam.scoring.text import NORMALIZERS
 from mam.scoring.wer import Rates
 
-LARGEST = 2**63  # of an integer: a seed; counts are bounded by their types, to what a float can hold
-EXACT = 1e-6  # how far a rate may be from its own counts
+LARGEST = 2**63  # largest integer, for seeds; counts are bounded by their types to what a float can hold
+EXACT = 1e-6  # largest relative difference of a rate from its own counts
 AGAIN = "Run it again with force=true."
 
 
 def read_json(path: Path) -> Any:
-    """Return a JSON file's content. Raises RecordError where it cannot be read, or has a number that is none."""
+    """Return a JSON file's content. Raises RecordError if it cannot be read or has a number that is not finite."""
     return parse_json(read_text(path), path)
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises RecordError where it cannot be read."""
+    """Return a file's text. Raises RecordError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str, path: Path) -> Any:
-    """Return what JSON text says. Raises RecordError where it is none, or has a number that is none."""
+    """Return the value of JSON text. Raises RecordError if it is invalid or has a number that is not finite."""
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -55,10 +55,10 @@ def _finite(text: str) -> float:
 
 
 def parse_result(text: str, path: Path) -> RunResult:
-    """Return the result that the text of a `result.json` holds.
+    """Return the result in the text of a `result.json`.
 
     Raises:
-        RecordError: it is not what schema version 1 says, or cannot be what a run wrote.
+        RecordError: it does not match schema version 1, or cannot have been written by a run.
     """
     plain = parse_json(text, path)
     if not isinstance(plain, dict):
@@ -98,7 +98,7 @@ def _types() -> TypeAdapter[RunResult]:
 
 
 def _first(error: ValidationError) -> str:
-    """Say where the first error is and what is wrong there; of a choice between types, within the one meant."""
+    """Return the place and message of the first error."""
     first = error.errors(include_url=False)[0]
     place = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
     return f"{place} is not as the schema says: {first['msg'][:300]}"
@@ -120,7 +120,7 @@ def _numbers(tree: Any, place: str) -> Iterator[tuple[str, int | float]]:
 
 
 def _misfits(result: RunResult) -> Iterator[str]:
-    """Yield what does not go together though each part is as the schema says."""
+    """Yield contradictions between parts that are valid on their own."""
     depth = len(result.merge.lam)
     if any(layer >= depth for layer in result.merge.layers):
         yield "$.merge.layers names a layer that $.merge.lam has no number for"

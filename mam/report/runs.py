@@ -10,7 +10,7 @@ from typing import Any
 
 from mam.errors import RecordError
 from mam.files import sha256_json
-from mam.merge.options import differing
+from mam.merge.options import unresolved
 from mam.records.parts import MergeRecord
 from mam.records.reading import read_predictions, read_result
 from mam.records.result import RunResult, plain
@@ -18,9 +18,8 @@ from mam.records.text import arm_text, lambda_text, layers_text, parts_text, pla
 from mam.records.validity import AGAIN
 from mam.report.lambdas import read_course
 
-# Options that `MergeRecord` has as they were resolved for the two models, and those that a control decides.
-RESOLVED = ("lam", "schedule", "layers", "heads", "parts")
-OF_CONTROL = ("control", "control_draws", "align")
+OF_CONTROL = ("control", "align")  # options that a control decides
+SHOWN = (*OF_CONTROL, "method", "bias", "pairing")  # options with a column of another name
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Run:
             "tuned": result.tune.name if result.tune else "no",
             "seed": _seed_text(result),
             "code": result.code[:8] or "not recorded",
-        }
+        } | _further_options(merge)
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -117,11 +116,17 @@ def read_confusion(path: Path) -> tuple[list[str], list[list[int]]]:
 
 
 def _options(merge: MergeRecord) -> dict[str, object]:
-    """The options that two merges of one kind share; older results recorded some of them alone."""
-    if merge.asked is not None:
-        return differing(merge.asked, but_for=(*RESOLVED, *OF_CONTROL))
+    """What two merges of one kind share besides λ and places; older results did not record what was asked for."""
     names = ("method", "pairing", "project", "bias", "alpha", "calibration")
-    return {name: plain(getattr(merge, name)) for name in names}
+    recorded = {name: plain(getattr(merge, name)) for name in names}
+    return recorded if merge.asked is None else recorded | {"asked": unresolved(merge.asked, but_for=OF_CONTROL)}
+
+
+def _further_options(merge: MergeRecord) -> dict[str, str]:
+    """The options that have no column of their own name above, as columns."""
+    if merge.asked is None:
+        return {}
+    return {name: str(value) for name, value in unresolved(merge.asked, but_for=SHOWN).items()}
 
 
 def _parts_asked(merge: MergeRecord) -> str:

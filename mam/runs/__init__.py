@@ -1,1 +1,1 @@
-"""What the verbs of the command line do: run, rescore, inspect, merge, compare, export."""
+"""The actions behind the command line: run, rescore, inspect, merge, compare, export."""

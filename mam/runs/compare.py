@@ -1,4 +1,4 @@
-"""Two finished runs over the same examples: the paired difference, and which examples changed."""
+"""Two finished runs over the same examples: the paired difference, and the examples that changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mam.tasks.task import ErrorCounts, paired
 
 @dataclass(frozen=True)
 class ChangedExample:
-    """An example that the two runs answer differently; errors of each."""
+    """An example with different predictions in two runs, and the errors of each."""
 
     id: str
     reference: str
@@ -30,13 +30,13 @@ class ChangedExample:
 
     @property
     def change(self) -> float:
-        """Errors more in the second run."""
+        """Number of errors that the second run has more than the first."""
         return self.errors[1] - self.errors[0]
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs: rates of each, draws of a random control averaged; ``difference`` is the second minus the first."""
+    """Two runs and their rates. Draws of a random control are averaged; ``difference`` is the second minus the first."""
 
     metric: Metric
     rates: tuple[float, float]
@@ -50,7 +50,7 @@ class RunComparison:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of the runs; ``draws`` has its predictions by id, once for each draw of a random control."""
+    """One of the runs; ``draws`` has its predictions by id, one dict per draw of a random control."""
 
     folder: Path
     result: RunResult
@@ -63,7 +63,7 @@ class _Side:
         return {name: row[TRUTH[self.result.task]] for name, row in self.draws[0].items()}
 
     def counted(self, config: Config, order: Sequence[str]) -> list[ErrorCounts]:
-        """Errors of each draw, in an order of examples."""
+        """Return the errors of each draw, with the examples in this order."""
         task = TASKS[self.result.task]
         return [task.counted(config, [rows[name] for name in order]) for rows in self.draws]
 
@@ -72,7 +72,8 @@ def compare(first: Path, second: Path) -> RunComparison:
     """Compare two runs, paired by example.
 
     Raises:
-        RecordError: not finished, or of other tasks, examples or normalizers: says which and the first that differs.
+        RecordError: not finished, or with different tasks, examples or ways of scoring. The message names the first
+            difference.
     """
     a, b = _read(first), _read(second)
     _refuse_incomparable(a, b)
@@ -102,7 +103,10 @@ def _read(folder: Path) -> _Side:
 
 
 def _changed(a: _Side, b: _Side, errors: Mapping[str, tuple[float, float]]) -> list[ChangedExample]:
-    """The examples with other predictions, the largest change of errors first; of random controls the first draw."""
+    """Return the examples with different predictions, the largest change of errors first.
+
+    For random controls the first draw is used.
+    """
     changed = []
     for name, truth in a.truth.items():
         texts = [side.draws[0][name]["prediction"] for side in (a, b)]
@@ -112,7 +116,7 @@ def _changed(a: _Side, b: _Side, errors: Mapping[str, tuple[float, float]]) -> l
 
 
 def _refuse_incomparable(a: _Side, b: _Side) -> None:
-    """Raise RecordError where the two are scored in other ways; older results say no language."""
+    """Raise RecordError if the two are scored differently. A missing language, as in older results, is ignored."""
     for what in ("task", "normalizer", "metric", "language", "clusters"):
         values = [_trait(side, what) for side in (a, b)]
         if values[0] != values[1] and not (what == "language" and None in values):

@@ -1,4 +1,4 @@
-"""A finished run as a plain checkpoint with its model card: what the next experiment starts from."""
+"""Export of a finished run as a plain checkpoint with its model card, to start the next experiment from."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from mam.runs.model_card import CARD, SETTINGS, card
 def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -> list[str]:
     """Write the model of a finished run into ``out``: checkpoint, processor, tokenizer, model card, configuration.
 
-    A merge without training is made again, file to file in fp32, from the checkpoints that the run recorded; of a
-    training the saved model is taken, in which λ is folded. ``mam run model.target=OUT lam=0`` predicts what the run
-    predicted. Of a random control it is the first draw.
+    A merge without training is repeated, file to file in fp32, from the checkpoints that the run recorded. For a
+    training the saved model is used, with λ folded in. ``mam run model.target=OUT lam=0`` reproduces the predictions of
+    the run. For a random control the first draw is exported.
 
     Args:
         run: a run folder.
-        out: the new folder; with ``force`` an earlier export in it is replaced, and nothing else.
-        fold: of audio events, where each fold has a model of its own.
+        out: the new folder; with ``force`` an earlier export in it is replaced, but nothing else.
+        fold: for audio events, if each fold has its own model.
+        force: see ``out``.
 
     Returns:
         Remarks on what was exported.
@@ -48,7 +49,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         CheckpointError, MergeError: a parent that cannot be read.
     """
     result, config = read_result(run), read_config(run)
-    read_predictions(run)  # what is measured stands on the card
+    read_predictions(run)  # checked, since the card states the measurements
     _refuse_foreign(out, force)
     parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
     settings = yaml.safe_load((run / CONFIG).read_text("utf-8"))
@@ -68,7 +69,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
 
 
 def _refuse_foreign(out: Path, force: bool) -> None:
-    """Raise RecordError where ``out`` has something in it that is not to be replaced."""
+    """Raise RecordError if ``out`` has content that may not be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not ((out / SETTINGS).is_file() and (out / CARD).is_file()):
@@ -78,7 +79,7 @@ def _refuse_foreign(out: Path, force: bool) -> None:
 
 
 def _remarks(config: Config, result: RunResult) -> list[str]:
-    """What the user of the export should know."""
+    """Return remarks for the user of the export."""
     remarks = []
     if not result.train and result.code != code_sha256():
         remarks.append("merged by mam's sources as they are now, which are not those of the run")
@@ -104,7 +105,7 @@ def _saved(run: Path, fold: str | None) -> Path:
 
 
 def _merge(config: Config, folder: Path) -> list[float]:
-    """Merge file to file into ``folder``; returns λ of every layer."""
+    """Merge file to file into ``folder`` and return λ of every layer."""
     target, source = checked_source_and_target(config.model)
     plan = plan_merge(config, Source(target).shape, source.shape, config.seed)
     activations = Workbench().activations(config) if reads_calibration(config) else None
@@ -116,24 +117,24 @@ def _merge(config: Config, folder: Path) -> list[float]:
 
 
 def _at_lam_of(config: Config, result: RunResult, fold: str | None) -> Config:
-    """Return the configuration at the λ that was run: as configured, or as chosen on dev, for all layers or for each.
+    """Return the configuration at the λ that was run: as configured or as chosen on dev, for all layers or for each.
 
     Raises:
-        RecordError: each fold has a λ of its own, and ``fold`` names none.
+        RecordError: folds have different λ, and ``fold`` names none of them.
     """
     lam = _chosen(result, fold)
     if lam is None:
         planned = plan_merge(config, *shapes(config.model), config.seed).lams
         if list(planned) == result.merge.lam:
             return config
-        lam = result.merge.lam  # as it was run, whatever a schedule means now
+        lam = result.merge.lam  # the recorded values, since the schedule may have changed
     if isinstance(lam, float):
         return replace(config, lam=lam)
     return replace(config, lam=1.0, schedule=ScheduleOptions("list", values=lam))
 
 
 def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
-    """The λ that was chosen on dev, None where none was."""
+    """Return the λ that was chosen on dev, or None."""
     if result.tune is None:
         return None
     chosen = {one.fold: one.value for one in result.tune.chosen}
@@ -146,7 +147,7 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
 
 
 def _parent(config: Config, side: str, recorded: CheckpointRecord) -> Checkpoint:
-    """A parent where the run found it. Raises RecordError where it is another one now."""
+    """Return a parent at its recorded location. Raises RecordError if its weights have changed."""
     found = locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
     if found.sha256 != recorded.sha256:
         raise RecordError(

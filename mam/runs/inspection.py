@@ -1,4 +1,4 @@
-"""What a merge would do, without data and without loading a model: both attentions, what changes, what to beware of."""
+"""Preview of a merge without data and without loading a model: both attentions, the changes, warnings."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import TARGETS
 
-SCALES = (0.5, 2.0)  # a source whose standard deviation is outside these multiples of the target's is warned of
-BYTES = 4  # of fp32
+SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
+BYTES = 4  # per fp32 value
 QKV = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """One model's attention, and how many parameters the whole checkpoint has. ``attention`` is its class."""
+    """The attention of one model, and the number of parameters of the whole checkpoint. ``attention`` is its class."""
 
     id: str
     model_type: str
@@ -48,9 +48,9 @@ class ModelSummary:
 
 @dataclass(frozen=True)
 class ProjectionChange:
-    """One projection that will change: cosine of the two weights, standard deviations, source's over target's.
+    """A projection that will change: cosine of the two weights, and the standard deviation of each.
 
-    ``shape`` is the weight's; ``bias`` whether a bias is merged with it.
+    ``shape`` is that of the weight; ``bias`` is true if a bias is merged too.
     """
 
     layer: int
@@ -65,17 +65,19 @@ class ProjectionChange:
 
     @property
     def scale(self) -> float | None:
-        """Standard deviation of the source over that of the target, None where the target's is 0."""
+        """Standard deviation of the source over that of the target; None if the target's is 0."""
         return self.source_std / self.target_std if self.target_std else None
 
 
 @dataclass(frozen=True)
 class AlignmentGain:
-    """What an alignment did to one layer's Q, K and V together: before, after.
+    """The effect of an alignment on one layer's Q, K and V together, as pairs (before, after).
 
-    ``cosine`` is that of target and source; ``distance`` what the alignment makes small, see `mam.merge.align`;
-    ``noise`` the cosine that a source of random numbers with the same singular values ends at, aligned alike: what
-    an alignment finds in nothing.
+    Attributes:
+        layer: of the target.
+        cosine: of target and source.
+        distance: the quantity that the alignment minimises, see `mam.merge.align`.
+        noise: cosine after aligning a random source with the same singular values, as a reference level.
     """
 
     layer: int
@@ -86,7 +88,7 @@ class AlignmentGain:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Everything that `mam inspect` says. Memory in bytes, time in seconds. ``control`` replaces the source.
+    """The output of `mam inspect`. Memory in bytes, time in seconds. ``control`` replaces the source.
 
     ``text`` is how a recogniser will write, see `mam.evaluation.language.foreseen`.
     """
@@ -108,7 +110,7 @@ class Inspection:
     text: Forecast | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """Return plain values for ``--json``."""
         plain = asdict(self)
         for row, projection in zip(plain["projections"], self.projections, strict=True):
             row["scale"] = projection.scale
@@ -118,7 +120,7 @@ class Inspection:
 
 
 def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
-    """Read Q, K, V (and O where it is asked for) of both, compare them, and merge them once to see what changes.
+    """Read Q, K, V (and O if selected) of both, compare them, and merge them once to find the changes.
 
     Raises:
         MergeError, CheckpointError: the two do not fit, or a tensor is not finite.
@@ -163,7 +165,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
 
 
 class _TrialMerge:
-    """A merge that is looked at and thrown away; ``pristine`` and ``largest`` are bytes of target and source."""
+    """A merge that is measured and discarded; ``pristine`` and ``largest`` are bytes of target and source."""
 
     def __init__(self, plan: MergePlan, own: Read, source: Read) -> None:
         self.read_own = own
@@ -174,7 +176,7 @@ class _TrialMerge:
         self.pristine = self.largest = 0
 
     def layer(self, layer: int) -> None:
-        """Merge one layer. Raises MergeError where that gives values that are not finite."""
+        """Merge one layer. Raises MergeError if the result is not finite."""
         plan = self._plan
         own, given = (layer_of(read, layer, plan.parts) for read in (self.read_own, self._source.read))
         merged_layer(plan, layer, own, given)
@@ -189,7 +191,7 @@ class _TrialMerge:
 
 
 def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
-    """For each layer, as it is projected and aligned; nothing without an alignment."""
+    """Return the gain of each layer, as projected and aligned; empty without an alignment."""
     align = plan.options.align
     if align == "none":
         return []
@@ -236,7 +238,7 @@ def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: 
 
 
 def _scale_warnings(projections: list[ProjectionChange]) -> list[str]:
-    """One sentence a part whose scale is far off in some layer; the worst layer is named."""
+    """Return one sentence per part whose scale is far off in some layer, naming the worst layer."""
     found = []
     for part in dict.fromkeys(one.part for one in projections):
         scales = {one.layer: one.scale for one in projections if one.part == part and one.scale is not None}

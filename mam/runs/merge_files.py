@@ -1,4 +1,4 @@
-"""A merge from files to files: tensor by tensor, without a model in memory, whatever the size of the checkpoint."""
+"""Merging files into files, tensor by tensor, without a model in memory, whatever the size of the checkpoint."""
 
 from __future__ import annotations
 
@@ -38,14 +38,20 @@ def merge_checkpoint(
     """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
 
     The files keep the target's names and shards, as safetensors; BEATs stays in its original format. Merged tensors are
-    stored in fp32, so that nothing is rounded after the merge; all others keep their dtype and their bytes. Memory: a
-    few times the Q, K and V of a layer (of BEATs: the whole file; of an aligned source all of its Q, K and V).
-    ``activations`` are for methods and alignments that need them. ``out/mam_merge.json`` says what was merged with
-    what.
+    stored in fp32, so that nothing is rounded after the merge. All others keep their dtype and their bytes. Memory use
+    is a few times the Q, K and V of a layer (for BEATs the whole file; for an aligned source all of its Q, K and V).
+    ``out/mam_merge.json`` records the merge.
+
+    Args:
+        target: the target.
+        source: the source.
+        plan: the merge.
+        out: a new or empty folder.
+        activations: for methods and alignments that need them.
 
     Raises:
         RecordError: ``out`` exists and is not empty.
-        MergeError, CheckpointError: the two do not fit, or a file is damaged; nothing is left then.
+        MergeError, CheckpointError: the two do not fit, or a file is damaged. Nothing is left in ``out`` then.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
@@ -79,14 +85,14 @@ class _FileMerge:
         self._source = AdaptedSource(plan, self._read_own, source.read, activations)
         needs_moments = METHODS[plan.options.method.name].needs_moments
         self._moments = activations.moments() if activations and needs_moments else None
-        self._layers: dict[str, int] = {}  # of each tensor that changes
+        self._layers: dict[str, int] = {}  # layer of each tensor that changes
         for layer in plan.merged_layers:
             for part in plan.parts:
                 name = self._own.places[layer][part].name
                 self._layers[f"{name}.weight"] = layer
                 if plan.has_bias(part):
                     self._layers[f"{name}.bias"] = layer
-        self._merged: dict[str, Tensor] = {}  # a layer is made at once; the rest of it may stand in a later file
+        self._merged: dict[str, Tensor] = {}  # a whole layer is merged at once, but may be spread over several files
         self.effects: list[Effect] = []
 
     @property
@@ -95,7 +101,7 @@ class _FileMerge:
         return set(self._layers)
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor as it is to be written: merged in fp32, or as it is stored."""
+        """Return a tensor to be written: merged in fp32, or as stored."""
         if name not in self._layers:
             return self._target.read_as_stored(name)
         if name not in self._merged:
@@ -115,7 +121,7 @@ class _FileMerge:
 
 
 def _copy_settings(target: Checkpoint, folder: Path, weight_map: dict[str, str]) -> None:
-    """Copy what lies beside the weights, and write the index of several files of weights."""
+    """Copy the files next to the weights, and write the index if there are several weight files."""
     for path in sorted(path for pattern in SETTINGS for path in target.folder.glob(pattern)):
         if not path.name.endswith(".index.json"):
             shutil.copyfile(path, folder / path.name)
@@ -145,7 +151,7 @@ def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeRe
 
 
 class _SafetensorsWriter:
-    """Writes one safetensors file tensor by tensor; the library's own writer wants all of them in memory at once.
+    """Writes one safetensors file tensor by tensor; the library's own writer needs all of them in memory at once.
 
     Format: 8 bytes little-endian length of the header, the header as JSON (name -> dtype, shape, offsets), the bytes.
     """
@@ -173,7 +179,7 @@ class _SafetensorsWriter:
         self._file.close()
 
     def add(self, tensor: Tensor) -> None:
-        """The next tensor, in the order of the names; dtype and shape as announced."""
+        """Write the next tensor, in the order of the names, with the dtype and shape in the header."""
         self._file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
@@ -193,15 +199,15 @@ class _BeatsWriter:
             write_original(self._path, self._saved | {"model": weights})
 
     def add(self, tensor: Tensor) -> None:
-        """The next tensor, in the order of the names."""
+        """Collect the next tensor, in the order of the names."""
         self._tensors.append(tensor)
 
 
 @contextmanager
 def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
-    """A folder beside ``out`` that becomes ``out`` when it is complete and goes when it is not.
+    """Yield a folder beside ``out`` that is renamed to ``out`` when complete, and removed after an error.
 
-    With ``replaces`` what is in ``out`` then goes.
+    With ``replaces``, existing content of ``out`` is removed on success.
     """
     temporary: Path | None = None
     try:

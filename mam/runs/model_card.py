@@ -30,7 +30,7 @@ CITATION = """\
 
 
 def licence_of(checkpoint: Checkpoint) -> str:
-    """What the checkpoint's own card says, or that it says nothing."""
+    """Return the licence in the checkpoint's own card, or a phrase that none is given."""
     card = checkpoint.folder / CARD
     try:
         text = card.read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def licence_of(checkpoint: Checkpoint) -> str:
 
 
 def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequence[float]) -> str:
-    """Return the model card: what was merged, λ by layer, data, metrics with intervals, parents, citation."""
+    """Return the model card: the merge, λ by layer, data, metrics with intervals, parents, citation."""
     merge, data, metric = result.merge, result.data, metric_name(result)
     target, source = result.model.target, result.model.source
     rows = [f"| {layer} | {lam:.6g} | {merge.pairs.get(str(layer), '–')} |" for layer, lam in enumerate(lams)]
@@ -92,7 +92,7 @@ def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequen
 
 
 def _formula(merge: MergeRecord) -> str:
-    """How the two were mixed, in which basis."""
+    """Return how the two were mixed, and in which basis."""
     text = "`W = (1-λ)·W_target + λ·W_source`"
     if merge.method != "linear":
         text = f"by `{merge.method}` ({METHODS[merge.method].summary.rstrip('.')})"

@@ -1,4 +1,4 @@
-"""The parts of a result, from what a run has measured."""
+"""The parts of a result, made from the measurements of a run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mam.tasks import TASKS
 
 @dataclass(frozen=True)
 class Scoring:
-    """What follows from predictions alone: rates of both sides, their difference, sentences for the reader."""
+    """Everything that follows from predictions alone: rates of both sides, their difference, diagnostics."""
 
     metrics: Rates | ErrorRates
     baseline: SpeechBaseline | SoundBaseline
@@ -43,14 +43,14 @@ def score(
     remarks: Sequence[str] = (),
     kind: Literal["unmerged", "ft"] = "unmerged",
 ) -> Scoring:
-    """Score the predictions of each draw of a random control, else of the one merge, against the baseline.
+    """Score the predictions of each draw of a random control, or of the one merge, against the baseline.
 
     Args:
         merged: predictions of each draw.
         baseline: predictions of the baseline on the same examples.
-        config: says how they are normalised and compared.
+        config: how they are normalised and compared.
         remarks: diagnostics that do not follow from the predictions.
-        kind: what the baseline is: the ``unmerged`` target, or regular fine-tuning (``ft``).
+        kind: the baseline: the ``unmerged`` target, or regular fine-tuning (``ft``).
 
     Raises:
         DataError: no reference has a word left after normalisation.
@@ -61,25 +61,25 @@ def score(
 
 
 def window_notes(in_windows: int, clips: int) -> list[str]:
-    """Return the sentence on recordings that are decoded otherwise than the rest."""
+    """Return a note on recordings that are decoded in windows, if there are any."""
     if not in_windows:
         return []
     return [f"{in_windows} of {clips} recordings are longer than 30 s: decoded in windows, with timestamps"]
 
 
 def _caveat(config: Config) -> str:
-    """The data set's note, where it is about this target."""
+    """Return the data set's note if it applies to this target."""
     origin = config.data.recorded_from
     return config.data.note if not origin or origin in config.model.pretrained_on else ""
 
 
 def checkpoint_record(checkpoint: Checkpoint) -> CheckpointRecord:
-    """Return what identifies a checkpoint."""
+    """Return the record that identifies a checkpoint."""
     return CheckpointRecord(checkpoint.id, checkpoint.revision, checkpoint.sha256)
 
 
 def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int) -> DataRecord:
-    """Return what was evaluated; ``tested`` is the number of examples."""
+    """Return the record of the data; ``tested`` is the number of examples."""
     corpus, is_speech = audio.corpus, config.model.task == "asr"
     return DataRecord(
         name=corpus.name,
@@ -98,7 +98,7 @@ def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int)
 
 
 def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str]) -> MergeRecord:
-    """Return what was merged; ``caveats`` stand between the notes on shapes and those on biases."""
+    """Return the record of the merge; ``caveats`` go between the notes on shapes and those on biases."""
     plan: MergePlan = measurement.plan
     report: MergeReport = measurement.report
     options = plan.options
@@ -126,7 +126,7 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
 
 
 def timing(loading: float, measurement: Measurement, baseline: Readings, audio_seconds: float) -> Timing:
-    """Return what a run took."""
+    """Return the times of a run; ``loading`` and ``audio_seconds`` are in seconds."""
     evaluated = audio_seconds * len(measurement.sides)
     return Timing(
         load=round(loading, 4),

@@ -1,4 +1,4 @@
-"""Metrics again from saved predictions: another normalizer, another seed, no model. Written beside, never over."""
+"""Scoring saved predictions again with another normalizer or seed, without a model. Nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mam.runs.record import score
 
 
 def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[RunResult, Path]:
-    """Score the finished run in ``folder`` again; what is None stays as it was.
+    """Score the finished run in ``folder`` again; arguments that are None keep the run's values.
 
     Returns:
-        The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``, of audio
-        events ``score-seed<seed>.json``.
+        The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``, or
+        ``score-seed<seed>.json`` for audio events.
 
     Raises:
-        RecordError: not a finished run, or its files do not belong together.
+        RecordError: not a finished run, its files do not belong together, or the new file exists already.
         ConfigError: an unknown normalizer, or a seed that is not a number.
     """
     result = read_result(folder)

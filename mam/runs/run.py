@@ -1,8 +1,8 @@
-"""One experiment from top to bottom: start reading here.
+"""One experiment from start to finish: start reading here.
 
-A pair of models, a data set, λ. The unmerged target is evaluated first (the baseline), then its attention is merged
-with the source's (and, by ``train=``, fine-tuned) and it is evaluated again on the same examples; the difference comes
-with its interval.
+The inputs are a pair of models, a data set and λ. The unmerged target is evaluated first (the baseline). Then its
+attention is merged with the source's (and fine-tuned with ``train=``) and it is evaluated again on the same
+examples. The difference is reported with its interval.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger("mam")
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: its folder and result, and whether they were there already."""
+    """The outcome of a run: its folder and result, and whether it was finished before (``skipped``)."""
 
     status: Literal["finished", "skipped"]
     folder: Path
@@ -51,15 +51,15 @@ class RunOutcome:
 
 
 def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
-    """Run one job, or find it finished.
+    """Run one job, or return its earlier result.
 
     Args:
         job: a checked configuration whose shapes are filled in.
-        bench: what is shared with other runs of the same process.
-        parent: the folder that gets the run's folder; by default ``outputs/<date>``.
+        bench: shared with other runs of the same process.
+        parent: the folder for the run's folder; by default ``outputs/<date>``.
 
     Raises:
-        MamError: anything the user can mend; no folder is left then.
+        MamError: anything that the user can fix. No folder is left then.
     """
     config = job.config
     refuse_unwritable(expanded(config.outputs))
@@ -72,19 +72,19 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     if finished:
         return RunOutcome("skipped", finished, read_result(finished))
 
-    # Everything that can be wrong with the input shows here, before a folder is made.
+    # Errors in the input are raised here, before a folder is made.
     checkpoints = bench.checkpoints(config.model)
     audio = bench.audio(config)
     choice_of_language = settled(config, bench)
-    config = choice_of_language.config  # with the language, normalizer and metric that null and auto stand for
-    pair = bench.pair(config)  # whose decoder is told the language
+    config = choice_of_language.config  # null and auto are replaced by language, normalizer and metric
+    pair = bench.pair(config)  # again, to set the language of the decoder
     target, task = pair.target, TASKS[config.model.task]
     plan = plan_for(config, pair, config.lam)
     caveats = () if plan.is_identity else target.caveats(checkpoints[0], plan.parts)
     task.check(config, audio, target.labels if target.readout == "scores" else None)
     is_trained, is_tuned = config.train.name != "none", config.tune.name != "none"
     if is_trained:
-        from mam.training.fine_tune import check_lessons, fine_tune  # accelerate needs seconds to import
+        from mam.training.fine_tune import check_lessons, fine_tune  # importing accelerate takes seconds
 
         check_lessons(config, bench, target)
     if parent is None and config.schedule.name != "constant":
@@ -148,13 +148,13 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
 
 
 def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
-    """Return what is asked: the configuration, and data, checkpoints and mam's own sources by content.
+    """Return what identifies a run: the configuration, and hashes of data, checkpoints and mam's own sources.
 
-    The same question is answered once.
+    A run with the same question as a finished one is skipped.
 
     Raises:
-        DataError, CheckpointError: what is asked about is not there.
-        UnfitError: it has no meaning for this pair of models.
+        DataError, CheckpointError: data or a checkpoint do not exist.
+        UnfitError: method or alignment are not defined for this pair of models.
     """
     target, source = bench.checkpoints(config.model)
     refuse_unfit(config, target, source)
@@ -182,7 +182,7 @@ def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
 
 
 def finished_run(job: Job, bench: Workbench, question: Mapping[str, Any] | None = None) -> Path | None:
-    """Return the folder where this job is finished already; None where it is not, or is to be run again."""
+    """Return the folder in which this job is finished already, or None if it must run."""
     config = job.config
     if config.force:
         return None
@@ -195,7 +195,7 @@ def finished_run(job: Job, bench: Workbench, question: Mapping[str, Any] | None 
 
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:
-    """Choose λ by ``config.tune``; a search that was killed is continued."""
+    """Choose λ by ``config.tune``; a search that was killed is resumed."""
     with unfinished(expanded(config.outputs), question, "auto") as work:
         choice = choose(config, bench, work)
         folder.when_finished.append(partial(forget, work))

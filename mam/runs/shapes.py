@@ -1,4 +1,4 @@
-"""Shapes of the models, read from their checkpoints where the configuration leaves them out."""
+"""Shapes of the models, read from their checkpoints if the configuration leaves them out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mam.models.sources import Source
 
 
 def with_shapes(plan: Sequence[Job]) -> list[Job]:
-    """Return the jobs with the shapes of both models filled in, checked again across fields.
+    """Return the jobs with the shapes of both models filled in, and checked again across fields.
 
     Raises:
-        CheckpointError, MergeError: a checkpoint that is not there or not known.
-        ConfigError: what was asked for does not fit the shapes.
+        CheckpointError, MergeError: a checkpoint that does not exist or is of an unknown kind.
+        ConfigError: options that do not fit the shapes.
     """
     known: dict[tuple[str, str], Shape] = {}
     return [_filled_in(job, known) for job in plan]
@@ -38,7 +38,7 @@ def _filled_in(job: Job, known: dict[tuple[str, str], Shape]) -> Job:
 
 
 def _with_shape(model: ModelConfig, side: str, known: dict[tuple[str, str], Shape]) -> ShapeConfig:
-    """What the configuration states, the rest as the checkpoint has it."""
+    """Return the configured shape, with missing values from the checkpoint."""
     stated: ShapeConfig = getattr(model, f"{side}_shape")
     if shape_of(model, side) is not None:
         return stated

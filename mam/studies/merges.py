@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.files import sha256_json
+from mam.merge.options import unresolved
 from mam.records.result import RunResult, plain
 
 NOT_THE_MERGE = ("notes", "asked")  # λ that was given and λ that was chosen on dev are one
@@ -31,10 +32,11 @@ def merge_key(result: RunResult) -> str:
         return result.hash
     model, data, delta, env = result.model, result.data, result.delta, result.env
     merge = {key: value for key, value in plain(result.merge).items() if key not in NOT_THE_MERGE}
+    options = {} if result.merge.asked is None else unresolved(result.merge.asked)
     chosen = [one.value for one in result.tune.chosen] if result.is_by_fold and result.tune else None
     decoder = None if model.decoder is None else [model.decoder.language, model.decoder.task, model.decoder.prompt]
     head = None if result.head is None else [result.head.name, [probe.fold for probe in result.head.folds]]
-    made_of = [model.name, model.target.sha256, model.source.sha256, decoder, merge, chosen]
+    made_of = [model.name, model.target.sha256, model.source.sha256, decoder, merge, options, chosen]
     tested_on = [data.name, data.split, data.sha256, data.n, data.language, data.normalizer, data.metric, head]
     compared = [delta.unit, delta.clusters, delta.interval, delta.p_value, delta.absolute]
     made_by = [env.device, env.dtype, env.torch, env.transformers, result.code, plain(result.seeds)]

@@ -1,1 +1,1 @@
-"""Fine-tuning on `transformers.Trainer`: FT, MAM-FT and L-MAM. Evaluation is that of `mam.evaluation`."""
+"""Fine-tuning on `transformers.Trainer`: FT, MAM-FT and L-MAM. Evaluation uses `mam.evaluation`."""

@@ -1,4 +1,4 @@
-"""What to beware of in a training: λ that rest, drift or end at a bound; slower progress than FT's."""
+"""Warnings about a training: λ that do not move, still drift or end at a bound; slower progress than FT."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ from typing import Any
 
 from mam.config.schema import Config
 
-UNMOVED = 1e-3  # λ that moved less than this did not move
+UNMOVED = 1e-3  # a λ whose values span less than this counts as unmoved
 AT_BOUND = 1e-3
-DRIFT = 0.2  # share of a λ's whole way that it went in the last fifth of the training
+DRIFT = 0.2  # largest share of a λ's range that it may cover in the last fifth of the training
 
 
 def of_lambdas(
     course: Sequence[tuple[int, Mapping[str, float]]], config: Config, fold: str = "", best_step: int = 0
 ) -> list[str]:
-    """Sentences on the course of λ, (step, λ by name) at each log; none where λ is not learnt.
+    """Return sentences on the course of λ; none if λ is not learnt.
 
-    The λ that count are those of ``best_step``, whose model is kept (0: the last).
+    Args:
+        course: (step, λ by name) at each log.
+        config: the configuration of the run.
+        fold: name of the fold, put before each sentence.
+        best_step: step of the checkpoint that is kept. Bounds are checked on its λ; 0 means the last step.
     """
     if len(course) < 2:
         return []
@@ -46,7 +50,7 @@ def of_lambdas(
 
 
 def slower_than_ft(history: Sequence[Mapping[str, Any]], ft: Sequence[Mapping[str, Any]], fold: str = "") -> list[str]:
-    """Whether the loss on dev reached FT's final one later than FT itself did, or never."""
+    """Return a sentence if the loss on dev reached FT's final one later than FT itself did, or never."""
     own, other = (_dev_losses(entries) for entries in (history, ft))
     if not own or not other:
         return []

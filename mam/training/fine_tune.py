@@ -1,4 +1,7 @@
-"""Every training of a run (one, of audio events one a fold), and what of it is recorded and compared."""
+"""All trainings of a run, what is recorded of them and what they are compared with.
+
+A run has one training, or one per fold for audio events.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ from mam.training.resumption import forget, others_unfinished, unfinished, writt
 from mam.training.train import FinishedTraining, train
 from mam.training.trainer import arguments
 
-MERGING = (*OPTION_NAMES, "tune")  # what a regular fine-tuning without merging does not depend on
+MERGING = (*OPTION_NAMES, "tune")  # options that do not affect regular fine-tuning without merging
 
 
 def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
-    """Refuse what cannot be taught now rather than after the baseline.
+    """Raise an error for data or settings that cannot be trained on, before the baseline is computed.
 
     Raises:
-        DataError, TrainingError: as `transcripts`, `classes_of` and `arguments` say.
+        DataError, TrainingError: see `transcripts`, `folds` and `arguments`.
     """
     arguments(config, expanded(config.outputs), TASKS[config.model.task].metric(config), device_of(config))
     for split in folds(config, bench):
@@ -58,22 +61,22 @@ def fine_tune(
     folder: RunFolder,
     baseline: Readings,
 ) -> Measurement:
-    """Train every fold, and compare with regular fine-tuning or, where that has not been run, with ``baseline``.
+    """Train every fold and compare with regular fine-tuning, or with ``baseline`` if that has not been run.
 
-    A training of the same ``question`` that was interrupted is continued. The run's folder gets ``metrics.jsonl``,
-    ``lambda.csv`` and, by ``train.save_model``, the plain checkpoints.
+    An interrupted training with the same ``question`` is resumed. ``metrics.jsonl`` and ``lambda.csv`` are written to
+    the run's folder and, with ``train.save_model``, plain checkpoints.
 
     Args:
         config: the configuration.
-        bench: what runs share.
+        bench: shared by all runs.
         checkpoints: target and source.
-        plan: the merge, or the one that learning λ starts from.
-        question: what identifies the run.
+        plan: the merge, or the one at which learning λ starts.
+        question: identifies the run.
         folder: of the run.
-        baseline: what was read off the target as it was.
+        baseline: the readings of the unmodified target.
 
     Raises:
-        MamError: what `folds`, `unfinished` and `train` raise.
+        MamError: see `folds`, `unfinished` and `train`.
     """
     audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
     before = _dev_before(config, bench)
@@ -135,9 +138,9 @@ def _train_folds(
     question: Mapping[str, Any],
     folder: RunFolder,
 ) -> list[FinishedTraining]:
-    """Train one fold after the other, from where an interrupted run of the same question stopped."""
+    """Train one fold after the other; resume an interrupted run of the same question."""
     classes = classes_of(splits) if config.model.task == "events" else []
-    is_alone = config.study.name == "none"  # in a study the others are its other runs
+    is_alone = config.study.name == "none"  # in a study, the other unfinished trainings belong to its other runs
     for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
         bench.terminal.say(sentence)
     done = []
@@ -157,13 +160,13 @@ def _settings(config: Config) -> dict[str, Any]:
 
 
 def _history(split: Fold, one: FinishedTraining) -> list[dict[str, Any]]:
-    """The logs of a training, each with its fold where there are folds."""
+    """Return the logs of a training, each with its fold if there are folds."""
     fold = {"fold": split.name} if split.name else {}
     return [fold | entry for entry in one.history]
 
 
 def _slower(ft: Path, splits: Sequence[Fold], histories: Sequence[list[dict[str, Any]]]) -> list[str]:
-    """Sentences on trainings that got on more slowly than regular fine-tuning."""
+    """Return sentences on trainings that progressed more slowly than regular fine-tuning."""
     notes, logs = [], read_metrics(ft)
     for split, history in zip(splits, histories, strict=True):
         notes += slower_than_ft(history, [entry for entry in logs if entry.get("fold", "") == split.name], split.name)
@@ -178,7 +181,7 @@ def _without_ft(config: Config) -> str:
 
 
 def ft_key(question: Mapping[str, Any]) -> str:
-    """A hash that is equal for all trainings which a regular fine-tuning is the baseline of."""
+    """Return a hash that is equal for all trainings with the same regular fine-tuning as baseline."""
     config = {key: value for key, value in question["config"].items() if key not in MERGING}
     of_pair = ("name", "pairing", "on_mismatch", "pretrained_on")
     model = config["model"].items()
@@ -189,14 +192,17 @@ def ft_key(question: Mapping[str, Any]) -> str:
 
 
 def _dev_before(config: Config, bench: Workbench) -> list[PredictionRow]:
-    """Predictions of the untrained, unmerged target on dev."""
+    """Return predictions of the untrained, unmerged target on dev."""
     dev, task = of_split(config, "dev"), TASKS[config.model.task]
     audio, items = bench.audio(dev), bench.baseline(dev, 0).items
     return task.judge(dev, audio, items, items, None).baseline
 
 
 def _dev(config: Config, after: Sequence[PredictionRow], before: Sequence[PredictionRow]) -> DevChange:
-    """Return what training did on dev, on which it was chosen: rates before and after, with a paired interval."""
+    """Return the error rates on dev before and after training, with a paired interval.
+
+    Dev also chose the checkpoint.
+    """
     task = TASKS[config.model.task]
     if [row["id"] for row in after] != [row["id"] for row in before]:
         raise DataError("dev: the clips chosen on are not those of the baseline. Leave train.dev_limit out.")
@@ -236,7 +242,7 @@ def _write_lambdas(
 
 
 def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float]]:
-    """λ by name as (layer, part, λ); a head's part is e.g. ``q.3``."""
+    """Return λ by name as (layer, part, λ). With one λ per head the part includes the head, such as ``q.3``."""
     shared = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
     made = []
     for layer in plan.layers:

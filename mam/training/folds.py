@@ -1,4 +1,4 @@
-"""What a training learns on, is chosen on and reported on; three sets of clips that have none in common."""
+"""The clips of a training in three disjoint sets: to learn from, to choose the checkpoint on, to report on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = ("train", "dev")
 
 @dataclass(frozen=True)
 class Fold:
-    """One training: it learns on ``train``, is chosen on ``dev`` and reported on ``test``."""
+    """The clips of one training: it learns from ``train``, chooses a checkpoint on ``dev`` and reports on ``test``."""
 
     name: str
     train: AudioStore
@@ -26,13 +26,13 @@ class Fold:
 
 
 def of_split(config: Config, split: str) -> Config:
-    """The same configuration on another split, cut to ``train.limit`` or ``train.dev_limit``."""
+    """Return the same configuration for another split, cut to ``train.limit`` or ``train.dev_limit``."""
     limit = config.train.limit if split == "train" else config.train.dev_limit
     return replace(config, data=replace(config.data, split=split, limit=limit))
 
 
 def corpora(config: Config, bench: Workbench) -> list[Corpus]:
-    """By metadata, what is used besides the corpus that is reported on. Raises DataError where a split is missing."""
+    """Return the metadata of the splits used besides the reported one. Raises DataError if a split is missing."""
     if config.model.task == "events":
         return []
     try:
@@ -42,7 +42,9 @@ def corpora(config: Config, bench: Workbench) -> list[Corpus]:
 
 
 def folds(config: Config, bench: Workbench) -> list[Fold]:
-    """Speech: one, the data set's splits. Audio events: one for each test fold f, chosen on the fold after f.
+    """Return one fold of the data set's splits for speech, one per test fold for audio events.
+
+    The checkpoint for test fold f is chosen on the fold after f.
 
     Raises:
         DataError: a split or fold without clips, or unusable recordings.
@@ -59,10 +61,10 @@ def folds(config: Config, bench: Workbench) -> list[Fold]:
 
 
 def classes_of(all_folds: Sequence[Fold]) -> list[str]:
-    """Every class of the training clips, sorted.
+    """Return every class of the training clips, sorted.
 
     Raises:
-        DataError: a fold tests or chooses on classes that it is not taught.
+        DataError: dev or test of a fold has classes without training clips.
     """
     classes = sorted({label for fold in all_folds for label in fold.train.corpus.column("label")})
     for fold in all_folds:

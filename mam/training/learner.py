@@ -1,4 +1,4 @@
-"""The module that the trainer trains: a target, λ where it is learnt, a head where the task needs one."""
+"""The module that is trained: a target, λ if it is learnt, a head if the task needs one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mam.training.lessons import Lessons
 
 
 class Learner(nn.Module):
-    """Forward is one training loss. What is registered is what a checkpoint holds."""
+    """A module whose forward pass returns the training loss. A checkpoint holds what is registered here."""
 
     def __init__(
         self, target: Target, lessons: Lessons, train: TrainConfig, head: nn.Module | None, lambdas: Lambdas | None
@@ -30,7 +30,10 @@ class Learner(nn.Module):
 
     @property
     def may_rest(self) -> bool:
-        """Whether parameters may have no part in a loss: SpecAugment's embedding; what a new head makes needless."""
+        """True if a step may leave parameters without a gradient.
+
+        These are SpecAugment's embedding and the layers that a new head makes superfluous.
+        """
         needless = ("masked_spec_embed", *(("decoder.", "predictor.") if self.head is not None else ()))
         names = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         return any(word in name for name in names for word in needless)
@@ -50,17 +53,17 @@ class Learner(nn.Module):
                 module.requires_grad_(False)
 
     def forward(self, states: Tensor, lengths: Tensor, index: Tensor) -> dict[str, Tensor]:
-        """The mean over clips of their losses, and the pull of λ.
+        """Return the mean loss of the clips plus the pull of λ.
 
         Args:
-            states: what the front-end heard ``[b, t, c]``, or waveforms ``[b, samples, 1]`` where it is trained too.
+            states: output of the frozen front-end ``[b, t, c]``, or waveforms ``[b, samples, 1]`` if it is trained too.
             lengths: true ``t`` of each clip, ``[b]``.
             index: position of each clip in the lessons, ``[b]``.
 
         Raises:
-            TrainingError: a loss is not a number; names the clips.
+            TrainingError: a loss is not a number. The message names the clips.
         """
-        lengths = lengths.cpu()  # the trainer moves everything
+        lengths = lengths.cpu()  # the trainer moves every input to the device
         if self.settings.freeze_front:
             heard = Hidden(states, lengths)
         else:
@@ -84,7 +87,7 @@ class Learner(nn.Module):
         return {"loss": loss}
 
     def losses(self, hidden: Hidden, answers: Sequence[list[int]], smoothing: float) -> Tensor:
-        """One loss a clip, ``[b]``, from the last layer's output."""
+        """Return one loss per clip, ``[b]``, from the last layer's output."""
         if self.head is None:
             return self.target.losses(hidden, answers, smoothing)
         truth = torch.tensor([answer[0] for answer in answers], device=hidden.states.device)
@@ -92,13 +95,13 @@ class Learner(nn.Module):
         return nn.functional.cross_entropy(logits, truth, reduction="none", label_smoothing=smoothing)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """What layers share, such as BEATs' table of positions, once: a checkpoint holds no tensor twice."""
+        """Return the state without duplicates: tensors shared by layers, such as BEATs' position table, occur once."""
         everything: dict[str, Any] = super().state_dict(*args, **kwargs)
         first = {tensor.data_ptr(): name for name, tensor in reversed(everything.items())}
         return {name: tensor for name, tensor in everything.items() if first[tensor.data_ptr()] == name}
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameters by learning rate and weight decay: λ, the new head, and the model layer by layer.
+        """Return parameter groups by learning rate and weight decay: λ, the new head, and the model layer by layer.
 
         Biases, norms and λ have no weight decay.
         """
@@ -119,13 +122,13 @@ class Learner(nn.Module):
         return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in made.items()]
 
     def _stack(self) -> str:
-        """What the names of the encoder's layers begin with, to the dot before the number."""
+        """Return the prefix of the encoder layers' names, up to and including the dot before the number."""
         owner = self.target.blocks[0].owner
         name: str = next(name for name, module in self.named_modules() if module is owner)
         return name[: name.index(".0.") + 1]
 
     def _distance(self, name: str, stack: str) -> int:
-        """Steps of ``layer_decay`` from the output: 0 for heads and decoders, 1 the last layer."""
+        """Return how often ``layer_decay`` applies: 0 for heads and decoders, 1 for the last layer, more below."""
         match = re.match(re.escape(stack) + r"(\d+)\.", name)
         if match:
             return self.target.depth - int(match[1])
@@ -133,7 +136,7 @@ class Learner(nn.Module):
 
 
 def _time_masked(heard: Hidden, largest: float) -> Tensor:
-    """One span of each clip, of up to this share of its frames, becomes zero: the mean of normalised features."""
+    """Set one span of each clip to zero, the mean of normalised features. It covers up to ``largest`` of the frames."""
     states = heard.states.clone()
     for row, n in zip(states, heard.lengths.tolist(), strict=True):
         width = int(torch.rand(()) * largest * n)

@@ -1,4 +1,4 @@
-"""What is taught: transcripts as tokens or labels as class numbers, and the batches they come in."""
+"""Training examples: transcripts as tokens or labels as class numbers, and the batches of them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from mam.scoring.text import normalizer_for
 
 @dataclass(frozen=True)
 class Lessons:
-    """Clips of ``audio`` and what is to be learnt from each: tokens, of audio events one class number.
+    """The clips in ``audio`` and what to learn from each: its tokens, or one class number for audio events.
 
-    ``skipped`` were left out because ``data.on_bad=skip``.
+    ``skipped`` are the clips left out because of ``data.on_bad=skip``.
     """
 
     audio: AudioStore
@@ -33,16 +33,19 @@ class Lessons:
     skipped: tuple[Skipped, ...] = ()
 
     def id(self, i: int) -> str:
-        """Id of clip ``i``."""
+        """Return the id of clip ``i``."""
         return str(self.audio.corpus.examples[i]["id"])
 
 
 def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) -> Lessons:
-    """Transcripts as the target spells them, normalised as they are scored.
+    """Return transcripts as the target's tokens, normalised as for scoring.
+
+    A transcript is unusable if it has characters that the vocabulary lacks, has no letter, needs more frames than its
+    recording has under CTC, or more tokens than the decoder can write. A recording longer than the target takes at once
+    is unusable too.
 
     Raises:
-        DataError: transcripts with characters that the vocabulary lacks, without a letter, longer than the frames of
-            their recording allow under CTC, or than a decoder can write; with ``on_bad=skip`` they are left out, and
+        DataError: unusable transcripts or recordings. With ``on_bad=skip`` they are left out, and the error is raised
             only if none is left.
     """
     normalise, lacking = normalizer_for(config.data.normalizer, config.data.language), Counter[str]()
@@ -51,7 +54,7 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
     for i, (example, samples) in enumerate(zip(audio.corpus.examples, audio.samples, strict=True)):
         tokens, unknown = target.spell(example["text"], normalise)
         lacking.update(unknown)
-        # CTC needs a frame a token, and one more between two that are equal.
+        # CTC needs one frame per token, and one more between two equal tokens.
         needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
         room = target.room(samples)
         if target.alone(samples):
@@ -81,7 +84,7 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
 
 
 def labels(audio: AudioStore, classes: Sequence[str]) -> Lessons:
-    """Labels as positions in ``classes``. Raises DataError where one is not among them."""
+    """Return labels as positions in ``classes``. Raises DataError for a label not among them."""
     unknown = sorted(set(audio.corpus.column("label")) - set(classes))
     if unknown:
         raise DataError(f"classes that are not taught: {choices(unknown)}.")
@@ -89,9 +92,9 @@ def labels(audio: AudioStore, classes: Sequence[str]) -> Lessons:
 
 
 class Clips(Dataset[dict[str, Any]]):
-    """The input of each clip for training: what the frozen front-end makes of it, kept in memory up to a budget.
+    """The training input of each clip: the output of the frozen front-end, kept in memory up to a budget in bytes.
 
-    Where the front-end is trained too, the waveform.
+    If the front-end is trained too, the input is the waveform.
     """
 
     def __init__(self, lessons: Lessons, target: Target, is_frozen: bool, budget_bytes: int) -> None:
@@ -115,7 +118,7 @@ class Clips(Dataset[dict[str, Any]]):
 
 
 def collate(clips: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """A batch: ``states [b, t, c]``, true ``lengths [b]`` and the clips' positions ``index [b]``."""
+    """Return a batch: ``states [b, t, c]``, true ``lengths [b]`` and the clips' positions ``index [b]``."""
     states = [clip["states"] for clip in clips]
     return {
         "states": nn.utils.rnn.pad_sequence(states, batch_first=True),
@@ -125,14 +128,14 @@ def collate(clips: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 class Order(Sampler[int]):
-    """The clips of a whole training, drawn up beforehand from the seed, so that a resumed one meets the same batches.
+    """The order of clips for the whole training, fixed by the seed, so that a resumed training sees the same batches.
 
-    Every pass over the data is shuffled anew; with ``by_length``, clips of like length stand together (in chunks of 50
-    batches, as transformers groups them).
+    Every pass over the data is shuffled anew. With ``by_length``, clips of similar length are put together, in chunks
+    of 50 batches as in transformers.
     """
 
     def __init__(self, lengths: Sequence[int], steps: int, batch: int, seed: int, by_length: bool) -> None:
-        """``batch``: clips of one update."""
+        """Draw the order of ``steps * batch`` clips; ``batch`` is the number of clips per update."""
         generator = torch.Generator().manual_seed(seed)
         self._order: list[int] = []
         while len(self._order) < steps * batch:

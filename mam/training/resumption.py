@@ -1,10 +1,9 @@
-"""An unfinished training on disk: where it lies, which of its checkpoints are whole, whether it may be resumed.
+"""Unfinished trainings on disk: where they are, which checkpoints are complete, which may be resumed.
 
 outputs/unfinished/<hash>/
-    question.json         what is trained by which code: configuration, data, checkpoints; a resumed training must ask
-                          the same
-    <fold>.metrics.jsonl  what has been logged so far
-    <fold>/checkpoint-N/  as transformers writes them, and seal.json, written last: the SHA-256 of every file
+    question.json         configuration, data, checkpoints and code; must be the same when the training is resumed
+    <fold>.metrics.jsonl  the logs so far
+    <fold>/checkpoint-N/  as transformers writes them, plus seal.json, written last: the SHA-256 of every file
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from mam.errors import TrainingError, bullets, first_line
 from mam.files import expanded, sha256_json, write_json
 
 UNFINISHED, QUESTION, SEAL, STATE = "unfinished", "question.json", "seal.json", "trainer_state.json"
-KEPT = 2  # newest checkpoints, and the best
-LITTLE = 50_000_000  # bytes: with less the disk is called full
+KEPT = 2  # newest checkpoints; the best is kept too
+LITTLE = 50_000_000  # bytes; with less free space an error blames the full disk
 
 log = logging.getLogger("mam")
 
 
 @contextmanager
 def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Iterator[Path]:
-    """The folder of this training, new or found, held by this run alone; `forget` removes it when the run is finished.
+    """Yield the folder of this training, new or found, locked for this run. `forget` removes it after the run.
 
     Args:
         outputs: where run folders go.
-        question: what is trained, in JSON's types.
-        resume: ``auto``; ``no`` to begin anew; or the folder of an unfinished training.
+        question: identifies the training, in JSON's types.
+        resume: ``auto``; ``no`` to start over; or the folder of an unfinished training.
 
     Raises:
-        TrainingError: another process trains here, or the folder that ``resume`` names asks another question.
+        TrainingError: another process trains here, or the folder in ``resume`` belongs to another question.
     """
     folder = outputs / UNFINISHED / sha256_json(question)[:16] if resume in ("auto", "no") else expanded(resume)
     if not processes.is_main():
@@ -69,7 +68,7 @@ def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Itera
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Whatever is written to ``path`` here; a full disk, and how libraries word it, is a TrainingError."""
+    """Raise TrainingError if ``path`` cannot be written in this context, such as on a full disk."""
     try:
         yield path
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -83,10 +82,10 @@ def written(path: Path) -> Iterator[Path]:
 
 
 def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
-    """One sentence for each unfinished training of this pair on this data that was begun with other settings."""
+    """Return one sentence per unfinished training of this pair on this data with other settings."""
     found, mine = [], sha256_json(question)[:16]
     for path in sorted((outputs / UNFINISHED).glob(f"*/{QUESTION}")):
-        with suppress(OSError, ValueError):  # being written or removed by another process
+        with suppress(OSError, ValueError):  # another process may be writing or removing the file
             asked = json.loads(path.read_text(encoding="utf-8"))
             same = all(asked.get(key) == question.get(key) for key in ("target", "source", "data"))
             if path.parent.name != mine and same:
@@ -100,9 +99,9 @@ def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
 
 
 def forget(folder: Path) -> None:
-    """Remove what a training left, once its run is finished."""
+    """Remove the folder of a training whose run is finished."""
     shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # others train beside it; the run itself is finished whatever is left here
+    with suppress(OSError):  # the parent folder may hold other trainings; leftovers do no harm
         folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
         folder.parent.rmdir()
 
@@ -140,7 +139,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def seal(checkpoint: Path) -> None:
-    """Declare a checkpoint whole, and drop all but the newest ones and the best."""
+    """Mark a checkpoint as complete, and remove all but the newest ones and the best."""
     write_json(checkpoint / SEAL, _hashes(checkpoint))
     best = _best(checkpoint)
     for old in _by_step(checkpoint.parent)[:-KEPT]:
@@ -149,7 +148,10 @@ def seal(checkpoint: Path) -> None:
 
 
 def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that is whole and whose best one is there, None without any. Broken ones go, by name."""
+    """Return the newest complete checkpoint whose best one is complete too, or None.
+
+    Broken checkpoints are reported by name and removed.
+    """
     for checkpoint in reversed(_by_step(folder)):
         problem = _problem(checkpoint)
         if problem is None:

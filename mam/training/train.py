@@ -1,4 +1,4 @@
-"""One training from top to bottom: FT and MAM-FT with λ fixed, L-MAM with λ learnt; then the model is plain again."""
+"""One training from start to finish: FT and MAM-FT with fixed λ, L-MAM with learnt λ. The result is a plain model."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from mam.training.trainer import LAM, LambdaTrainer, arguments
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """A finished training: predictions of dev and test, the course of it, λ at its end.
+    """The result of a training: the model, predictions on dev and test, logs, and λ at the end.
 
-    ``history`` are the trainer's logs, ``lams`` the λ by name at every log, the first of them before the first step.
+    ``history`` holds the trainer's logs, ``lams`` the λ by name at every log. The first log precedes the first step.
     """
 
     target: Target
@@ -65,16 +65,16 @@ def train(
     classes: Sequence[str],
     folder: Path,
 ) -> FinishedTraining:
-    """Train a fresh target, or go on from the last whole checkpoint in ``folder``.
+    """Train a fresh target, or resume from the last complete checkpoint in ``folder``.
 
     Raises:
         DataError: transcripts that cannot be taught.
-        MergeError: λ that cannot start where it should.
-        TrainingError: a loss that is not a number, a checkpoint that cannot be written.
+        MergeError: λ that cannot start at the planned value.
+        TrainingError: a loss that is not a number, a checkpoint that cannot be written, or too little memory.
     """
     start, device = time.perf_counter(), device_of(config)
     task, budget = TASKS[config.model.task], int(config.evaluate.memory_gb * 1e9)
-    torch.manual_seed(config.seed)  # of what the file does not hold: SpecAugment's embedding, the head
+    torch.manual_seed(config.seed)  # for weights that no checkpoint holds: SpecAugment's embedding, the head
     target = load_target(checkpoints[0], "text" if config.model.task == "asr" else "features")
     target.instruct(config.model.language, config.model.speech_task)
     head = target.new_head(len(classes)).to(device) if classes else None
@@ -116,7 +116,7 @@ def train(
             ) from error
 
     logs = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
-    course = dict(_lams(entry) for entry in logs if lambdas is not None)  # what a step logs twice is the same
+    course = dict(_lams(entry) for entry in logs if lambdas is not None)  # λ are the same in all logs of a step
     layers = plan.lams if lambdas is None else _by_layer(lambdas, plan)
     learner.eval()
     fold(target.blocks)
@@ -141,7 +141,7 @@ def train(
 
 
 def _merge(config: Config, bench: Workbench, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
-    """Merge once (MAM-FT), or make λ a part of the model (L-MAM)."""
+    """Merge once (MAM-FT), or make λ part of the model and return it (L-MAM)."""
     merger = Merger(target.blocks, source.read)
     merger.activations = bench.activations(config)
     if config.train.name == "finetune":
@@ -155,7 +155,7 @@ def _merge(config: Config, bench: Workbench, target: Target, source: Source, pla
 def _read_off(
     config: Config, learner: Learner, audio: Any, prefix: Prefix, answers: Sequence[list[int] | None] | None
 ) -> list[tuple[Any, float | None]]:
-    """For each clip a text, or the probabilities of its classes; and the loss where there are ``answers``."""
+    """Return for each clip its text or class probabilities, and its loss if there are ``answers``."""
     target = learner.target
     learner.eval()
 
@@ -184,7 +184,7 @@ def _lines(
 
 
 def _by_layer(lambdas: Lambdas, plan: MergePlan) -> tuple[float, ...]:
-    """The mean λ of each layer."""
+    """Return the mean λ of each layer."""
     named = lambdas.as_dict()
     means = {
         layer: float(np.mean([named[name] for part in plan.parts for name in lambdas.names_of(layer, part)]))
@@ -198,6 +198,9 @@ def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:
 
 
 def _as_recorded(entry: dict[str, Any]) -> dict[str, Any]:
-    """Without λ; null where there is no number: float16 skips a step whose gradient overflows, and lowers its scale."""
+    """Return a log entry without λ, with None for values that are not finite.
+
+    Under float16 these are expected: a step whose gradient overflows is skipped and the loss scale lowered.
+    """
     kept = {key: entry[key] for key in sorted(entry) if not key.startswith(LAM)}
     return {key: value if np.isfinite(value) else None for key, value in kept.items()}

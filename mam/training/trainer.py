@@ -1,4 +1,4 @@
-"""`transformers.Trainer`, told to evaluate as mam does, to seal its checkpoints and to look at λ."""
+"""A `transformers.Trainer` that evaluates as mam does, seals its checkpoints and keeps λ within bounds."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from mam.training.learner import Learner
 from mam.training.lessons import Clips, Order, collate
 from mam.training.resumption import seal, written
 
-LAM = "lam/"  # what λ are called in the logs
+LAM = "lam/"  # prefix of λ in the logs
 Metrics = dict[str, float]
 
 
 def arguments(
     config: Config, folder: Path, metric: str, device: torch.device, may_rest: bool = False
 ) -> TrainingArguments:
-    """What transformers is told; ``may_rest``: a step may leave parameters out.
+    """Return the arguments for transformers; ``may_rest`` allows parameters without a gradient in a step.
 
     Raises:
-        TrainingError: the batch cannot be shared by the processes, or the device does not know the precision.
+        TrainingError: the batch size is not divisible by the number of processes, or the device lacks the precision.
     """
     train, share = config.train, processes.count()
     if train.batch_size % share:
@@ -79,12 +79,12 @@ def arguments(
         )
     except (ValueError, ImportError, RuntimeError) as error:
         raise TrainingError(f"train: {first_line(error)}") from error
-    made._n_gpu = min(made.n_gpu, 1)  # several GPUs are several processes, never torch's DataParallel
+    made._n_gpu = min(made.n_gpu, 1)  # one process per GPU, never torch's DataParallel
     return made
 
 
 class LambdaTrainer(Trainer):
-    """Trains a `Learner`; ``evaluate_dev`` gives the metrics of dev, by which the best checkpoint is chosen."""
+    """A trainer for a `Learner`. The best checkpoint is chosen by the metrics that ``evaluate_dev`` returns."""
 
     model: Learner
 
@@ -103,7 +103,7 @@ class LambdaTrainer(Trainer):
         if config.train.patience:
             callbacks.append(EarlyStoppingCallback(config.train.patience))
         try:
-            # transformers asks for a data set of dev; `evaluate` does not use it.
+            # transformers requires an evaluation data set; `evaluate` does not use it.
             super().__init__(learner, args, collate, clips, clips, callbacks=callbacks)
         except (RuntimeError, ImportError) as error:  # a tracker that is not installed
             raise _not_installed(str(args.report_to), error) from error
@@ -111,7 +111,7 @@ class LambdaTrainer(Trainer):
         self._config, self._evaluate_dev = config, evaluate_dev
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW with the learner's groups."""
+        """Return AdamW with the learner's parameter groups."""
         if self.optimizer is None:
             self.optimizer = torch.optim.AdamW(self.model.groups())
         return self.optimizer
@@ -123,14 +123,14 @@ class LambdaTrainer(Trainer):
         return Order(lengths, train.steps, batch, self._config.seed, train.group_by_length)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Metrics:
-        """Metrics of dev, logged."""
+        """Log and return the metrics on dev."""
         metrics = {f"eval_{name}": value for name, value in self._evaluate_dev().items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def log(self, logs: Metrics, start_time: float | None = None) -> None:
-        """Log, with every λ; what has been logged so far stands beside the checkpoints."""
+        """Log with every λ, and write all logs so far to a file next to the checkpoints."""
         if self.model.lambdas is not None:
             logs |= {f"{LAM}{name}": lam for name, lam in self.model.lambdas.as_dict().items()}
         super().log(logs, start_time)
@@ -154,7 +154,7 @@ class LambdaTrainer(Trainer):
         processes.wait()
 
     def _refuse_broken(self) -> None:
-        """Weights that are not numbers are never sealed: a resumed training would start from them."""
+        """Raise TrainingError for weights that are not numbers, so that no training is resumed from them."""
         broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if broken:
             raise TrainingError(
@@ -163,21 +163,24 @@ class LambdaTrainer(Trainer):
             )
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """A checkpoint of this very learner has every tensor once (`Learner.state_dict`)."""
+        """Raise TrainingError for a checkpoint of another model.
+
+        Shared tensors are stored under one name only (`Learner.state_dict`), so the other names may be missing.
+        """
         saved = self.model.state_dict()
         wrong = [name for name in load_result.missing_keys if name in saved] + load_result.unexpected_keys
         if wrong:
             raise TrainingError(f"{self.args.output_dir}: its checkpoint is of another model ({', '.join(wrong[:3])}).")
 
     def _load_best_model(self) -> None:
-        if self.state.best_global_step:  # by its step: the folder may have moved since
+        if self.state.best_global_step:  # found by its step, since the folder may have been moved
             name = f"checkpoint-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(Path(str(self.args.output_dir)) / name)
         super()._load_best_model()
 
 
 def _tensorboard(folder: Path) -> TrainerCallback:
-    """Logs beside the unfinished trainings, not among them: ``outputs/tensorboard/<hash>/<fold>``, resumed or not."""
+    """Return a callback that logs to ``outputs/tensorboard/<hash>/<fold>``, which `forget` does not remove."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -191,14 +194,14 @@ def _not_installed(tracker: str, error: Exception) -> TrainingError:
 
 
 class _Look(TrainerCallback):
-    """Keeps λ at rest while it warms up and within its bounds after each step; tells of progress."""
+    """A callback that freezes λ during its warm-up, keeps it within bounds after each step and reports progress."""
 
     def __init__(self, learner: Learner, advance: Callable[[int], None]) -> None:
         self._learner, self._advance = learner, advance
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._advance(state.global_step)
-        # transformers forgets that a resumed training had been stopped early.
+        # transformers does not restore that a resumed training had been stopped early.
         callbacks: dict[str, Any] = cast("dict[str, Any]", state.stateful_callbacks or {})
         control.should_training_stop = bool(
             callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop")
@@ -218,5 +221,5 @@ class _Look(TrainerCallback):
 
 
 def quiet() -> None:
-    """transformers and accelerate report to mam.log only what is wrong."""
+    """Limit the messages of transformers and accelerate in mam.log to warnings and errors."""
     logging.getLogger("accelerate").setLevel(logging.WARNING)

@@ -1,1 +1,1 @@
-"""λ chosen on dev, and only there; the run then reports on test."""
+"""Choosing λ on dev, and only there; the run then reports on test."""

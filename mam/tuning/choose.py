@@ -1,4 +1,4 @@
-"""λ chosen on dev for one run: what is evaluated there, for which folds, and what of it is recorded."""
+"""Choosing λ on dev for one run: the evaluation there, the folds, and the record of it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mam.tuning.search import SEARCHES, best
 
 @dataclass(frozen=True)
 class Choice:
-    """``lams`` has the λ chosen for each test fold ("" where there are none); ``notes`` are for the diagnostics."""
+    """A choice of λ: ``lams`` by test fold ("" if there are none), and ``notes`` for the diagnostics."""
 
     lams: dict[str, Lam]
     record: TuneRecord
@@ -37,23 +37,23 @@ class Choice:
 
 
 class Dev:
-    """The merged target on dev, each λ evaluated once. A random control counts as the mean of its draws."""
+    """The merged target on dev, evaluated once per λ. A random control counts as the mean of its draws."""
 
     def __init__(self, config: Config, bench: Workbench) -> None:
-        """Raises DataError where there is no dev."""
+        """Raise DataError if there is no dev split."""
         self._bench = bench
         self._config = replace(config, data=replace(config.data, split="dev", fold=None))
-        # Of audio events every fold is in one corpus, and what is tested on it is a matter of judging.
+        # Audio events have all folds in one corpus; which of them are scored is decided when judging.
         self._read = self._config if config.model.task == "asr" else config
         self.audio, self._task = bench.audio(self._read), TASKS[config.model.task]
         self._pair = bench.pair(config)
         self._labels = self._pair.target.labels if self._pair.target.readout == "scores" else None
         self._baseline: list[Any] | None = None
         self._counted: dict[Lam, ErrorCounts] = {}
-        self.folds: list[str] = []  # of each counted row, the test fold for which it chooses
+        self.folds: list[str] = []  # the test fold that each counted row chooses λ for
 
     def counted(self, lam: Lam) -> ErrorCounts:
-        """Errors of every example of dev at this λ."""
+        """Return the errors of every example of dev at this λ."""
         if lam not in self._counted:
             plan = plan_for(self._config, self._pair, lam)
             if self._baseline is None:
@@ -67,13 +67,13 @@ class Dev:
         return self._counted[lam]
 
     def rate(self, lam: Lam, fold: str = "") -> float:
-        """Error rate at this λ, on what chooses for a test fold."""
+        """Return the error rate at this λ over the examples that choose for a test fold."""
         counted = self.counted(lam)
         mine = np.array([name == fold for name in self.folds])
         return float(counted.errors[mine].sum() / max(1, counted.lengths[mine].sum()))
 
     def some(self, lam: float, positions: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Errors and lengths of some examples at this λ, in the order given."""
+        """Return errors and lengths of some examples at this λ, in the order given."""
         clips = sorted(positions)
         audio = self.audio.subset(clips)
         sides = self._draws_of(plan_for(self._config, self._pair, lam), clips)
@@ -83,11 +83,11 @@ class Dev:
 
     @property
     def has_folds(self) -> bool:
-        """Whether what chooses for one fold is tested in another."""
+        """True if dev of one fold is the test set of another."""
         return self._config.model.task == "events" and self.audio.corpus.column("fold")[0] is not None
 
     def _draws_of(self, plan: MergePlan, clips: Sequence[int] | None = None) -> list[list[Any]]:
-        """What is read off the target merged as planned, once for each draw of a random control."""
+        """Return the readings of the target merged as planned, once per draw of a random control."""
         is_drawn = CONTROLS[self._config.control].is_random and not plan.is_identity
         sides = []
         for draw in range(self._config.control_draws if is_drawn else 1):
@@ -101,7 +101,7 @@ class Dev:
         return self._task.judge(self._config, self.audio, items, self._baseline, self._labels).merged
 
     def _folds(self, rows: Sequence[PredictionRow]) -> list[str]:
-        """For each row the test fold whose λ it helps to choose: the one before its own."""
+        """Return for each row the test fold whose λ it helps to choose: the one before its own."""
         folds = sorted({fold for fold in self.audio.corpus.column("fold") if fold is not None})
         if self._config.model.task == "asr" or not folds:
             return [""] * len(rows)
@@ -114,7 +114,7 @@ class Dev:
 
 
 def on_dev(config: Config, bench: Workbench) -> DevRecord:
-    """Return the rate on dev; without a dev split it is None and ``note`` says why."""
+    """Return the rate on dev. Without a dev split it is None and ``note`` gives the reason."""
     metric = TASKS[config.model.task].metric(config)
     try:
         dev = Dev(config, bench)
@@ -128,7 +128,7 @@ def on_dev(config: Config, bench: Workbench) -> DevRecord:
 
 
 def dev_sha256(config: Config, bench: Workbench) -> str | None:
-    """Hash of what is dev now, None where there is none."""
+    """Return the hash of the current dev split, or None if there is none."""
     try:
         return bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
     except DataError:
@@ -136,13 +136,16 @@ def dev_sha256(config: Config, bench: Workbench) -> str | None:
 
 
 def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
-    """Choose λ on dev as ``config.tune`` says; λ=0 is always among the candidates.
+    """Choose λ on dev as ``config.tune`` specifies. λ=0 is always among the candidates.
 
-    ``folder`` keeps what a search must not lose when it is killed.
+    Args:
+        config: the configuration of the run.
+        bench: shared by all runs.
+        folder: holds the state that a search needs to resume after a kill.
 
     Raises:
-        DataError: there is no dev.
-        ConfigError: a search whose library is not installed.
+        DataError: there is no dev split.
+        ConfigError: a search whose library is not installed, or that cannot run in several processes.
     """
     tune = config.tune
     if tune.name in ("optuna", *PER_LAYER) and processes.count() > 1:
@@ -189,7 +192,7 @@ def _by_race(config: Config, dev: Dev) -> Choice:
 
 
 def _without_labels(config: Config, bench: Workbench) -> Choice:
-    """A λ for every layer by `least_entropy`; where test itself was listened to the record says so."""
+    """Choose a λ for every layer by `least_entropy`. The record states whether the test recordings were used."""
     on_test = config.tune.audio == "test"
     looks = least_entropy(config, bench, replace(config, data=replace(config.data, split=config.tune.audio)))
     layers = plan_for(config, bench.pair(config), config.tune.start).layers
@@ -209,7 +212,7 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
 
 
 def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
-    """One λ for each of the target's layers from one for each merged layer; a single number as it is."""
+    """Return one λ per target layer from one per merged layer; a single number is returned unchanged."""
     if not isinstance(lam, tuple):
         return lam
     by_layer = dict(zip(layers, lam, strict=True))
@@ -217,7 +220,7 @@ def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
 
 
 def _recorded(lam: Lam, layers: Sequence[int]) -> tuple[float, list[float] | None]:
-    """λ for the record: a number, or the mean over merged layers beside all of them."""
+    """Return λ for the record: the number, or the mean over merged layers with all values."""
     if not isinstance(lam, tuple):
         return lam, None
     return float(np.mean([lam[layer] for layer in layers])), list(lam)

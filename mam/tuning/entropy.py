@@ -1,8 +1,8 @@
-"""λ without labels: the merge under which the target decides with the least doubt, by the gradient of its entropy.
+"""Choosing λ without labels: minimise the entropy of the target's predictions by gradient descent.
 
-AdaMerging (Yang et al., "AdaMerging: adaptive model merging for multi-task learning", ICLR 2024): a λ for every layer
-that minimises the Shannon entropy of the predictions on unlabelled data. What differs here is where a recogniser's
-entropy is taken, see `Target.doubts`.
+AdaMerging (Yang et al., "AdaMerging: adaptive model merging for multi-task learning", ICLR 2024) learns a λ for every
+layer that minimises the Shannon entropy of the predictions on unlabelled data. The difference here is where a
+recogniser's entropy is taken, see `Target.doubts`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mam.evaluation.zero_shot import plan_for
 from mam.merge.learnable import Lambdas, learn, unlearn
 from mam.models.targets import Hidden, Target
 
-COLLAPSED = 0.1  # share of what the unmerged target hears that a λ may silence, and still be chosen
+COLLAPSED = 0.1  # largest share of the unmerged target's decisions that an eligible λ may turn into silence
 
 
 @dataclass(frozen=True)
 class EntropyLook:
-    """λ of every target layer, mean entropy of a decision in nats, share of decisions that are silence now."""
+    """λ of every target layer, mean entropy per decision in nats, and the share of decisions that became silence."""
 
     lams: tuple[float, ...]
     entropy: float
@@ -35,24 +35,27 @@ class EntropyLook:
 
 
 def best_look(looks: Sequence[EntropyLook]) -> EntropyLook:
-    """The least entropy among λ=0, the first, and those that silence little; of equal ones the smallest λ."""
+    """Return the look with the least entropy among λ=0, which comes first, and those that silence little.
+
+    Ties go to the smallest λ.
+    """
     eligible = [looks[0], *(one for one in looks[1:] if one.silenced <= COLLAPSED)]
     return min(eligible, key=lambda one: (one.entropy, sum(one.lams), one.lams))
 
 
 def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[EntropyLook]:
-    """What was seen on the way: λ=0 first, then the start, then after every pass over the recordings.
+    """Minimise the entropy over λ and return the looks: at λ=0, at the start, and after every pass over the recordings.
 
-    A pass takes one step of Adam a pack. The search ends early where more than `COLLAPSED` is silenced. Of a random
-    control λ is learnt with the first draw. The target is unmerged at the end.
+    A pass takes one step of Adam per pack. The search ends early if more than `COLLAPSED` is silenced. For a random
+    control, λ is learnt with the first draw. The target is unmerged at the end.
 
     Args:
         config: the merge and the settings of the search.
-        bench: has the pair.
-        heard: the same with the recordings that are listened to; labels are not read.
+        bench: holds the pair.
+        heard: the same configuration with the recordings to use; their labels are not read.
 
     Raises:
-        DataError: no such recordings, or none that the target hears at once.
+        DataError: no such recordings, or none short enough for the target to take at once.
     """
     pair, audio, tune = bench.pair(config), bench.audio(heard), config.tune
     target, plan = pair.target, plan_for(config, pair, tune.start)
@@ -62,7 +65,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
     def states(pack: Sequence[int]) -> Hidden:
         with torch.no_grad():
             hidden = prefix.hidden(pack, plan.first)
-        # Made without a gradient, they may not be used with one as they are.
+        # Inference tensors cannot enter autograd; their clones can.
         return Hidden(hidden.states.clone(), hidden.lengths.clone(), hidden.whole)
 
     packs = [pack for pack in packs_of(target, audio.samples, config.evaluate.batch_seconds) if not states(pack).whole]
@@ -111,7 +114,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
 
 
 def _freeze(target: Target) -> list[Any]:
-    """Leave λ alone to learn; returns what learnt before."""
+    """Freeze every parameter of the target and return those that were trainable."""
     learnable = [parameter for parameter in target.model.parameters() if parameter.requires_grad]
     for parameter in learnable:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Racing: all λ run on a growing part of dev, and those that are shown worse than the leader stop early.
+"""Racing: all λ run on a growing part of dev, and those shown to be worse than the leader are dropped early.
 
 After Maron & Moore 1994 (Hoeffding races) and Moore & Lee 1994 (blocking: candidates are compared on the same
 examples), with the sign-flip test in place of their bounds.
@@ -16,17 +16,23 @@ from numpy.typing import NDArray
 from mam.records.learning import RaceLook
 from mam.scoring.sign_flip import one_sided_p
 
-TOLD_APART = 1.96  # t from which on a difference is significant at 5 %
-DRAWS = 20  # random assignments of signs for one that is as extreme as the level of a look asks for
+TOLD_APART = 1.96  # smallest t of a difference that is significant at 5 %
+DRAWS = 20  # expected number of random sign assignments as extreme as the level of a look
 
-# (λ, positions in dev) -> errors of these examples, and their lengths, each [n]
+# (λ, positions in dev) -> errors and lengths of these examples, each [n]
 Errors = Callable[[float, Sequence[int]], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 
 @dataclass(frozen=True)
 class Race:
-    """How a race went: ``chosen``; rates on what each λ has seen; ``path``, a look at a time; ``work``, the share of
-    the grid's evaluations that was done (weighted by ``weights``, such as seconds)."""
+    """The result of a race.
+
+    Attributes:
+        chosen: the λ that won.
+        rates: error rate of each λ on the examples it has seen.
+        path: one entry per look.
+        work: share of the grid's evaluations that was done, weighted by ``weights`` such as seconds.
+    """
 
     chosen: float
     rates: dict[float, float]
@@ -35,7 +41,10 @@ class Race:
 
 
 def blocks(n: int, looks: int, seed: int) -> list[NDArray[np.int64]]:
-    """Positions of dev in random order, cut where each look begins: n/2^(looks-1) first, then doubled each time."""
+    """Return positions of dev in random order, cut where each look begins.
+
+    The first block has n/2^(looks-1) positions; each further look doubles the number of examples.
+    """
     order = np.random.default_rng(seed).permutation(n)
     ends = [max(1, round(n / 2 ** (looks - 1 - look))) for look in range(looks)]
     return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
@@ -54,14 +63,26 @@ def race(
 ) -> Race:
     """Race ``lams`` over ``n`` examples.
 
-    At each look the leader is the λ with the fewest errors so far (ties: the smallest). Another λ is dropped when the
-    one-sided sign-flip test over examples (over ``clusters``, where there are any) finds it worse than the leader, at
-    the level ``alpha / (looks · (K - 1))``. Whichever λ is the best: it can only be dropped in one of these
-    comparisons, of which there are no more than looks · (K - 1) with it, so that it is dropped with a probability of at
-    most ``alpha`` (Bonferroni). The race ends when one is left or dev is over, and with
-    ``settles``, from a quarter of dev on, when none of those left could be told from the leader: when the differences
-    seen so far, if they lasted, would not be significant at 5 % on all of dev. Of those left the one with the lowest
-    rate is chosen, of equal ones the smallest λ.
+    At each look the leader is the λ with the lowest rate so far. Another λ is dropped if the one-sided sign-flip test
+    over examples (over ``clusters`` if given) finds it worse than the leader at the level
+    ``alpha / (looks · (K - 1))``, where K is the number of λ. The best λ can only be dropped in a comparison that it
+    takes part in. There are at most ``looks · (K - 1)`` of these, so it is dropped with a probability of at most
+    ``alpha`` (Bonferroni).
+
+    The race ends when one λ is left or dev is used up. The λ with the lowest rate among those left is chosen. All ties
+    go to the smallest λ.
+
+    Args:
+        errors: returns errors and lengths of some examples at a λ.
+        lams: the candidates.
+        n: number of examples.
+        looks: number of times that candidates may be dropped.
+        alpha: largest probability of dropping the best λ.
+        seed: for the order of examples and the test.
+        clusters: the cluster of each example.
+        weights: the cost of each example, for `Race.work`.
+        settles: also end the race, from a quarter of dev on, when no λ left can be told from the leader. This is the
+            case if the differences so far, should they last, would not be significant at 5 % on all of dev.
     """
     lams = sorted(set(lams))
     alive, level = list(lams), alpha / (looks * max(1, len(lams) - 1))
@@ -106,7 +127,7 @@ def race(
 
 
 def _reach(differences: NDArray[np.float64], units: int) -> float:
-    """t that the mean difference would have over so many units, if mean and spread stayed as they are."""
+    """Return the t that the mean difference would have over ``units``, if mean and spread stayed the same."""
     spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
     mean = float(differences.mean())
     return mean / spread * units**0.5 if spread else (0.0 if mean <= 0 else float("inf"))

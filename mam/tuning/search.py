@@ -1,7 +1,7 @@
-"""Searches for the λ of the lowest rate on dev. Pure: a rate comes from a function that the caller gives.
+"""Searches for the λ with the lowest rate on dev. They are pure: the caller provides the function that evaluates λ.
 
-Rates are fractions; every search returns all it tried, and `best` chooses among that and λ=0. λ is one number for all
-layers, or a tuple with one for each that is merged.
+Rates are fractions. `best` chooses among all rates and λ=0. λ is one number for all layers, or a tuple with one per
+merged layer.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ SEARCHES: dict[str, Search] = {}
 def search(function: Search) -> Search:
     """Register ``function`` under its own name.
 
-    (rate, settings, seed, folder for what it must not lose, number of merged layers) -> rates by λ that it knows beyond
-    those it asked for.
+    Args:
+        function: (rate, settings, seed, folder, number of merged layers) -> rates by λ that it knows beyond those it
+            evaluated. It keeps in the folder what it needs to resume.
     """
     SEARCHES[function.__name__] = function
     return function
 
 
 def best(tried: Mapping[Lam, float]) -> Lam:
-    """The λ of the lowest rate; of equal ones the smallest (of several numbers: by their mean)."""
+    """Return the λ with the lowest rate. Ties go to the smallest λ; tuples are compared by their mean."""
     return min(tried, key=lambda lam: (tried[lam], np.mean(lam), np.atleast_1d(lam).tolist()))
 
 
 @search
 def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """Every one of ``values`` on all of dev."""
+    """Evaluate every one of ``values`` on all of dev."""
     return {lam: rate(lam) for lam in sorted(set(settings.values))}
 
 
 @search
 def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """Golden-section search (Kiefer 1953) between ``low`` and ``high``: for a rate with one valley."""
+    """Search between ``low`` and ``high`` by golden section (Kiefer 1953), for a rate with one valley."""
     shrink = (math.sqrt(5) - 1) / 2
     low, high = settings.low, settings.high
 
@@ -68,7 +69,7 @@ def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
 
 @search
 def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """Optuna's tree-structured Parzen estimator; its journal in ``folder`` is gone on from after a kill."""
+    """Search with Optuna's tree-structured Parzen estimator. Its journal in ``folder`` is resumed after a kill."""
     try:
         import optuna as engine
         from optuna.storages.journal import JournalFileBackend
@@ -79,7 +80,7 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     study = engine.create_study(storage=storage, study_name="lam", direction="minimize", load_if_exists=True)
     done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
     for number in range(len(done), settings.evaluations):
-        # A sampler of its own for every trial, so that a resumed search asks what an undisturbed one would.
+        # A new sampler per trial makes a resumed search propose the same λ as an uninterrupted one.
         study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
         trial = study.ask()
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
@@ -89,9 +90,9 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
 
 @search
 def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """A λ for every layer by CMA-ES (Hansen & Ostermeier 2001), from ``start`` in all of them.
+    """Search for a λ per layer by CMA-ES (Hansen & Ostermeier 2001), starting from ``start`` in all of them.
 
-    The same seed asks the same λ as long as it is told the same rates; those already known lie in ``folder``.
+    The search is deterministic given the seed and the rates. Known rates are kept in ``folder`` to resume from.
     """
     try:
         from cmaes import CMA
@@ -103,7 +104,7 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
     if path.is_file():
         known = json.loads(path.read_text("utf-8"))
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
-    # A fifth of the range: steps that see all of it, from a start that lies near its end.
+    # Steps of a fifth of the range cover all of it even from a start near its end.
     optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)
     tried: Tried = {}
     for begun in range(0, settings.evaluations, optimizer.population_size):

@@ -22,7 +22,7 @@ LEFT_OUT = [f"model.{side}_shape.{key}=null" for side in ("target", "source") fo
 @pytest.fixture
 def untold(words) -> list[str]:
     """The words of the tiny pair without shapes."""
-    return [word for word in words if "_shape" not in word] + LEFT_OUT
+    return [word for word in words if "_shape." not in word] + LEFT_OUT
 
 
 def ran(words: list[str]) -> RunOutcome:
