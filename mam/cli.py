@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from mam.errors import ConfigError, MamError, choices
+from mam.processes import leave
 from mam.verbs import VERBS
 
 _SENTENCES = "\n".join(f"  {verb:<9}{sentence}" for verb, sentence in VERBS.items())
@@ -46,6 +47,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal without λ shows ? for it
     try:
         code = _dispatch(sys.argv[1:])
+        leave()
         sys.stdout.flush()
         sys.exit(code)
     except MamError as error:

@@ -1,32 +1,36 @@
 """Several processes that work on one run, as started by torchrun; in a single process every function is trivial.
 
-All processes compute; only one (`is_main`) writes files and prints.
+All processes compute; only one (`is_main`) writes files and prints. In a single process torch is not imported.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TypeVar
 
-import torch
-from torch import distributed
+from mam.errors import ConfigError, first_line
+
+# accelerate's PartialState is not used: where there is a GPU it opens NCCL alone, while objects and models with
+# device=cpu need gloo beside; without LOCAL_RANK it takes each process on a GPU for alone; and where OMP_NUM_THREADS is
+# unset it sets the number of threads, whatever ``threads=`` says. What is left of it are the calls below.
 
 T = TypeVar("T")
 
 
 def count() -> int:
-    """Return the number of processes that work on this run."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return the number of processes that work on this run. Raises ConfigError where WORLD_SIZE is no number."""
+    return _number("WORLD_SIZE", 1, least=1)
 
 
 def rank() -> int:
     """Return the rank of this process, from 0."""
-    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+    return _number("RANK", 0) if count() > 1 else 0
 
 
 def local_rank() -> int:
     """Return the rank of this process on its machine, which is the index of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if count() > 1 else 0
+    return _number("LOCAL_RANK", 0) if count() > 1 else 0
 
 
 def is_main() -> bool:
@@ -38,16 +42,40 @@ def join(on_gpus: bool) -> None:
     """Join the process group (gloo, with NCCL for tensors on GPUs).
 
     Does nothing in a single process or if the group exists already.
+
+    Raises:
+        ConfigError: the processes cannot meet.
     """
-    if count() > 1 and not distributed.is_initialized():
-        if on_gpus:
-            torch.cuda.set_device(local_rank())
+    if count() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    if distributed.is_initialized():
+        return
+    if on_gpus:
+        torch.cuda.set_device(local_rank())
+    try:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+    except ValueError as error:  # RANK or MASTER_ADDR is missing
+        raise ConfigError(
+            f"WORLD_SIZE={count()}: the processes cannot meet ({first_line(error)}). Start them with torchrun, or unset"
+            " WORLD_SIZE."
+        ) from error
+
+
+def leave() -> None:
+    """Leave the process group at the end of the program; does nothing without one."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def wait() -> None:
     """Wait until all processes reach this point."""
     if count() > 1:
+        from torch import distributed
+
         distributed.barrier()
 
 
@@ -55,6 +83,8 @@ def from_main(value: T) -> T:
     """Return the main process's ``value`` in all processes."""
     if count() == 1:
         return value
+    from torch import distributed
+
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
@@ -64,6 +94,16 @@ def gathered(value: T) -> list[T]:
     """Return the ``value`` of every process, in the order of ranks, in all processes."""
     if count() == 1:
         return [value]
+    from torch import distributed
+
     box: list[T | None] = [None] * count()
     distributed.all_gather_object(box, value)
     return box  # type: ignore[return-value]
+
+
+def _number(name: str, default: int, least: int = 0) -> int:
+    """A number that torchrun sets in the environment."""
+    said = os.environ.get(name, str(default))
+    if not (said.isdecimal() and int(said) >= least):
+        raise ConfigError(f"{name}={said}: is no such number. torchrun sets it; for one process unset WORLD_SIZE.")
+    return int(said)

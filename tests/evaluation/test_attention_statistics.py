@@ -11,7 +11,7 @@ from support.models import LAYERS
 from support.runs import data_words, jobs, pair_words
 from transformers import AutoProcessor, HubertForCTC
 
-from mam.evaluation.attention_statistics import UNIFORM, Attention, Change, measure
+from mam.evaluation.attention_statistics import UNIFORM, AttentionChange, AttentionStatistics, measure
 from mam.evaluation.workbench import Workbench
 from mam.merge.plan import plan_merge
 
@@ -48,7 +48,9 @@ def test_the_table_and_what_is_said(words):
     change, _ = measured([*words, "lam=0.3"])
     assert change.table[0] == ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after"]
     assert [row[0] for row in change.table[1:]] == list(range(LAYERS))
-    flat = Change(Attention([0.5, 0.9995], [1, 1]), Attention([0.9995, 0.9995], [0, 0]), [0, 1])
+    flat = AttentionChange(
+        AttentionStatistics([0.5, 0.9995], [1, 1]), AttentionStatistics([0.9995, 0.9995], [0, 0]), [0, 1]
+    )
     assert UNIFORM < 0.9995
     assert flat.findings((0.95, 0.1)) == [
         "λ is 0.9 or more in layers 0: little is left of their own attention",

@@ -21,19 +21,20 @@ from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
 from mam.evaluation.calibration import (
     cross_moments,
-    heard_by,
     inputs_sha256,
     measured,
     moments_of_source,
     moments_of_target,
 )
 from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.recording import inputs_of_target
 from mam.evaluation.workbench import Workbench
 from mam.merge.methods import MERGES, LayerSide
 from mam.merge.options import Calibration
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
+from mam.records.result import plain
 from mam.runs.export import export
 from mam.runs.inspection import inspect
 from mam.verbs import merge
@@ -267,7 +268,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
     target, source = load_target(locate(str(hubert_group))), load_target(locate(str(other)), "features")
     pairs = {i: i for i in range(LAYERS)}
     heard = [
-        torch.cat([torch.cat([one[layer, "q"] for layer in pairs]) for one in heard_by(model, waves)]).detach()
+        torch.cat([torch.cat([one[layer, "q"] for layer in pairs]) for one in inputs_of_target(model, waves)]).detach()
         for model in (target, source)
     ]
     rotation, _ = orthogonal_procrustes(heard[1].numpy(), heard[0].numpy())
@@ -293,5 +294,5 @@ def test_a_recording_that_the_target_cannot_hear_is_named(beats):
 
 def test_alpha_and_calibration_are_recorded(regmean_words, sentences):
     merge_record = once([*regmean_words, "lam=0.4", "method.alpha=0.5"]).result.merge
-    assert merge_record["alpha"] == 0.5
-    assert merge_record["calibration"] == {"audio": "train", "source": str(sentences), "limit": 64}
+    assert merge_record.alpha == 0.5
+    assert plain(merge_record.calibration) == {"audio": "train", "source": str(sentences), "limit": 64}

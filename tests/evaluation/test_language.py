@@ -19,7 +19,8 @@ from mam.evaluation.language import _with_metric, settled
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.models.targets import Target
-from mam.records.reading import read_config, validate
+from mam.records.reading import read_config, read_result
+from mam.records.result import plain
 from mam.report.inspection import show_inspection
 from mam.report.run_table import show_run
 from mam.runs.compare import compare
@@ -47,8 +48,8 @@ def test_the_language_asked_for_is_used_in_decoding_and_recorded(spoken, polyglo
         ids = [plain.generate(one, **told)[0] for one in features]
         assert predictions(outcome, name) == [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
     result = outcome.result
-    validate(result, outcome.folder)
-    assert result.model.decoder == {
+    assert read_result(outcome.folder) == result
+    assert plain(result.model.decoder) == {
         "language": "it",
         "task": "transcribe",
         "from": "config",
@@ -87,7 +88,7 @@ def test_a_language_nobody_states_is_detected_once_for_a_sweep(spoken, polyglot,
     first, second = (once([*spoken, f"lam={lam}"], bench) for lam in (0, 0.6))
     assert len(heard) == 5  # a clip each, for both runs
     decoders = [outcome.result.model.decoder for outcome in (first, second)]
-    assert decoders[0] == decoders[1] and decoders[0]["from"] == "detected"
+    assert decoders[0] == decoders[1] and decoders[0].origin == "detected"
     plain = WhisperForConditionalGeneration.from_pretrained(polyglot, dtype=torch.float32).eval()
     extractor = WhisperFeatureExtractor.from_pretrained(polyglot)
     features = extractor(bench.audio(jobs(spoken)[0].config).waves(range(5)), sampling_rate=16000, return_tensors="pt")
@@ -96,8 +97,8 @@ def test_a_language_nobody_states_is_detected_once_for_a_sweep(spoken, polyglot,
     with torch.inference_mode():
         scores = plain(features.input_features, decoder_input_ids=start).logits[:, -1, list(ids.values())]
     shares = scores.softmax(-1).mean(0)
-    assert decoders[0]["language"] == list(ids)[int(shares.argmax())].strip("<|>")
-    assert decoders[0]["share"] == pytest.approx(float(shares.max()), rel=1e-4)
+    assert decoders[0].language == list(ids)[int(shares.argmax())].strip("<|>")
+    assert decoders[0].share == pytest.approx(float(shares.max()), rel=1e-4)
     doubt = [note for note in first.result.diagnostics if "is in doubt" in note]
     assert bool(doubt) == (float(shares.max()) < 2 / 3)
 
@@ -123,7 +124,7 @@ def test_what_the_checkpoint_states_is_used(edited, bert, clips):
 
 def test_an_english_only_one_writes_english(whisper, bert, clips):
     found = settle([*pair_words(whisper, bert), *data_words(clips)])
-    assert found.decoder == {
+    assert plain(found.decoder) == {
         "language": "en",
         "task": "transcribe",
         "from": "vocabulary",
@@ -210,8 +211,8 @@ def test_readers_take_the_normalizer_that_the_run_used(spoken):
     config = read_config(first.folder)
     assert (config.data.language, config.data.normalizer) == ("it", "multilingual")
     again, _ = rescore(first.folder, "auto", "7")
-    assert again["data"]["normalizer"] == "multilingual" and again["metrics"] == first.result.metrics
-    assert rescore(first.folder, "basic", None)[0]["data"]["normalizer"] == "basic"
+    assert again.data.normalizer == "multilingual" and again.metrics == first.result.metrics
+    assert rescore(first.folder, "basic", None)[0].data.normalizer == "basic"
     assert compare(first.folder, second.folder).n == 5
 
 

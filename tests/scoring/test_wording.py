@@ -1,9 +1,14 @@
 """Sentences about a difference say what its test allows, and no more."""
 
+import json
+
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 from support.scores import few
 
+from mam.records.parts import Delta
+from mam.records.result import plain
 from mam.scoring.significance import Difference, paired_difference
 from mam.scoring.wording import (
     FEW,
@@ -12,7 +17,6 @@ from mam.scoring.wording import (
     difference_text,
     excluded,
     p_cell,
-    read_difference,
     table_notes,
     units_text,
 )
@@ -82,14 +86,13 @@ def test_notes_below_a_table():
 
 def test_results_of_older_versions_have_no_counts():
     old = {"absolute": -0.01, "relative": None, "ci95": [-0.02, 0.0], "relative_ci95": None, "p_value": 0.04}
-    made = read_difference(old | {"detectable": 0.01, "test": "paired bootstrap", "clusters": 90})
+    old |= {"detectable": 0.01, "test": "paired bootstrap", "clusters": 90}
+    made = TypeAdapter(Delta).validate_json(json.dumps(old))
+    assert made.is_old and made.detectable == 0.01
     assert made.changed is None and units_text(made) == "90 utterances" and counts_cell(made) == "–"
     assert p_cell(made) == "old" and made.interval == "bootstrap"
 
 
 @pytest.mark.parametrize("delta", [few(90, 9, 5), few(90, 0), few(5, 1)])
 def test_a_recorded_difference_is_read_back(delta):
-    from dataclasses import asdict
-
-    recorded = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(delta).items()}
-    assert read_difference(recorded) == delta
+    assert TypeAdapter(Difference).validate_json(json.dumps(plain(delta))) == delta

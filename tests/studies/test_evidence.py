@@ -15,6 +15,7 @@ from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.report.study import record_study
 from mam.scoring.significance import Difference
+from mam.studies.analysis import analyse
 from mam.studies.evidence import Comparison, against_controls, conclusion
 from mam.studies.execute import execute, study_folder
 from mam.studies.pairs import words_of_pairs
@@ -141,7 +142,7 @@ def test_nothing_is_said_where_nothing_changed():
 
 def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):
     found = against_controls(ended)
-    record_study(tmp_path, "x", ended, found)
+    record_study(tmp_path, analyse(ended[0].job.config.study, "x", ended))
     kept = json.loads((tmp_path / "study.json").read_text())
     assert len(kept["runs"]) == 7 and kept["name"] == "x" and len(kept["comparisons"]) == 4
     assert kept["conclusion"] == conclusion(found, 6)

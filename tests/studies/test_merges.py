@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from support.runs import once
 
+from mam.records.learning import Chosen, TuneRecord
+from mam.records.result import plain
 from mam.report.collect import collect
 from mam.report.study_table import show_study
 from mam.studies.merges import same_merges
 from mam.terminal import Terminal
 
-CHOSEN = {"name": "race", "chosen": [{"fold": None, "lam": 0.5}], "tried": [], "work": 0.5, "path": []}
+CHOSEN = TuneRecord("race", [Chosen(None, 0.5)], [], 0.5, [])
 
 
 def as_chosen(result):
     """The same merge, whose λ a race chose: another run, with another hash."""
-    made = copy.deepcopy(result)
-    made["tune"], made["hash"] = CHOSEN, "f" * 64
-    return made
+    return replace(result, tune=CHOSEN, hash="f" * 64)
 
 
 def test_lambda_as_given_and_as_chosen_are_one_row(words, capsys):
@@ -42,7 +43,7 @@ def test_a_report_counts_it_once(words):
     given, other = (once([*words, f"lam={lam}"]) for lam in (0.5, 1))
     twin = given.folder.parent / "twin"
     shutil.copytree(given.folder, twin)
-    (twin / "result.json").write_text(json.dumps(as_chosen(given.result)))
+    (twin / "result.json").write_text(json.dumps(plain(as_chosen(given.result))))
     found = collect([Path("outputs")])
     (group,) = found.groups
     assert sorted(run.folder.name for run in group.runs) == sorted(run.folder.name for run in (given, other))
@@ -52,6 +53,6 @@ def test_a_report_counts_it_once(words):
 
 def test_trainings_are_merges_of_their_own():
     def trained(seed):
-        return {"train": {"name": "lmam"}, "hash": str(seed)}
+        return SimpleNamespace(train=SimpleNamespace(name="lmam"), hash=str(seed))
 
     assert same_merges([trained(0), trained(1)]) == {0: [], 1: []}

@@ -33,9 +33,9 @@ def ran(*words: str):
     study = jobs([*words, "evaluate.draws=200"])[0]
     pairs = words_of_pairs(study.config.study.pairs) if study.config.study.pairs else None
     plan = study_jobs(study, pairs)
-    name = study.config.study.name
-    folder = study_folder(plan, name)
-    return execute(plan, Workbench(), folder), folder, name
+    asked = study.config.study
+    folder = study_folder(plan, asked.name)
+    return execute(plan, Workbench(), folder), folder, asked
 
 
 def test_every_registered_method_and_alignment_is_in_its_study():
@@ -77,7 +77,7 @@ def six(tmp_path):
 
 def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, six, capsys):
     """Errors in each of six utterances of four words: none where Procrustes aligned, else 1; shrink 2, noise none."""
-    ended, folder, name = ran(*words, f"data.root={six}", "experiment=alignment", "study.axes.lam=[0.4]")
+    ended, folder, study = ran(*words, f"data.root={six}", "experiment=alignment", "study.axes.lam=[0.4]")
     errors = {"procrustes": 0, "none": 1, "heads": 1, "permute": 1}
     done = [end for end in ended if end.outcome]
     for end in done:
@@ -98,7 +98,7 @@ def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, s
     }
     assert rivals["procrustes"].difference.p_value == 0.03125 and rivals["procrustes"].p_holm == 0.09375
     assert {end.outcome.result.merge.align for end in done} == set(errors)
-    report_study(Terminal(), ended, folder, name)
+    report_study(Terminal(), ended, folder, study, study.name)
     shown = capsys.readouterr().out
     assert "minus linear, unaligned merging, paired by example" in shown
     kept = json.loads((folder / "study.json").read_text())
@@ -107,9 +107,9 @@ def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, s
 
 def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, clips, capsys):
     pair = ["model=whisper_minilm", *pair_words(whisper, minilm, 8), *data_words(clips)]
-    ended, folder, name = ran(*pair, "experiment=alignment", "study.axes.lam=[0.2]", "study.axes.control=[none]")
+    ended, folder, study = ran(*pair, "experiment=alignment", "study.axes.lam=[0.2]", "study.axes.control=[none]")
     assert [end.is_unfit for end in ended] == [align in ("heads", "procrustes_activations") for align in ALIGNMENTS]
-    report_study(Terminal(), ended, folder, name)
+    report_study(Terminal(), ended, folder, study, study.name)
     shown = " ".join(capsys.readouterr().out.split())
     assert "5 runs: 3 finished now, 0 skipped, 0 failed, 2 left out" in shown
     assert "left out (1 runs): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
@@ -161,7 +161,7 @@ def test_the_effect_of_each_mismatch_by_hand(ladder, hubert_group, six, capsys):
     """
     pairs = ",".join(f"['{hubert_group}','{source}']" for source in ladder.values())
     axes = ["study.axes.lam=[0.1]", "study.axes.control=[none,shrink]"]
-    ended, folder, name = ran("experiment=compatibility", f"study.pairs=[{pairs}]", *axes, *data_words(six))
+    ended, folder, study = ran("experiment=compatibility", f"study.pairs=[{pairs}]", *axes, *data_words(six))
     assert [end.error for end in ended] == [None] * 8
     assert [end.job.config.study.arm for end in ended[:4]] == list(ladder)
     assert ended[0].outcome.result.model.name == "fits"
@@ -181,7 +181,7 @@ def test_the_effect_of_each_mismatch_by_hand(ladder, hubert_group, six, capsys):
         assert found[name].difference.absolute == pytest.approx(-2 / 24)
         assert found[name].difference.p_value == pytest.approx(0.347, abs=0.1)  # of 200 draws
         assert found[name].p_holm == pytest.approx(2 * found[name].difference.p_value)
-    report_study(Terminal(), ended, folder, "compatibility")
+    report_study(Terminal(), ended, folder, study, "compatibility")
     shown = capsys.readouterr().out
     table = shown.partition("effect by mismatch")[2].splitlines()[:5]
     assert len(table) == 5 and max(map(len, table)) <= 80

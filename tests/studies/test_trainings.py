@@ -14,7 +14,8 @@ from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.report.study import record_study
-from mam.report.trainings import show_stability, show_versus, verdict
+from mam.report.trainings import show_arms, show_stability, verdict
+from mam.studies.analysis import analyse
 from mam.studies.execute import execute, study_folder
 from mam.studies.trainings import ArmComparison, _adjusted, compared_arms, idle_reference, stability
 from mam.studies.transfer import GRID, second_stage, without_rejected
@@ -65,15 +66,17 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     assert [one.mean for one in found[:2]] == [-0.25, -0.125]
     assert [difference.p_value for _, difference in found[1].seeds] == [0.03125, 1.0]  # 2 of 2^6 assignments of signs
     frozen = results["L-MAM-frozen", "3"]
-    assert frozen["merge"]["lam"] == pytest.approx(frozen["train"]["lam_at_start"], abs=1e-7)
+    assert frozen.merge.lam == pytest.approx(frozen.train.lam_at_start, abs=1e-7)
     # Two steps of a random model teach nothing: said.
     idle = idle_reference(ended)
     assert idle == ["seed=3", "seed=4"]
-    show_versus(Terminal(), found, idle)
+    show_arms(Terminal(), found, idle, "FT")
     shown = capsys.readouterr().out
     assert "too few seeds" in shown and "at seed=3; seed=4: there it is no test" in shown
     assert max(map(len, shown.splitlines()[:7])) <= 80
-    record_study(folder, "lmam_vs_ft", ended, [], found)
+    analysis = analyse(study.config.study, "lmam_vs_ft", ended)
+    assert analysis.arms == found and analysis.idle == idle and analysis.reference == "FT"
+    record_study(folder, analysis)
     assert len(json.loads((folder / "study.json").read_text())["versus"]) == 8
 
 
@@ -99,15 +102,21 @@ def test_an_interval_beside_zero_is_not_enough_among_six():
     assert verdict(adjusted).startswith("no difference from FT")
 
 
+def learnt(layers, lam, after=0.5):
+    """A result as far as λ and the rate on dev go."""
+    merge, dev = SimpleNamespace(layers=layers, lam=list(lam)), SimpleNamespace(after=after)
+    return SimpleNamespace(merge=merge, train=SimpleNamespace(dev=dev))
+
+
 def test_stability_by_hand(capsys, tmp_path):
     lams = [[0.1, 0.2, 0.0], [0.3, 0.4, 0.2], [0.2, 0.1, 0.3]]
-    found = stability([{"merge": {"layers": [0, 1, 2], "lam": row}} for row in lams])
+    found = stability([learnt([0, 1, 2], row) for row in lams])
     assert found.row(0) == pytest.approx({"mean": 0.2, "sd": 0.1, "cv": 0.5, "least": 0.1, "most": 0.3})
     # Ranks 2 3 1, 2 3 1 and 2 1 3: ρ = 1, -1, -1.
     assert found.rank_correlation == pytest.approx(-1 / 3)
     show_stability(Terminal(), found)
     assert "mean Spearman ρ): -0.33" in capsys.readouterr().out
-    assert stability([{"merge": {"layers": [0], "lam": [0.1]}}] * 2).rank_correlation is None
+    assert stability([learnt([0], [0.1])] * 2).rank_correlation is None
 
 
 def test_learnt_lambdas_are_carried_over_frozen():
@@ -118,8 +127,7 @@ def test_learnt_lambdas_are_carried_over_frozen():
     ]
 
     def ended(job, lams=(0.0,) * 4, after=0.5):
-        result = {"merge": {"lam": list(lams)}, "train": {"dev": {"after": after}}}
-        return SimpleNamespace(job=job, outcome=SimpleNamespace(result=result))
+        return SimpleNamespace(job=job, outcome=SimpleNamespace(result=learnt([0, 1, 2, 3], lams, after)))
 
     first = [ended(plan[0]), ended(plan[2], (0.1, 0.2, 0.3, 0.4)), ended(plan[5], (0.4, 0.3, 0.2, 0.1))]
     first += [ended(plan[1], (0.9,) * 4), ended(plan[4], (0.9,) * 4)]  # from shrink: not carried

@@ -92,8 +92,8 @@ def test_a_run_with_cmaes(split_words):
     assert predictions(once(by_hand)) == predictions(outcome)
     assert once(words).status == "skipped"
     export(outcome.folder, Path("exported"))
-    plain = [word for word in split_words if not word.startswith("model.target=")]
-    assert predictions(once([*plain, "model.target=exported", "lam=0"])) == predictions(outcome)
+    others = [word for word in split_words if not word.startswith("model.target=")]
+    assert predictions(once([*others, "model.target=exported", "lam=0"])) == predictions(outcome)
 
 
 def test_cmaes_that_is_not_installed_is_said(split_words):
@@ -221,7 +221,7 @@ def test_a_collapse_is_not_chosen_and_said(split_words, monkeypatch):
     [
         (["tune=entropy", "tune.audio=train"], "tune.audio=train: not known. Choose one of: dev, test"),
         (["tune=entropy", "tune.epochs=0"], "tune.epochs=0: must be from 1 to 10 000"),
-        (["tune=entropy", "tune.learning_rate=0"], "tune.learning_rate=0: must be above 0"),
+        (["tune=entropy", "tune.learning_rate=0"], "tune.learning_rate=0.0: must be above 0 and 1 or less"),
         (["tune=entropy", "tune.start=0.7"], "tune.start=0.7: must be from tune.low=0 to tune.high=0.5"),
         (
             ["tune=entropy", "tune.evaluations=5"],
@@ -259,11 +259,19 @@ def test_any_seed_serves(tmp_path):
     assert len(SEARCHES["cmaes"](bowl, TuneConfig("cmaes", **SETTINGS), 2**40 + 1, tmp_path, 2)) == 60
 
 
-def test_lambdas_by_fold_are_exported_by_fold():
-    config = jobs([])[0].config
-    chosen = [{"fold": "1", "lam": 0.1, "lams": [0.0, 0.2]}, {"fold": "2", "lam": 0.1, "lams": [0.2, 0.0]}]
-    result = {"tune": {"chosen": chosen}, "merge": {"lam": [0.1, 0.1]}}
-    assert _lam(config, result, "2") == [0.2, 0.0]
-    with pytest.raises(RecordError, match="λ was chosen for each fold"):
-        _lam(config, result, None)
-    assert _lam(config, {"tune": {"chosen": chosen[:1]}}, None) == [0.0, 0.2]
+def test_lambdas_by_fold_are_exported_by_fold(split_words):
+    outcome = once([*split_words, "lam=0.3"])
+    result, config = read_result(outcome.folder), jobs([*split_words, "lam=0.3"])[0].config
+    assert _chosen(result, None) is None and _at_lam_of(config, result, None) is config
+    chosen = [Chosen("1", 0.1, [0.0, 0.2, 0.1]), Chosen("2", 0.1, [0.2, 0.0, 0.1])]
+    by_fold, for_all = (
+        replace(result, tune=TuneRecord("cmaes", some, [], 1.0, [])) for some in (chosen, chosen[:1])
+    )
+    assert _chosen(by_fold, "2") == [0.2, 0.0, 0.1] and _chosen(for_all, None) == [0.0, 0.2, 0.1]
+    for fold in (None, "3"):
+        with pytest.raises(RecordError, match=r"λ was chosen for each fold \(fold 1: .*; fold 2: .*\)|each fold"):
+            _chosen(by_fold, fold)
+    at = _at_lam_of(config, by_fold, "1")
+    assert plan_for(at, Workbench().pair(at), at.lam).lams == (0.0, 0.2, 0.1)
+    one = replace(result, tune=TuneRecord("grid", [Chosen("1", 0.25), Chosen("2", 0.25)], [], 1.0, []))
+    assert _at_lam_of(config, one, None).lam == 0.25  # all folds chose the same

@@ -145,7 +145,7 @@ def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
         (["tune=grid", "tune.low=0.1"], "tune.low: has no effect without tune=golden or optuna"),
         (["tune=golden", "tune.low=0.6"], "must be in order and from 0 to 1"),
         (["tune=golden", "tune.evaluations=1"], "must be from 3 to 10 000"),
-        (["tune=race", "tune.alpha=1"], "must lie between 0 and 1"),
+        (["tune=race", "tune.alpha=1"], "tune.alpha=1.0: must be above 0 and below 1"),
         (["tune=race", "tune.looks=0"], "tune.looks=0: must be from 1 to 20"),
         (["tune.values=[0,1]"], "tune.values: has no effect without tune=grid or race"),
         (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      cmaes"),
