@@ -1,4 +1,4 @@
-"""The command line: verbs and argv, nothing else. torch is imported only by what computes."""
+"""The command line: it dispatches the verbs. torch is imported only by verbs that compute."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ examples:
 
 
 def main() -> None:
-    """Entry point of ``mam`` and ``python -m mam``. Exits with 0 done, 1 failed, 2 misconfigured, 130 stopped."""
+    """Run the command line of ``mam`` and ``python -m mam``.
+
+    Exit codes: 0 done, 1 failed, 2 misconfigured, 130 stopped.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without λ shows ? for it
+            stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows ? instead
     try:
         code = _dispatch(sys.argv[1:])
         leave()
@@ -56,10 +59,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of a pipe went away, as `mam run | head` does
+    except BrokenPipeError:  # the reader closed the pipe, as in `mam run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # what the system refuses and no room has said better
+    except OSError as error:  # errors of the system that were not turned into a MamError
         place = f"{str(error.filename)[:200]}: " if error.filename else ""
         print(f"mam: {place}{error.strerror or error}. Check that it exists and may be used.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -176,7 +176,7 @@ def _tower(source: Source) -> Any:
         model, info = AutoModel.from_pretrained(
             checkpoint.folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # of many kinds, all for a folder that is not such a model
+    except Exception as error:  # transformers raises many kinds of errors for an unfit folder
         raise CheckpointError(
             f"{checkpoint.id}: cannot be loaded to measure its activations: {first_line(error)}"
         ) from error
@@ -195,7 +195,7 @@ def _tower(source: Source) -> Any:
 def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterator[dict[str, Tensor]]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # as above, of many kinds
+    except Exception as error:  # many kinds of errors here too
         raise CheckpointError(f"{checkpoint.id}: its tokenizer cannot be loaded: {first_line(error)}") from error
     sentences = []
     for file in files:
@@ -229,7 +229,7 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
 
 
 def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:
-    """Return the moments of both sides. Raises CheckpointError if the inputs of a merged projection were not recorded."""
+    """Return the moments of both sides. Raises CheckpointError if inputs of a merged projection were not recorded."""
     for side, name in zip((target, source), names, strict=True):
         unseen = [part for part in parts if part not in side[0]]
         if unseen:

@@ -35,7 +35,7 @@ def device_of(config: Config) -> torch.device:
 
 
 def make_repeatable(device: torch.device) -> None:
-    """Make a GPU compute the same bits every time, and true float32. A CPU does so anyway."""
+    """Make a GPU compute the same bits every time, with full float32 precision. A CPU does so anyway."""
     if device.type != "cuda":
         return
     torch.use_deterministic_algorithms(True)

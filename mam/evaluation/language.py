@@ -138,7 +138,7 @@ def detected(config: Config, bench: Workbench) -> Vote:
 
 @dataclass(frozen=True)
 class Forecast:
-    """How a recogniser will write, derived from its files alone.
+    """The language, prompt and normalizer that a recogniser will use, derived from its files alone.
 
     Attributes:
         language: None if it will be detected.

@@ -87,9 +87,8 @@ def remarks_of(config: ModelConfig, target: Checkpoint) -> tuple[str, ...]:
 def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
     """Raise UnfitError if method or alignment are not defined for this pair of models.
 
-    Raises:
-        UnfitError: they need equal numbers of heads, a target in which nothing else reads Q, or a source that takes
-            audio.
+    Some need equal numbers of heads on both sides, some a target in which nothing else reads Q, some a source that
+    takes the target's input.
     """
     is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
     ours, theirs = shapes(config.model)

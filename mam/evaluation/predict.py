@@ -83,7 +83,7 @@ def predict(
             prefix.expect(following, first)
         hidden = target.advance(target.bucketed(before), first, target.depth)
         if following and following not in prefix.too_large and target.device.type == "cuda":
-            # Prepare on the CPU while the GPU computes; reading first would block. Skipped if memory is short.
+            # Prepare on the CPU while the GPU computes; reading first would block. A pack that does not fit waits.
             with suppress(torch.OutOfMemoryError):
                 ahead[following] = prefix.hidden(following, first)
         return read(members, hidden) if read else _read(target, hidden)

@@ -19,7 +19,7 @@ Hook = Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]
 
 
 class InputRecorder:
-    """Records the inputs of every projection of a model.
+    """A recorder of the inputs of every projection of a model.
 
     Some attention modules use Q, K and V without calling them. For these the input of the owning module is recorded.
     """

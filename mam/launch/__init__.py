@@ -1,1 +1,1 @@
-"""Launchers: the runs of a plan in several processes, on this machine or on a cluster."""
+"""Launchers: running a plan in several processes, on this machine or on a cluster."""

@@ -1,4 +1,4 @@
-"""Run a plan through a launcher: find what is finished, send the rest out, collect how each job ended."""
+"""Running a plan through a launcher: find finished jobs, send out the rest, collect the outcomes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LOST = "it ended without a word: killed, out of memory or out of time"
 
 
 def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Member]:
-    """Run every job of ``plan``, in this process or by a launcher; what is returned is in the order of the plan.
+    """Run every job of ``plan``, in this process or by a launcher, and return the members in the order of the plan.
 
-    Of trainings, regular fine-tunings come first: the others are compared with them.
+    Regular fine-tunings run before other trainings, which are compared with them.
     """
     if launcher.name == "basic":
         return execute(plan, bench, folder)
@@ -37,7 +37,7 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
         if wave:
             try:
                 _send(wave, plan, folder, launcher, bench)
-            except MamError as problem:  # what has ended all the same is shown
+            except MamError as problem:  # jobs that ended nevertheless are shown
                 if isinstance(problem, ConfigError) and len(members) == len(plan) - len(missing):
                     raise
                 bench.terminal.error(str(problem))
@@ -46,7 +46,7 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
 
 
 def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Launcher, bench: Workbench) -> None:
-    """Start the tasks of a wave and return when all of its jobs have ended, or nothing more is to be expected."""
+    """Start the tasks of a wave and return when all of its jobs have ended, or no more can be expected."""
     from mam.launch.local import send_to_processes
     from mam.launch.slurm import send_to_slurm
 
@@ -56,7 +56,7 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
     told: set[int] = set()
 
     def left() -> list[Job]:
-        """The jobs that have not ended; says of each that has, once."""
+        """Return the jobs that have not ended; report each job that has, once."""
         for job in wave:
             note = None if id(job) in told else read_note(folder, job)
             if note is not None:
@@ -72,7 +72,7 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
 
 
 def _finished(job: Job, bench: Workbench) -> Member | None:
-    """A job that was finished before, or whose input cannot even be found."""
+    """Return the member of a job that was finished before, or whose input cannot be found."""
     try:
         found = finished_run(job, bench)
     except (MamError, OSError) as problem:
@@ -91,7 +91,7 @@ def _ended(job: Job, folder: Path, bench: Workbench) -> Member:
     path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     try:
         return Member(job, RunOutcome(note["status"], path, read_result(path)), None)
-    except RecordError as problem:  # the disk, or someone, was at it meanwhile
+    except RecordError as problem:  # the result was damaged or removed in the meantime
         return Member(job, None, str(problem))
 
 

@@ -8,11 +8,14 @@ from joblib import Parallel, delayed
 
 from mam.launch.work import LaunchRequest
 
-LOOK = 0.5  # seconds between looks at what has ended
+LOOK = 0.5  # seconds between checks for ended jobs
 
 
 def send_to_processes(errand: LaunchRequest) -> None:
-    """Run the tasks in ``n_jobs`` processes of joblib, and return when they have ended; a killed process is said."""
+    """Run the tasks in ``n_jobs`` processes of joblib, and return when they have ended.
+
+    Killed processes are reported, and the tasks they interrupted are started again.
+    """
     failed: list[Exception] = []
 
     def work() -> None:
@@ -21,12 +24,12 @@ def send_to_processes(errand: LaunchRequest) -> None:
             try:
                 Parallel(n_jobs=errand.settings["n_jobs"])(delayed(task)() for task in remaining)
                 return
-            except Exception as error:  # a process was killed, or could not even note what went wrong
+            except Exception as error:  # a process was killed, or could not write its note
                 failed.append(error)
             left = [task for task in remaining if not task.is_done]
             if len(left) == len(remaining):
                 return
-            remaining = left  # a killed process takes its whole pool with it: the others begin again
+            remaining = left  # a killed process ends the whole pool, so the other tasks are started again
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Which launcher the words ask for, and its settings; Hydra composes them, mam's own processes read them."""
+"""The launcher chosen on the command line, and its settings as composed by Hydra."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ PLUGIN = "hydra_plugins.hydra_submitit_launcher"
 
 @dataclass(frozen=True)
 class Launcher:
-    """The launcher chosen and its keys, as Hydra composed them."""
+    """The chosen launcher and its keys, as Hydra composed them."""
 
     name: str
     settings: dict[str, Any]
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words that say what is run, and those that say where; Hydra's sweeper becomes ``tune``."""
+    """Return the words of the run and the words of the launcher. Hydra's Optuna sweeper becomes ``tune=optuna``."""
     own = ("hydra/launcher=", "hydra.launcher.")
     run = ["tune=optuna" if word == SWEEPER else word for word in words if not word.startswith(own)]
     return run, [word for word in words if word.startswith(own)]
 
 
 def launcher_of(words: Sequence[str]) -> Launcher:
-    """What ``hydra/launcher=`` and ``hydra.launcher.*`` ask for, checked against this machine.
+    """Return the launcher set by ``hydra/launcher=`` and ``hydra.launcher.*``, checked against this machine.
 
     Raises:
-        ConfigError: an unknown launcher or key, one that is not installed, or no Slurm here.
+        ConfigError: an unknown launcher or key, one that is not installed, or no Slurm on this machine.
     """
     chosen = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), "basic")
     if chosen not in LAUNCHERS:
@@ -73,5 +73,5 @@ def launcher_of(words: Sequence[str]) -> Launcher:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,8 +1,8 @@
-"""``hydra/launcher=slurm``: an array of jobs through submitit, whose own waiting mam does not use.
+"""``hydra/launcher=slurm``: an array of jobs through submitit, but with mam's own waiting.
 
-submitit asks Slurm's accounting how a job ended, which not every cluster has, and waits for ever where it gets no
-answer. Here the notes that the jobs leave say what has ended, `squeue` says what is still to be expected, and where
-neither says anything the wait is bounded.
+submitit asks Slurm's accounting how a job ended. Not every cluster has it, and without an answer submitit waits for
+ever. Here the notes of the jobs show which have ended, `squeue` shows which are still expected, and the wait is bounded
+if neither gives an answer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from mam.errors import ConfigError, MamError, choices, first_line
 from mam.launch.work import LaunchRequest
 
-LOOK = 1.0  # seconds between looks at notes and queue
-GONE = 10.0  # seconds that a job may be out of the queue before its note is on a shared disk
+LOOK = 1.0  # seconds between checks of notes and queue
+GONE = 10.0  # seconds that a note may take to appear on a shared disk after its job has left the queue
 SUBMITITS_OWN = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
 LOGS = "logs"
 
@@ -30,7 +30,7 @@ def send_to_slurm(errand: LaunchRequest) -> None:
 
     Raises:
         ConfigError: Slurm refuses the settings.
-        MamError: no sign of life from Slurm or the jobs for ``patience_minutes``. The jobs may go on.
+        MamError: neither Slurm nor a job responded for ``patience_minutes``. The jobs may still be running.
     """
     jobs = _submit(errand)
     folder, array = errand.folder, jobs[0].job_id.partition("_")[0]
@@ -102,13 +102,13 @@ def _partitions() -> list[str]:
 
 
 def _queued(array: str) -> list[str] | None:
-    """The jobs of the array that are waiting, running or about to run again; None where Slurm does not answer."""
+    """Return the jobs of the array that are waiting, running or about to be requeued; None if Slurm does not answer."""
     answer = _ask("squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}")
     return None if answer is None else answer.split()
 
 
 def _ask(command: str, *words: str) -> str | None:
-    """What a command of Slurm answers; "" where it knows no such job any more, None where it cannot be asked."""
+    """Return the output of a Slurm command; "" if the job is unknown, None if there is no answer."""
     path = shutil.which(command)
     if path is None:
         return None
@@ -122,6 +122,6 @@ def _ask(command: str, *words: str) -> str | None:
 
 
 def _written(folder: Path) -> float:
-    """When anything was last written to the logs, on the clock of `time.monotonic`."""
+    """Return when a log was last written, on the clock of `time.monotonic`."""
     times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
     return time.monotonic() - (time.time() - max(times)) if times else 0.0

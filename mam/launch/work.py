@@ -1,4 +1,4 @@
-"""What a process of a launcher does: some jobs of a plan, one after the other, and a note on how each ended."""
+"""The work of a launcher's process: some jobs of a plan, one after the other, and a note on how each ended."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from mam.studies.execute import Member
 
 ENDED, LEFT_OUT = "ended", "left out"
-_benches: list[Workbench] = []  # of this process: a process that gets several tasks keeps its models
+_benches: list[Workbench] = []  # one per process, so that models are kept between tasks
 
 
 @dataclass(frozen=True)
 class JobBatch:
-    """Jobs, as the words of each, that one process runs in ``folder``. Called again, it does what is missing."""
+    """Jobs, given by their words, that one process runs in ``folder``. Called again, it runs the missing ones."""
 
     jobs: tuple[tuple[str, ...], ...]
     folder: Path
-    place: Path  # the working directory, which paths in the words are relative to
+    place: Path  # working directory, to which paths in the words are relative
     threads: int | None
 
     def __call__(self) -> None:
-        """Run them; what fails is noted and no exception."""
+        """Run the jobs. Failures are noted, not raised."""
         os.chdir(self.place)
         if self.threads is not None:
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
@@ -62,11 +62,11 @@ class JobBatch:
 
     @property
     def is_done(self) -> bool:
-        """Whether each of its jobs has ended."""
+        """True if each of its jobs has ended."""
         return all(_note_of(self.folder, words).is_file() for words in self.jobs)
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """What submitit queues again when the cluster takes the machine away: the same, which does what is missing."""
+        """Return what submitit requeues after a preemption: the same batch, which runs the missing jobs."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -74,7 +74,7 @@ class JobBatch:
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What a launcher is given: ``left`` says which jobs have not ended, and of each that has, once, how."""
+    """The input of a launcher. ``left`` returns the jobs that have not ended, and reports each that has, once."""
 
     tasks: Sequence[JobBatch]
     settings: Mapping[str, Any]
@@ -85,14 +85,14 @@ class LaunchRequest:
 
 
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:
-    """A plan cut into tasks of ``each`` jobs, in its order."""
+    """Cut a plan into tasks of ``each`` jobs, in its order."""
     words = [job.words for job in plan]
     cut = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
     return [JobBatch(some, folder.absolute(), Path.cwd(), threads) for some in cut]
 
 
 def write_note(folder: Path, member: Member) -> None:
-    """``folder/ended/<hash of its words>.json``: the run folder of a job, or what went wrong."""
+    """Write ``folder/ended/<hash of its words>.json``: the run folder of a job, or its error."""
     write_json(
         _note(folder, member.job),
         {
@@ -105,7 +105,7 @@ def write_note(folder: Path, member: Member) -> None:
 
 
 def read_note(folder: Path, job: Job) -> dict[str, Any] | None:
-    """What `write_note` wrote, None where the job has not ended."""
+    """Return the note of a job, or None if it has not ended."""
     try:
         return dict(json.loads(_note(folder, job).read_text(encoding="utf-8")))
     except (OSError, ValueError):

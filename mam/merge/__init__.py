@@ -1,1 +1,1 @@
-"""Merging: selection, pairing and schedules decide, methods and controls compute, apply writes into the model."""
+"""Merging: selection, pairing and schedules make a plan; methods and controls compute; the merger writes into a model."""

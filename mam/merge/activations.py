@@ -1,4 +1,4 @@
-"""What is measured on activations, for methods and alignments that need more than weights."""
+"""Statistics of activations, for methods and alignments that need more than weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-Sums = list[dict[str, Tensor]]  # for every layer a mapping by part
+Sums = list[dict[str, Tensor]]  # one mapping per layer, by part
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,22 @@ class Moments:
 
 
 class Activations(Protocol):
-    """Measures on the unmerged target and the source; each result is made once."""
+    """Statistics of the unmerged target and the source; each is computed once."""
 
     @property
     def key(self) -> Hashable:
-        """Equal where the same recordings are listened to."""
+        """A value that is equal for equal recordings."""
 
     def moments(self) -> Moments:
-        """Of both, each on inputs of its own modality. Raises DataError, CheckpointError."""
+        """Return the moments of both models, each on inputs of its own modality; raises DataError or CheckpointError."""
 
     def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
-        """For each pair of layers, by the target's, the mean of x_t x_sᵀ over what both hear, ``[d_t, d_s]``, fp64.
+        """Return the mean of x_t x_sᵀ over common inputs, ``[d_t, d_s]``, fp64, for each target layer in ``pairs``.
 
-        ``is_own``: the source is the target itself. Raises UnfitError where the two take different inputs.
+        Args:
+            pairs: Target layer -> source layer.
+            is_own: Whether the source is the target itself.
+
+        Raises:
+            UnfitError: The two models take different inputs.
         """

@@ -1,4 +1,4 @@
-"""The source's projections as the target takes them: checked, in the target's width and basis."""
+"""The source's projections, checked and converted to the target's width and basis."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None
 
 
 class AdaptedSource:
-    """The source as a plan gives it to the target; nothing of it depends on λ.
+    """The source as a plan presents it to the target, independent of λ.
 
-    A source that is taken as it is is read where it is wanted and not kept: more than one layer is never in memory. One
-    that is projected or aligned is kept in the target's basis, since that is costly to compute.
+    A source that needs no conversion is read on access and not kept, so that at most one layer is in memory. A
+    projected or aligned source is kept in the target's basis, because the conversion is costly.
     """
 
     def __init__(self, plan: MergePlan, own: Read, source: Read, activations: Activations | None = None) -> None:
-        """Args: ``own`` and ``source`` read the projections of the pristine target and of the source.
+        """Prepare the source for a plan; nothing is read yet.
 
-        ``activations`` are for alignments that need them.
+        Args:
+            plan: The merge.
+            own: Reads the projections of the pristine target.
+            source: Reads the projections of the source.
+            activations: Statistics for alignments that need them.
         """
         self._plan, self._own, self._activations = plan, own, activations
         self._read = own if plan.is_own else source
@@ -40,14 +44,14 @@ class AdaptedSource:
 
     @staticmethod
     def key(plan: MergePlan) -> tuple[object, ...]:
-        """Equal for plans that give the same."""
+        """Return a key that is equal for plans with the same converted source."""
         return plan.is_own, tuple(plan.pairs.items()), plan.options.align, plan.project, plan.seed
 
     def read(self, layer: int, part: str) -> Projection:
-        """Weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.
+        """Return weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.
 
         Raises:
-            MergeError: the source's tensor is of another shape, or has NaN or infinite values.
+            MergeError: The source's tensor has another shape, or contains NaN or infinite values.
         """
         if self.basis.is_identity:
             return self._source(layer, part)
@@ -56,12 +60,12 @@ class AdaptedSource:
         return self._kept[layer, part]
 
     def moments(self, layer: int, part: str, moments: Tensor) -> Tensor:
-        """Moments of the source's inputs, see `Basis.moved_moments`."""
+        """Convert the moments of the source's inputs; see `Basis.moved_moments`."""
         return self.basis.moved_moments(layer, part, moments)
 
     @cached_property
     def basis(self) -> Basis:
-        """Fitted to the Q, K and V of all pairs, whichever parts are merged."""
+        """The basis, fitted to Q, K and V of all pairs regardless of the parts that are merged."""
         plan, align = self._plan, self._plan.options.align
         if align == "none" and plan.project is None:
             return Basis()
@@ -81,7 +85,7 @@ class AdaptedSource:
             return basis.then(FITS[align].fit(moved(pairs, basis), heads))
 
     def _source(self, layer: int, part: str) -> Projection:
-        """As the file has it, checked when it is read for the first time."""
+        """Read a projection as stored in the file; it is checked on the first read."""
         place = self._plan.pairs[layer], part
         if place in self._checked:
             return self._read(*place)
@@ -92,7 +96,7 @@ class AdaptedSource:
 
 
 def checked_source(read: Read, layer: int, part: str, width: int | None) -> Projection:
-    """One projection of the source. Raises MergeError where it is not square, ``width`` wide, and finite."""
+    """Read one projection of the source; MergeError unless it is square, ``width`` wide and finite."""
     weight, bias = finite(read, "source", layer, part)
     wanted = len(weight) if width is None else width
     if weight.shape != (wanted, wanted) or (bias is not None and bias.shape != (wanted,)):
@@ -105,12 +109,15 @@ def checked_source(read: Read, layer: int, part: str, width: int | None) -> Proj
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite. One pass where all is well: such a value makes the sum one too."""
+    """Return whether no value is NaN or infinite.
+
+    Usually takes a single pass, because one such value makes the sum non-finite too.
+    """
     return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def finite(read: Read, side: str, layer: int, part: str) -> Projection:
-    """One projection of either side. Raises MergeError where it has NaN or infinity."""
+    """Read one projection of either side; MergeError if it contains NaN or infinity."""
     weight, bias = read(layer, part)
     for tensor in (weight, bias):
         if tensor is not None and not is_finite(tensor):
@@ -119,5 +126,5 @@ def finite(read: Read, side: str, layer: int, part: str) -> Projection:
 
 
 def layer_of(read: Read, layer: int, parts: tuple[str, ...]) -> Mapping[str, Projection]:
-    """Some projections of one layer."""
+    """Read several projections of one layer."""
     return {part: read(layer, part) for part in parts}

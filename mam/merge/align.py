@@ -1,8 +1,8 @@
 """Alignment (``align=``): the source is moved into the target's basis before it is merged. Pure functions.
 
-Heads, and the directions of the residual stream, have no order of their own: two models that compute the same need
-not agree on a single number. Each alignment moves the source by a map that leaves what its attention computes
-as it was (orthogonal on the stream, a permutation of and within heads), and every layer by the same map of the stream.
+Neither the order of heads nor the basis of the residual stream is unique, so two models that compute the same function
+need not share a single weight. Each alignment moves the source by a map that preserves the function of its attention
+(orthogonal on the stream, a permutation of heads and within heads). All layers share the map of the stream.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mam.merge.tables import ALIGNMENTS, AlignmentTraits, summary_of
 
 Fit = Callable[[Sequence[LayerPair], Heads], Basis]
 Distance = Callable[[LayerPair, Heads], float]
-SWEEPS = 50  # of `permute`, which ends by itself long before
+SWEEPS = 50  # upper bound for `permute`, which converges much earlier
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How an alignment is computed; ``distance`` is what it makes small."""
+    """The function of an alignment, and the distance that it minimises."""
 
     fit: Fit
     distance: Distance
@@ -37,19 +37,19 @@ FITS: dict[str, Alignment] = {}  # by the names in ALIGNMENTS
 
 
 def distance(pair: LayerPair, heads: Heads) -> float:
-    """‖W_t - W_s‖ / ‖W_t‖ over Q, K and V of a pair of one width."""
+    """Return ‖W_t - W_s‖ / ‖W_t‖ over Q, K and V of a pair with equal widths."""
     ours, theirs = _flat(pair)
     return float((ours - theirs).norm() / ours.norm())
 
 
 def cosine(pair: LayerPair) -> float:
-    """Of the angle between all of Q, K and V of the target and all of the source's; 0 where one of them is 0."""
+    """Return the cosine of the angle between Q, K and V of the target and those of the source; 0 if either is 0."""
     ours, theirs = _flat(pair)
     return float(ours @ theirs / (ours.norm() * theirs.norm()).clamp_min(1e-30))
 
 
 def spectral_distance(pair: LayerPair, heads: Heads) -> float:
-    """Root of the summed squares by which the heads' `spectra` differ, head by head."""
+    """Return the Frobenius norm of the difference of the heads' `spectra`, head by head."""
     ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
     return float(((ours - theirs) ** 2).sum() ** 0.5)
 
@@ -57,9 +57,9 @@ def spectral_distance(pair: LayerPair, heads: Heads) -> float:
 def alignment(
     needs_heads: bool = False, needs_activations: bool = False, distance: Distance = distance
 ) -> Callable[[Fit], Fit]:
-    """Register a function (pairs of one width, heads) -> basis under its own name.
+    """Register a function (pairs of equal width, heads) -> basis under its own name.
 
-    An alignment of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    The traits of mam's own alignments are in `mam.merge.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Fit) -> Fit:
@@ -81,7 +81,8 @@ def none(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
 
-    A head's spectrum: singular values of its W_QᵀW_K and of its W_V, over the length of all of its layer's.
+    A head's spectrum consists of the singular values of its W_QᵀW_K and of its W_V, each divided by the norm over all
+    heads of the layer.
     """
     rows: dict[tuple[int, str], Tensor] = {}
     for one in pairs:
@@ -105,7 +106,7 @@ def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.
 
-    R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame for frame.
+    R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame by frame.
     """
     return Basis(stream=nearest_isometry(torch.stack([one.heard for one in pairs if one.heard is not None]).sum(0)))
 
@@ -115,8 +116,8 @@ def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩.
 
     Weight matching by coordinate descent (Ainsworth et al., "Git Re-Basin", ICLR 2023, algorithm 1): the stream with
-    heads fixed, then every layer's heads with the stream fixed, each an assignment problem, until nothing is
-    gained. With different numbers of heads the stream alone is permuted.
+    heads fixed, then every layer's heads with the stream fixed. Each step is an assignment problem, and they alternate
+    until nothing improves. If the numbers of heads differ, only the stream is permuted.
     """
     basis, reached = Basis(), -float("inf")
     for _ in range(SWEEPS):
@@ -132,7 +133,10 @@ def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 
 def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
-    """Singular values of each head's W_QᵀW_K and W_V, ``[h, 2 d_h]``, over the length of all of the layer's."""
+    """Return the singular values of each head's W_QᵀW_K and W_V, ``[h, 2 d_h]``.
+
+    Each of the two is divided by its norm over all heads of the layer.
+    """
     q, k, v = (side[part][0].double().chunk(count) for part in "qkv")
     found = []
     for i in range(count):
@@ -157,16 +161,16 @@ def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArra
 
 
 def _head_blocks(order: Sequence[int], width: int) -> Tensor:
-    """The permutation of rows that puts head ``order[i]`` in the place of head i."""
+    """Return the permutation of rows that moves head ``order[i]`` to the place of head i."""
     size = width // len(order)
     rows = [head * size + row for head in order for row in range(size)]
     return torch.eye(width, dtype=torch.float64)[rows]
 
 
 def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, str], Tensor]:
-    """For every layer the permutation of its heads, and of the rows within each, of the largest inner product.
+    """Return the permutation of heads, and of rows within heads, with the largest inner product, for every layer.
 
-    Q and K share theirs, and V goes with the same heads, so that every head computes what it did.
+    Q and K share a permutation, and V follows the same order of heads, so that every head computes the same as before.
     """
     made = {}
     for one in pairs:

@@ -1,4 +1,4 @@
-"""Where the source's coordinates go in the target: maps of its residual stream and of its heads' rows. Pure.
+"""Maps from the source's coordinates to the target's, for the residual stream and the rows of heads. Pure functions.
 
 Shapes: ``d_t`` and ``d_s`` are the widths of target and source.
 """
@@ -16,9 +16,9 @@ from mam.merge.methods import Projection
 
 @dataclass(frozen=True)
 class LayerPair:
-    """One target layer and the source layer that it is paired with: Q, K and V of both, fp32.
+    """One target layer and its source layer: Q, K and V of both, fp32.
 
-    ``heard`` is the mean of x_t x_sᵀ over what both hear, ``[d_t, d_s]``, fp64, where it was measured.
+    ``heard`` is the mean of x_t x_sᵀ over common inputs, ``[d_t, d_s]``, fp64, if it was measured.
     """
 
     layer: int
@@ -29,7 +29,7 @@ class LayerPair:
 
 @dataclass(frozen=True)
 class Heads:
-    """Number of heads on both sides, and a number that fixes what is drawn."""
+    """The numbers of heads on both sides, and a seed for random maps."""
 
     target: int
     source: int
@@ -37,16 +37,16 @@ class Heads:
 
     @property
     def common(self) -> int:
-        """How many blocks of rows correspond: the heads where both have as many, else one block that is everything."""
+        """The number of corresponding blocks of rows: the heads if both sides have equally many, else a single block."""
         return self.target if self.target == self.source else 1
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Linear maps, fp64; None, or no entry: the coordinates stay as they are.
+    """Linear maps, fp64; without a map or an entry, coordinates stay as they are.
 
-    ``stream`` ``[d_t, d_s]`` takes the residual stream, which all layers read and write; ``rows`` takes the rows of a
-    target layer's heads, ``[d_t, d_s]``: ``(layer, "qk")`` those of Q and K, ``(layer, "v")`` those of V, which are the
+    ``stream`` ``[d_t, d_s]`` maps the residual stream, which all layers read and write. ``rows`` maps the rows of a
+    target layer's heads, ``[d_t, d_s]``: ``(layer, "qk")`` for Q and K, ``(layer, "v")`` for V, whose rows are the
     columns of O.
     """
 
@@ -55,11 +55,11 @@ class Basis:
 
     @property
     def is_identity(self) -> bool:
-        """Whether nothing moves."""
+        """True if nothing moves."""
         return self.stream is None and not self.rows
 
     def moved(self, layer: int, part: str, projection: Projection) -> Projection:
-        """Weight and bias of the source as they are in the target's coordinates, fp32."""
+        """Convert weight and bias of the source to the target's coordinates, fp32."""
         weight, bias = projection
         rows = self.rows.get((layer, "qk" if part in "qk" else "v"))
         out, into = (self.stream, rows) if part == "o" else (rows, self.stream)
@@ -71,12 +71,12 @@ class Basis:
         return new.to(weight.dtype), None if new_bias is None else new_bias.to(weight.dtype)
 
     def moved_moments(self, layer: int, part: str, moments: Tensor) -> Tensor:
-        """The mean of x xᵀ over inputs x of a projection, in the target's coordinates: ``[d_t, d_t]``."""
+        """Convert the mean of x xᵀ over inputs x of a projection to the target's coordinates, ``[d_t, d_t]``."""
         into = self.rows.get((layer, "v")) if part == "o" else self.stream
         return moments if into is None else into @ moments @ into.T
 
     def then(self, other: Basis) -> Basis:
-        """This map and then the other."""
+        """Return this map followed by the other."""
         rows = dict(self.rows)
         for place, matrix in other.rows.items():
             rows[place] = matrix @ rows[place] if place in rows else matrix
@@ -84,7 +84,7 @@ class Basis:
 
 
 def moved(pairs: Sequence[LayerPair], basis: Basis) -> list[LayerPair]:
-    """The pairs with the sources in the basis."""
+    """Return the pairs with their sources in the basis."""
     if basis.is_identity:
         return list(pairs)
     made = []
@@ -96,13 +96,13 @@ def moved(pairs: Sequence[LayerPair], basis: Basis) -> list[LayerPair]:
 
 
 def cross(pairs: Sequence[LayerPair]) -> Tensor:
-    """Σ W_tᵀ W_s over the Q, K and V of all pairs, ``[d_t, d_s]``, fp64: what a map of the stream is fitted to."""
+    """Return Σ W_tᵀ W_s over Q, K and V of all pairs, ``[d_t, d_s]``, fp64, to which a map of the stream is fitted."""
     terms = [one.target[part][0].double().T @ one.source[part][0].double() for one in pairs for part in "qkv"]
     return torch.stack(terms).sum(0)
 
 
 def nearest_isometry(matrix: Tensor) -> Tensor:
-    """U Vᵀ of U Σ Vᵀ: the (semi-)orthogonal P ``[m, n]`` of the largest tr(Pᵀ matrix).
+    """Return U Vᵀ of U Σ Vᵀ: the (semi-)orthogonal P ``[m, n]`` with the largest tr(Pᵀ matrix).
 
     Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31, 1966.
     """

@@ -1,7 +1,7 @@
-"""Merges whose source carries no knowledge. What they gain as well, the source's content cannot have caused.
+"""Merges whose source carries no knowledge; an improvement that they share is not due to the source's content.
 
-A control puts another tensor S in the place of the source's W_s, so that every method mixes it in the usual way. W_t is
-the target's tensor; weights are ``[out, in]``, biases ``[out]``, all fp32.
+A control replaces the source's W_s by another tensor S, so that every method mixes it in the usual way. W_t is the
+target's tensor; weights are ``[out, in]``, biases ``[out]``, all fp32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mam.merge.tables import CONTROLS, ControlTraits, summary_of
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor belongs, and which draw of a random control this is: together they fix its random numbers."""
+    """The location of a tensor and the number of the draw, which together determine its random numbers."""
 
     seed: int
     draw: int
@@ -27,7 +27,7 @@ class Place:
     part: str = ""
 
     def generator(self, what: str) -> torch.Generator:
-        """Random numbers that depend on the place and on ``what`` alone, in whatever order tensors are merged."""
+        """Return a generator that depends only on the place and ``what``, not on the order in which tensors are merged."""
         name = f"{self.seed}/{self.draw}/{self.layer}/{self.part}/{what}"
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=False) >> 1
         return torch.Generator().manual_seed(number)
@@ -44,7 +44,7 @@ def control(
 ) -> Callable[[Substitute], Substitute]:
     """Register a function (source tensor, target tensor, place) -> S under its own name; see `ControlTraits`.
 
-    A control of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    The traits of mam's own controls are in `mam.merge.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Substitute) -> Substitute:
@@ -111,10 +111,10 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
 @control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
-    if source.ndim == 1 and place.part != "o":  # in the basis of its head
+    if source.ndim == 1 and place.part != "o":  # the bias is in the basis of its head
         return source
     turn = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
-    if place.part == "o":  # its input are the heads' values; its output basis is what Q, K and V read
+    if place.part == "o":  # O maps the heads' values to the stream, which Q, K and V read
         return (turn.T @ source.double()).to(source.dtype)
     return (source.double() @ turn).to(source.dtype)
 
@@ -133,7 +133,7 @@ def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @lru_cache(maxsize=8)
 def haar(n: int, place: Place, what: str) -> Tensor:
-    """A Haar-random orthogonal matrix ``[n, n]``, fp64.
+    """Return a Haar-random orthogonal matrix ``[n, n]``, fp64.
 
     Mezzadri, "How to generate random matrices from the classical compact groups", Notices of the AMS 54, 2007: QR of a
     Gaussian matrix, columns signed by the diagonal of R.
@@ -145,7 +145,7 @@ def haar(n: int, place: Place, what: str) -> Tensor:
 
 
 def shuffled(depth: int, seed: int, draw: int) -> list[int]:
-    """A random permutation of so many layers (at least 2) that leaves none in its place."""
+    """Return a random permutation of ``depth`` layers (at least 2) without fixed points."""
     generator = Place(seed, draw).generator("layers")
     while True:
         order: list[int] = torch.randperm(depth, generator=generator).tolist()

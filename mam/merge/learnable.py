@@ -1,7 +1,7 @@
-"""λ as a parameter (L-MAM): the effective weight is recomputed from target, source and λ in every forward pass.
+"""λ as a parameter (L-MAM): the effective weight is computed from target, source and λ in every forward pass.
 
-W = (1-λ) W_t + λ W_s, with W_t trained or not, W_s frozen, and λ shared as `Lambdas.per` says (Sundar et al.,
-arXiv 2312.14378, Learnable-MAM; the sharing, the constraints and the initial values are ours).
+W = (1-λ) W_t + λ W_s, with W_t trained or fixed, W_s frozen, and λ shared according to `Lambdas.per` (Sundar et al.,
+arXiv 2312.14378, Learnable-MAM; the sharing, the constraints and the initial values are mam's own).
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from mam.merge.tables import CONSTRAINTS
 
 @dataclass(frozen=True)
 class Constraint:
-    """λ = ``lam(θ)`` for the parameter θ; ``raw`` is its inverse, defined where ``least`` < λ < ``most`` (or at them).
+    """The map from a parameter θ to λ = ``lam(θ)``.
 
-    ``is_closed`` says whether the ends are reached; ``projects`` that θ is put back between them after every step.
+    ``raw`` is its inverse, defined for ``least`` < λ < ``most`` and, if ``is_closed``, at the ends. ``projects`` means
+    that θ is clamped to these bounds after every step.
     """
 
     lam: Callable[[Tensor], Tensor]
@@ -49,14 +50,14 @@ assert set(RULES) == set(CONSTRAINTS)
 class Lambdas(nn.Module):
     """All λ of a model as one parameter vector ``raw``, shared ``per`` model, layer, projection or head.
 
-    ``names`` has one name a λ: ``all``, ``3`` (layer), ``3.q`` (layer, part) or ``3.q.0`` (layer, part, head).
+    ``names`` has one name per λ: ``all``, ``3`` (layer), ``3.q`` (layer, part) or ``3.q.0`` (layer, part, head).
     """
 
     def __init__(self, plan: MergePlan, per: str = "layer", constraint: str = "clamp") -> None:
-        """``plan`` gives the initial λ of each layer.
+        """Create the parameters from the initial λ of each layer in ``plan``.
 
         Raises:
-            MergeError: an initial λ that the constraint does not reach, or several for one shared λ.
+            MergeError: An initial λ is outside the constraint, or a shared λ has several initial values.
         """
         super().__init__()
         self.per, self.constraint = per, constraint
@@ -79,7 +80,7 @@ class Lambdas(nn.Module):
         self.raw = nn.Parameter(torch.tensor([rule.raw(lam) for lam in initial.values()]))
 
     def names_of(self, layer: int, part: str) -> list[str]:
-        """The λ of one projection: one, or one a merged head."""
+        """Return the names of the λ of one projection: one name, or one per merged head."""
         if self.per == "head":
             return [f"{layer}.{part}.{head}" for head in self.chosen]
         return [{"global": "all", "layer": f"{layer}", "part": f"{layer}.{part}"}[self.per]]
@@ -90,27 +91,27 @@ class Lambdas(nn.Module):
         return RULES[self.constraint].lam(self.raw)
 
     def of(self, names: Sequence[str]) -> Tensor:
-        """The λ of these names."""
+        """Return the λ with these names."""
         return self.values[[self.names.index(name) for name in names]]
 
     def as_dict(self) -> dict[str, float]:
-        """Every λ by name."""
+        """Return every λ by name."""
         return dict(zip(self.names, self.values.detach().tolist(), strict=True))
 
     @torch.no_grad()
     def project(self) -> None:
-        """Put λ back between its bounds, where the constraint does that after a step."""
+        """Clamp λ to its bounds, if the constraint requires it after a step."""
         rule = RULES[self.constraint]
         if rule.projects:
             self.raw.clamp_(rule.least, rule.most)
 
     def pull(self) -> Tensor:
-        """Σ (λ - initial λ)²."""
+        """Return Σ (λ - initial λ)²."""
         return (self.values - self.initial.to(self.raw.device)).square().sum()
 
 
 class Mix(torch.autograd.Function):
-    """(1-λ) W_t + λ W_s of tensors of one shape, λ broadcast; keeps nothing but references for the way back."""
+    """(1-λ) W_t + λ W_s for tensors of equal shape, with λ broadcast; keeps only references for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, target: Tensor, source: Tensor, lam: Tensor) -> Tensor:  # noqa: D102
@@ -119,9 +120,9 @@ class Mix(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        """dW/dW_t = 1-λ; dW/dλ = W_s - W_t, summed over what shares λ."""
+        """Compute dW/dW_t = 1-λ, and dW/dλ = W_s - W_t summed over the entries that share λ."""
         target, source, lam = ctx.saved_tensors
-        # A linear layer's gradient comes transposed; one copy is cheaper than walking across it three times.
+        # A linear layer's gradient is transposed; one copy is cheaper than three strided passes.
         is_ours = not grad.is_contiguous()
         grad, of_target, of_lam = grad.contiguous(), None, None
         if ctx.needs_input_grad[2]:
@@ -134,7 +135,8 @@ class Mix(torch.autograd.Function):
 class MixedTensor(nn.Module):
     """The parametrization of one weight ``[out, in]`` or bias ``[out]``.
 
-    ``source`` is kept in ``dtype`` and in no checkpoint. ``lambdas`` is referred to, not owned: it is registered once.
+    ``source`` is kept in ``dtype`` and not saved in checkpoints. ``lambdas`` is referenced but not owned, so that it is
+    registered only once.
     """
 
     source: Tensor
@@ -143,7 +145,11 @@ class MixedTensor(nn.Module):
     def __init__(
         self, source: Tensor, lambdas: Lambdas, names: Sequence[str], heads: Tensor | None, dtype: torch.dtype
     ) -> None:
-        """``heads``: for each row (of O: column) which of ``names`` its λ is, -1 for none; None where one λ is all."""
+        """Prepare a mix of one tensor.
+
+        ``heads`` is the index into ``names`` for each row (for O: each column), with -1 for none; None if one λ covers
+        all.
+        """
         super().__init__()
         self.register_buffer("source", source.to(dtype), persistent=False)
         self._lambdas, self._names = (lambdas,), list(names)
@@ -151,11 +157,11 @@ class MixedTensor(nn.Module):
         self.register_buffer("heads", heads, persistent=False)
 
     def forward(self, target: Tensor) -> Tensor:
-        """The effective tensor."""
+        """Return the effective tensor."""
         every = self._lambdas[0].values
         if self.heads is None:
-            lam = every[self._places[0]]  # by a list, a GPU would sort and scatter on the way back
-        else:  # one more λ, 0, is for the heads that are not merged
+            lam = every[self._places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
+        else:  # an additional λ of 0 is for heads that are not merged
             lam = torch.cat([every[self._places], every.new_zeros(1)])[self.heads]
         mixed: Tensor = Mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
         return mixed
@@ -168,14 +174,14 @@ def learn(
     lambdas: Lambdas,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Make the merge of ``plan`` a part of the model, with λ from ``lambdas``; `fold` undoes it.
+    """Make the merge of ``plan`` part of the model, with λ from ``lambdas``; `fold` undoes it.
 
     Args:
-        blocks: of the target, unmerged.
-        plan: layers, parts, heads and whether biases are merged.
-        sources: what takes the source's place, by target layer and part, see `Merger.sources`.
-        lambdas: made from the same plan.
-        dtype: in which the source is kept.
+        blocks: The blocks of the unmerged target.
+        plan: Defines layers, parts, heads and whether biases are merged.
+        sources: The tensors in the source's place, by target layer and part; see `Merger.sources`.
+        lambdas: Created from the same plan.
+        dtype: The dtype in which the source is kept.
     """
     for (layer, part), (weight, bias) in sources.items():
         linear, names = blocks[layer].projection(part), lambdas.names_of(layer, part)
@@ -190,12 +196,12 @@ def learn(
 
 
 def fold(blocks: Sequence[Block]) -> None:
-    """Write the effective tensors into the model and forget λ and source: what is left is a plain model."""
+    """Write the effective tensors into the model and remove λ and source, leaving a plain model."""
     _forget(blocks, keeps=True)
 
 
 def unlearn(blocks: Sequence[Block]) -> None:
-    """Forget λ and source; what is left is the target's own tensors."""
+    """Remove λ and source, leaving the target's own tensors."""
     _forget(blocks, keeps=False)
 
 
@@ -209,7 +215,7 @@ def _forget(blocks: Sequence[Block], keeps: bool) -> None:
 
 
 def _rows(plan: MergePlan, lambdas: Lambdas, part: str, shape: torch.Size) -> Tensor | None:
-    """For each row of Q, K, V (column of O): which of its λ it takes, -1 for none; None where one λ is all."""
+    """Return the index of the λ for each row of Q, K, V (for O: each column), -1 for none; None if one λ covers all."""
     if plan.heads is None and lambdas.per != "head":
         return None
     rows = torch.full((shape[1 if part == "o" else 0],), -1)

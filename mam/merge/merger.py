@@ -1,4 +1,4 @@
-"""Writes merged Q, K and V into a model, in place, always from the pristine fp32 tensors."""
+"""Writing merged projections into a model, in place, always from the pristine fp32 tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mam.merge.tables import ALIGNMENTS, METHODS
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge wrote: numbers of tensors and parameters, and notes on what was left out."""
+    """The numbers of tensors and parameters that a merge wrote, and notes on what it left out."""
 
     tensors: int
     parameters: int
@@ -38,25 +38,30 @@ class Block(Protocol):
 
     @property
     def layer(self) -> int:
-        """Number of the layer, from 0."""
+        """The number of the layer, from 0."""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The projections that are there, of q, k, v and o."""
+        """The existing projections, among q, k, v and o."""
 
     def projection(self, part: str) -> torch.nn.Linear:
-        """Return the projection. Raises MergeError where it is not there."""
+        """Return the projection; MergeError if it does not exist."""
 
 
 class Merger:
-    """Merges one source into one target, again and again at other λ, without drift.
+    """A repeatable merge of one source into one target, at any λ, without drift.
 
-    Keeps a copy of every projection of the target that it changes, as it was before (fp32, on the CPU), and of the
-    source what `AdaptedSource` keeps.
+    It keeps an fp32 copy on the CPU of every projection of the target that it changes, and of the source what
+    `AdaptedSource` keeps.
     """
 
     def __init__(self, blocks: Sequence[Block], read_source: Read) -> None:
-        """Args: ``blocks`` of the target, fp32; ``read_source`` (layer, part) -> weight, bias or None, fp32."""
+        """Prepare merging; nothing is copied yet.
+
+        Args:
+            blocks: The blocks of the target, fp32.
+            read_source: A function (layer, part) -> weight, bias or None, fp32.
+        """
         self._blocks, self._read = blocks, read_source
         self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
@@ -64,13 +69,13 @@ class Merger:
         self.activations: Activations | None = None  # for methods and alignments that need them
 
     def keep_all(self) -> None:
-        """Copy every projection now: before the model is cast or moved, after which its fp32 values are gone."""
+        """Copy every projection now, before the model is cast or moved and loses its fp32 values."""
         for block in self._blocks:
             for part in block.parts:
                 self._own(block.layer, part)
 
     def _own(self, layer: int, part: str) -> Projection:
-        """The target's projection as it was before any merge."""
+        """Return the target's projection as it was before any merge."""
         if (layer, part) not in self._pristine:
             linear = self._blocks[layer].projection(part)
             self._pristine[layer, part] = (
@@ -81,10 +86,11 @@ class Merger:
 
     @torch.no_grad()
     def apply(self, plan: MergePlan) -> MergeReport:
-        """Make the model what ``plan`` says; everything an earlier plan changed is first put back.
+        """Merge according to ``plan``, after undoing the changes of an earlier plan.
 
         Raises:
-            MergeError: a source tensor of another shape, or one with NaN or infinity. The model is then the target.
+            MergeError: A source tensor has another shape or contains NaN or infinity. The model is then the unmerged
+                target.
         """
         self.restore()
         self._refuse_missing(plan)
@@ -107,7 +113,7 @@ class Merger:
 
     @torch.no_grad()
     def report(self, plan: MergePlan) -> MergeReport:
-        """Return what `apply` would report, without merging. Raises MergeError as `apply` does for what it reads."""
+        """Return the report of `apply` without merging; raises MergeError as `apply` does for the tensors that it reads."""
         self._refuse_missing(plan)
         source, effects = self.source(plan), []
         for layer in plan.merged_layers:
@@ -116,23 +122,23 @@ class Merger:
         return MergeReport.of(effects)
 
     def _refuse_missing(self, plan: MergePlan) -> None:
-        """Raise MergeError where the target lacks one of the plan's projections."""
+        """Raise MergeError if the target lacks one of the plan's projections."""
         for part in plan.parts:
             self._blocks[0].projection(part)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Put the target's own tensors back, bit for bit."""
+        """Restore the target's own tensors, bit for bit."""
         for layer, part in self._changed:
             _write(self._blocks[layer].projection(part), self._pristine[layer, part])
         self._changed.clear()
 
     @torch.no_grad()
     def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
-        """Return what takes the source's place at each (target layer, part): weight, and bias where a side has one.
+        """Return the tensors in the source's place at each (target layer, part): weight, and bias if either side has one.
 
         Raises:
-            MergeError: as `apply`.
+            MergeError: As in `apply`.
         """
         source = self.source(plan)
         return {
@@ -142,7 +148,7 @@ class Merger:
         }
 
     def source(self, plan: MergePlan) -> AdaptedSource:
-        """Return the source in the target's basis; made anew only for a plan that adapts it in another way."""
+        """Return the source in the target's basis; it is rebuilt only for a plan with another conversion."""
         needs_activations = ALIGNMENTS[plan.options.align].needs_activations
         inputs = self.activations.key if self.activations is not None and needs_activations else None
         key = AdaptedSource.key(plan), inputs
@@ -162,7 +168,7 @@ class Merger:
 def moments_of(
     plan: MergePlan, layer: int, source: AdaptedSource, moments: Moments | None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Moments of one layer's inputs on both sides, those of the source in the target's basis, by part."""
+    """Return the moments of one layer's inputs by part for both sides, the source's in the target's basis."""
     if moments is None:
         return {}, {}
     theirs = (moments.target if plan.is_own else moments.source)[plan.pairs[layer]]

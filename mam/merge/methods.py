@@ -1,7 +1,7 @@
-"""How a layer of the target and a layer of the source become one. Pure functions; λ=0 is taken care of by `mixing`.
+"""Methods that merge a layer of the target with a layer of the source. Pure functions; `mixing` handles λ=0.
 
-Left out are methods that compare two models with the one they were both trained from (task arithmetic, TIES, DARE):
-a speech model and a text model have no such ancestor, so that W_s - W_t is no task vector.
+Methods that compare two models with a common ancestor (task arithmetic, TIES, DARE) are left out: a speech model and a
+text model have no such ancestor, so W_s - W_t is not a task vector.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [
 
 @dataclass(frozen=True)
 class LayerSide:
-    """One side of a merge at one layer: ``parts`` has weight ``[d, d]`` and bias ``[d]`` of ``q``, ``k``, ``v``, ``o``.
+    """One side of a merge at one layer; ``parts`` has weight ``[d, d]`` and bias ``[d]`` of ``q``, ``k``, ``v``, ``o``.
 
-    A bias is there on both sides or on none. ``head_width`` is d_h of the model that it comes from, by whose root its
-    logits are divided. ``moments`` has, for methods that need them, the mean of x xᵀ over the inputs x of each
-    projection, ``[d, d]``, fp64; ``alpha`` is the share of their off-diagonal that is kept.
+    Either both sides have a bias or neither. ``head_width`` is d_h of the side's own model, whose logits are divided by
+    √d_h. ``moments`` has, for methods that need them, the mean of x xᵀ over the inputs x of each projection, ``[d,
+    d]``, fp64. ``alpha`` is the share of their off-diagonal that is kept.
     """
 
     parts: Mapping[str, Projection]
@@ -42,9 +42,9 @@ MERGES: dict[str, Merge] = {}  # the functions, by the names in METHODS
 
 
 def method(function: Mix) -> Mix:
-    """Register ``function`` (target, source, λ) -> merged, which merges every weight and bias by itself.
+    """Register ``function`` (target, source, λ) -> merged, which merges every weight and bias separately.
 
-    Tensors are fp32 of one shape.
+    Tensors are fp32 and of equal shape.
     """
 
     def merge(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
@@ -58,7 +58,7 @@ def method(function: Mix) -> Mix:
 def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callable[[Merge], Merge]:
     """Register a function (target layer, source layer, λ) -> merged projections.
 
-    A method of mam has its traits in `mam.merge.tables`; one of a plug-in states them here.
+    The traits of mam's own methods are in `mam.merge.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Merge) -> Merge:
@@ -79,9 +79,9 @@ def linear(target: Tensor, source: Tensor, lam: float) -> Tensor:
 def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
     """On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two.
 
-    Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, on whole tensors. Tensors at a right angle, as
-    unrelated ones nearly are, do not shrink as they do under `linear`. Without an angle (zeros, parallel tensors)
-    it is `linear`.
+    Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, applied to whole tensors. Unrelated tensors
+    are nearly orthogonal; unlike with `linear`, they do not shrink. Without an angle (zeros, parallel tensors) the
+    result is that of `linear`.
     """
     own, other = target.double(), source.double()
     lengths = own.norm() * other.norm()
@@ -106,16 +106,16 @@ def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
 def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
     """Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.
 
-    G is the mean of x xᵀ over each model's own inputs; W minimises (1-λ) E‖(W-W_t) x_t‖² + λ E‖(W-W_s) x_s‖².
-    Jin et al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, whose
-    off-diagonal factor is ``alpha``; they sum where we average, so that λ does not depend on how much was heard.
+    G is the mean of x xᵀ over each model's own inputs. W minimises (1-λ) E‖(W-W_t) x_t‖² + λ E‖(W-W_s) x_s‖². Jin et
+    al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, with their
+    off-diagonal factor as ``alpha``. They sum where mam averages, so that λ does not depend on the amount of input.
     """
     made: dict[str, Projection] = {}
     for part, (weight, bias) in target.parts.items():
         other, other_bias = source.parts[part]
         ours, theirs = ((1 - lam) * _damped(target, part), lam * _damped(source, part))
         right = weight.double() @ ours + other.double() @ theirs
-        # W A = B with A symmetric. An input that neither model ever saw leaves A singular there: least norm.
+        # W A = B with A symmetric. A is singular in directions without input; the solution has least norm there.
         solved = torch.linalg.lstsq(ours + theirs, right.T, driver="gelsd").solution.T
         new_bias = None if bias is None or other_bias is None else linear(bias, other_bias, lam)
         made[part] = solved.to(weight.dtype), new_bias
@@ -126,9 +126,10 @@ def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Proje
 def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
     """What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
 
-    Logits depend on Q and K through M alone, so that averaging W_Q and W_K apart mixes in terms of no meaning. M is
-    augmented with the biases, [W_Q b_Q]ᵀ [W_K b_K], that of the source scaled by √(d_h,t / d_h,s), since logits are
-    divided by √d_h. It has rank 2 d_h; W_Q and W_K are its best factors of rank d_h (Eckart & Young 1936), from an SVD.
+    Logits depend on Q and K only through M, so averaging W_Q and W_K separately adds cross terms without a meaning. M
+    is augmented with the biases, [W_Q b_Q]ᵀ [W_K b_K], and the source's is scaled by √(d_h,t / d_h,s), since logits are
+    divided by √d_h. The mixture has rank 2 d_h. W_Q and W_K are its best factors of rank d_h (Eckart & Young 1936),
+    from an SVD.
     """
     made: dict[str, Projection] = {
         part: _each(linear, own, source.parts[part], lam) for part, own in target.parts.items() if part not in "qk"
@@ -149,9 +150,9 @@ def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Pr
 
 
 def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor]:
-    """Q and K ``[rank, n]``, whose QᵀK is the nearest to Σ c q_iᵀ k_i; q_i and k_i ``[m_i, n]``, fp64.
+    """Return Q and K ``[rank, n]`` such that QᵀK is nearest to Σ c q_iᵀ k_i; q_i and k_i are ``[m_i, n]``, fp64.
 
-    By QR of both stacks and the SVD of what is between, which costs n (Σ m)² instead of n³.
+    Uses QR of both stacks and the SVD of the product of their triangular factors, at a cost of n (Σ m)² instead of n³.
     """
     left = torch.cat([c * q for c, q, _ in terms])  # [m, n]
     right = torch.cat([k for _, _, k in terms])
@@ -159,27 +160,27 @@ def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tup
     u, s, vh = torch.linalg.svd(upper_l @ upper_r.T)
     root = s[:rank].sqrt()[:, None]
     q, k = root * (basis_l @ u[:, :rank]).T, root * (basis_r @ vh[:rank].T).T
-    if len(q) < rank:  # fewer inputs than the head is wide
+    if len(q) < rank:  # fewer inputs than the head has rows
         q, k = (torch.cat([one, one.new_zeros(rank - len(one), one.shape[1])]) for one in (q, k))
     return q, k
 
 
 def augmented(projection: Projection) -> Tensor:
-    """``[W b]``, ``[out, in + 1]``, fp64; zeros where there is no bias."""
+    """Return ``[W b]``, ``[out, in + 1]``, fp64, with zeros for a missing bias."""
     weight, bias = projection
     column = weight.new_zeros(len(weight)) if bias is None else bias
     return torch.cat([weight, column[:, None]], dim=1).double()
 
 
 def _without_column(rows: list[Tensor], like: Projection) -> Projection:
-    """Heads' rows ``[d_h, in + 1]`` as one weight, and bias where ``like`` has one."""
+    """Join heads' rows ``[d_h, in + 1]`` into one weight, and a bias if ``like`` has one."""
     weight, bias = like
     together = torch.cat(rows).to(weight.dtype)
     return together[:, :-1].contiguous(), None if bias is None else together[:, -1].contiguous()
 
 
 def _damped(layer: LayerSide, part: str) -> Tensor:
-    """The moments of a projection's inputs, their off-diagonal multiplied by ``alpha``."""
+    """Return the moments of a projection's inputs with the off-diagonal multiplied by ``alpha``."""
     moments = layer.moments[part]
     return layer.alpha * moments + (1 - layer.alpha) * moments.diagonal().diag()
 

@@ -1,4 +1,4 @@
-"""One layer merged: control, biases, method, heads. What writes a merge, into a model or a file, asks here."""
+"""The merge of one layer: control, biases, method and heads. Merges into models and into files both use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Projections = Mapping[str, Projection]  # by part
 
 @dataclass(frozen=True)
 class Effect:
-    """What merging one projection changes: numbers of tensors and of parameters, and what there is to say about it."""
+    """The numbers of tensors and parameters that merging one projection changes, and notes on it."""
 
     tensors: int
     parameters: int
@@ -27,7 +27,7 @@ class Effect:
 
 
 def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Effect:
-    """Return what merging a projection changes, without merging it: a bias may have no place, or no partner."""
+    """Return the effect of merging a projection, without merging it; a bias may have no counterpart."""
     (weight, bias), (_, given_bias), name = own, given, part.upper()
     if not plan.has_bias(part):
         return Effect(1, changed(plan, weight))
@@ -50,17 +50,20 @@ def merged_layer(
     given: Projections,
     moments: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
 ) -> dict[str, Projection]:
-    """Return the projections of one layer merged as ``plan`` says; its λ is not 0. All tensors fp32.
+    """Return the projections of one layer merged according to ``plan``, for a λ other than 0. All tensors are fp32.
 
     Args:
-        plan: what is to be merged.
-        layer: the target's layer.
-        own: the target's weight ``[d, d]`` and bias ``[d]``, None where it has none, of each of the plan's parts.
-        given: the source's, of the same shape.
-        moments: of the inputs of both, by part; for methods that need them.
+        plan: The merge.
+        layer: The target's layer.
+        own: The target's weight ``[d, d]`` and bias ``[d]`` or None, for each of the plan's parts.
+        given: The source's, of the same shape.
+        moments: Moments of the inputs of both sides, by part, for methods that need them.
 
     Returns:
-        The new weights, each with the new bias or None where none is merged.
+        The new weights, each with the new bias, or None if no bias is merged.
+
+    Raises:
+        MergeError: The method produced NaN or infinite values.
     """
     target: dict[str, Projection] = {}
     source: dict[str, Projection] = {}
@@ -86,13 +89,13 @@ def merged_layer(
 
 
 def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Projection:
-    """Return what takes the source's place under the plan's control; no bias only where neither side has one."""
+    """Return the tensors in the source's place under the plan's control; no bias only if neither side has one."""
     place, substitute = Place(plan.seed, plan.draw, layer, part), SUBSTITUTES[plan.options.control]
     return substitute(given[0], own[0], place), substituted_bias(plan, layer, part, own, given)
 
 
 def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
-    """Return the bias that takes the source's place; a side without one counts as zero, None where both have none."""
+    """Return the bias in the source's place; a missing bias counts as zero, and the result is None if both are missing."""
     (weight, bias), (_, other_bias) = own, given
     if bias is None and other_bias is None:
         return None
@@ -102,13 +105,13 @@ def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, gi
 
 
 def changed(plan: MergePlan, tensor: Tensor) -> int:
-    """How many numbers of a merged weight or bias belong to the heads that are merged."""
+    """Return how many values of a weight or bias belong to the merged heads."""
     share = 1.0 if plan.heads is None else len(plan.heads) * plan.target.head_width / len(tensor)
     return round(share * tensor.numel())
 
 
 def _of_heads(plan: MergePlan, part: str, own: Projection, merged: Projection) -> Projection:
-    """``merged`` where it belongs to one of the plan's heads, else ``own``.
+    """Combine ``merged`` for the plan's heads with ``own`` for the others.
 
     A head is a block of rows of Q, K and V and of their biases, and of columns of O.
     """

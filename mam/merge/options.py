@@ -1,4 +1,4 @@
-"""Every option that says how two models are merged. What lists the options elsewhere is derived from these fields."""
+"""All options of a merge; every other list of these options is derived from the fields here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mam.merge.schedules import SCHEDULES
 from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.scoring.bounds import OneOf, Share
 
-RESOLVED = {"resolved": True}  # of an option that a record has as it was resolved for the pair of models
+RESOLVED = {"resolved": True}  # marks options that a record stores in the form resolved for the pair of models
 
 
 @dataclass
 class ScheduleOptions:
-    """How λ depends on depth, see `mam.merge.schedules`."""
+    """The dependence of λ on depth; see `mam.merge.schedules`."""
 
     name: Annotated[str, OneOf(SCHEDULES), Doc("how λ depends on depth")] = "constant"
     start: Annotated[float, Doc("of linear: share of lam at the first layer")] = 0.0
@@ -32,14 +32,14 @@ class ScheduleOptions:
 
 @dataclass
 class LayerOptions:
-    """Which target layers are merged: ``all``, ``odd``, ``even``, ``topN``, ``bottomN``, ``middleN``, ``0-5,9``."""
+    """The target layers to merge: ``all``, ``odd``, ``even``, ``topN``, ``bottomN``, ``middleN``, ``0-5,9``."""
 
     spec: Annotated[str, Doc("all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9")] = "all"
 
 
 @dataclass
 class Calibration:
-    """Inputs on which a method or an alignment measures activations, ``limit`` of each side at most."""
+    """The inputs on which a method or an alignment measures activations, at most ``limit`` per side."""
 
     audio: Annotated[str, Doc("recordings, labels are not read: the training split of the data, or a folder")] = "train"
     source: Annotated[
@@ -51,7 +51,7 @@ class Calibration:
 
 @dataclass
 class MethodOptions:
-    """How two layers are mixed. ``alpha``, of regmean, is the share of the moments' off-diagonal that is kept."""
+    """The method that mixes two layers; regmean keeps the share ``alpha`` of the moments' off-diagonal."""
 
     name: Annotated[str, OneOf(METHODS), Doc("how two layers are mixed")] = "linear"
     alpha: Annotated[Share, Doc("of regmean: share of the moments' off-diagonal that is kept")] = 0.9
@@ -59,7 +59,7 @@ class MethodOptions:
 
 @dataclass
 class MergeOptions:
-    """How two models are merged; all of it but λ by layer and pairs of layers, which depend on their depths."""
+    """The options of a merge, without the λ by layer and the pairs of layers, which depend on the models' depths."""
 
     lam: Annotated[
         Share, Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced)")
@@ -109,19 +109,19 @@ class MergeOptions:
 
 
 OPTION_NAMES = tuple(one.name for one in fields(MergeOptions))
-# A verb that evaluates nothing draws a control once.
+# Verbs that evaluate nothing draw a control only once.
 FILE_OPTION_NAMES = tuple(one.name for one in fields(MergeOptions) if not one.metadata.get("needs_data"))
 
 
 def merge_options(config: MergeOptions) -> MergeOptions:
-    """Return the merge options alone of something that has further fields, such as a run's configuration."""
+    """Return only the merge options of an object with further fields, such as the configuration of a run."""
     return MergeOptions(**{name: getattr(config, name) for name in OPTION_NAMES})
 
 
 def unresolved(options: MergeOptions, but_for: tuple[str, ...] = ()) -> dict[str, object]:
-    """Return the options that a record has nowhere else, as plain values.
+    """Return the options that a record does not store in resolved form, as plain values.
 
-    The others, such as λ and layers, are compared as they were resolved for the pair of models.
+    The others, such as λ and layers, are compared in the form that was resolved for the pair of models.
     """
     names = [one.name for one in fields(MergeOptions) if not one.metadata.get("resolved")]
     plain = asdict(options)

@@ -1,4 +1,4 @@
-"""Which source layer feeds which target layer, when depths differ."""
+"""Pairings of target and source layers, for models of equal or different depth."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ PAIRINGS: dict[str, Pairing] = {}
 
 
 def pairing(function: Pairing) -> Pairing:
-    """Register ``function`` under its own name. It maps (selected, target depth, source depth) to target -> source."""
+    """Register ``function`` under its own name; it maps (selected, target depth, source depth) to target -> source."""
     PAIRINGS[function.__name__] = function
     return function
 
 
 @pairing
 def index(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Layer i takes layer i, counted from the input. Raises MergeError where the source has no such layer."""
+    """Layer i takes layer i, counted from the input.
+
+    Raises:
+        MergeError: The source has no such layer.
+    """
     return _checked({layer: layer for layer in selected}, source_depth, "index")
 
 
 @pairing
 def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Counted from the output: the last layer takes the last. Raises MergeError where the source has no such layer."""
+    """Counted from the output: the last layer takes the last.
+
+    Raises:
+        MergeError: The source has no such layer.
+    """
     return _checked({layer: layer - target_depth + source_depth for layer in selected}, source_depth, "top")
 
 

@@ -1,4 +1,4 @@
-"""What is to be merged, decided before any tensor is touched: λ of every layer, pairs of layers, parts."""
+"""The plan of a merge, made before any tensor is touched: λ of every layer, pairs of layers, parts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class MergePlan:
     """A merge of two models of known shapes.
 
     Attributes:
-        options: what was asked for.
-        target: shape of the target.
-        source: shape of what takes the source's place: the source, or the target itself under ``control=self``.
-        lams: one λ for each target layer, 0 where it is not selected.
-        pairs: the source layer of each selected target layer, ascending.
-        parts: the projections that are merged; a control may merge fewer than were asked for.
-        heads: the heads that are merged, None where all are.
-        project: how a source of another width is taken to the target's; None where the widths agree.
-        seed: of random controls.
-        draw: number of the draw of a random control, from 0.
+        options: The options that the plan was made from.
+        target: Shape of the target.
+        source: Shape of the source, or of the target itself under ``control=self``.
+        lams: One λ per target layer, 0 for layers that are not selected.
+        pairs: The source layer of each selected target layer, ascending.
+        parts: The merged projections; a control may merge fewer than the options name.
+        heads: The merged heads, or None for all.
+        project: The conversion of a source of another width, or None if the widths agree.
+        seed: Seed of random controls.
+        draw: Number of the draw of a random control, from 0.
     """
 
     options: MergeOptions
@@ -53,37 +53,37 @@ class MergePlan:
 
     @property
     def first(self) -> int:
-        """The first layer whose attention may change: everything before it does not depend on λ."""
+        """The first layer whose attention may change; everything before it does not depend on λ."""
         return self.layers[0]
 
     @property
     def by_layer(self) -> str:
-        """λ of every selected layer, in one line."""
+        """The λ of every selected layer, in one line."""
         return "λ by layer: " + " ".join(f"{layer}:{self.lams[layer]:.4g}" for layer in self.layers)
 
     @property
     def is_own(self) -> bool:
-        """Whether the target itself takes the source's place."""
+        """True if the target itself takes the source's place."""
         return CONTROLS[self.options.control].layers == "own"
 
     @property
     def is_identity(self) -> bool:
-        """Whether every λ is 0, so that the merged model is the target."""
+        """True if every λ is 0, so that the merged model is the target."""
         return not any(self.lams)
 
     def has_bias(self, part: str) -> bool:
-        """Whether the bias of a projection is merged with it; that of the output belongs to no head."""
+        """Return whether the bias of a projection is merged with it; that of the output belongs to no head."""
         return self.options.bias and not (part == "o" and self.heads is not None)
 
     def drawn(self, draw: int) -> MergePlan:
-        """Return the merge with another draw of its random control, which may pair layers anew."""
+        """Return the merge with another draw of its random control, which may change the pairs of layers."""
         if draw == self.draw:
             return self
         return plan_merge(self.options, self.target, self.source, self.seed, draw)
 
 
 def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
-    """Return what is done about different widths, and a warning where heads do not correspond."""
+    """Return how different widths are handled, and a warning if heads do not correspond."""
     notes = []
     target, source = plan.target, plan.source
     if plan.project and target.width != source.width:
@@ -101,17 +101,17 @@ def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
 
 
 def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 0, draw: int = 0) -> MergePlan:
-    """Decide what is merged with what.
+    """Decide which tensors are merged, and how.
 
     Args:
-        options: how the two are merged; a configuration of a run is one.
-        target: shape of the target.
-        source: shape of the source.
-        seed: of random controls.
-        draw: number of the draw of a random control.
+        options: How the two are merged; the configuration of a run is one.
+        target: Shape of the target.
+        source: Shape of the source.
+        seed: Seed of random controls.
+        draw: Number of the draw of a random control.
 
     Raises:
-        MergeError: layers, schedule and depths do not fit.
+        MergeError: Layers, schedule and depths do not fit together.
     """
     selected = parse_layers(options.layers.spec, target.layers)
     lams = SCHEDULES[options.schedule.name](options.lam, target.layers, options.schedule)

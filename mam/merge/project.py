@@ -1,8 +1,8 @@
-"""Sources of another width (``on_mismatch=project``): a basis that takes them to the target's. Pure functions.
+"""Projection of sources with another width (``on_mismatch=project``) to the target's. Pure functions.
 
-The residual stream goes through an isometry P ``[d_t, d_s]``: a narrower source fills a part of the target's stream, of
-a wider one a part is kept. Rows of heads are filled up with zeros, or cut to their strongest directions, head by head
-where both have as many heads.
+The residual stream is mapped by an isometry P ``[d_t, d_s]``: a narrower source fills a part of the target's stream,
+and of a wider one a part is kept. Rows of heads are padded with zeros, or reduced to their strongest directions. This
+is done head by head if both models have equally many.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STREAMS: dict[str, Stream] = {}  # the functions, by the names in PROJECTS
 
 
 def project(function: Stream) -> Stream:
-    """Register a function (pairs, their rows fitted already, heads) -> P ``[d_t, d_s]``, fp64, under its own name."""
+    """Register a function (pairs with fitted rows, heads) -> P ``[d_t, d_s]``, fp64, under its own name."""
     PROJECTS.setdefault(function.__name__, summary_of(function))
     STREAMS[function.__name__] = function
     return function
@@ -31,7 +31,7 @@ def project(function: Stream) -> Stream:
 def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     """Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K, V.
 
-    Signs are arbitrary; of each direction the largest component is made positive.
+    Signs are arbitrary; the largest component of each direction is made positive.
     """
     sides = []
     for of in ("target", "source"):
@@ -46,7 +46,7 @@ def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
 def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     """The isometry under which the source's Q, K and V have the largest inner product with the target's.
 
-    For a source that is not wider it is also the one with min Σ‖W_t - W_s Pᵀ‖, since its norm does not depend on P.
+    For a source that is not wider, it also minimises Σ‖W_t - W_s Pᵀ‖, since the norm of W_s Pᵀ does not depend on P.
     """
     return nearest_isometry(cross(pairs))
 
@@ -59,7 +59,7 @@ def random(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
 
 
 def projected(pairs: Sequence[LayerPair], heads: Heads, name: str) -> Basis:
-    """The basis that ``project=name`` chooses for a source of another width."""
+    """Return the basis for a source of another width, as chosen by ``project=name``."""
     width = len(pairs[0].target["q"][0])
     rows = {}
     for one in pairs:
@@ -70,14 +70,14 @@ def projected(pairs: Sequence[LayerPair], heads: Heads, name: str) -> Basis:
 
 
 def _principal(gram: Tensor) -> Tensor:
-    """Eigenvectors as columns, the strongest first; of each the largest component is positive."""
+    """Return the eigenvectors as columns, the strongest first; the largest component of each is positive."""
     vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
     made: Tensor = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
     return made
 
 
 def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
-    """A map ``[width, d_s]`` of the rows of so many heads: the strongest directions of a head, or zeros added to it."""
+    """Return a map ``[width, d_s]`` of the rows of ``heads`` heads: the strongest directions of a head, or zero padding."""
     blocks = []
     for head in range(heads):
         rows = torch.cat([weight.double().chunk(heads)[head] for weight in weights], dim=1)  # [d_h, in]

@@ -1,4 +1,4 @@
-"""How λ depends on depth: λ_l of every target layer l of L, from lam or, in those of `ABSOLUTE`, given itself."""
+"""Schedules: the λ_l of every target layer l of L, computed from lam, or set directly by those in `ABSOLUTE`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Options(Protocol):
 
 Schedule = Callable[[float, int, Options], list[float]]
 SCHEDULES: dict[str, Schedule] = {}
-ABSOLUTE: set[str] = set()  # schedules that say λ itself, whatever lam is
+ABSOLUTE: set[str] = set()  # schedules that set λ itself and ignore lam
 
 
 def schedule(name: str, is_absolute: bool = False) -> Callable[[Schedule], Schedule]:
     """Register a function (lam, depth, options) -> λ of every target layer, before the selection is applied.
 
-    One that ``is_absolute`` does not read ``lam``.
+    With ``is_absolute``, it does not read ``lam``.
     """
 
     def register(function: Schedule) -> Schedule:
@@ -67,7 +67,7 @@ def power(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0 the source fades towards the output.
 
     Raises:
-        MergeError: an exponent that is not above 0.
+        MergeError: An exponent is not above 0.
     """
     exponents = _line(options, depth)
     if min(exponents) <= 0:
@@ -80,7 +80,7 @@ def lines(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = alpha + beta · l / (L - 1), whatever ``lam`` is.
 
     Raises:
-        MergeError: a λ outside [0, 1].
+        MergeError: A λ is outside [0, 1].
     """
     lams = _line(options, depth)
     wrong = [f"{value:g} in layer {layer}" for layer, value in enumerate(lams) if not 0 <= value <= 1]
@@ -94,7 +94,7 @@ def gaussian(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam · exp(-(l - center)² / (2 width²)), in layers.
 
     Raises:
-        MergeError: a width that is not above 0, or a center outside the target.
+        MergeError: The width is not above 0, or the center is outside the target.
     """
     if not options.width > 0:
         raise MergeError(f"schedule.width={options.width}: must be above 0, in layers")
@@ -108,7 +108,7 @@ def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = values[l], whatever ``lam`` is.
 
     Raises:
-        MergeError: not one value a target layer, or a value outside [0, 1].
+        MergeError: There is not one value per target layer, or a value is outside [0, 1].
     """
     if len(options.values) != depth:
         raise MergeError(

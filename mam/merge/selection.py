@@ -1,4 +1,4 @@
-"""Which target layers and which parts of them are merged."""
+"""The selection of target layers, of their projections and of heads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 
 
 
 def parse_layers(spec: str, depth: int) -> list[int]:
-    """Layer numbers, ascending, counted from 0 at the input. ``odd`` is 1, 3, 5, ...; ``middle`` is centred.
+    """Return layer numbers, ascending, counted from 0 at the input; ``odd`` is 1, 3, 5, ..., ``middle`` is centred.
 
     Raises:
-        MergeError: not a selection, or a layer that the target does not have.
+        MergeError: ``spec`` is not a selection, or names a layer that the target does not have.
     """
     named = _NAMED.fullmatch(spec)
     if spec == "all":
@@ -47,15 +47,15 @@ def parse_layers(spec: str, depth: int) -> list[int]:
 
 
 def is_selection(spec: str) -> bool:
-    """Return whether ``spec`` is a selection of layers, for targets of whatever depth."""
+    """Return whether ``spec`` is a selection of layers, for targets of any depth."""
     return spec in ("all", "odd", "even") or bool(_NAMED.fullmatch(spec)) or bool(_RANGE.fullmatch(spec.strip()))
 
 
 def parse_parts(parts: str) -> tuple[str, ...]:
-    """``"qkv"`` -> ``("q", "k", "v")``, in this order whatever the order given.
+    """Split ``"qkv"`` into ``("q", "k", "v")``, always in this order.
 
     Raises:
-        MergeError: empty, a letter twice, or another letter than q, k, v, o.
+        MergeError: ``parts`` is empty, repeats a letter, or has a letter other than q, k, v, o.
     """
     if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
         raise MergeError(f"parts={parts}: write the projections to merge as one string of q, k, v and o, each once")
@@ -63,10 +63,10 @@ def parse_parts(parts: str) -> tuple[str, ...]:
 
 
 def parse_heads(spec: str, heads: int) -> tuple[int, ...] | None:
-    """Numbers of attention heads, ascending from 0; ``all`` is None: whole tensors.
+    """Return the numbers of attention heads, ascending from 0, or None for ``all``.
 
     Raises:
-        MergeError: not numbers and ranges such as 0-3,5, or a head that the target does not have.
+        MergeError: ``spec`` is not numbers and ranges such as 0-3,5, or names a head that the target does not have.
     """
     if spec == "all":
         return None

@@ -15,5 +15,5 @@ class Shape:
 
     @property
     def head_width(self) -> int:
-        """Rows of Q, K and V that belong to one head."""
+        """The number of rows of Q, K and V per head."""
         return self.width // self.heads

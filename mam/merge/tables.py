@@ -1,7 +1,7 @@
-"""What can be chosen for a merge, by name, with what each choice asks for. Nothing here imports torch.
+"""The choices of a merge by name, with the requirements of each; this module does not import torch.
 
-The functions are registered in `mam.merge.methods`, `controls`, `align` and `project`; so that a configuration can be
-checked, and help printed, before torch is loaded, their names and traits stand here.
+The functions are registered in `mam.merge.methods`, `controls`, `align` and `project`. Their names and traits are here
+so that a configuration can be checked, and help printed, before torch is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """A method. ``joins_qk``: Q and K are merged together and mean nothing apart."""
+    """The traits of a method; ``joins_qk`` means that Q and K are merged together and cannot be merged separately."""
 
     summary: str
     needs_moments: bool = False
@@ -21,15 +21,15 @@ class MethodTraits:
 
 @dataclass(frozen=True)
 class ControlTraits:
-    """A control: what it merges, and what it leaves of the source.
+    """The traits of a control: which tensors it merges, and what it keeps of the source.
 
     Attributes:
-        summary: one line for people.
-        parts: the projections that it merges; the others stay the target's.
-        layers: which tensor W_s is: the ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the
+        summary: One line for display.
+        parts: The projections that it merges; the others stay the target's.
+        layers: The origin of W_s: the ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the
             target (``own``).
-        is_random: whether it is drawn several times.
-        has_structure: whether what is merged still is a trained attention, which can be aligned with the target's.
+        is_random: Whether it is drawn several times.
+        has_structure: Whether the merged tensors are still a trained attention, which can be aligned with the target's.
     """
 
     summary: str
@@ -41,7 +41,11 @@ class ControlTraits:
 
 @dataclass(frozen=True)
 class AlignmentTraits:
-    """An alignment. ``needs_heads``: both sides must have as many; ``needs_activations``: measured on common inputs."""
+    """The traits of an alignment.
+
+    ``needs_heads`` requires equally many heads on both sides; ``needs_activations`` requires statistics on common
+    inputs.
+    """
 
     summary: str
     needs_heads: bool = False
@@ -126,10 +130,10 @@ PROJECTS: dict[str, str] = {
 }
 
 
-PER = ("global", "layer", "part", "head")  # what shares a learnt λ
-CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # where a learnt λ may go, see `mam.merge.learnable`
+PER = ("global", "layer", "part", "head")  # the scope of a learnt λ
+CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # bounds of a learnt λ, see `mam.merge.learnable`
 
 
 def summary_of(function: Callable[..., object]) -> str:
-    """Return the first line of a function's docstring, for one that a plug-in registers."""
+    """Return the first line of a function's docstring, for functions registered by plug-ins."""
     return (function.__doc__ or function.__name__).strip().splitlines()[0]

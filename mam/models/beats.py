@@ -78,7 +78,7 @@ class BeatsModel(nn.Module):
         return model.float().eval()
 
     def save_checkpoint(self, path: str | Path) -> None:
-        """Write the original format, with names, values and ``cfg`` as they were read and weights in their present dtype."""
+        """Write the original format; names, values and ``cfg`` are as read, weights have their present dtype."""
         write_original(Path(path), {"cfg": self.cfg, "model": self.state_dict(), "label_dict": self.labels})
 
     def fbank(self, waveform: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class BeatsModel(nn.Module):
         return (fbank(waveform * FULL_SCALE) - FBANK_MEAN) / (2 * FBANK_STD)
 
     def embed(self, features: Tensor) -> Tensor:
-        """Embed the patches of a normalised filterbank, ``[b, f, 128]`` -> ``[b, t, d]``, before positions are added."""
+        """Embed the patches of a normalised filterbank, ``[b, f, 128]`` -> ``[b, t, d]``, without positions."""
         patches = self.patch_embedding(features[:, None].to(self.patch_embedding.weight.dtype))  # [b, e, f', 8]
         embedded: Tensor = self.layer_norm(patches.flatten(2).transpose(1, 2))  # [b, t, e]
         return embedded if self.post_extract_proj is None else self.post_extract_proj(embedded)

@@ -25,7 +25,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": nn.functional.gelu
 class BeatsConfig:
     """The sizes and options of a checkpoint's ``cfg``, under its names and with the original's defaults.
 
-    Options of pre-training (``layer_wise_gradient_decay_ratio`` and others) are ignored.
+    Options of pre-training (``layer_wise_gradient_decay_ratio`` and others) stay in the checkpoint but have no effect.
     """
 
     input_patch_size: int = -1
@@ -163,7 +163,10 @@ class PositionalConv(nn.Module):
 
 
 class Layer(nn.Module):
-    """A Transformer layer, pre- or post-norm; ``deep_norm`` scales the residual by (2N)^¼ for N layers (arXiv 2203.00555)."""
+    """A Transformer layer, pre- or post-norm.
+
+    ``deep_norm`` scales the residual by (2N)^¼ for N layers (arXiv 2203.00555).
+    """
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()

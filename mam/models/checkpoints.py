@@ -86,7 +86,7 @@ class Checkpoint:
         return str(self.config.get("model_type", "(none given)"))
 
     def with_defaults(self, key: str, section: str | None = None) -> Any:
-        """Return a value of ``config.json``, or of one of its sections; missing keys have the default of the config class.
+        """Return a value of ``config.json`` or of one of its sections; a missing key has the default of its class.
 
         The result is None if neither has the key. Raises CheckpointError as `class_config` does.
         """

@@ -55,7 +55,10 @@ class CTCTarget(HubTarget):
         self.vocabulary = Vocabulary.of(self.checkpoint)
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Copy the original files, because transformers (5.23) misreads a delimiter other than ``|`` and would write it back."""
+        """Copy the original files.
+
+        transformers (5.23) misreads a delimiter other than ``|`` and would write it back that way.
+        """
         for name in FILES:
             if (self.checkpoint.folder / name).is_file():
                 shutil.copyfile(self.checkpoint.folder / name, folder / name)
@@ -74,7 +77,10 @@ class CTCTarget(HubTarget):
         return bool(getattr(self.model.config, "do_stable_layer_norm", False))
 
     def embed(self, heard: Hidden) -> Hidden:
-        """Project the features, apply SpecAugment (in training, if the model's configuration enables it) and add positions."""
+        """Project the features, apply SpecAugment and add positions.
+
+        SpecAugment is applied in training, if the model's configuration enables it.
+        """
         projected = self.backbone.feature_projection(heard.states)
         states = projected[0] if isinstance(projected, tuple) else projected  # [b, t, d]
         # transformers rejects masked spans that are longer than the clips.
@@ -165,7 +171,10 @@ class CTCTarget(HubTarget):
         return self.vocabulary.spell(text, normalise)
 
     def room(self, samples: int) -> int | None:
-        """Return the number of frames: CTC needs one per token, and a blank between equal ones. None with an adapter."""
+        """Return the number of frames, or None with an adapter, which shortens the states.
+
+        CTC needs one frame per token, and a blank between equal tokens.
+        """
         return None if getattr(self.backbone, "adapter", None) else self._frames(samples)
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102

@@ -45,12 +45,12 @@ class Beats(Target):
 
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
-        """At least one patch."""
+        """Return the length of one patch as the minimum; there is no maximum."""
         return _config(checkpoint).least_samples, None
 
     @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
-        """Where the position bias is gated, the gate reads the projected query."""
+        """Return a caveat if Q is merged and the gate of the position bias reads the projected query."""
         if "q" not in parts or cls.reads_query(checkpoint) is None:
             return ()
         return ("merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",)
@@ -61,13 +61,13 @@ class Beats(Target):
         return "the gate of its position bias" if config.gru_rel_pos and config.relative_position_embedding else None
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
-        """Filterbank, batched: ``[b, f, 128]``."""
+        """Compute the filterbank as a batch, ``[b, f, 128]``."""
         samples = nn.utils.rnn.pad_sequence([torch.from_numpy(wave) for wave in waves], batch_first=True)
         lengths = torch.tensor([frames_of(len(wave)) for wave in waves])
         return Hidden(self.model.fbank(samples.to(self.device)), lengths)
 
     def embed(self, heard: Hidden) -> Hidden:
-        """Patches -> norm -> projection -> positions. Padding makes no patch."""
+        """Embed patches, normalise, project and add positions; padding yields no patches."""
         embedded = self.model.dropout_input(self.model.embed(heard.states))  # [b, t, d]
         lengths = self.model.config.patches(heard.lengths)
         hidden = Hidden(embedded, lengths)
@@ -85,7 +85,7 @@ class Beats(Target):
         return Hidden(self.model.encoder.finish(hidden.states), hidden.lengths)
 
     def scores(self, hidden: Hidden) -> Tensor:
-        """Class probabilities, each for itself (sigmoid), as the original computes them."""
+        """Return class probabilities, independent of each other (sigmoid), as in the original."""
         last = self.last(hidden)
         return self.model.classify(last.states, self._padding(last)).float().sigmoid()
 
@@ -97,7 +97,10 @@ class Beats(Target):
         return [found[i] for i in range(len(found))]
 
     def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
-        """``beats.pt`` in the original format; the mean of a linear head's outputs is its output on the mean."""
+        """Write ``beats.pt`` in the original format.
+
+        The original averages a head's outputs over patches. For a linear head that equals its output on the average.
+        """
         model = self.model
         if head is not None:
             cfg = self.model.cfg | {"finetuned_model": True, "predictor_class": len(classes), "predictor_dropout": 0.0}
@@ -114,7 +117,7 @@ class Beats(Target):
 
 @target("audio-spectrogram-transformer")
 class AudioSpectrogramTransformer(HubTarget):
-    """AST, the audio spectrogram transformer: 10.24 s at a time, shorter clips are padded as in its training."""
+    """Audio spectrogram transformer (AST): 10.24 s per clip; shorter clips are padded as in its training."""
 
     stem = "AST"
     has_one_length = True
@@ -138,7 +141,7 @@ class AudioSpectrogramTransformer(HubTarget):
 
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
-        """What fits into its table of positions."""
+        """Return the clip lengths that fit its table of positions."""
         frames = int(checkpoint.config.get("max_length", 1024))
         return 400, 400 + (frames - 1) * RATE // 100
 
@@ -146,12 +149,12 @@ class AudioSpectrogramTransformer(HubTarget):
         return int(self.extractor.max_length) * RATE // 100
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
-        """Filterbank of 10.24 s: ``[b, f, mels]``."""
+        """Compute the filterbank of 10.24 s, ``[b, f, mels]``."""
         features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_values
         return Hidden(features.to(self.device, self.dtype), torch.full((len(waves),), features.shape[1]))
 
     def embed(self, heard: Hidden) -> Hidden:
-        """Patches, with two tokens before them + positions."""
+        """Embed the patches, prepend two tokens and add positions."""
         states = self.backbone.embeddings(heard.states)
         return Hidden(states, torch.full((len(states),), states.shape[1]))
 
@@ -165,12 +168,15 @@ class AudioSpectrogramTransformer(HubTarget):
         return Hidden(self.backbone.layernorm(hidden.states), hidden.lengths)
 
     def pooled(self, hidden: Hidden) -> Tensor:
-        """The mean of its two tokens, as its own head reads it (Gong et al. 2021, with DeiT's distillation token)."""
+        """Return the mean of its two tokens, the input of its own head.
+
+        Gong et al., 2021, with DeiT's distillation token.
+        """
         tokens = self.last(hidden).states[:, :2]
         return tokens.float().mean(1)
 
     def new_head(self, classes: int) -> nn.Module:
-        """Normalises before it projects, as its own does."""
+        """Create a classifier that normalises before it projects, like the model's own head."""
         norm = nn.LayerNorm(self.width, eps=self.model.config.layer_norm_eps)
         return nn.Sequential(OrderedDict(layernorm=norm, dense=nn.Linear(self.width, classes)))
 
@@ -178,7 +184,7 @@ class AudioSpectrogramTransformer(HubTarget):
         model.classifier.load_state_dict(head.state_dict())
 
     def scores(self, hidden: Hidden) -> Tensor:
-        """Class probabilities, each for itself (sigmoid): AudioSet's clips have several labels."""
+        """Return class probabilities, independent of each other (sigmoid): AudioSet's clips have several labels."""
         logits: Tensor = self.model.classifier(self.pooled(hidden).to(self.dtype))
         return logits.float().sigmoid()
 

@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filterbank for a batch, as BEATs was trained on it.
+"""Kaldi's log-mel filterbank for a batch, as used to train BEATs.
 
 Povey, "The Kaldi Speech Recognition Toolkit", ASRU 2011 (compute-fbank-feats with 128 bins, no dither, no energy):
 frames of 25 ms every 10 ms inside the signal, mean removed, pre-emphasis 0.97, Povey's window, power spectrum of 512
@@ -20,14 +20,17 @@ FLOOR = torch.finfo(torch.float32).eps
 
 
 def frames_of(samples: int) -> int:
-    """Frames that fit into so many samples; 0 where not even one does."""
+    """Return the number of frames that fit into this many samples; 0 if none fits."""
     return max(0, 1 + (samples - WINDOW) // HOP)
 
 
 def fbank(waveform: Tensor) -> Tensor:
-    """Log-mel energies of ``waveform`` ``[b, samples]`` (16 kHz, in the range of 16-bit integers) -> ``[b, t, 128]``.
+    """Compute log-mel energies, ``[b, samples]`` (16 kHz, in the range of 16-bit integers) -> ``[b, t, 128]``.
 
-    Computed in fp32 on the waveform's device, whatever its dtype. Needs at least 400 samples (ValueError).
+    Computed in fp32 on the waveform's device, whatever its dtype.
+
+    Raises:
+        ValueError: The waveform is not ``[b, samples]`` or has fewer than 400 samples.
     """
     if waveform.ndim != 2 or waveform.shape[1] < WINDOW:
         raise ValueError(f"expected [b, at least {WINDOW} samples], got {tuple(waveform.shape)}")
@@ -43,8 +46,8 @@ def fbank(waveform: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _window_and_mel() -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False), warnings.catch_warnings():  # kept for training too
-        # 128 triangles over 257 points: the lowest fall between two points and are empty, in Kaldi too.
+    with torch.inference_mode(False), warnings.catch_warnings():  # the cached tensors are used in training too
+        # 128 triangles over 257 points: the lowest fall between two points and are empty, as in Kaldi.
         warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)
         window = torch.hann_window(WINDOW, periodic=False).pow(0.85)
         mel = mel_filter_bank(

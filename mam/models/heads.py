@@ -1,4 +1,4 @@
-"""A linear probe on pooled features: scikit-learn's logistic regression, regularised as the training folds ask for."""
+"""A linear probe on pooled features: logistic regression, with regularisation chosen on the training folds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ REMEMBERED = 64
 
 @dataclass(frozen=True)
 class Probe:
-    """A fitted probe. ``strength`` is the C that was chosen; ``is_converged`` whether the optimiser came to an end."""
+    """A fitted probe.
+
+    ``strength`` is the chosen C; ``is_converged`` is false if the optimiser stopped before it converged.
+    """
 
     model: Any
     classes: list[str]
@@ -32,7 +35,7 @@ class Probe:
     is_converged: bool
 
     def scores(self, features: Features) -> NDArray[np.float64]:
-        """Class probabilities ``[n, classes]`` of features ``[n, d]``."""
+        """Return the class probabilities ``[n, classes]`` of features ``[n, d]``."""
         probabilities: NDArray[np.float64] = self.model.predict_proba(np.asarray(features, dtype=np.float64))
         return probabilities
 
@@ -41,22 +44,23 @@ _fitted: OrderedDict[str, Probe] = OrderedDict()
 
 
 def fit_probe(features: Features, labels: Sequence[str], groups: Sequence[Hashable]) -> Probe:
-    """Standardise and fit multinomial logistic regression.
+    """Standardise the features and fit multinomial logistic regression.
 
-    C is chosen by the mean accuracy over inner folds, of which each leaves whole ``groups`` out (one each where there
-    are at most four); of equal ones the strongest regularisation is taken. Everything, the standardisation too, is
-    computed from these clips alone. The same clips are fitted once a process: a sweep over λ asks for the probes of
-    its baseline again and again.
+    C maximises the mean accuracy over inner folds, each of which leaves whole ``groups`` out (one group per fold if
+    there are at most four). Ties go to the strongest regularisation. All statistics, including the standardisation,
+    come from these clips alone. The same clips are fitted once per process, because a sweep over λ reuses the probes of
+    its baseline.
 
     Args:
-        features: pooled features of the training clips, ``[n, d]``.
-        labels: their classes.
-        groups: clips of one group stay together: their fold, or what they were cut from.
+        features: Pooled features of the training clips, ``[n, d]``.
+        labels: The classes of the clips.
+        groups: The group of each clip, such as its fold or the recording it was cut from. Clips of one group stay
+            together.
 
     Raises:
-        DataError: fewer than two classes or groups to fit on.
+        DataError: There are fewer than two classes or two groups.
     """
-    # What a group is called does not matter, only which clips are together.
+    # The names of groups do not matter, only which clips belong together.
     numbers = {group: i for i, group in enumerate(dict.fromkeys(groups))}
     group_numbers = [numbers[group] for group in groups]
     if len(set(labels)) < 2 or len(numbers) < 2:
@@ -76,7 +80,7 @@ def fit_probe(features: Features, labels: Sequence[str], groups: Sequence[Hashab
 
 
 def _fit(features: Features, labels: Sequence[str], groups: Sequence[int]) -> Probe:
-    # Imported here: speech recognition has no probe and need not wait for scikit-learn.
+    # Imported here because speech recognition does not need scikit-learn, which is slow to import.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
@@ -96,7 +100,7 @@ def _fit(features: Features, labels: Sequence[str], groups: Sequence[int]) -> Pr
             strength: sum(fitted(strength, train).score(inputs[test], targets[test]) for train, test in inner)
             for strength in INVERSE_STRENGTHS
         }
-        best = max(INVERSE_STRENGTHS, key=lambda strength: accuracy[strength])  # the first of equal ones
+        best = max(INVERSE_STRENGTHS, key=lambda strength: accuracy[strength])  # ties go to the first
         caught.clear()
         model = fitted(best, slice(None))
     is_converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)

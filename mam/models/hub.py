@@ -1,4 +1,4 @@
-"""Targets that transformers can load: the class with the right head, its feature extractor, its tokenizer."""
+"""Targets that transformers can load: the class with the right head, its feature extractor and its tokenizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BELONGS = "Take the preprocessor_config.json that belongs to the model."
 
 
 class HubTarget(Target):
-    """A target whose classes in transformers are called ``stem`` and, by readout, one of ``suffixes``."""
+    """A target whose transformers classes are named ``stem`` plus, by readout, one of ``suffixes``."""
 
     stem = ""
     suffixes: ClassVar[dict[Readout, str]] = {"features": "Model", "scores": "ForAudioClassification"}
@@ -48,13 +48,14 @@ class HubTarget(Target):
 
     @classmethod
     def checked_extractor(cls, checkpoint: Checkpoint) -> Any:
-        """The feature extractor, compared with what the model takes.
+        """Load the feature extractor and compare it with the model's input.
 
         Raises:
-            CheckpointError: there is none, it is one for other models, or it makes features of another size.
+            CheckpointError: There is no extractor, it belongs to other models, it adds noise, or its sampling rate or
+                feature size does not match.
         """
         with warnings.catch_warnings():
-            # 128 triangles over 257 points, as AST has them: the lowest are empty, in its training too.
+            # 128 triangles over 257 points, as in AST: the lowest are empty, as they were in its training.
             warnings.filterwarnings("ignore", "At least one mel filter has all zero values", UserWarning)
             extractor = _auto(AutoFeatureExtractor.from_pretrained, checkpoint)
         place = f"{checkpoint.id}: its feature extractor"
@@ -76,12 +77,12 @@ class HubTarget(Target):
 
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:
-        """What is counted -> how many the extractor makes, how many the model takes, and which key says so."""
+        """Map each quantity to the extractor's size, the model's size and the key that defines the latter."""
         return {"channels": (extractor.feature_size, 1, "a waveform has one")}
 
     @classmethod
     def architecture(cls, readout: Readout) -> type[Any]:
-        """The transformers class for this readout."""
+        """Return the transformers class for this readout."""
         found: type[Any] = getattr(transformers, cls.stem + cls.suffixes[readout])
         return found
 
@@ -89,11 +90,11 @@ class HubTarget(Target):
         return _load(self.architecture(self.readout), self.checkpoint)
 
     def load_tokenizer(self) -> None:
-        """Read what turns outputs into text."""
+        """Load the tokenizer, which turns outputs into text."""
         self.tokenizer = load_tokenizer(self.checkpoint)
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write it beside the model."""
+        """Write the tokenizer beside the model."""
         self.tokenizer.save_pretrained(folder)
 
     @property
@@ -102,7 +103,7 @@ class HubTarget(Target):
         return self.model.base_model
 
     def recompute_layers(self) -> None:  # noqa: D102
-        # Renamed in transformers 5.23; the old name goes with version 6.
+        # Renamed in transformers 5.23; version 6 removes the old name.
         enable = (
             getattr(self.model, "activation_checkpointing_enable", None) or self.model.gradient_checkpointing_enable
         )
@@ -121,7 +122,7 @@ class HubTarget(Target):
             self.save_tokenizer(folder)
 
     def with_head(self, head: nn.Module, classes: Sequence[str]) -> Any:
-        """The classifier of transformers whose scores are the softmax of ``head`` on pooled features."""
+        """Create the transformers classifier whose scores are the softmax of ``head`` on pooled features."""
         config = copy.deepcopy(self.model.config)
         config.id2label = dict(enumerate(classes))
         config.label2id = {name: i for i, name in enumerate(classes)}
@@ -131,17 +132,17 @@ class HubTarget(Target):
         return model
 
     def share(self, model: Any, head: nn.Module) -> None:
-        """Give the classifier ``model`` this target's encoder and ``head``; its projector becomes the identity."""
+        """Copy this target's encoder and ``head`` into the classifier ``model``; its projector becomes the identity."""
         model.base_model.load_state_dict(self.backbone.state_dict())
         self.share_head(model, head)
 
     def share_head(self, model: Any, head: nn.Module) -> None:
-        """Give ``model`` the head."""
+        """Copy the head into ``model``."""
         model.projector.load_state_dict({"weight": torch.eye(self.width), "bias": torch.zeros(self.width)})
         model.classifier.load_state_dict(head.state_dict())
 
     def scores(self, hidden: Hidden) -> Tensor:
-        """Softmax over classes of the mean over real frames of the projected states."""
+        """Project the states, average them over real frames and return the softmax over classes."""
         last = self.last(hidden)
         mean = last.mean(self.model.projector(last.states))
         scores: Tensor = self.model.classifier(mean.to(self.dtype)).float().softmax(-1)
@@ -149,8 +150,8 @@ class HubTarget(Target):
 
 
 def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
-    """The model with every weight from the file, in fp32 whatever the file's dtype."""
-    _ = checkpoint.tensor_files  # a truncated file is named here
+    """Load the model in fp32, whatever the file's dtype, and require every weight to come from the file."""
+    _ = checkpoint.tensor_files  # raises an error that names a truncated file
     try:
         model, info = architecture.from_pretrained(
             checkpoint.folder,
@@ -159,10 +160,10 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
             use_safetensors=checkpoint.is_safetensors,
             local_files_only=True,
             trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # refused below, by name
+            ignore_mismatched_sizes=True,  # rejected below, with their names
             output_loading_info=True,
         )
-    except Exception as error:  # transformers raises many kinds; all mean that this folder is not such a model
+    except Exception as error:  # transformers raises many types; all mean that this folder is not such a model
         raise CheckpointError(
             f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {first_line(error)}"
         ) from error
@@ -185,14 +186,14 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer beside the weights. Raises CheckpointError where there is none, or it cannot be used."""
+    """Load the tokenizer beside the weights; CheckpointError if it is missing or unusable."""
     return _auto(AutoTokenizer.from_pretrained, checkpoint)
 
 
 def _auto(from_pretrained: Callable[..., Any], checkpoint: Checkpoint) -> Any:
     try:
         return from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds for settings that are not what they should be
+    except Exception as error:  # transformers raises many types for invalid settings
         raise CheckpointError(
             f"{checkpoint.id}: its tokenizer or feature extractor cannot be loaded: {first_line(error)}"
         ) from error

@@ -1,4 +1,4 @@
-"""Pickled weights, read without running what code may be in them."""
+"""Pickled weights, read without running code in them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from mam.errors import CheckpointError
 
 
 def unpickle(path: Path, also: Sequence[type] = ()) -> dict[str, Any]:
-    """A pickled dict, memory-mapped; code in it is refused by torch's ``weights_only``.
+    """Read a pickled dict, memory-mapped; torch's ``weights_only`` rejects code in it.
 
-    ``also`` are classes that may occur in it beside plain data.
+    Args:
+        path: The file.
+        also: Classes that are allowed in it beside plain data.
 
     Raises:
-        CheckpointError: damaged, more than plain data, or not a dict with names.
+        CheckpointError: The file is damaged, contains more than plain data, or is not a dict with names.
     """
     try:
-        is_zip = zipfile.is_zipfile(path)  # what torch writes since 1.6; older files cannot be mapped
+        is_zip = zipfile.is_zipfile(path)  # torch's format since 1.6; older files cannot be mapped
         with safe_globals(list(also)):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files

@@ -1,7 +1,7 @@
-"""The prompt of Whisper's decoder: the tokens for start, language, task and no timestamps that come before a text.
+"""The prompt of Whisper's decoder: tokens for start, language, task and no timestamps, which precede the text.
 
-One prompt is used for teaching, for entropy and for decoding. What a checkpoint can be told is judged by its
-vocabulary, since generation_config.json is often missing, outdated or made from config.json.
+Training, entropy and decoding use the same prompt. The vocabulary decides which instructions a checkpoint supports,
+because generation_config.json is often missing, outdated or derived from config.json.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mam.scoring.language_codes import LANGUAGES, name_of, whisper_code
 
 Origin = Literal["config", "generation_config", "vocabulary", "detected"]
 START, END, PLAIN = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
-ENGLISH_ONLY, MULTILINGUAL = 51_864, (51_865, 51_866)  # tokens of OpenAI's checkpoints
+ENGLISH_ONLY, MULTILINGUAL = 51_864, (51_865, 51_866)  # vocabulary sizes of OpenAI's checkpoints
 SETTINGS = "generation_config.json"
 TAKE = "Take the tokenizer that was published with it."
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Tokens that the decoder starts from, the same for every clip."""
+    """The tokens that the decoder starts from, the same for every clip."""
 
     language: str
     task: str
@@ -35,9 +35,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What a Whisper checkpoint can be told: ``tokens`` of its tokenizer, as ids; ``size`` of its head.
+    """The prompts that a Whisper checkpoint supports.
 
-    ``settings`` is the content of generation_config.json, empty where there is none.
+    ``tokens`` maps the tokenizer's tokens to ids, and ``size`` is the number of outputs of the head. ``settings`` is
+    the content of generation_config.json, empty if there is no such file.
     """
 
     name: str
@@ -47,10 +48,10 @@ class Prompts:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, tokenizer: Any) -> Prompts:
-        """Read and check.
+        """Read and check the prompts of a checkpoint.
 
         Raises:
-            CheckpointError: a tokenizer that is not the model's, or settings that cannot be read.
+            CheckpointError: The tokenizer is not the model's, or the settings cannot be read.
         """
         size, settings = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0])), _settings(checkpoint)
         found = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
@@ -59,9 +60,10 @@ class Prompts:
 
     @cached_property
     def is_multilingual(self) -> bool:
-        """Whether the decoder is told a language: by the size, else by where the text's end stands, else as stated.
+        """True if the prompt of the decoder names a language.
 
-        An English-only tokenizer has the tokens of all languages too, so that they prove nothing.
+        Decided by the size of the vocabulary, else by the id of the end token, else by the settings. Language tokens
+        prove nothing, because English-only tokenizers contain them too.
         """
         if self.size in (ENGLISH_ONLY, *MULTILINGUAL):
             return self.size != ENGLISH_ONLY
@@ -73,24 +75,24 @@ class Prompts:
 
     @cached_property
     def languages(self) -> dict[str, int]:
-        """Ids of the language tokens by code, in Whisper's order."""
+        """The ids of the language tokens by code, in Whisper's order."""
         return {code: self.tokens[_quoted(code)] for code in LANGUAGES if _quoted(code) in self.tokens}
 
     @property
     def tasks(self) -> dict[str, int]:
-        """Ids of the task tokens by name."""
+        """The ids of the task tokens by name."""
         return {
             task: self.tokens[_quoted(task)] for task in ("transcribe", "translate") if _quoted(task) in self.tokens
         }
 
     def chosen(self, language: str | None) -> tuple[str | None, Origin]:
-        """Code of the language and how it is come by; None where it must be detected.
+        """Return the code of the language and its origin; the code is None if the language must be detected.
 
         Args:
-            language: what the run asks for.
+            language: The configured language.
 
         Raises:
-            CheckpointError: a language that the checkpoint does not know.
+            CheckpointError: The checkpoint does not know the language.
         """
         if not self.is_multilingual:
             if language is not None and whisper_code(language) != "en":
@@ -110,9 +112,9 @@ class Prompts:
 
     @property
     def stated_language(self) -> str | None:
-        """What generation_config.json says, a language or an old list of forced tokens.
+        """The language in generation_config.json, given by its key or by an old list of forced tokens.
 
-        A list that was only copied from config.json is passed over: published ones force English on every language.
+        A list that was copied from config.json is ignored, because published ones force English for every language.
         """
         stated = self.settings.get("language")
         if stated is not None:
@@ -120,10 +122,10 @@ class Prompts:
         return next((code for code, i in self.languages.items() if i == self._forced(1)), None)
 
     def prompt(self, language: str, task: str) -> Prompt:
-        """The tokens before the text.
+        """Return the prompt for a language and a task.
 
         Raises:
-            CheckpointError: a language or a task that the checkpoint does not know.
+            CheckpointError: The checkpoint does not know the language or the task.
         """
         if not self.is_multilingual:
             if task != "transcribe":
@@ -138,7 +140,7 @@ class Prompts:
         return self._prompt(code, task, (START, _quoted(code), _quoted(task), PLAIN))
 
     def notes(self, task: str) -> list[str]:
-        """What the checkpoint's settings ask for that a run does otherwise, one sentence each."""
+        """Return a sentence for every setting of the checkpoint that a run overrides."""
         found, said = [], self.settings.get("is_multilingual")
         if not self.settings:
             found.append(f"{self.name} has no {SETTINGS}: only what config.json says is suppressed while decoding")
@@ -187,7 +189,7 @@ class Prompts:
         return code
 
     def _forced(self, position: int) -> int | None:
-        """The token that an old generation_config.json forces there."""
+        """Return the token that an old generation_config.json forces at this position."""
         forced = self.settings.get("forced_decoder_ids")
         if not isinstance(forced, list) or self.settings.get("_from_model_config"):
             return None
@@ -195,7 +197,7 @@ class Prompts:
         return next((token for place, token in pairs if place == position), None)
 
     def check(self, start: object) -> None:
-        """Raise CheckpointError where the tokenizer is not the model's; ``start`` is what its settings begin with."""
+        """Raise CheckpointError if the tokenizer is not the model's; ``start`` is the first token in the settings."""
         missing = [token for token in (START, END, PLAIN) if token not in self.tokens]
         if missing:
             raise CheckpointError(f"{self.name}: its tokenizer has no {choices(missing)}. {TAKE}")

@@ -1,4 +1,4 @@
-"""Checkpoints that look like weights and are not: quantised ones, and adapters that are to be added to others."""
+"""Checkpoints whose tensors are not mergeable weights: quantised checkpoints, and adapters for other checkpoints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mam.models.settings import read_settings
 if TYPE_CHECKING:
     from mam.models.checkpoints import Checkpoint
 
-PLAIN = ("F64", "F32", "F16", "BF16")  # what a weight may be, in safetensors' words
-# What quantisers leave beside or instead of a weight: bitsandbytes, GPTQ, AWQ, float8, compressed-tensors, quanto,
-# HQQ, EETQ, AQLM.
+PLAIN = ("F64", "F32", "F16", "BF16")  # the dtypes of plain weights, by safetensors' names
+# Tensors that quantisers store beside or instead of a weight: bitsandbytes, GPTQ, AWQ, float8, compressed-tensors,
+# quanto, HQQ, EETQ, AQLM.
 QUANTISED = re.compile(
     r"\.(SCB|weight_format|absmax|nested_absmax|quant_map|qweight|qzeros|scales|g_idx|weight_scale|weight_scale_inv"
     r"|weight_scales|weight_packed|weight_shape|weight_zero_point|input_scale|weight\._data|weight\._scale|W_q"
@@ -41,9 +41,9 @@ MERGE = (
 
 
 def refuse_adapters(folder: Path, name: str) -> None:
-    """Raise CheckpointError for a folder with a PEFT adapter, alone or beside the weights that it belongs to.
+    """Raise CheckpointError for a folder with a PEFT adapter, with or without the weights that it belongs to.
 
-    transformers reads the adapter where peft is installed and ignores it where it is not.
+    transformers loads the adapter if peft is installed and ignores it otherwise.
     """
     found = [file for file in ADAPTER_FILES if (folder / file).exists()]
     if found:
@@ -54,7 +54,7 @@ def refuse_adapters(folder: Path, name: str) -> None:
 
 
 def refuse_unmergeable(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where weights are quantised, or are an adapter's; only headers are read."""
+    """Raise CheckpointError if the weights are quantised or belong to an adapter; only headers are read."""
     config = checkpoint.config
     sections = {"": config} | {f"{key}.": part for key, part in config.items() if isinstance(part, dict)}
     for place, section in sections.items():

@@ -1,4 +1,4 @@
-"""The JSON files beside a checkpoint's weights, and the defaults of transformers' classes for what they leave out."""
+"""The JSON files beside a checkpoint's weights, and the defaults of transformers' classes for missing keys."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mam.errors import CheckpointError
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no such file.
+    """Read the object in a JSON file; empty if there is no such file.
 
     Raises:
-        CheckpointError: unreadable, not JSON, or not an object.
+        CheckpointError: The file is unreadable, not JSON, or not an object.
     """
     if not path.is_file():
         return {}
@@ -27,15 +27,15 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def class_config(folder: Path, name: str) -> Any:
-    """``config.json`` as transformers reads it, with its class's defaults for what the file leaves out.
+    """Load ``config.json`` with transformers, whose class fills in defaults for missing keys.
 
     Raises:
-        CheckpointError: transformers does not take it.
+        CheckpointError: transformers rejects the file.
     """
-    from transformers import AutoConfig  # imported here: what reads plain values need not wait for it
+    from transformers import AutoConfig  # imported here because reading plain values does not need it
 
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds; all mean that config.json is not usable
+    except Exception as error:  # transformers raises many types; all mean that config.json is not usable
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{name}: its config.json is not usable: {reason}") from error

@@ -1,4 +1,4 @@
-"""Sources: models of which only Q, K and V are ever read, tensor by tensor, straight from the file."""
+"""Sources: models of which only the attention is read, tensor by tensor, directly from the file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mam.models.refusals import refuse_unmergeable
 
 @dataclass(frozen=True)
 class Family:
-    """How the checkpoints of one ``model_type`` are to be read; the tensors themselves are found by their names.
+    """How to read the checkpoints of one ``model_type``; the tensors themselves are found by their names.
 
-    ``heads`` is the field with the number of heads, in the section ``section`` of config.json where there is one;
-    ``stack`` chooses between several stacks of layers, see `names_on_disk`.
+    ``heads`` is the key of the number of heads, in the section ``section`` of config.json if that is set. ``stack``
+    selects one of several stacks of layers; see `names_on_disk`.
     """
 
     modality: str
@@ -39,7 +39,7 @@ SOURCES: dict[str, Family] = {  # by model_type in config.json
     "distilbert": Family("text", heads="n_heads"),
     **dict.fromkeys(("vit", "vit_msn", "deit", "beit", "data2vec-vision", "ijepa"), Family("image")),
     **dict.fromkeys(("dinov2", "dinov2_with_registers", "dinov3_vit"), Family("image")),
-    "vit_mae": Family("image", stack=r"(^|\.)encoder\."),  # a pre-trained one has its decoder too
+    "vit_mae": Family("image", stack=r"(^|\.)encoder\."),  # a pre-trained checkpoint contains its decoder too
     **dict.fromkeys(("clip_vision_model", "siglip_vision_model", "siglip2_vision_model"), Family("image")),
     **dict.fromkeys(("clip", "siglip", "siglip2"), Family("image", section="vision_config", stack=r"^vision_model\.")),
     **dict.fromkeys(("hubert", "wav2vec2", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat"), Family("speech")),
@@ -59,7 +59,7 @@ class Source:
     checkpoint: Checkpoint
 
     def __post_init__(self) -> None:
-        """Raises CheckpointError for an architecture that is not registered, and weights that are quantised."""
+        """Raise CheckpointError for an unregistered architecture or quantised weights."""
         if self.checkpoint.model_type not in SOURCES:
             raise CheckpointError(
                 f"model.source={self.checkpoint.id}: model_type {self.checkpoint.model_type!r} is not a known source."
@@ -74,24 +74,24 @@ class Source:
 
     @cached_property
     def places(self) -> list[dict[str, OnDisk]]:
-        """For each layer: part -> where it is in the file. Raises MergeError, see `names_on_disk`."""
+        """The location of each part in the file, for every layer; raises MergeError as `names_on_disk` does."""
         return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id, self.family.stack)
 
     @property
     def shape(self) -> Shape:
-        """Depth, width and heads."""
+        """The depth, width and number of heads."""
         return Shape(self.layers, self.width, self.heads)
 
     @property
     def layers(self) -> int:
-        """Depth, by the tensors that are there."""
+        """The depth, counted in the file's tensors."""
         return len(self.places)
 
     @property
     def heads(self) -> int:
-        """Number of attention heads, by its configuration or the default of its class.
+        """The number of attention heads, from the configuration or the default of its class.
 
-        Raises CheckpointError where neither says.
+        Raises CheckpointError if neither has it.
         """
         section = self.family.section
         try:
@@ -102,9 +102,9 @@ class Source:
 
     @cached_property
     def attention_class(self) -> str:
-        """The class that computes its attention; the model is built without its weights.
+        """The name of the class that computes the attention; the model is built without its weights.
 
-        Raises CheckpointError where config.json does not describe one.
+        Raises CheckpointError if config.json does not describe a model.
         """
         if self.checkpoint.is_beats:
             return Attention.__name__
@@ -128,14 +128,15 @@ class Source:
 
     @cached_property
     def width(self) -> int:
-        """d, by the first layer's query."""
+        """The width d, from the first layer's query."""
         return int(self.read(0, "q")[0].shape[0])
 
     def read(self, layer: int, part: str) -> Projection:
-        """Weight and bias of one projection, fp32. A fused tensor is cut in three.
+        """Read the weight and bias of one projection in fp32; a fused tensor is cut in three.
 
         Raises:
-            MergeError: no such projection; the weight is not square, or fused and not three times as high as wide.
+            MergeError: The projection does not exist; the weight is not square, or a fused one is not three times as
+                high as it is wide.
         """
         if part not in self.places[layer]:
             raise MergeError(

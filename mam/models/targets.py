@@ -1,9 +1,9 @@
-"""Targets: speech and audio models taken apart where the merge needs it, before the first merged layer and after.
+"""Targets: speech and audio models, split before the first merged layer.
 
 Shapes: ``b`` clips of a pack, ``t`` frames (or patches), ``d`` width. Everything before layer 0 is `front` (`listen`,
-then `embed`), the layers are `advance`, what follows is a readout: `transcribe`, `pooled` or `scores`. Together they
-compute what the model's own forward pass computes, in training (`losses`, dropout, SpecAugment) as in evaluation; only
-layer drop is left out, under which data-parallel training fails.
+then `embed`). The layers are `advance`. A readout follows: `transcribe`, `pooled` or `scores`. Together they compute
+the model's own forward pass, in training (`losses`, dropout, SpecAugment) as in evaluation. The exception is layer
+drop, which is left out because data-parallel training fails with it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from mam.models.hidden import Hidden as Hidden
 from mam.models.prompt import Prompts
 from mam.models.refusals import refuse_unmergeable
 
-# What is read off a target: a transcript; pooled features, for a probe; the scores of the checkpoint's own classes.
+# A target's output: a transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
-BUCKET = 64  # frames: compiled layers see lengths that are multiples of it, so that few shapes occur
+BUCKET = 64  # frames; inputs of compiled layers are padded to a multiple of it, so that few shapes occur
 
 
 class Target(ABC):
-    """A speech or audio Transformer on a device. ``blocks`` are its encoder's Q, K and V, still in fp32."""
+    """A speech or audio Transformer on a device; ``blocks`` are its encoder's attention projections, still in fp32."""
 
     readouts: tuple[Readout, ...] = ("features", "scores")
-    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 10.0, "cuda": 160.0}  # padded seconds that suit a device
-    has_one_length = False  # whether every clip makes as many frames
+    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 10.0, "cuda": 160.0}  # padded seconds per pack
+    has_one_length = False  # whether all clips have the same number of frames
     is_compiled = False
-    takes_language = False  # whether its decoder is told a language
-    prompts: Prompts | None = None  # of such a decoder, where it is read
-    tokenizer: Any = None  # of what is read as text
+    takes_language = False  # whether the decoder's prompt can name a language
+    prompts: Prompts | None = None  # of such a decoder, if it is loaded
+    tokenizer: Any = None  # set if the readout is text
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
         self.checkpoint, self.readout = checkpoint, readout
@@ -50,7 +50,7 @@ class Target(ABC):
 
     @abstractmethod
     def load(self) -> Any:
-        """The model with the head that ``self.readout`` needs: fp32, on the CPU, in evaluation mode."""
+        """Load the model with the head for ``self.readout``: fp32, on the CPU, in evaluation mode."""
 
     @property
     @abstractmethod
@@ -60,21 +60,24 @@ class Target(ABC):
     @property
     @abstractmethod
     def heads(self) -> int:
-        """Attention heads of a layer."""
+        """The number of attention heads per layer."""
 
     @abstractmethod
     def listen(self, waves: Sequence[Wave]) -> Hidden:
-        """The front-end: what fine-tuning leaves alone by default, such as a filterbank. ``states`` ``[b, t, c]``.
+        """Run the front-end, such as a filterbank, which fine-tuning freezes by default; ``states`` are ``[b, t, c]``.
 
-        ``waves``: float32 at 16 kHz, of any lengths.
+        ``waves`` are float32 at 16 kHz, of any lengths.
         """
 
     @abstractmethod
     def embed(self, heard: Hidden) -> Hidden:
-        """From the front-end to the input of layer 0: projection, positions; SpecAugment while training."""
+        """Compute the input of layer 0 from the front-end's output.
+
+        The steps are projection, positions and, in training, SpecAugment.
+        """
 
     def front(self, waves: Sequence[Wave]) -> Hidden:
-        """Everything before layer 0."""
+        """Compute everything before layer 0."""
         return self.embed(self.listen(waves))
 
     @property
@@ -93,7 +96,7 @@ class Target(ABC):
         self.is_compiled = True
 
     def bucketed(self, hidden: Hidden) -> Hidden:
-        """States padded to a multiple of `BUCKET` frames where layers are compiled, else as they are."""
+        """Pad states to a multiple of `BUCKET` frames if layers are compiled."""
         missing = -hidden.states.shape[1] % BUCKET
         if not self.is_compiled or self.has_one_length or hidden.whole or not missing:
             return hidden
@@ -101,138 +104,145 @@ class Target(ABC):
 
     @abstractmethod
     def recompute_layers(self) -> None:
-        """Keep only the input of each layer for the way back (gradient checkpointing)."""
+        """Keep only the input of each layer for the backward pass (gradient checkpointing)."""
 
     @abstractmethod
     def last(self, hidden: Hidden) -> Hidden:
-        """The encoder's output: what is left of it after its last layer, such as a norm."""
+        """Return the encoder's output: apply what follows its last layer, such as a norm."""
 
     def in_windows(self, samples: int) -> bool:
-        """Tell whether a recording of so many samples is decoded piece by piece, with timestamps."""
+        """Return whether a recording of this many samples is decoded piece by piece, with timestamps."""
         return False
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """The letters that a CTC head writes; of other targets none."""
+        """The letters that a CTC head can write; empty for other targets."""
         return ()
 
     def transcribe(self, hidden: Hidden) -> list[str]:
-        """From the last layer's output to one raw text a clip; of targets that read ``text``."""
+        """Decode the last layer's output into one raw text per clip, for targets that support ``text``."""
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
-        """Tokens of a transcript, for training, and the characters that the vocabulary lacks."""
+        """Return the tokens of a transcript, for training, and the characters missing from the vocabulary."""
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
     def room(self, samples: int) -> int | None:
-        """The most tokens, repeats counted twice, that a clip of so many samples can be taught; None: any number."""
+        """Return the most tokens that a clip of this many samples can be aligned with; None: no limit.
+
+        Repeated tokens count twice.
+        """
         return None
 
     @property
     def most_tokens(self) -> int | None:
-        """The most tokens that a transcript may have; None: any number."""
+        """The most tokens that a transcript may have; None: no limit."""
         return None
 
     def instruct(self, language: str | None, task: str) -> None:  # noqa: B027
-        """Tell the decoder its language and task; nothing where there is no decoder, or no language to tell."""
+        """Set the language and task of the decoder; does nothing without a decoder or a language."""
 
     def tongues(self, hidden: Hidden) -> Tensor:
-        """Probability of every language of `prompts`, ``[b, languages]``, from the last layer's output."""
+        """Return the probability of every language of `prompts`, ``[b, languages]``, from the last layer's output."""
         raise TypeError(f"{type(self).__name__} does not tell languages apart")
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
-        """One loss a clip, ``[b]``: negative log-likelihood of its transcript, a token, from the last layer's output.
+        """Return one loss per clip, ``[b]``, from the last layer's output.
 
-        ``smoothing`` is of the labels; CTC has none.
+        The loss is the negative log-likelihood of the transcript per token. ``smoothing`` is label smoothing; CTC has
+        none.
         """
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
     def anchors(self, hidden: Hidden) -> list[Any]:
-        """What the target says, one entry a clip; it fixes of which decisions `doubts` asks later."""
+        """Return the target's decisions, one entry per clip, which fix the decisions that `doubts` measures."""
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
     def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Of each clip the mean entropy of its decisions in nats, and the share that are silence now, ``[b]`` each.
+        """Return the mean entropy of each clip's decisions in nats, and the share that are now silence, ``[b]`` each.
 
-        ``anchors`` are what the unmerged target said: the decisions are always the same ones, so that a merge cannot
-        lower its doubt by saying less.
+        ``anchors`` come from the unmerged target. The decisions are therefore always the same, so that a merge cannot
+        reduce its entropy by writing less.
         """
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
     def new_head(self, classes: int) -> nn.Module:
-        """An untrained classifier of pooled features, ``[b, d]`` -> logits ``[b, classes]``, that `save` can save."""
+        """Create an untrained classifier of pooled features that `save` supports, ``[b, d]`` -> ``[b, classes]``."""
         return nn.Linear(self.width, classes)
 
     @abstractmethod
     def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
-        """Write a plain checkpoint: what transformers' ``from_pretrained`` (of BEATs: the original code) reads.
+        """Write a plain checkpoint for transformers' ``from_pretrained`` (BEATs: for the original code).
 
         A ``head`` from `new_head` that was trained for ``classes`` becomes the checkpoint's own.
         """
 
     def pooled(self, hidden: Hidden) -> Tensor:
-        """The encoder's output averaged over real frames, fp32 ``[b, d]``."""
+        """Average the encoder's output over real frames, fp32 ``[b, d]``."""
         last = self.last(hidden)
         return last.mean(last.states)
 
     @abstractmethod
     def scores(self, hidden: Hidden) -> Tensor:
-        """Scores of the checkpoint's own classes, fp32 ``[b, classes]``, in the order of `labels`."""
+        """Return the scores of the checkpoint's own classes, fp32 ``[b, classes]``, in the order of `labels`."""
 
     @property
     @abstractmethod
     def labels(self) -> list[str]:
-        """Names of the checkpoint's own classes. Raises CheckpointError where it names none."""
+        """The names of the checkpoint's own classes; CheckpointError if it has none."""
 
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
-        """The least and the most samples that a clip may have; None: any length."""
+        """Return the minimum and maximum number of samples per clip; None: no maximum."""
         return 0, None
 
     @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
-        """What else a merge of ``parts`` moves in such a model, one sentence each."""
+        """Return the side effects of merging ``parts`` in such a model, one sentence each."""
         return ()
 
     @classmethod
     def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:
-        """Compare the files beside the weights with each other; no weights are read, and what is absent is let be.
+        """Compare the files beside the weights with each other, without reading weights; missing files are ignored.
 
-        Returns how they are read where that is not the usual way, one sentence each. Raises CheckpointError where
-        they do not fit together.
+        Returns:
+            A sentence for every unusual way in which the files are read.
+
+        Raises:
+            CheckpointError: The files contradict each other.
         """
         return ()
 
     @classmethod
     def reads_query(cls, checkpoint: Checkpoint) -> str | None:
-        """What reads a head's projected query beside its dot product with the keys; None where nothing does."""
+        """Return what reads the projected query besides its dot product with the keys; None if nothing does."""
         return None
 
     @property
     def shape(self) -> Shape:
-        """Depth, width and heads."""
+        """The depth, width and number of heads."""
         return Shape(self.depth, self.width, self.heads)
 
     @property
     def depth(self) -> int:
-        """Number of encoder layers."""
+        """The number of encoder layers."""
         return len(self.blocks)
 
     @property
     def width(self) -> int:
-        """d."""
+        """The width d."""
         return self.blocks[0].width
 
     def alone(self, samples: int) -> bool:
-        """Whether a clip of so many samples must be a pack of its own."""
+        """Return whether a clip of this many samples needs a pack of its own."""
         return False
 
     def padded(self, samples: int) -> int:
-        """How many samples a clip of so many costs, before it is padded to its pack."""
+        """Return the number of samples to which the model pads a clip by itself, before it is padded to its pack."""
         return samples
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Move and cast. Cast late: the merge is computed in fp32 from what `blocks` held before."""
+        """Move and cast the model; cast only after merging, which computes in fp32 from ``blocks``."""
         self.model.to(device=device, dtype=dtype)
         self.device, self.dtype = device, dtype
 
@@ -251,7 +261,7 @@ def target(model_type: str) -> Callable[[type[Target]], type[Target]]:
 
 
 def family_of(checkpoint: Checkpoint, readout: Readout) -> type[Target]:
-    """The class for this checkpoint. Raises CheckpointError where there is none that has ``readout``."""
+    """Return the class for this checkpoint; CheckpointError if there is none that supports ``readout``."""
     known = [model_type for model_type, family in TARGETS.items() if readout in family.readouts]
     if checkpoint.model_type not in known:
         what = {"text": "speech recogniser", "features": "target", "scores": "classifier"}[readout]
@@ -266,8 +276,8 @@ def load_target(checkpoint: Checkpoint, readout: Readout = "text") -> Target:
     """Load a target in fp32 on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: an unknown architecture, quantised weights, weights that do not fit it, or a head that is not
-            in the file.
+        CheckpointError: The architecture is unknown, the weights are quantised or do not fit it, or the file lacks the
+            head.
     """
     family = family_of(checkpoint, readout)
     refuse_unmergeable(checkpoint)

@@ -1,4 +1,4 @@
-"""The tokens of a CTC tokenizer as its files list them, before anything is concluded from them."""
+"""The tokens of a CTC tokenizer as listed in its files, before they are interpreted."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ DELIMITER = "word_delimiter_token"
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token -> output; which tokens are marks, and what they mark.
+    """The output of each token, and the tokens with a special role.
 
-    ``letters`` are the tokens of vocab.json itself; ``outputs`` also has those that were added to it. ``delimiter`` is
-    what the files name, None where they name none; ``is_delimiter_null`` where they say that there is none.
+    ``letters`` are the tokens of vocab.json itself; ``outputs`` also has added tokens. ``marks`` are special tokens.
+    ``delimiter`` is the one that the files name, or None; ``is_delimiter_null`` is true if they state that there is
+    none.
     """
 
     outputs: dict[str, int]
@@ -43,7 +44,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
     """Read the tokenizer's files.
 
     Raises:
-        CheckpointError: a missing or damaged file, a tokenizer of another kind, files that contradict each other.
+        CheckpointError: A file is missing or damaged, the tokenizer is of another kind, or files contradict each other.
     """
     folder, name = checkpoint.folder, checkpoint.id
     settings, marked = (read_settings(folder / file) for file in ("tokenizer_config.json", "special_tokens_map.json"))
@@ -52,7 +53,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
     vocabulary, is_nested = _vocabulary(checkpoint, language)
     listed = settings.get("added_tokens_decoder")
     listed = listed if isinstance(listed, dict) else None
-    named = settings if listed is not None else settings | marked  # transformers' own order
+    named = settings if listed is not None else settings | marked  # the precedence of transformers
     special = {key: _content(named.get(key, default)) for key, default in DEFAULTS.items()}
     special |= {key: _content(named.get(key)) for key in OTHERS}
     added: list[tuple[Any, Any]] = list(read_settings(folder / "added_tokens.json").items())
@@ -62,7 +63,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
     for token, output in added:
         if isinstance(token, str) and isinstance(output, int) and token not in outputs and output not in taken:
             outputs[token] = output
-    for token in special.values():  # as transformers numbers those that no file lists
+    for token in special.values():  # transformers numbers unlisted tokens in this way
         if token is not None and token not in outputs:
             outputs[token] = len(outputs)
     marks = {token for token in special.values() if token is not None}
@@ -83,7 +84,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
 
 
 def has_language_model(folder: Path) -> bool:
-    """Whether an n-gram model stands beside the letters (Wav2Vec2ProcessorWithLM)."""
+    """Return whether the checkpoint has an n-gram language model (Wav2Vec2ProcessorWithLM)."""
     files = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
     named = any(read_settings(folder / file).get("processor_class") == WITH_LM for file in files)
     return named or (folder / "language_model").is_dir()
@@ -103,7 +104,7 @@ def _refuse_other_kinds(kind: str, name: str) -> None:
 
 
 def _vocabulary(checkpoint: Checkpoint, language: str | None) -> tuple[dict[str, int], bool]:
-    """Token -> output of vocab.json, and whether it is the part for ``language`` of one with many."""
+    """Return the outputs by token of vocab.json, and whether they are the part of a nested file for ``language``."""
     path, name = checkpoint.folder / "vocab.json", checkpoint.id
     if not path.is_file():
         raise CheckpointError(
@@ -143,7 +144,7 @@ def _delimiter(settings: dict[str, Any], marked: dict[str, Any], name: str) -> s
 
 
 def _content(token: object) -> str | None:
-    """A token as the files write it: the text, or an object whose ``content`` it is."""
+    """Return the text of a token, which files store as a string or as an object with ``content``."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None

@@ -1,8 +1,8 @@
 """The outputs of a CTC head as text, read from a checkpoint's own files.
 
-transformers (5.23) loads a word delimiter other than ``|`` as ``|``, which is then the unknown token, and adds a
-delimiter that is missing as an output that the head does not have. Here the files decide: vocab.json,
-tokenizer_config.json, special_tokens_map.json and added_tokens.json, compared with the size of the head.
+transformers (5.23) loads a word delimiter other than ``|`` as ``|``, which is then the unknown token. It adds a missing
+delimiter as an output that the head does not have. Here the files decide: vocab.json, tokenizer_config.json,
+special_tokens_map.json and added_tokens.json, compared with the size of the head.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from mam.models.tokens import Tokens, read_tokens
 from mam.scoring.languages import UNSPACED
 
 PIPE = "|"
-# Named or not, these say nothing in a transcript.
+# Tokens that write nothing in a transcript, even if the files do not mark them.
 SERVICE = {"<pad>", "<s>", "</s>", "<unk>", "[pad]", "[unk]", "[cls]", "[sep]", "[mask]"}
 BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>", "<ctc_blank>", "<eps>", "<epsilon>"}
-DELIMITERS = (PIPE, "_", "▁", "<space>", "[space]", "<sp>")  # what a message offers, never a guess
+DELIMITERS = (PIPE, "_", "▁", "<space>", "[space]", "<sp>")  # suggestions for a message; never assumed
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What each output writes: a letter, ``" "`` between words, ``""`` where it writes nothing.
+    """The text of each output: a letter, ``" "`` between words, ``""`` for outputs that write nothing.
 
-    ``delimiter`` is the output between words and ``word`` its token; both None in languages that are written without
-    blanks. ``language`` is set where the files have a vocabulary for each of several. ``is_lowered``: transcripts are
-    lower case, whatever the case of the letters.
+    ``delimiter`` is the output between words and ``word`` its token; both are None in scripts without spaces.
+    ``language`` is set if the files have a vocabulary for each of several languages. ``is_lowered`` means that
+    transcripts are lower case, whatever the case of the letters.
     """
 
     letters: tuple[str, ...]
@@ -44,11 +44,11 @@ class Vocabulary:
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Vocabulary:
-        """The vocabulary of a checkpoint.
+        """Read the vocabulary of a checkpoint.
 
         Raises:
-            CheckpointError: no letters, pieces of words or phonemes instead of letters, a blank or a delimiter that
-                is not an output of its own, or outputs and tokens that do not belong together.
+            CheckpointError: There are no letters, there are word pieces or phonemes instead of letters, the blank or
+                the delimiter is not an output of its own, or outputs and tokens do not match.
         """
         tokens = read_tokens(checkpoint)
         size = int(checkpoint.with_defaults("vocab_size"))
@@ -65,7 +65,7 @@ class Vocabulary:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How transcripts are read where that is not the usual way, one sentence each."""
+        """A sentence for every unusual way in which transcripts are read."""
         found = []
         if self.word is None:
             found.append("its vocabulary has no word delimiter and a script without blanks: transcripts have none")
@@ -77,23 +77,24 @@ class Vocabulary:
 
     @property
     def alphabet(self) -> tuple[str, ...]:
-        """The letters that stand for text, without what separates words."""
+        """The letters that stand for text, without the word delimiter."""
         return tuple(letter for letter in self.letters if letter.strip())
 
     def text(self, ids: Sequence[int]) -> str:
-        """Greedy CTC: repeats collapse, blanks go, so that a blank keeps double letters apart ("HELLO").
+        """Decode greedy CTC: collapse repeats, then remove blanks, so that a blank separates double letters ("HELLO").
 
-        transformers' own decoding merges them when special tokens are skipped (5.23).
+        transformers' own decoding merges double letters if it skips special tokens (5.23).
         """
         letters = "".join(self.letters[i] for i, _ in groupby(ids))
         words = " ".join(letters.split())
         return words.lower() if self.is_lowered else words
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
-        """Outputs of the normalised text, and the characters that the vocabulary lacks.
+        """Return the outputs of the normalised text, and the characters that the vocabulary lacks.
 
-        Of the text as it is, in upper and in lower case, composed and decomposed (NFC, NFD), the first that lacks
-        the fewest is taken. Letters of several characters are preferred to their parts, as transformers does.
+        Tries the text as it is, composed and decomposed (NFC, NFD), each in its own, upper and lower case, and takes
+        the first form with the fewest missing characters. Multi-character letters take precedence over their parts, as
+        in transformers.
         """
         plain = (" " if self.delimiter is not None else "").join(normalise(text).split())
         forms = [plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]
@@ -118,7 +119,7 @@ class Vocabulary:
 
 
 def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
-    """Raise CheckpointError where tokens and outputs do not belong together, or tokens are no letters."""
+    """Raise CheckpointError if tokens and outputs do not match, or tokens are not letters."""
     given = set(tokens.outputs.values())
     lacking = [i for i in range(size) if i not in given]
     if lacking:
@@ -127,7 +128,7 @@ def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
             " trained with."
         )
     beyond = [t for t in tokens.letters if tokens.outputs[t] >= size and not _says_nothing(t, tokens)]
-    beyond = [token for token in beyond if token != tokens.delimiter]  # has a message of its own
+    beyond = [token for token in beyond if token != tokens.delimiter]  # reported by `_delimiter`
     if beyond:
         raise CheckpointError(
             f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_some(beyond)}). Take the"
@@ -152,7 +153,7 @@ def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
 
 
 def _blank(tokens: Tokens, configured: object, size: int, name: str) -> int:
-    """The blank: the pad token, on which config.json and the tokenizer must agree."""
+    """Return the blank, which is the pad token; config.json and the tokenizer must agree on it."""
     output = tokens.outputs.get(tokens.pad) if tokens.pad is not None else None
     if not isinstance(configured, int) or configured != output:
         raise CheckpointError(
@@ -169,16 +170,16 @@ def _blank(tokens: Tokens, configured: object, size: int, name: str) -> int:
 
 
 def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
-    """The output between words; None in a script that has no blanks.
+    """Return the output between words, or None in a script without spaces.
 
-    The files name it; where they do not, it is ``|`` or a token that is itself white space. A vocabulary without one
-    is taken as it is where more than half of its letters are of a script that is written without blanks (Chinese,
-    Japanese, Thai, Lao, Khmer, Burmese): there is nothing to separate. Any other would write all words as one.
+    The delimiter is the one that the files name, else ``|``, else a token that is white space itself. None of these is
+    needed if more than half of the letters belong to scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer,
+    Burmese). Any other vocabulary without a delimiter is rejected, because it would write all words as one.
     """
     named, outputs = tokens.delimiter, tokens.outputs
     if named is None and not tokens.is_delimiter_null and PIPE in outputs:
         named = PIPE
-    if named is None or (named == PIPE and PIPE not in outputs):  # `|` is what transformers writes unasked
+    if named is None or (named == PIPE and PIPE not in outputs):  # transformers writes `|` by default
         named = next((token for token in outputs if token.isspace()), None)
     remedy = 'Name the one that it was trained with: "word_delimiter_token" in tokenizer_config.json.'
     if named is None:
@@ -201,7 +202,10 @@ def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
 
 
 def _says_nothing(token: str, tokens: Tokens) -> bool:
-    """Whether a token is only a mark. An unknown token that is a letter is a letter: the head writes it."""
+    """Return whether a token is only a mark.
+
+    An unknown token that is a letter counts as a letter, because the head writes it.
+    """
     if token.casefold() in SERVICE:
         return True
     is_letter = len(token) == 1 and (unicodedata.category(token)[0] in "LMN" or token in "'’")
@@ -209,5 +213,5 @@ def _says_nothing(token: str, tokens: Tokens) -> bool:
 
 
 def _some(tokens: Sequence[str]) -> str:
-    """The first tokens as one phrase for a message."""
+    """Return the first tokens as one phrase for a message."""
     return ", ".join(repr(token) for token in tokens[:5]) + (", ..." if len(tokens) > 5 else "")

@@ -1,4 +1,4 @@
-"""Whisper as a target: a recogniser of speech, and an encoder of sounds."""
+"""Whisper as a target: a speech recogniser and an encoder of sounds."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from mam.models.hub import HubTarget
 from mam.models.prompt import END, PLAIN, START, Prompt, Prompts
 from mam.models.targets import Hidden, Readout, target
 
-SAMPLES = 480_000  # Whisper hears 30 s at a time
+SAMPLES = 480_000  # 30 s, the length of Whisper's input
 STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary
 
 
 @target("whisper")
 class Whisper(HubTarget):
-    """Whisper: the encoder is merged, the decoder writes greedily. Up to 30 s at once, longer recordings in windows."""
+    """Whisper: the encoder is merged, the decoder is greedy. Up to 30 s at once, longer recordings in windows."""
 
     stem = "Whisper"
     extractor_class = "WhisperFeatureExtractor"
     has_one_length = True
     takes_language = True
     prompts: Prompts
-    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 120.0, "cuda": 480.0}  # decoding gains from clips together
+    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 120.0, "cuda": 480.0}  # large packs decode faster
     readouts = ("text", "features", "scores")
     suffixes: ClassVar[dict[Readout, str]] = {
         "text": "ForConditionalGeneration",
@@ -38,7 +38,11 @@ class Whisper(HubTarget):
     }
 
     def __init__(self, checkpoint: Checkpoint, readout: Readout) -> None:
-        """Raises CheckpointError where tokenizer, head and generation_config.json do not belong together."""
+        """Load the model.
+
+        Raises:
+            CheckpointError: The tokenizer, head and generation_config.json do not belong together.
+        """
         super().__init__(checkpoint, readout)
         self._prompt: Prompt | None = None
         if readout == "text":
@@ -48,9 +52,9 @@ class Whisper(HubTarget):
                 self.instruct("en", "transcribe")
 
     def _prepare(self, generation: Any, prompts: Prompts) -> None:
-        """Say in transformers' settings what the vocabulary says, and that texts may be as long as the decoder allows.
+        """Set transformers' generation settings from the vocabulary, and allow texts as long as the decoder supports.
 
-        Without these entries transformers decodes without a language, or stops after 20 tokens.
+        Without these settings transformers decodes without a language, or stops after 20 tokens.
         """
         longest = int(self.model.config.max_target_positions)
         generation.is_multilingual = prompts.is_multilingual
@@ -67,7 +71,7 @@ class Whisper(HubTarget):
         if generation.max_new_tokens is None and generation.max_length is None:
             generation.max_length = longest
         if generation.max_new_tokens is not None:
-            generation.max_new_tokens = min(generation.max_new_tokens, longest - 4)  # the prompt has up to 4
+            generation.max_new_tokens = min(generation.max_new_tokens, longest - 4)  # the prompt has up to 4 tokens
         for name in ("lang_to_id", "task_to_id", "language", "task"):
             if hasattr(generation, name):
                 delattr(generation, name)
@@ -76,10 +80,10 @@ class Whisper(HubTarget):
             generation.task_to_id = prompts.tasks
 
     def instruct(self, language: str | None, task: str) -> None:
-        """Teach, measure and decode with this prompt from now on; a checkpoint saved later says it too."""
+        """Set the prompt for training, entropy and decoding; checkpoints saved later contain it too."""
         if language is None:
             if self.readout == "text" and self.prompts.is_multilingual:
-                self._prompt = None  # nobody has decided yet: what an earlier run was told does not hold
+                self._prompt = None  # undecided: the language of an earlier run does not apply
             return
         self._prompt = self.prompts.prompt(language, task)
         if self.prompts.is_multilingual:
@@ -88,13 +92,13 @@ class Whisper(HubTarget):
 
     @property
     def prompt(self) -> list[int]:
-        """Ids of the tokens before the text."""
+        """The ids of the tokens before the text."""
         if self._prompt is None:
             raise TypeError("a multilingual Whisper must be told its language first: instruct it")
         return list(self._prompt.ids)
 
     def tongues(self, hidden: Hidden) -> Tensor:
-        """Probability of every language of the vocabulary, ``[b, languages]``, as the decoder detects it."""
+        """Return the probability of every language of the vocabulary, ``[b, languages]``, from the decoder."""
         start = torch.full((hidden.states.shape[0], 1), self.prompts.tokens[START], device=self.device)
         encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
         scores = self.model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
@@ -115,7 +119,7 @@ class Whisper(HubTarget):
 
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
-        """Without decoding there is nothing that moves along a long recording: 30 s at most."""
+        """Return a maximum of 30 s, except for decoding, which moves a window along longer recordings."""
         return 0, None if readout == "text" else SAMPLES
 
     @property
@@ -137,9 +141,9 @@ class Whisper(HubTarget):
         return [self.encoder.conv1, self.encoder.conv2]
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
-        """Log-mel of 30 s ``[b, t, mels]``, padded with silence, as Whisper was trained.
+        """Compute the log-mel features of 30 s, ``[b, t, mels]``, padded with silence as in Whisper's training.
 
-        A recording beyond 30 s stays log-mel at its whole length and goes through `transcribe` as it is.
+        A recording beyond 30 s keeps the log-mel features of its whole length and goes straight to `transcribe`.
         """
         if len(waves) == 1 and self.alone(len(waves[0])):
             long = self.extractor(
@@ -152,7 +156,7 @@ class Whisper(HubTarget):
         return Hidden(features.to(self.device, self.dtype).transpose(1, 2), lengths)
 
     def embed(self, heard: Hidden) -> Hidden:
-        """SpecAugment, while training, by the model's configuration -> two convolutions + positions."""
+        """Apply SpecAugment (in training, if the model's configuration enables it), two convolutions and positions."""
         if heard.whole:
             return heard
         features = heard.states.transpose(1, 2)
@@ -162,7 +166,7 @@ class Whisper(HubTarget):
         states = nn.functional.gelu(self.encoder.conv2(states)).permute(0, 2, 1)  # [b, t, d]
         states = states + self.encoder.embed_positions.weight
         states = nn.functional.dropout(states, self.encoder.dropout, self.model.training)
-        lengths = (heard.lengths + 1) // 2  # the second convolution halves
+        lengths = (heard.lengths + 1) // 2  # the second convolution has stride 2
         return Hidden(states, lengths.clamp_max(states.shape[1]))
 
     def advance(self, hidden: Hidden, start: int, stop: int) -> Hidden:  # noqa: D102
@@ -177,17 +181,20 @@ class Whisper(HubTarget):
         return Hidden(self.encoder.layer_norm(hidden.states), hidden.lengths)
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
-        """The text as written, behind the prompt but for its first token; its vocabulary has every character."""
+        """Return the tokens that follow the prompt's first token, and no missing characters.
+
+        The text is taken as written; the vocabulary covers every character.
+        """
         ids: list[int] = self.tokenizer(text.strip(), add_special_tokens=False).input_ids
         return [*self.prompt[1:], *ids, self.prompts.tokens[END]], []
 
     @property
     def most_tokens(self) -> int | None:
-        """As many as the decoder has positions."""
+        """The number of positions of the decoder."""
         return int(self.model.config.max_target_positions)
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
-        """Cross-entropy of the next token, the decoder reading the true ones before it."""
+        """Return the cross-entropy of the next token; the decoder reads the true tokens before it."""
         rows = [torch.tensor(one, device=self.device) for one in tokens]
         truth = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)  # [b, n]
         before = torch.cat([torch.full_like(truth[:, :1], self.prompt[0]), truth[:, :-1]], 1)
@@ -200,7 +207,7 @@ class Whisper(HubTarget):
         return loss.sum(1) / (truth != -100).sum(1)
 
     def anchors(self, hidden: Hidden) -> list[Any]:
-        """Of each clip the tokens that the decoder reads and writes, from the prompt to the end of the text."""
+        """Return the tokens that the decoder reads and writes for each clip, from the prompt to the end of the text."""
         end, first, made = self.prompts.tokens[END], len(self.prompt), []
         for row in self._written(hidden):
             ends = (row[first:] == end).nonzero()
@@ -208,9 +215,9 @@ class Whisper(HubTarget):
         return made
 
     def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """At every token of the anchored text, the decoder reading that text; silence is an end before its end.
+        """Measure entropy at every token of the anchored text, which the decoder reads.
 
-        The prompt is given, not decided: nothing is asked of it.
+        Silence is an end token before the end of that text. The prompt is given, so its tokens are not counted.
         """
         end, first, doubts, silent = self.prompts.tokens[END], len(self.prompt), [], []
         rows = nn.utils.rnn.pad_sequence(list(anchors), batch_first=True, padding_value=end)
@@ -231,11 +238,11 @@ class Whisper(HubTarget):
         return [text.strip() for text in texts]
 
     def _written(self, hidden: Hidden) -> Tensor:
-        """Token ids ``[b, n]``, the prompt first, that the decoder writes greedily, padded with the end of the text.
+        """Decode greedily and return token ids ``[b, n]``, prompt first, padded with the end of the text.
 
-        Of a recording beyond 30 s the windows' texts follow each other, without the prompt.
+        For a recording beyond 30 s, the texts of its windows follow each other, without the prompt.
         """
-        assert self.prompt  # else transformers would detect a language for each clip
+        assert self.prompt  # otherwise transformers would detect a language for each clip
         greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
         if hidden.whole:
             if self.prompts.size <= self.prompts.tokens[PLAIN] + STAMPS:
@@ -247,8 +254,8 @@ class Whisper(HubTarget):
             whole: Tensor = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
             return whole
         outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
-        # A degenerate model may write timestamps unasked; transformers would then move on to a second window,
-        # for which there is no input. One window, one call.
+        # A degenerate model may write timestamps anyway. transformers would then continue with a second window,
+        # for which there is no input, so only one call is allowed.
         ids: Tensor = self.model.generate(
             encoder_outputs=outputs, force_unique_generate_call=True, return_timestamps=False, **greedy
         )

@@ -103,9 +103,10 @@ class RaceLook:
 
 @dataclass(frozen=True)
 class TuneRecord:
-    """How λ was chosen on dev. ``work`` is the share of a grid's evaluations that was done, ``path`` that of a race.
+    """The choice of λ on dev. ``work`` is the share of a grid's evaluations that was done.
 
-    ``transductive`` is true if the test recordings themselves were used, without their labels.
+    ``path`` has the looks of a race. ``transductive`` is true if the test recordings themselves were used, without
+    their labels.
     """
 
     name: str

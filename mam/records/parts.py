@@ -39,7 +39,7 @@ class CheckpointRecord:
 
 @dataclass(frozen=True)
 class DecoderRecord:
-    """The prompt of Whisper's decoder. ``origin`` is where its language comes from, ``share`` its share of the votes."""
+    """The prompt of Whisper's decoder. ``origin`` is where the language is from, ``share`` its share of the votes."""
 
     language: str
     task: SpeechTask
@@ -62,8 +62,8 @@ class ModelRecord:
 class DataRecord:
     """The examples that were evaluated.
 
-    ``language`` is that of the references, ``metric`` the one compared in speech recognition, ``in_windows`` the number
-    of recordings that were too long to be decoded in one piece.
+    ``language`` is that of the references, ``metric`` the one compared in speech recognition. ``in_windows`` is the
+    number of recordings that were too long to be decoded in one piece.
     """
 
     name: str
@@ -189,9 +189,9 @@ class Delta(Difference):
 
 @dataclass(frozen=True)
 class Timing:
-    """Times in seconds. ``prefix`` is the part that does not depend on λ; ``evaluate`` and ``baseline`` are the rest.
+    """Times in seconds. ``prefix`` is the part that does not depend on λ.
 
-    ``rtfx`` is ``audio_seconds`` over ``evaluate``.
+    ``evaluate`` and ``baseline`` are the rest, merged and unmerged. ``rtfx`` is ``audio_seconds`` over ``evaluate``.
     """
 
     load: Rate

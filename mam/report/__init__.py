@@ -1,1 +1,1 @@
-"""Reports: finished runs become tables."""
+"""Reports: tables, pictures and pages of finished runs."""

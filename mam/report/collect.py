@@ -1,4 +1,4 @@
-"""Finished runs below some folders: grouped by what may be compared, what is unusable counted and named."""
+"""Collecting finished runs from folders, grouped into comparable ones. Unusable folders are counted and named."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mam.scoring.significance import holm
 from mam.studies.evidence import MergedRun
 from mam.studies.merges import same_merges
 
-UNNAMED = 10  # how many unusable folders are named; the rest is counted
+UNNAMED = 10  # number of unusable folders to name; the rest is counted
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs on the same examples with the same target, scored in the same way: what may stand in one table."""
+    """Runs on the same examples with the same target, scored in the same way. They share one table."""
 
     title: str
     runs: list[Run]
 
     @cached_property
     def varied(self) -> list[str]:
-        """The traits in which the runs differ; λ always, and what is merged as soon as anything is."""
+        """The traits in which the runs differ, and always λ."""
         names = list(self.runs[0].traits)
         return [name for name in names if name == "lam" or len({run.traits[name] for run in self.runs}) > 1]
 
@@ -42,7 +42,7 @@ class Group:
         return {run.folder: p_value for run, p_value in zip(tried, p_values, strict=True)}
 
     def merged(self) -> list[MergedRun]:
-        """The runs that merged anything, for comparisons of the source with controls."""
+        """Return the runs that merged anything, for comparisons of the source with controls."""
         keys = [key for key in self.varied if key != "control"]
         return [
             MergedRun(
@@ -59,9 +59,16 @@ class Group:
 
 @dataclass(frozen=True)
 class Collection:
-    """What was found. ``broken`` are results that cannot be read, with the reason; ``repeated`` counts runs of equal
-    hash, of which the newest is kept; ``alike`` runs whose merge another made too; ``tables`` are the studies that
-    fill a table of the paper."""
+    """The runs found in some folders.
+
+    Attributes:
+        groups: comparable runs, one table each.
+        unfinished: folders of unfinished runs.
+        broken: unreadable results, with the reason.
+        repeated: number of runs of equal hash that were left out; the newest is kept.
+        alike: number of runs that made the same merge as another.
+        tables: the studies that fill a table of the paper.
+    """
 
     groups: list[Group]
     unfinished: list[Path]
@@ -72,12 +79,12 @@ class Collection:
 
     @property
     def runs(self) -> list[Run]:
-        """All of them."""
+        """All runs of all groups."""
         return [run for group in self.groups for run in group.runs]
 
     @property
     def remarks(self) -> list[str]:
-        """What is not in the tables, and why: one sentence each."""
+        """Sentences on what is missing from the tables, and why."""
         found = []
         if self.unfinished:
             found.append(f"{len(self.unfinished)} unfinished: {_named([str(path) for path in self.unfinished])}")
@@ -98,10 +105,10 @@ class Collection:
 
 
 def collect(folders: Sequence[Path]) -> Collection:
-    """Every run below the folders, however deep.
+    """Return every run below the folders, at any depth.
 
     Raises:
-        RecordError: a folder that is not there, or no finished run in any of them.
+        RecordError: a folder that does not exist, or no finished run in any of them.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -132,19 +139,19 @@ def collect(folders: Sequence[Path]) -> Collection:
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:
-    """The first run of every merge."""
+    """Return the first run of every merge."""
     return [runs[i] for i in same_merges([run.result for run in runs])]
 
 
 def _written(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # a link to nothing: said when it is read
+    except OSError:  # a dangling link; reading it raises an error later
         return 0.0
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[PaperTable]:
-    """The newest of each study that fills a table of the paper."""
+    """Return the newest table of each study that fills a table of the paper."""
     tables: dict[str, PaperTable] = {}
     for path in sorted({path for folder in folders for path in folder.rglob(TABLE)}):
         try:
@@ -157,7 +164,7 @@ def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[Pap
 
 
 def _comparable(run: Run) -> tuple[Any, ...]:
-    """What runs must share to stand in one table."""
+    """Return the traits that runs must share to be in one table."""
     result, data, decoder = run.result, run.result.data, run.result.model.decoder
     return (
         result.task,

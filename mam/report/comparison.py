@@ -1,4 +1,4 @@
-"""`mam compare` on a screen."""
+"""The output of `mam compare` in the terminal."""
 
 from __future__ import annotations
 

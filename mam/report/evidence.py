@@ -1,4 +1,4 @@
-"""Comparisons of a study as tables of at most 80 columns, each with one sentence on what follows."""
+"""Comparisons of a study as tables of at most 80 columns, each followed by a sentence with the conclusion."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mam.terminal import Terminal
 
 
 def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
-    """Other methods and alignments minus the linear, unaligned merge, and in one sentence what follows."""
+    """Show other methods and alignments minus the linear, unaligned merge, and the conclusion."""
     terminal.table("minus linear, unaligned merging, paired by example", _comparisons(comparisons, ""))
     _say(terminal, [one.difference for one in comparisons])
     terminal.say(rivalry(comparisons, n))
 
 
 def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
-    """The real source minus each control, and in one sentence what follows."""
+    """Show the real source minus each control, and the conclusion."""
     terminal.table("source minus control, paired by example", _comparisons(comparisons, "control"))
     _say(terminal, [one.difference for one in comparisons])
     terminal.say(conclusion(comparisons, n))
@@ -42,7 +42,7 @@ def _comparisons(comparisons: Sequence[Comparison], control: str) -> Table:
 
 
 def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
-    """What it costs or gains that a pair does not fit, by dimension and λ."""
+    """Show the effect of a mismatch between target and source, by dimension and λ, and the conclusion."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
     columns = [("differ in", "left"), *((key, "left") for key in keys), ("pairs", "right"), ("others", "right")]
     columns += DIFFERENCE_COLUMNS
@@ -60,7 +60,7 @@ def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
 
 
 def _say(terminal: Terminal, differences: Sequence[Difference]) -> None:
-    """Say below a table what its cells cannot."""
+    """Print the notes below a table."""
     terminal.say("")
     for note in table_notes(differences):
         terminal.say(note)

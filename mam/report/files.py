@@ -1,4 +1,4 @@
-"""The tables of a report as files: Markdown, LaTeX (booktabs) and CSV with every number in full."""
+"""The tables of a report as files: Markdown, LaTeX (booktabs), and CSV with unrounded numbers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ FIELDS = (
 
 
 def headings(group: Group) -> list[str]:
-    """Of the table of a group, as `cells` fills it."""
+    """Return the headings of a group's table, which `cells` fills."""
     has_dev = any(run.result.dev_rate is not None for run in group.runs)
     heading = metric_name(group.runs[0].result)
     named = [NAMES.get(key, key) for key in group.varied]
@@ -79,7 +79,7 @@ def headings(group: Group) -> list[str]:
 
 
 def cells(group: Group) -> list[list[str]]:
-    """One row a run: what varies, the rates, the difference from its baseline with its interval."""
+    """Return one row per run: its varied traits, the rates, the difference from its baseline with the interval."""
     chosen, adjusted = best_on_dev([run.result for run in group.runs]), group.adjusted
     has_dev, rows = "dev" in headings(group), []
     for place, run in enumerate(group.runs):
@@ -100,7 +100,7 @@ def cells(group: Group) -> list[list[str]]:
 
 
 def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> None:
-    """``table.md``, ``table.tex`` and ``table.csv`` in ``folder``."""
+    """Write ``table.md``, ``table.tex`` and ``table.csv`` into ``folder``; ``name`` replaces ``table``."""
     with atomic(folder / f"{name}.md") as file:
         file.write("\n".join(markdown(group.title, headings(group), cells(group)) for group in groups))
     with atomic(folder / f"{name}.tex") as file:
@@ -115,7 +115,7 @@ def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> 
 
 
 def markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table below its title."""
+    """Return a Markdown table below its title."""
     lines = [f"**{_md(title)}**", "", _row(heads), "|" + "---|" * len(heads), *map(_row, rows)]
     return "\n".join(lines) + "\n"
 
@@ -125,7 +125,7 @@ def _row(row: Sequence[str]) -> str:
 
 
 def _md(text: str) -> str:
-    """Text that neither ends a cell nor means anything in Markdown or HTML."""
+    """Return text with the special characters of Markdown tables and HTML escaped."""
     for sign, safe in (
         ("&", "&amp;"),
         ("<", "&lt;"),
@@ -140,12 +140,12 @@ def _md(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    """Text as LaTeX has it: special characters escaped, Greek and signs in math mode."""
+    """Return text for LaTeX: special characters escaped, Greek letters and signs in math mode."""
     return "".join(TEX.get(letter, letter) for letter in text.replace("\n", " "))
 
 
 def latex(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A booktabs table with a caption."""
+    """Return a booktabs table with a caption."""
     lines = [r"\begin{table}", rf"\caption{{{tex(title)}}}", r"\begin{tabular}{" + "l" * len(heads) + "}", r"\toprule"]
     lines += [" & ".join(map(tex, heads)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(tex, row)) + r" \\" for row in rows]
@@ -185,7 +185,7 @@ def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
 
 
 def show_group(terminal: Terminal, group: Group) -> None:
-    """The table of a group on a screen, of at most 80 columns if that can be."""
+    """Show the table of a group in the terminal, in 80 columns if possible."""
     columns = [
         (heading, "left" if heading in (*group.varied, *NAMES.values(), "95 %") else "right")
         for heading in headings(group)

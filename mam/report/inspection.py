@@ -1,4 +1,4 @@
-"""`mam inspect` on a screen: tables of at most 80 columns."""
+"""The output of `mam inspect` in the terminal, in tables of at most 80 columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mam.terminal import Terminal, plain_table
 
 
 def show_inspection(terminal: Terminal, found: Inspection) -> None:
-    """Both sides, every projection that will change, what is dropped, what to beware of, what it costs."""
+    """Show both models, every projection that will change, dropped tensors, warnings, memory and time."""
     sides = plain_table(("", "left"), ("target", "left"), ("source", "left"))
     for label, name in (
         ("checkpoint", "id"),
@@ -93,5 +93,5 @@ def _size(count: int) -> str:
 
 
 def _shortened(text: str, width: int = 30) -> str:
-    """The end of a long name, which tells more than its beginning."""
+    """Return the end of a long name, which is more informative than its beginning."""
     return text if len(text) <= width else f"…{text[1 - width :]}"

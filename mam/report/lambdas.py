@@ -1,4 +1,4 @@
-"""Pictures of learnt λ: its course over the steps, and where it ended over depth."""
+"""Pictures of learnt λ: over the training steps, and at the end over depth."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
 
 
 def draw_lambdas(folder: Path, result: RunResult) -> None:
-    """``folder/lambda.png`` of a run that learnt λ; nothing of any other."""
+    """Write ``folder/lambda.png`` if the run learnt λ in a training."""
     if result.train and result.train.is_lmam:
         save(lambdas_figure(folder, result), folder / "lambda.png")
 
 
 def lambdas_figure(folder: Path, result: RunResult) -> Figure:
-    """λ over the steps, one line a layer; λ over depth, where it began and where it ended."""
+    """Return a figure of λ over the steps, one line per layer, and over depth at the start and at the end."""
     train = result.train
     assert train is not None, "a run that learnt λ"
     course = read_course(folder)
@@ -78,7 +78,7 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
 
 
 def read_course(folder: Path) -> Course:
-    """``lambda.csv`` of a run. Raises RecordError where it is missing or broken; names the line."""
+    """Return λ by fold, layer and part from ``lambda.csv``. Raises RecordError with the line if it cannot be read."""
     course: Course = {}
     path, number = folder / LAMBDA, 1
     try:
@@ -97,6 +97,6 @@ def read_course(folder: Path) -> Course:
 
 
 def _is_shared(course: Course) -> bool:
-    """Whether all parts of a layer have the same λ throughout."""
+    """Return whether all parts of a layer have the same λ throughout."""
     by_layer: dict[tuple[str, int], list[tuple[int, float]]] = {}
     return all(by_layer.setdefault((fold, layer), points) == points for (fold, layer, _), points in course.items())

@@ -1,4 +1,4 @@
-"""What a run, or a checkpoint, says of its language: the decoder's, the references', and the normalizer."""
+"""Lines on the language of a run or a checkpoint: the decoder's, that of the references, and the normalizer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prompt_text(tokens: Sequence[str]) -> str:
 
 
 def run_lines(result: RunResult) -> list[str]:
-    """Return how the target of a finished run wrote; nothing for audio events."""
+    """Return the language, prompt and normalizer of a finished run; empty for audio events."""
     data, decoder = result.data, result.model.decoder
     if data.normalizer is None:
         return []

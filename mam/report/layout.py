@@ -1,4 +1,4 @@
-"""Tables of at most 80 columns, and the columns that every difference has in them."""
+"""Tables of at most 80 columns, and the columns for differences."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ DIFFERENCE_COLUMNS = [
 
 
 def difference_cells(difference: Difference, p_holm: float) -> list[str]:
-    """Return one row's cells below `DIFFERENCE_COLUMNS`."""
+    """Return one row's cells for `DIFFERENCE_COLUMNS`."""
     change = [points(difference.absolute), interval(difference.ci95)]
     return [*change, p_cell(difference), p_cell(difference, p_holm), counts_cell(difference)]
 
 
 def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
-    """Make a table of at most 80 columns, if leaving some out makes it one.
+    """Return a table of at most 80 columns if leaving some out suffices.
 
-    Columns that say the same in every row leave first, but for the first one, then the ``needless``, one after another.
+    Columns with the same value in every row are dropped first, except the first column. Then the ``needless`` ones are
+    dropped, one after another.
     """
     places = list(range(len(columns)))
 

@@ -1,4 +1,4 @@
-"""`report.html`: everything about some runs on one page that needs nothing else, neither network nor server."""
+"""`report.html`: all information about some runs on one self-contained page, without network or server."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from mam.studies.evidence import Comparison, compared, conclusion
 
 SHOWN = 8  # utterances of each kind
 COURSES = 4  # trainings whose λ are drawn
-DRAWN = 60  # merges that a picture of differences has room for
+DRAWN = 60  # most merges in a picture of differences
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page: SVG, and what stands below it."""
+    """A figure of the page: SVG and caption."""
 
     svg: str
     caption: str
@@ -49,7 +49,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Section:
-    """One group of runs as the page shows it. ``focus`` says which run the utterances or confusions are of."""
+    """One group of runs on the page. ``focus`` is the run whose utterances or confusions are shown."""
 
     title: str
     headings: list[str]
@@ -66,10 +66,10 @@ class Section:
 
 
 def write_report(found: Collection, folder: Path) -> Path:
-    """Tables, pictures and the page in ``folder``; returns the page.
+    """Write tables, pictures and the page into ``folder``, and return the path of the page.
 
     Raises:
-        RecordError, ConfigError: a finished run whose predictions or configuration cannot be read.
+        RecordError, ConfigError: predictions or configuration of a finished run cannot be read.
         MamError: the folder cannot be written.
     """
     write_tables(folder, found.groups)
@@ -116,7 +116,7 @@ def _section(group: Group, number: int, folder: Path) -> Section:
 
 
 def _focus(group: Group) -> Run:
-    """The run to look into: the best on dev, else the merged one (of a source) with the best rate, else any."""
+    """Return the run to show in detail: the best on dev, else the merge of a source with the best rate, else any."""
     chosen = best_on_dev([run.result for run in group.runs])
     merged = [run for run in group.runs if run.result.is_merged and run.traits["control"] == "none"]
     best = [group.runs[place] for place in chosen if group.runs[place].result.is_merged]
@@ -144,7 +144,7 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
         )
     merged = [run for run in group.runs if run.result.is_merged]
     by_layers = [run for run in merged if not run.result.train]
-    has_room = len(merged) <= DRAWN  # with more rows a picture shows nothing that the table does not
+    has_room = len(merged) <= DRAWN  # with more rows a picture adds nothing to the table
     if has_room and len({run.traits["layers"] for run in by_layers}) > 2:
         shown = [(_traits(run, ["layers", "control", "lam"]), run.result) for run in by_layers]
         add(differences(shown, metric, "by layers"), "layers", f"Change of {metric} by the layers that are merged.")
@@ -183,6 +183,6 @@ def _confusions(run: Run) -> list[Confusion]:
 
 
 def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Versions and device, once for each set of them."""
+    """Return each distinct set of versions and device once."""
     distinct = {tuple(sorted(run.environment.items())): run.environment for run in runs}
     return list(distinct.values())

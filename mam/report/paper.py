@@ -1,4 +1,4 @@
-"""The paper's tables: what was measured here, and beside it the paper's own relative figure, marked as the paper's."""
+"""The paper's tables with the results measured here, next to the paper's own relative figures, marked as such."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mam.studies.execute import Member
 from mam.studies.trainings import ArmComparison, compared_arms
 from mam.terminal import Terminal, interval, percent, points, relative
 
-# Relative changes that the paper reports (Sundar et al., arXiv 2312.14378): of zero-shot MAM against the baseline, of
+# Relative changes reported in the paper (Sundar et al., arXiv 2312.14378): zero-shot MAM against the baseline,
 # L-MAM against FT. Its absolute numbers are not known to us.
 PAPER = {
     ("table_asr_zeroshot", "ljspeech"): "-6.70 %",
@@ -81,7 +81,7 @@ def _zero_shot(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]
 
 
 def _chosen_text(result: RunResult) -> str:
-    """λ as chosen on dev, the range of several folds, or as given."""
+    """Return λ as chosen on dev, the range over folds, or as given."""
     lams = sorted({result.merge.lam[result.merge.layers[0]]})
     if result.tune:
         lams = sorted({one.lam for one in result.tune.chosen})
@@ -113,7 +113,7 @@ def _trained(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]:
                 interval(comparison.ci95) if has_interval else "too few seeds",
                 relative(comparison.mean / mean_reference if mean_reference else None),
             ]
-            row += ["", ""]  # the reference's rate varies over seeds too: a ratio has no interval of this kind
+            row += ["", ""]  # the reference's rate varies over seeds too, so a ratio has no interval of this kind
             rows.append([*row, _of_paper(study, data, arm)])
     return rows
 
@@ -132,7 +132,7 @@ def _of_paper(study: StudyConfig, data: str, arm: str) -> str:
 
 
 def _by_data(members: Sequence[Member]) -> dict[str, list[tuple[Member, RunResult]]]:
-    """The finished runs by data set."""
+    """Return the finished runs by data set."""
     runs: dict[str, list[tuple[Member, RunResult]]] = {}
     for member in members:
         if member.outcome is not None:
@@ -145,7 +145,7 @@ def _relatives(ends: Sequence[float | None] | None) -> str:
 
 
 def write_table_files(table: PaperTable, folder: Path) -> None:
-    """Write ``table.json``, which `mam report` finds, and ``table.md``, ``table.tex``, ``table.csv`` beside it."""
+    """Write ``table.json`` for `mam report`, and ``table.md``, ``table.tex`` and ``table.csv`` beside it."""
     write_paper_table(table, folder / TABLE)
     with atomic(folder / "table.md") as file:
         file.write(markdown(table.title, table.headings, table.rows) + f"\n{table.note}\n")
@@ -156,7 +156,7 @@ def write_table_files(table: PaperTable, folder: Path) -> None:
 
 
 def show_paper_table(terminal: Terminal, table: PaperTable) -> None:
-    """Show the table without empty columns, and without those that 80 characters have no room for."""
+    """Show the table without empty columns, and without those that do not fit into 80 characters."""
     rows, heads = table.rows, table.headings
     is_one = len({row[0] for row in rows}) == 1
     places = [i for i in range(len(heads)) if any(row[i] for row in rows) and not (i == 0 and is_one)]

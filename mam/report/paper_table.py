@@ -1,4 +1,4 @@
-"""A table of the paper as a study leaves it, `table.json`, and `mam report` finds it."""
+"""`table.json`: a table of the paper, written by a study and read by `mam report`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = "table.json"
 @with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(frozen=True)
 class PaperTable:
-    """A table, all of it text; ``name`` is that of its study."""
+    """A table with cells of text; ``name`` is that of its study."""
 
     name: str
     title: str
@@ -27,12 +27,12 @@ class PaperTable:
 
 
 def write_paper_table(table: PaperTable, path: Path) -> None:
-    """Write a table, whole or not at all."""
+    """Write a table atomically."""
     write_json(path, asdict(table))
 
 
 def read_paper_table(path: Path) -> PaperTable:
-    """Return the table in a file. Raises RecordError where it is none."""
+    """Return the table in a file. Raises RecordError if the file is not a table."""
     try:
         table = TypeAdapter(PaperTable).validate_json(read_text(path))
     except ValidationError as error:

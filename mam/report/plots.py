@@ -1,4 +1,4 @@
-"""Pictures of a study: PNG by matplotlib, without a display."""
+"""Pictures of a study, drawn by matplotlib without a display."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7a4a9e", "#8a6d00", "#a33b5c", "#4
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
 def as_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an SVG element of a page: in its text colour, ids of its own, described for screen readers."""
+    """Return the figure as an SVG element for the page.
+
+    It uses the page's text colour, unique ids and a description for screen readers.
+
+    Args:
+        figure: the figure.
+        name: prefix of the ids.
+        description: read out by screen readers.
+    """
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
@@ -40,11 +48,13 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, title: str) -> Figure:
-    """One row a run that merged anything: its difference from the baseline with the interval, coloured by control.
+    """Return a figure of the runs that merged anything: their difference from the baseline with its interval.
+
+    There is one row per label, coloured by control.
 
     Args:
-        results: what varies between the runs, and each result.
-        metric: what the difference is one of.
+        results: the settings that vary between the runs, and each result.
+        metric: name of the metric, for the axis.
         title: above the picture.
     """
     merged = [(varied, result) for varied, result in results if result.is_merged]
@@ -82,8 +92,14 @@ def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: 
 
 
 def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, chosen: set[int]) -> Figure:
-    """The rate over λ, one line for each set of what else varies, with a ribbon: the baseline plus the interval of the
-    difference. ``chosen`` are positions of the best on dev, which get a ring; the dashed line is λ=0.
+    """Return a figure of the rate over λ, one line per combination of the other varying settings.
+
+    The ribbon is the baseline plus the interval of the difference; the dashed line is λ=0.
+
+    Args:
+        results: the settings that vary between the runs, and each result.
+        metric: name of the metric, for the axis.
+        chosen: positions of the best on dev, which get a ring.
     """
     figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""One finished run on a screen of 80 columns."""
+"""One finished run in a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAMBDA_NAMES = "lambda.csv, lambda.png"
 
 
 def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
-    """Show everything a reader needs of one run: rates, the difference with its interval, what was merged, where."""
+    """Show one run: rates, the difference with its interval, the merge, training or tuning, notes, files."""
     terminal.table(f"{result.model.name} on {data_text(result)}", _rates_table(result))
     terminal.say("")
     _show_difference(terminal, result)
@@ -83,7 +83,7 @@ def _show_difference(terminal: Terminal, result: RunResult) -> None:
 
 
 def _over_folds_text(over: FoldsDifference) -> str:
-    """The mean over folds with its interval."""
+    """Return the mean over folds with its interval."""
     ends = "" if over.ci95 is None else f", 95 % {interval(over.ci95)}"
     p = "" if over.p_value is None else f", p {p_text(over.p_value)}"
     return f"over {over.folds} folds by Student's t: {points(over.mean)} points{ends}{p}"
@@ -101,13 +101,13 @@ def _merge_text(result: RunResult) -> str:
 
 
 def _how_text(merge: MergeRecord) -> str:
-    """Method and alignment where they are not the plain ones."""
+    """Return method and alignment unless they are the default ones."""
     method = "" if merge.method == "linear" else f", by {merge.method}"
     return method + ("" if merge.align == "none" else f", aligned by {merge.align}")
 
 
 def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) -> None:
-    """What was learnt on how much, what that did on dev, and λ of every layer where it was learnt."""
+    """Show the amount of training, its effect on dev, and λ of every layer if it was learnt."""
     clips, steps, best = (_span([getattr(one, key) for one in train.folds]) for key in ("train", "steps", "best_step"))
     several = f"{len(train.folds)} trainings on " if len(train.folds) > 1 else ""
     terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train.seconds:.0f} s")
@@ -128,7 +128,7 @@ def _dev_text(metric: str, dev: DevChange) -> str:
 
 
 def _tune_text(tune: TuneRecord) -> str:
-    """Which λ were chosen on dev, among how many."""
+    """Return the λ chosen on dev, and the number of candidates."""
     if tune.name == "entropy":
         return _entropy_text(tune)
     tried = len({str(one.value) for one in tune.tried})

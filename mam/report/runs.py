@@ -1,4 +1,4 @@
-"""One finished run as a report has it: everything in it that is shown can be read, or it is refused by its name."""
+"""One finished run for a report. Everything that a report shows is read first, and unreadable runs are refused."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SHOWN = (*OF_CONTROL, "method", "bias", "pairing")  # options with a column of a
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run and what distinguishes it, by the names of the columns."""
+    """A finished run and its traits, by the names of the columns."""
 
     folder: Path
     result: RunResult
 
     @cached_property
     def but_for_control(self) -> str:
-        """Equal for runs that differ in nothing but their control and what follows from it."""
+        """A key that is equal for runs that differ only in their control and its consequences."""
         return sha256_json([self.but_for_control_and_align, self.traits["align"]])
 
     @cached_property
     def but_for_control_and_align(self) -> str:
-        """Equal for runs that differ in nothing but their control, their alignment and what follows from them."""
+        """A key that is equal for runs that differ only in control, alignment and their consequences."""
         result, merge = self.result, self.result.merge
         lams: list[float] | None = merge.lam
         if result.train and result.train.lam_at_start:
@@ -49,7 +49,7 @@ class Run:
 
     @cached_property
     def traits(self) -> dict[str, str]:
-        """What was done to which models, in words."""
+        """The models and what was done to them, in words."""
         result, merge = self.result, self.result.merge
         return {
             "target": plain_id(result.model.target.id),
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Versions, device and code in words and numbers alone, for a list of them."""
+        """Versions, device and code as plain words and numbers."""
         env: dict[str, Any] = plain(self.result.env)
         code = self.result.env.code
         if code is None:
@@ -86,10 +86,10 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Return a finished run of which everything that a report shows can be read.
+    """Return a finished run after checking that everything a report shows can be read.
 
     Raises:
-        MamError: its result, configuration, predictions, λ or confusions cannot be read; says why.
+        MamError: its result, configuration, predictions, λ or confusions cannot be read.
     """
     run = Run(folder, read_result(folder))
     read_predictions(folder)
@@ -116,23 +116,26 @@ def read_confusion(path: Path) -> tuple[list[str], list[list[int]]]:
 
 
 def _options(merge: MergeRecord) -> dict[str, object]:
-    """What two merges of one kind share besides λ and places; older results did not record what was asked for."""
+    """Return the options that two merges of one kind share, apart from λ and places.
+
+    Older results did not record the requested options.
+    """
     names = ("method", "pairing", "project", "bias", "alpha", "calibration")
     recorded = {name: plain(getattr(merge, name)) for name in names}
     return recorded if merge.asked is None else recorded | {"asked": unresolved(merge.asked, but_for=OF_CONTROL)}
 
 
 def _further_options(merge: MergeRecord) -> dict[str, str]:
-    """The options that have no column of their own name above, as columns."""
+    """Return the options without a column in `Run.traits`, by name."""
     if merge.asked is None:
         return {}
     return {name: str(value) for name, value in unresolved(merge.asked, but_for=SHOWN).items()}
 
 
 def _parts_asked(merge: MergeRecord) -> str:
-    """The parts that were asked for; controls of softer attention or of values alone merge fewer.
+    """Return the requested parts; controls of softer attention or of values alone merge fewer.
 
-    Old results do not say it: what such a control merged is then taken for a part of qkv.
+    Older results lack them. For such a control qkv is then assumed.
     """
     known = merge.parts if merge.control not in ("shrink_qk", "shrink_v") else "qkv"
     return merge.parts_asked or known

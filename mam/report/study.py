@@ -1,4 +1,4 @@
-"""What a study shows, and leaves beside its runs: `study.json` and pictures."""
+"""The report of a study: output in the terminal, `study.json` and pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mam.terminal import Terminal
 
 
 def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> None:
-    """Show everything that a study has to say, write it down, and say which runs failed."""
+    """Show and record the analysis of a study, and list the runs that failed."""
     for member in members:
         if member.outcome and member.outcome.status == "finished":
             draw_lambdas(member.outcome.folder, member.outcome.result)
@@ -32,7 +32,7 @@ def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, st
 
 
 def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
-    """Show the runs of a study, and each kind of comparison that it has."""
+    """Show the runs of a study, and each kind of comparison in it."""
     plan = [member.job for member in analysis.members]
     shared = [word for word in plan[0].words if all(word in job.words for job in plan)]
     show_study(terminal, analysis.finished, shared)
@@ -49,10 +49,10 @@ def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
 
 
 def record_study(folder: Path, analysis: StudyAnalysis) -> None:
-    """Write ``study.json`` (``sweep.json`` of a multirun), and pictures where any run merged anything.
+    """Write ``study.json`` (``sweep.json`` for a multirun), and pictures if any run merged anything.
 
-    ``study.png`` (``sweep.png``) has all differences; ``curve.png`` the rate over λ, where that varies on one data set;
-    ``stability.png`` the λ that seeds learnt.
+    ``study.png`` (``sweep.png``) has all differences; ``curve.png`` the rate over λ, if λ varies on one data set;
+    ``stability.png`` the λ learnt with each seed.
     """
     finished = analysis.finished
     results = [result for _, result in finished]
@@ -72,7 +72,7 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> None:
 
 
 def _show_ends(terminal: Terminal, members: Sequence[Member]) -> None:
-    """How many runs finished, were skipped, were left out and failed, and why."""
+    """Show how many runs finished, were skipped, left out or failed, and why."""
     finished = sum(member.outcome is not None and member.outcome.status == "finished" for member in members)
     skipped = sum(member.outcome is not None and member.outcome.status == "skipped" for member in members)
     unfit = [member for member in members if member.is_unfit]

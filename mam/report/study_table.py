@@ -16,14 +16,14 @@ Varied = Mapping[str, str]
 
 
 def show_study(terminal: Terminal, runs: Sequence[tuple[Varied, RunResult]], fixed: Sequence[str]) -> None:
-    """Show one row a run, the baselines below, and what the runs have to note, each note once.
+    """Show one row per run, the baselines below, and each note once.
 
     p values are Holm-adjusted over the runs that merged anything: with many λ some difference is "found" by chance.
 
     Args:
-        terminal: where to.
-        runs: what varies between the runs, and each result.
-        fixed: the words that all share.
+        terminal: the output.
+        runs: the settings that vary between the runs, and each result.
+        fixed: the words that all runs share.
     """
     results = [result for _, result in runs]
     chosen = best_on_dev(results)
@@ -89,7 +89,7 @@ def _show_choice(terminal: Terminal, results: Sequence[RunResult], chosen: set[i
 
 
 def best_on_dev(results: Sequence[RunResult]) -> set[int]:
-    """Return, for each data set and model, the position of the best run on dev; none where dev was not evaluated.
+    """Return the position of the best run on dev for each data set and model; empty if dev was not evaluated.
 
     Ties go to the smallest λ.
     """

@@ -1,7 +1,7 @@
-"""Results and pictures of finished runs to the trackers that ``track=`` names: TensorBoard, Weights & Biases, MLflow.
+"""Sending results and pictures of finished runs to the trackers in ``track=``: TensorBoard, Weights & Biases, MLflow.
 
-MLflow and W&B read their own environment for where they write (``MLFLOW_TRACKING_URI``, ``WANDB_MODE`` and so on);
-TensorBoard's files go to ``tensorboard/`` beside the run folders of a day.
+MLflow and W&B take their destination from their own environment variables (``MLFLOW_TRACKING_URI``, ``WANDB_MODE`` and
+so on). TensorBoard's files go to ``tensorboard/`` beside the run folders of a day.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def numbers(result: RunResult) -> dict[str, float]:
 
 
 def track(folder: Path, result: RunResult, trackers: Sequence[str], more: Sequence[Path] = ()) -> None:
-    """Send one finished run, its pictures and ``more`` of them to each tracker.
+    """Send one finished run with its pictures, and the pictures in ``more``, to each tracker.
 
     Raises:
-        MamError: a tracker refuses; the run itself is finished all the same.
+        MamError: a tracker failed. The run itself stays finished.
     """
     run, pictures = Run(folder, result), [*sorted(folder.glob("*.png")), *more]
     for name in trackers:
         try:
             SENDERS[name](run, numbers(result), pictures)
-        except Exception as error:  # each tracker raises kinds of its own
+        except Exception as error:  # each tracker has its own kinds of errors
             raise MamError(
                 f"track={name}: {first_line(error)}. The run is finished in {folder}; correct the tracker's settings"
                 " and run the same command with force=true, or leave track out."

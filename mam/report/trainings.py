@@ -1,4 +1,4 @@
-"""Studies of trainings on a screen and as pictures: methods against FT over seeds, λ over seeds."""
+"""Studies of trainings in the terminal and as pictures: methods against FT over seeds, λ over seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mam.terminal import Terminal, interval, p_text, plain_table, points
 
 
 def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str], reference: str) -> None:
-    """Show each method minus FT (and minus its control), over seeds, and whether FT itself did anything."""
+    """Show each method minus FT and minus its control over seeds, and whether FT itself had an effect."""
     keys = list(dict.fromkeys(key for one in found for key in one.where))
     columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
     columns += [("Δ points", "right"), ("95 %", "left"), ("p", "right"), ("p Holm", "right")]
@@ -44,7 +44,7 @@ def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence
 
 
 def verdict(found: Sequence[ArmComparison]) -> str:
-    """Return one sentence on what follows for the methods that merge a real source."""
+    """Return one sentence with the conclusion for the methods that merge a real source."""
     judged = [one for one in found if one.is_enough]
     if not judged:
         return f"too few seeds to say anything: {LEAST_SEEDS} at least"
@@ -72,7 +72,7 @@ def _at(one: ArmComparison) -> str:
 
 
 def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:
-    """λ of each layer over seeds, learnt from the source or from a control in its place."""
+    """Show λ of each layer over seeds, learnt from the source or from a control in its place."""
     table = plain_table(
         ("layer", "right"), ("mean λ", "right"), ("sd", "right"), ("cv", "right"), ("least", "right"), ("most", "right")
     )
@@ -88,7 +88,7 @@ def show_stability(terminal: Terminal, found: Stability, control: str = "none") 
 
 
 def draw_stability(path: Path, found: Stability, title: str) -> None:
-    """λ over depth, one line a seed."""
+    """Write a picture of λ over depth, one line per seed."""
     figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     for number, lams in enumerate(found.lams):

@@ -1,4 +1,4 @@
-"""What was said and what was heard: word by word, for the worst and for the most changed utterances of a run."""
+"""References and hypotheses word by word, for the worst and the most changed utterances of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A reference, both hypotheses aligned with it word by word (or by characters), and their errors."""
+    """A reference, both hypotheses aligned with it by words or characters, and their errors."""
 
     id: str
     reference: str
@@ -33,17 +33,17 @@ class Utterance:
     baseline: list[Word]
     errors: int
     errors_before: int
-    words: int  # units of the reference: characters where those are counted
+    words: int  # length of the reference, in characters if those are counted
     token: Token = "word"
 
     @property
     def change(self) -> int:
-        """Errors more than the baseline."""
+        """Number of errors more than in the baseline."""
         return self.errors - self.errors_before
 
 
 def aligned(reference: str, hypothesis: str, token: Token = "word") -> list[Word]:
-    """The hypothesis against the reference, both normalised: what was inserted, deleted, substituted."""
+    """Align the hypothesis with the reference, both normalised, and return the pieces."""
     between = " " if token == "word" else ""
     said, heard = (between.join(tokens(text, token)) for text in (reference, hypothesis))
     if not said:
@@ -58,7 +58,7 @@ def aligned(reference: str, hypothesis: str, token: Token = "word") -> list[Word
 
 
 def utterances(config: Config, folder: Path) -> list[Utterance]:
-    """Every utterance of a run of speech recognition; of a random control the first draw.
+    """Return every utterance of a run of speech recognition; for a random control, of its first draw.
 
     Raises:
         RecordError: its predictions are missing or broken.
@@ -87,11 +87,11 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
 
 
 def changed(found: Sequence[Utterance]) -> list[Utterance]:
-    """Those whose words are others than before, the largest change of errors first."""
+    """Return the utterances with other words than in the baseline, the largest change of errors first."""
     differing = [one for one in found if one.merged != one.baseline]
     return sorted(differing, key=lambda one: (-abs(one.change), one.id))
 
 
 def worst(found: Sequence[Utterance]) -> list[Utterance]:
-    """Those with errors, most first."""
+    """Return the utterances with errors, most errors first."""
     return sorted((one for one in found if one.errors), key=lambda one: (-one.errors, one.id))

@@ -36,7 +36,10 @@ class ChangedExample:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs and their rates. Draws of a random control are averaged; ``difference`` is the second minus the first."""
+    """Two runs and their rates, averaged over draws of a random control.
+
+    ``difference`` is the second minus the first.
+    """
 
     metric: Metric
     rates: tuple[float, float]

@@ -90,7 +90,7 @@ class AlignmentGain:
 class Inspection:
     """The output of `mam inspect`. Memory in bytes, time in seconds. ``control`` replaces the source.
 
-    ``text`` is how a recogniser will write, see `mam.evaluation.language.foreseen`.
+    ``text`` is the forecast of a recogniser's output, see `mam.evaluation.language.foreseen`.
     """
 
     target: ModelSummary

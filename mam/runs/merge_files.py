@@ -151,7 +151,7 @@ def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeRe
 
 
 class _SafetensorsWriter:
-    """Writes one safetensors file tensor by tensor; the library's own writer needs all of them in memory at once.
+    """A writer of one safetensors file, tensor by tensor. The library's own writer needs all of them in memory.
 
     Format: 8 bytes little-endian length of the header, the header as JSON (name -> dtype, shape, offsets), the bytes.
     """
@@ -184,7 +184,7 @@ class _SafetensorsWriter:
 
 
 class _BeatsWriter:
-    """Collects the tensors of a BEATs file and writes them with its ``cfg``, in the original format."""
+    """A writer that collects the tensors of a BEATs file and writes them with its ``cfg``, in the original format."""
 
     def __init__(self, path: Path, checkpoint: Checkpoint, names: list[str], in_fp32: set[str]) -> None:
         self._path, self._names, self._tensors = path, names, list[Tensor]()

@@ -1,1 +1,1 @@
-"""Scoring: lists in, numbers out. Knows nothing of models, files or configurations."""
+"""Scoring: lists in, numbers out, independent of models, files and configurations."""

@@ -1,11 +1,11 @@
-"""The percentile bootstrap of a paired difference, for comparison with published results that used it."""
+"""The percentile bootstrap of a paired difference, for comparison with published results that use it."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 2_000_000  # resampled indices held at once: bounds memory at some 16 MB a column
+CHUNK = 2_000_000  # resampled indices per block; limits memory to about 16 MB per column
 
 Ends = tuple[float | None, float | None]
 
@@ -13,20 +13,23 @@ Ends = tuple[float | None, float | None]
 def percentile_intervals(
     merged: NDArray[np.int64], baseline: NDArray[np.int64], lengths: NDArray[np.int64], draws: int, seed: int
 ) -> tuple[tuple[float, float], Ends]:
-    """95 % intervals of the absolute and the relative difference of two pooled rates.
+    """Return the 95 % intervals of the absolute and the relative difference of two pooled rates.
 
     Bisani & Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004: units are
-    drawn with replacement, each with its errors under both systems and its words; rates are pooled within a draw, and
-    the interval is the 2.5 and 97.5 percentile. A side of several draws of a random model is their mean; in each
-    resample as many of them are drawn with replacement. The interval is too narrow where few units changed or few are
-    there (docs/method.md has the coverage).
+    drawn with replacement, each with its errors under both systems and its words. Rates are pooled within a resample,
+    and the interval reaches from the 2.5th to the 97.5th percentile. If a side has several draws of a random model, its
+    rate is their mean, and each resample draws as many of them with replacement. The interval is too narrow if few
+    units changed or there are few units (see docs/method.md for its coverage).
 
     Args:
-        merged: errors per unit, ``[draws of the model, units]``.
-        baseline: likewise.
-        lengths: reference words per unit, ``[units]``.
-        draws: number of resamples.
-        seed: of numpy's PCG64.
+        merged: Errors per unit, ``[draws of the model, units]``.
+        baseline: Errors per unit, likewise.
+        lengths: Reference words per unit, ``[units]``.
+        draws: Number of resamples.
+        seed: Seed of numpy's PCG64.
+
+    Returns:
+        The interval of the absolute difference and that of the relative one, in which an infinite end is None.
     """
     table = np.concatenate([merged, baseline, lengths[None]]).T  # [units, draws of both sides + 1]
     sums = _resampled_sums(table, draws, seed)
@@ -37,7 +40,7 @@ def percentile_intervals(
 
 
 def _resampled_sums(table: NDArray[np.int64], draws: int, seed: int) -> NDArray[np.int64]:
-    """Column sums of ``draws`` resamples of the rows of ``table``, ``[draws, columns]``."""
+    """Return the column sums of ``draws`` resamples of the rows of ``table``, ``[draws, columns]``."""
     rng, n = np.random.default_rng(seed), len(table)
     step = max(1, CHUNK // n)
     sums = np.empty((draws, table.shape[1]), dtype=np.int64)
@@ -49,7 +52,10 @@ def _resampled_sums(table: NDArray[np.int64], draws: int, seed: int) -> NDArray[
 
 
 def _relative(new: NDArray[np.float64], old: NDArray[np.float64]) -> Ends:
-    """Percentiles of new/old - 1; a draw without baseline errors is +infinity, or 0 if neither side has any."""
+    """Return the percentiles of new/old - 1.
+
+    A resample without baseline errors counts as +infinity, or as 0 if neither side has errors.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(old > 0, new / old - 1, np.where(new > 0, np.inf, 0.0))
     low, high = np.quantile(change, [0.025, 0.975], method="inverted_cdf")
@@ -57,7 +63,7 @@ def _relative(new: NDArray[np.float64], old: NDArray[np.float64]) -> Ends:
 
 
 def _mean_of_draws(sums: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Mean of as many draws as there are, drawn with replacement: ``[resamples, m]`` -> ``[resamples]``."""
+    """Average a sample with replacement of the m draws, ``[resamples, m]`` -> ``[resamples]``."""
     if sums.shape[1] == 1:
         return sums[:, 0].astype(np.float64)
     chosen = rng.integers(sums.shape[1], size=sums.shape)

@@ -1,4 +1,4 @@
-"""What a normalizer leaves out of a corpus: letters that it cannot write, and text in brackets."""
+"""The losses of a normalizer on a corpus: letters that it cannot write, and text in brackets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from mam.scoring.multilingual import SILENT
 from mam.scoring.text import normalizer_for
 
-NOTED = 0.02  # share of the letters above which a note says so
-_BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")  # as Whisper's normalizers find it
-# Accents, which belong to the letter before: folding them leaves it. Marks of other scripts are vowels of their own.
+NOTED = 0.02  # share of lost letters above which a note is written
+_BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")  # the pattern of Whisper's normalizers
+# Accents modify the preceding letter, which remains after folding. Marks of other scripts are vowels of their own.
 _ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 
 
 def lost_letters(raw: Sequence[str], normalise: Callable[[str], str]) -> float:
-    """Return the share of the letters of ``raw`` of which ``normalise`` leaves nothing, 0 where there are none.
+    """Return the share of the letters of ``raw`` that ``normalise`` deletes; 0 if there are none.
 
-    Letters are those of Unicode, and combining marks: ü is one letter, each vowel sign of Hindi counts. A letter that
-    becomes others (ß to ss, ü to u, Mr to mister) is not lost, nor are digits. Lost is what is in brackets where the
-    normalizer deletes it, each word that vanishes, and each letter that vanishes between others.
+    Letters are Unicode letters and combining marks: ü is one letter, and each vowel sign of Hindi counts. A letter that
+    becomes other letters (ß to ss, ü to u, Mr to mister) or digits is not lost. Lost letters are those in deleted
+    brackets, in words that vanish, and letters that vanish between others.
     """
     words: Counter[str] = Counter()
     lost = total = 0
@@ -44,7 +44,7 @@ def lost_letters(raw: Sequence[str], normalise: Callable[[str], str]) -> float:
 
 
 def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> list[str]:
-    """Return sentences on what the normalizer ``name`` takes from ``references`` that a reader should know."""
+    """Return notes for the reader about losses of the normalizer ``name`` on ``references``, one sentence each."""
     normalise, notes = normalizer_for(name, language), []
     share = lost_letters(references, normalise)
     if share > NOTED:
@@ -62,15 +62,15 @@ def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> 
 
 
 def _letters(text: str) -> list[str]:
-    """Letters and marks but for silent ones, with their accents where Unicode has both as one."""
+    """Return the letters and marks except silent ones; a letter and its accent are one if Unicode composes them."""
     composed = SILENT.sub("", unicodedata.normalize("NFC", text))
     return [c for c in composed if unicodedata.category(c)[0] in "LM"]
 
 
 def _vanishes(letter: str, normalise: Callable[[str], str]) -> bool:
-    """Whether two letters around ``letter`` come out as if it were not there, or were a blank.
+    """Return whether two letters around ``letter`` come out as if it were absent or a space.
 
-    Of an accent the letter before is left; it is lost only where a blank in its place cuts the word.
+    An accent leaves its base letter behind, so it is lost only if a space in its place splits the word.
     """
     if _ACCENTS.match(letter):
         return len(normalise(f"q{letter}q").split()) > 1
@@ -79,7 +79,7 @@ def _vanishes(letter: str, normalise: Callable[[str], str]) -> bool:
 
 
 def _deleted(text: str, normalise: Callable[[str], str]) -> Iterator[str]:
-    """Bracketed parts of ``text`` with something written in them that ``normalise`` deletes."""
+    """Yield the bracketed parts of ``text`` that contain writing and are deleted by ``normalise``."""
     if not _BRACKETED.search(text):
         return
     whole = _squeezed(normalise(text))

@@ -1,4 +1,4 @@
-"""Classification error: pooled, by fold, by class; and who is taken for whom."""
+"""Classification error: pooled, by fold and by class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from mam.scoring.bounds import Count, Positive, Rate, Share
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Pooled error (a fraction); errors of the folds in their order, their mean and sample standard deviation.
+    """The pooled error (a fraction), and the errors of the folds with their mean and sample standard deviation.
 
-    ``fold_sd`` is None below two folds.
+    Folds are in order. ``fold_sd`` is None with fewer than two folds.
     """
 
     error: Share
@@ -31,14 +31,21 @@ class ErrorRates:
 
 
 def mistakes(labels: Sequence[str], predictions: Sequence[str]) -> NDArray[np.int64]:
-    """1 where a prediction is wrong, ``[n]``. Raises ValueError where there is none or the lengths differ."""
+    """Return 1 where a prediction is wrong and 0 elsewhere, ``[n]``.
+
+    Raises:
+        ValueError: There are no labels, or the lengths differ.
+    """
     if not labels or len(labels) != len(predictions):
         raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions")
     return np.array([label != guess for label, guess in zip(labels, predictions, strict=True)], dtype=np.int64)
 
 
 def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRates:
-    """Rates of ``wrong`` ``[n]`` (0 or 1), by the fold of each clip in the order of their first clips."""
+    """Compute the rates of ``wrong`` ``[n]`` (0 or 1), overall and by fold.
+
+    Folds are in the order of their first clips.
+    """
     by_fold: dict[Hashable, list[int]] = {}
     for fold, one in zip(folds, wrong, strict=True):
         by_fold.setdefault(fold, []).append(int(one))
@@ -48,10 +55,10 @@ def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRat
 
 
 def confusion(labels: Sequence[str], predictions: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """All classes that occur, sorted, and counts ``[class, predicted class]``."""
-    from sklearn.metrics import confusion_matrix  # here: it takes a second to import, which transcripts do not need
+    """Return all classes that occur, sorted, and counts ``[class, predicted class]``."""
+    from sklearn.metrics import confusion_matrix  # imported here: takes a second, unused for speech
 
     classes = sorted({*labels, *predictions})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "A single label was found")  # it asks for the labels that are given here
+        warnings.filterwarnings("ignore", "A single label was found")  # the labels are given
         return classes, confusion_matrix(labels, predictions, labels=classes).astype(np.int64)

@@ -1,3 +1,3 @@
-"""Names of the intervals of a difference, without what computes them."""
+"""The names of the intervals of a difference, without the code that computes them."""
 
 INTERVALS = ("sign_flip", "bootstrap")

@@ -1,10 +1,10 @@
-"""Languages by the codes and English names that Whisper has for them; also of references, which may be in others."""
+"""Languages by Whisper's codes and English names, and language tags of references, which may be in other languages."""
 
 from __future__ import annotations
 
 import re
 
-# As transformers has them (transformers.models.whisper.tokenization_whisper), which takes seconds to import.
+# Copied from transformers.models.whisper.tokenization_whisper, which takes seconds to import.
 LANGUAGES = {
     "en": "english",
     "zh": "chinese",
@@ -121,7 +121,7 @@ ALIASES = {
     "castilian": "es",
     "mandarin": "zh",
 }
-# Codes of three letters (ISO 639-2 and -3) and the code of two letters of the same language.
+# Three-letter codes (ISO 639-2 and -3) and the two-letter code of the same language.
 _LONG_CODES = """
 eng en, zho zh, chi zh, cmn zh, deu de, ger de, spa es, rus ru, kor ko, fra fr, fre fr, jpn ja, por pt, tur tr,
 pol pl, cat ca, nld nl, dut nl, ara ar, arb ar, swe sv, ita it, ind id, hin hi, fin fi, vie vi, heb he, ukr uk,
@@ -140,15 +140,15 @@ _CODES = {name: code for code, name in LANGUAGES.items()} | ALIASES | {code: cod
 
 
 def whisper_code(language: str) -> str | None:
-    """Code of a language that Whisper knows, by its code or English name in any case; None where it knows none."""
+    """Return Whisper's code for a language, given by its code or English name in any case; None if unknown."""
     return _CODES.get(language.strip().lower())
 
 
 def tag_of(language: str) -> str | None:
-    """Return the code of any language, with script and region where they are given: ``it``, ``pt-BR``, ``zh-Hans``.
+    """Return the code of any language, with script and region if given: ``it``, ``pt-BR``, ``zh-Hans``.
 
-    Names that Whisper knows, codes of three letters (ISO 639-2 and -3) and retired ones become the short code. Other
-    languages keep their own (``ga``, ``ckb``). None for what is no code.
+    Names that Whisper knows, three-letter codes (ISO 639-2 and -3) and retired codes become the short code. Other
+    languages keep their code (``ga``, ``ckb``). The result is None if ``language`` is not a code.
     """
     match = re.fullmatch(r"([a-z]{2,3})(?:[-_]([a-z]{4}))?(?:[-_]([a-z]{2}))?", language.strip().lower())
     if match is None:
@@ -159,5 +159,5 @@ def tag_of(language: str) -> str | None:
 
 
 def name_of(code: str) -> str:
-    """Name and code for a reader: ``Italian (it)``."""
+    """Return name and code for display: ``Italian (it)``."""
     return f"{LANGUAGES[code].title()} ({code})" if code in LANGUAGES else code

@@ -1,4 +1,4 @@
-"""Facts about languages that decide how texts are normalised and what is counted: codes, numbers, writing."""
+"""Facts about languages that determine normalisation and the metric: codes, numbers and scripts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def _codes(listed: str) -> frozenset[str]:
     return frozenset(listed.split())
 
 
-# Codes that stand for another one.
+# Codes that are replaced by another code.
 _ALIASES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "nb": "no", "cmn": "zh", "fil": "tl"}
-# num2words' code where it is not the language's own. It falls back on the first two letters by itself ("fil" would be
-# Finnish), hence a list. Amharic (am) is not in it: num2words 0.5.14 raises TypeError for 1100.
+# num2words' codes. For unknown codes it falls back on the first two letters ("fil" would be
+# Finnish), hence this list. Amharic (am) is excluded: num2words 0.5.14 raises TypeError for 1100.
 _NUM2WORDS = {
     code: code
     for code in _codes(
@@ -42,7 +42,7 @@ UNSPACED = (
     "\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001aff0-\U0001b2ff\U00020000-\U0003ffff"
 )
 
-# What is said for the sign between a whole number and its decimals, where it is one word that does not change.
+# The spoken word for the decimal sign, in languages in which it is a single invariable word.
 _POINT_WORDS = {
     "ar": "فاصلة",
     "be": "коска",
@@ -77,20 +77,20 @@ _POINT_WORDS = {
 
 
 class Habit(NamedTuple):
-    """How a language writes numbers: what groups thousands, what stands before decimals; empty where not known."""
+    """The way a language writes numbers: the sign that groups thousands and the decimal sign; empty if unknown."""
 
     group: str = ""
     point: str = ""
 
 
 def bare_code(language: str | None) -> str:
-    """Return the bare code of ``language``: ``de`` for ``de-DE``, ``DE``, ``de_AT``; empty for None."""
+    """Return ``language`` without script or region: ``de`` for ``de-DE``, ``DE``, ``de_AT``; empty for None."""
     bare = re.split("[-_]", (language or "").strip().lower())[0]
     return _ALIASES.get(bare, bare)
 
 
 def habit_of(language: str | None) -> Habit:
-    """Return how numbers are written in ``language``."""
+    """Return how ``language`` writes numbers."""
     code = bare_code(language)
     if code in _POINT or _with_region(language) in _POINT_REGIONS:
         return Habit(",", ".")
@@ -100,22 +100,22 @@ def habit_of(language: str | None) -> Habit:
 
 
 def point_word(language: str | None) -> str:
-    """Return what is said for the sign before decimals, empty where not known; Spanish has a word for each sign."""
+    """Return the spoken word for the decimal sign, empty if unknown; Spanish has a word for each sign."""
     if bare_code(language) == "es" and habit_of(language).point == ".":
         return "punto"
     return _POINT_WORDS.get(bare_code(language), "")
 
 
 def num2words_code(language: str | None) -> str | None:
-    """Return the code under which num2words spells numbers in ``language``, None where it does not."""
+    """Return num2words' code for ``language``, or None if num2words does not support it."""
     region = _with_region(language)
     return region if region in _NUM2WORDS_REGIONS else _NUM2WORDS.get(bare_code(language))
 
 
 def leading_metric(language: str | None, references: Iterable[str] = ()) -> Literal["wer", "cer"]:
-    """Return the rate that is compared: ``cer`` where words are not written apart, since there are none to count.
+    """Return the metric to compare: ``cer`` for languages written without spaces between words, else ``wer``.
 
-    An unknown language is judged by ``references``: ``cer`` where most of their letters are of scripts written so.
+    An unknown language is judged by ``references``: ``cer`` if most of their letters belong to such scripts.
     """
     code = bare_code(language)
     if code:
@@ -126,9 +126,9 @@ def leading_metric(language: str | None, references: Iterable[str] = ()) -> Lite
 
 
 def language_of_alphabet(letters: Iterable[str]) -> str | None:
-    """Return ``en`` where a CTC vocabulary writes A to Z (of either case) and apostrophe and nothing else, else None.
+    """Return ``en`` if a CTC vocabulary writes only A to Z (of either case) and the apostrophe, else None.
 
-    ``letters`` are the tokens that stand for text, without the special ones and the word delimiter.
+    ``letters`` are the tokens that stand for text, without special tokens and the word delimiter.
     """
     found = set("".join(letters))
     return "en" if found - {"'"} and all(c == "'" or (c.isascii() and c.isalpha()) for c in found) else None

@@ -1,6 +1,6 @@
-"""Word error rate as an ``evaluate.Metric`` without a network; ``evaluate.load("wer")`` fetches code from the hub.
+"""Word error rate as an ``evaluate.Metric`` that works offline; ``evaluate.load("wer")`` downloads code from the hub.
 
-``WordErrorRate("multilingual")`` and ``evaluate.load(mam.scoring.metric.__file__, "multilingual")`` are the same.
+``WordErrorRate("multilingual")`` and ``evaluate.load(mam.scoring.metric.__file__, "multilingual")`` are equivalent.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from mam.scoring.wer import pair_counts, rates
 
 
 class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no types
-    """WER and CER as fractions, with counts, of texts normalised as mam does: ``config_name`` is the normalizer.
+    """WER and CER as fractions, with counts, of texts normalised as in mam; ``config_name`` is the normalizer.
 
-    ``compute(predictions=[...], references=[...], language="de")`` tells the language to a normalizer that reads it.
-    Raises ConfigError for an unknown normalizer, ValueError where no reference has a word.
+    ``compute(predictions=[...], references=[...], language="de")`` passes the language to normalizers that use it.
+
+    Raises:
+        ConfigError: The normalizer is unknown.
+        ValueError: No reference contains a word.
     """
 
     def _info(self) -> evaluate.MetricInfo:

@@ -1,4 +1,4 @@
-"""A normalizer for every language: letters and marks of all scripts stay, numbers are spelled out, the rest goes."""
+"""A normalizer for every language: keeps letters and marks of all scripts, spells out numbers, drops the rest."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mam.scoring.languages import bare_code
 from mam.scoring.numbers import spell
 
 APOSTROPHES = "'’‘ʼʻ`´＇׳"
-# Letters and marks without a sound of their own: elongation, variation selectors, fillers, the joiner of graphemes.
+# Silent letters and marks: elongation, variation selectors, fillers, the grapheme joiner.
 SILENT = re.compile(
     "[\u0640\u07fa\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20e3\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
-# Malayalam's final consonants before Unicode 5.1, as letters of their own since.
+# Malayalam's final consonants: sequences before Unicode 5.1 -> single letters since.
 _CHILLU = {"ണ്\u200d": "ൺ", "ന്\u200d": "ൻ", "ര്\u200d": "ർ", "ല്\u200d": "ൽ", "ള്\u200d": "ൾ", "ക്\u200d": "ൿ"}
 _NO_BREAK = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 
@@ -22,13 +22,14 @@ _NO_BREAK = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 def multilingual(text: str, language: str | None = None) -> str:
     """Lower case; letters and combining marks of every script stay, numbers are spelled out, the rest splits words.
 
-    - Unicode NFKC: full-width, half-width and presentation forms become plain letters, accents typed apart are joined.
-    - Case folding: ß is ss, as capitals write it. İ is i; in Turkish and Azerbaijani I is ı.
-    - Apostrophes (’ ‘ ʼ ʻ ` ´ ׳ are one) stay inside words; hyphens split. Gershayim and Catalan l·l do not split.
-    - Zero-width joiners, soft hyphens and direction marks are dropped without splitting a word: they change how it
-      looks, not how it is spelled. So are tatweel and variation selectors. A zero-width space splits.
-    - Digits of every script are ASCII digits. In a language that num2words knows they are spelled out as cardinals,
-      ordinals ("3.", "21st") and years too; in others they stay.
+    - Unicode NFKC: full-width, half-width and presentation forms become plain letters; separate accents are joined.
+    - Case folding: ß becomes ss, as in capitals. İ becomes i; in Turkish and Azerbaijani I becomes ı.
+    - Apostrophes (’ ‘ ʼ ʻ ` ´ ׳ are equivalent) stay inside words; hyphens split. Gershayim and Catalan l·l do not
+      split.
+    - Zero-width joiners, soft hyphens and direction marks are dropped without splitting a word, because they change
+      its appearance but not its spelling. So are tatweel and variation selectors. A zero-width space splits.
+    - Digits of every script become ASCII digits. In languages that num2words supports, they are spelled out as
+      cardinals, including ordinals ("3.", "21st") and years; in others they stay.
     """
     for old, new in _CHILLU.items():
         text = text.replace(old, new)
@@ -52,7 +53,7 @@ def folded(text: str, language: str | None = None) -> str:
 
 @cache
 def _plain(character: str) -> str:
-    """Return what NFKC should see in the place of ``character``."""
+    """Return the replacement of ``character`` before NFKC."""
     if character in APOSTROPHES:
         return "'"
     category, compatible = unicodedata.category(character), unicodedata.normalize("NFKC", character)
@@ -60,22 +61,22 @@ def _plain(character: str) -> str:
         return " "
     if category == "Cf":
         return ""
-    if compatible.startswith(" ") and len(compatible) > 1:  # an accent as a character of its own; ´ is one
+    if compatible.startswith(" ") and len(compatible) > 1:  # a spacing accent such as ´
         return compatible.strip() if category.startswith("L") else " "
     if any(c in APOSTROPHES for c in compatible):  # the deprecated ŉ
         return "".join(map(_plain, compatible))
-    if category == "No" and compatible != character:  # 10² is not 102, nor 2½ 21⁄2
+    if category == "No" and compatible != character:  # keep 10² from becoming 102, and 2½ from 21⁄2
         return f" {compatible} "
     return character
 
 
 @cache
 def _digit(character: str) -> str:
-    """The ASCII digit for a digit of any script; other characters as they are."""
+    """Return the ASCII digit for a digit of any script; other characters stay."""
     return str(unicodedata.decimal(character, character))
 
 
 @cache
 def _is_written(character: str) -> bool:
-    """Letters, marks, numbers and apostrophe; surrogates, symbols and punctuation are none of them."""
+    """Return whether a character is a letter, mark, number or apostrophe, not a surrogate, symbol or punctuation."""
     return character == "'" or unicodedata.category(character)[0] in "LMN"

@@ -7,17 +7,17 @@ from functools import cache
 
 from mam.scoring.languages import habit_of, num2words_code, point_word
 
-LONGEST = 12  # digits of a quantity; a longer string of digits is a code and read one by one
+LONGEST = 12  # most digits of a quantity; a longer string of digits is a code, read digit by digit
 ENGLISH = re.compile(
     r"(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.(?P<decimals>\d+)|(?P<ordinal>st|nd|rd|th)\b|(?P<plural>s)\b)?",
     re.IGNORECASE,
 )
-# Signs that group thousands and nothing else, in any language; the multilingual normalizer writes no-break spaces as ٬.
+# Signs that only group thousands, in any language; the multilingual normalizer writes no-break spaces as ٬.
 _ALWAYS = "٬'"
 
 
 def spell_english(match: re.Match[str]) -> str:
-    """English words for one match of `ENGLISH`: years as they are read, longer strings of digits one by one."""
+    """Spell one match of `ENGLISH` in English words: years are read in pairs, long strings of digits one by one."""
     from num2words import num2words
 
     whole = match["whole"].replace(",", "")
@@ -37,9 +37,10 @@ def spell_english(match: re.Match[str]) -> str:
 def spell(text: str, language: str | None) -> str:
     """Return ``text`` with its numbers, in ASCII digits, as cardinals in ``language``.
 
-    Thousands are taken together by the habit of the language, decimals read digit by digit after its word for the
-    sign; so are numbers that begin with 0 or are longer than twelve digits. In a language that num2words does not
-    know, digits stay; only what surely groups thousands (two groups at least, or a sign that does nothing else) goes.
+    Thousands are grouped by the convention of the language. Decimals are read digit by digit after the word for the
+    decimal sign, as are numbers that begin with 0 or have more than twelve digits. In a language that num2words does
+    not support, digits stay, and only unambiguous grouping signs are removed (at least two groups, or a sign with no
+    other use).
     """
     code = num2words_code(language)
 
@@ -57,7 +58,7 @@ def spell(text: str, language: str | None) -> str:
 
 @cache
 def _pattern(group: str, point: str, is_spelled: bool) -> re.Pattern[str]:
-    """Match one number: ``whole`` with ``decimals``, or ``plain`` where the signs around it make no sense."""
+    """Return the pattern of one number: ``whole`` with ``decimals``, or ``plain`` if the signs around it are ambiguous."""
     grouped = [rf"[0-9]{{1,3}}(?:[{_ALWAYS}][0-9]{{3}})+"]
     if group == ",":  # India groups by two
         grouped.append(r"[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}")
@@ -65,7 +66,7 @@ def _pattern(group: str, point: str, is_spelled: bool) -> re.Pattern[str]:
         grouped.append(r"[0-9]{1,3}(?:\.[0-9]{3})+")
     else:
         grouped += [r"[0-9]{1,3}(?:,[0-9]{3}){2,}", r"[0-9]{1,3}(?:\.[0-9]{3}){2,}"]
-    if group == " " and is_spelled:  # "12 345" may be two numbers; no number of its own begins with 0
+    if group == " " and is_spelled:  # "12 345" may be two numbers, but a separate number does not begin with 0
         grouped.append(r"[0-9]{1,3}(?: [0-9]{3})* 0[0-9]{2}(?: [0-9]{3})*")
     sign = f"[٫{re.escape(point)}]"
     return re.compile(
@@ -76,13 +77,13 @@ def _pattern(group: str, point: str, is_spelled: bool) -> re.Pattern[str]:
 
 @cache
 def _cardinal(digits: str, code: str) -> str:
-    """Words for one number."""
+    """Return the words for one number."""
     from num2words import num2words
 
     if len(digits) > 1 and (len(digits) > LONGEST or digits.startswith("0")):
         return " ".join(_cardinal(digit, code) for digit in digits)
     try:
         words = str(num2words(int(digits), lang=code))
-    except OverflowError:  # Indian languages end below LONGEST
+    except OverflowError:  # for Indian languages num2words' limit is below LONGEST
         return " ".join(_cardinal(digit, code) for digit in digits)
-    return words.replace(" و ", " و") if code == "ar" else words  # Arabic writes "and" as a part of the next word
+    return words.replace(" و ", " و") if code == "ar" else words  # Arabic joins "and" to the next word

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEAST_SEEDS = 5  # fewer trainings say too little of how they scatter
+LEAST_SEEDS = 5  # fewer do not estimate the variance between seeds
 
 
 def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] | None, float | None]:
-    """Mean of paired differences, one a seed; its 95 % interval and two-sided p by Student's t with n - 1 degrees.
+    """Return the mean of paired differences, one per seed, with its 95 % interval and two-sided p.
 
-    The interval is over seeds on the clips that were tested: other clips are not in it. None in place of interval and p
-    below `LEAST_SEEDS`, and where all differences are equal.
+    Both use Student's t with n - 1 degrees of freedom. The interval covers the variation between seeds on the tested
+    clips, not that between clips. Interval and p are None with fewer than `LEAST_SEEDS` seeds, and if all differences
+    are equal.
     """
     from scipy.special import stdtr, stdtrit
 

@@ -1,12 +1,12 @@
-"""The sign-flip test of a paired difference, and the interval that it does not reject.
+"""The sign-flip test of a paired difference, and the interval of differences that it does not reject.
 
-If merging changed nothing, either system could have made the errors of each unit, so that every difference may change
-its sign. The test counts the assignments of signs under which the summed difference is at least as large as the
-observed one (Fisher 1935; Pitman 1937). It is exact for any number of units, however few of them changed.
+If merging changed nothing, either system could have made the errors of each unit, so every difference could have the
+opposite sign. The test counts the sign assignments whose summed difference is at least as large as the observed one
+(Fisher 1935; Pitman 1937). It is exact for any number of units, however few of them changed.
 
-For a hypothetical difference δ the test asks the same of ``d - δ·w``. Flipping the subset F of the units gives a sum as
-large as the observed one exactly where δ lies between the ratio ``Σd/Σw`` of F and that of the other units. One pass
-over the subsets therefore holds p for every δ (Hartigan 1969, "Using subsample values as typical values").
+For a hypothetical difference δ the test is applied to ``d - δ·w``. Flipping the subset F of the units gives a sum at
+least as large as the observed one exactly if δ lies between the ratio ``Σd/Σw`` of F and that of the other units. One
+pass over the subsets therefore gives p for every δ (Hartigan 1969, "Using subsample values as typical values").
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-EXACT = 16  # changed units up to which all 2^16 assignments of signs are counted
-CHUNK = 8_000_000  # signs held at once: bounds memory at some 64 MB
+EXACT = 16  # up to this many changed units, all sign assignments (at most 2^16) are counted
+CHUNK = 8_000_000  # signs per block; limits memory to about 64 MB
 LEVEL = 0.05
 
 Floats = NDArray[np.float64]
@@ -28,10 +28,10 @@ Floats = NDArray[np.float64]
 class Flips:
     """Sums of ``table`` over random or all subsets of its rows, for the test and its inversion.
 
-    ``sums`` is ``[subsets, columns]``, ``totals`` ``[columns]``. Column 0 holds the differences, every other column a
-    denominator: a rate is tested against column ``k`` as Σ column 0 / Σ column k. ``is_exact``: the subsets are all
-    there are of the changed units, in equal numbers; otherwise they are a sample, to which the observed assignment is
-    added when p is counted.
+    ``sums`` is ``[subsets, columns]``, ``totals`` ``[columns]``. Column 0 contains the differences and every other
+    column a denominator: a rate is tested against column ``k`` as Σ column 0 / Σ column k. If ``is_exact``, the subsets
+    are all subsets of the changed units, each equally often. Otherwise they are a sample, and p also counts the
+    observed assignment.
     """
 
     sums: Floats
@@ -39,7 +39,7 @@ class Flips:
     is_exact: bool
 
     def ratios(self, column: int) -> tuple[Floats, Floats]:
-        """Lower and upper end of the δ for which each subset is as extreme as what was observed."""
+        """Return the lower and upper ends of the δ for which each subset is at least as extreme as the observation."""
         inside, outside = self.sums, self.totals - self.sums
         with np.errstate(divide="ignore", invalid="ignore"):
             one, other = (part[:, 0] / part[:, column] for part in (inside, outside))
@@ -49,12 +49,15 @@ class Flips:
         return low, high
 
     def p_value(self, column: int, delta: float) -> float:
-        """Two-sided p of the hypothesis that the rate against ``column`` is ``delta``."""
+        """Return the two-sided p of the hypothesis that the rate against ``column`` is ``delta``."""
         low, high = self.ratios(column)
         return self._share(int(np.count_nonzero((low <= delta) & (delta <= high))))
 
     def interval(self, column: int) -> tuple[float, float]:
-        """The δ with p >= 5 %. An end is infinite where no δ on that side reaches p < 5 %, as below 6 units."""
+        """Return the interval of δ with p >= 5 %.
+
+        An end is infinite if no δ on that side reaches p < 5 %, as is the case below 6 units.
+        """
         low, high = self.ratios(column)
         extra = 0 if self.is_exact else 1
         rank = math.ceil(LEVEL * (len(low) + extra) - 1e-9) - extra
@@ -70,9 +73,9 @@ class Flips:
 def flips(table: NDArray[np.int64], draws: int, seed: int) -> Flips:
     """Sum the rows of ``table`` ``[units, columns]`` over subsets.
 
-    All subsets are taken of up to `EXACT` changed units (column 0 not zero), each at least once and with a random
-    subset of the unchanged ones, which matter for δ other than 0 only. With more changed units, ``draws`` random
-    subsets. The same input and seed give the same numbers.
+    With up to `EXACT` changed units (column 0 is not zero), all subsets of them are used. Each is used at least once,
+    together with a random subset of the unchanged units, which matter only for δ other than 0. With more changed units,
+    ``draws`` random subsets are used. The same input and seed give the same numbers.
     """
     values = table.astype(np.float64)  # sums of errors and words stay exact integers below 2^53
     is_changed = table[:, 0] != 0
@@ -90,28 +93,28 @@ def flips(table: NDArray[np.int64], draws: int, seed: int) -> Flips:
 
 
 def one_sided_p(differences: Floats, draws: int, seed: int) -> float:
-    """p of a sum of ``differences`` ``[units]`` as large as observed, against signs that are random.
+    """Return the p of a sum of ``differences`` ``[units]`` at least as large as observed, under random signs.
 
-    Differences may be means, so that equal sums are compared with a tolerance.
+    Differences may be means, so equal sums are compared with a tolerance.
     """
     changed = differences[differences != 0][:, None]
     if len(changed) == 0:
         return 1.0
     is_exact = len(changed) <= EXACT
     subsets = _all_subsets(changed) if is_exact else _random_subsets(changed, draws, np.random.default_rng([seed, 2]))
-    # Flipping a subset takes twice its sum away: as large as observed where that sum is not positive.
+    # Flipping a subset subtracts twice its sum: the result is as large as observed if that sum is not positive.
     count = int(np.count_nonzero(subsets[:, 0] <= 1e-9 * float(np.abs(changed).sum())))
     return count / len(subsets) if is_exact else (count + 1) / (len(subsets) + 1)
 
 
 def relabelled_p(new: NDArray[np.int64], old: NDArray[np.int64], draws: int, seed: int) -> float:
-    """Two-sided p of a difference of two means of draws, against draws that are exchanged between the sides.
+    """Return the two-sided p of a difference between two means of draws, exchanging draws between the sides.
 
-    In every unit the rows of ``new`` ``[m, units]`` and ``old`` ``[k, units]`` are dealt anew to the two sides, since
-    under the hypothesis any of them could have made any of the errors.
+    In every unit the rows of ``new`` ``[m, units]`` and ``old`` ``[k, units]`` are reassigned at random to the two
+    sides, since under the hypothesis any of them could have made any of the errors.
     """
     both = np.concatenate([new, old]).astype(np.float64)
-    both = both[:, (both != both[0]).any(axis=0)]  # where all agree, dealing changes nothing
+    both = both[:, (both != both[0]).any(axis=0)]  # reassignment changes nothing if all rows agree
     rows, units = both.shape
     observed = float(both[: len(new)].mean(axis=0).sum() - both[len(new) :].mean(axis=0).sum())
     rng, count = np.random.default_rng([seed, 3]), 0
@@ -121,14 +124,14 @@ def relabelled_p(new: NDArray[np.int64], old: NDArray[np.int64], draws: int, see
         keys = rng.random((min(step, draws - start), units, rows))
         dealt = np.argpartition(keys, len(new) - 1, axis=2)[:, :, : len(new)]  # [step, units, m]
         sums = both.T[np.arange(units)[None, :, None], dealt].mean(axis=2).sum(axis=1)
-        # The mean of the others follows from that of all.
+        # The mean of the other rows follows from the mean of all rows.
         differences = (sums - means) * rows / len(old)
         count += int(np.count_nonzero(np.abs(differences) >= abs(observed) - 1e-9 * max(1.0, abs(observed))))
     return (count + 1) / (draws + 1)
 
 
 def _all_subsets(values: Floats) -> Floats:
-    """Column sums over every subset of the rows of ``values``, ``[2^rows, columns]``; the empty one first."""
+    """Return the column sums over every subset of the rows of ``values``, ``[2^rows, columns]``, the empty one first."""
     sums = np.zeros((1, values.shape[1]))
     for row in values:
         sums = np.concatenate([sums, sums + row])
@@ -136,9 +139,9 @@ def _all_subsets(values: Floats) -> Floats:
 
 
 def _random_subsets(values: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """Column sums over ``draws`` subsets in which each row of ``values`` is with probability one half."""
+    """Return the column sums over ``draws`` subsets that include each row of ``values`` with probability one half."""
     n, width = len(values), -(-len(values) // 8)
-    is_small = float(np.abs(values).sum(axis=0).max(initial=0)) < 2**24  # whole numbers that float32 holds exactly
+    is_small = float(np.abs(values).sum(axis=0).max(initial=0)) < 2**24  # limit of exact whole numbers in float32
     values = values.astype(np.float32 if is_small and np.array_equal(values, np.rint(values)) else np.float64)
     step = max(1, CHUNK // max(1, n))
     sums = np.empty((draws, values.shape[1]))

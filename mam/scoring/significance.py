@@ -1,7 +1,7 @@
 """Paired comparison of two pooled error rates: the difference, its test and its interval.
 
-The test flips signs of units (`mam.scoring.sign_flip`); the interval is made to agree with it: it excludes 0 exactly
-where p < .05. docs/method.md says why these were chosen, with their simulated coverage.
+The test flips signs of units (`mam.scoring.sign_flip`). The interval agrees with it: it excludes 0 exactly if p < .05.
+docs/method.md explains the choice of both, with their simulated coverage.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mam.scoring.bounds import Count, Positive, Share
 from mam.scoring.intervals import INTERVALS
 from mam.scoring.sign_flip import LEVEL, Flips, flips, relabelled_p
 
-LEAST = 6  # changed units below which no assignment of signs has p < .05: 2/2^5 is .0625
-PSEUDO = 2.0  # unobserved units that changed, one in each direction
+LEAST = 6  # fewer changed units cannot reach p < .05: with 5, the smallest p is 2/2^5 = .0625
+PSEUDO = 2.0  # number of added units that changed, one in each direction
 
-ABSOLUTE, RELATIVE = 1, 2  # columns of the table that differences are divided by
+ABSOLUTE, RELATIVE = 1, 2  # denominator columns of the table
 
 Ends = tuple[float | None, float | None]
 Floats = NDArray[np.float64]
@@ -33,19 +33,19 @@ class Difference:
     """Merged minus baseline, in rate (a fraction); negative is better.
 
     Attributes:
-        absolute: difference of the pooled rates.
-        relative: ``absolute`` over the baseline's rate, None where that is 0.
-        ci95: 95 % interval of ``absolute``; None where no unit changed, or all changed alike.
+        absolute: Difference of the pooled rates.
+        relative: ``absolute`` over the baseline's rate, None if that is 0.
+        ci95: 95 % interval of ``absolute``; None if no unit changed, or all changed alike.
         relative_ci95: 95 % interval of ``relative``; an infinite end is None.
-        p_value: two-sided, of the sign-flip test.
-        test: name of the test and of the interval, with the number of units, draws and the seed.
-        unit: name of what is counted and flipped, such as ``utterance`` or ``speaker``.
-        clusters: number of units.
-        changed: units whose number of errors differs; None, as the next two, in results of older versions.
-        better: changed units with fewer errors in the merged model.
-        worse: changed units with more.
+        p_value: Two-sided p of the sign-flip test.
+        test: Name of the test and of the interval, with the number of units, draws and the seed.
+        unit: Name of a unit, such as ``utterance`` or ``speaker``.
+        clusters: Number of units.
+        changed: Units whose number of errors differs. None in results of older versions, as are the next two.
+        better: Changed units with fewer errors in the merged model.
+        worse: Changed units with more errors in the merged model.
         interval: ``sign_flip``, or ``bootstrap``, which need not agree with ``p_value``.
-        largest: largest share of one unit in the sum of all changes; the test supposes gains and losses of like size.
+        largest: Largest share of one unit in the sum of all changes. The test assumes gains and losses of similar size.
     """
 
     absolute: float
@@ -64,12 +64,12 @@ class Difference:
 
     @property
     def can_be_significant(self) -> bool:
-        """Tell whether any assignment of signs has p < .05."""
+        """True if some sign assignment has p < .05."""
         return self.changed is None or self.changed >= LEAST
 
     @property
     def is_significant(self) -> bool:
-        """Tell whether p < .05, without a correction for other comparisons."""
+        """True if p < .05, without a correction for multiple comparisons."""
         return self.p_value < LEVEL
 
 
@@ -86,32 +86,32 @@ def paired_difference(
     """Compare two pooled error rates, paired by unit.
 
     p is that of the sign-flip test, exact up to 16 changed units, else from ``draws`` random assignments. The interval
-    joins the one that inverts this test with Student's t on the linearised rate, to which two units are added that
-    changed in opposite directions (Bonett & Price 2012), weighted by the share of units that did not change; only the
-    test decides whether 0 is inside. Below 6 units it is t alone, extended to 0.
+    combines the inverted test with Student's t on the linearised rate. For the latter, two units are added that changed
+    in opposite directions (Bonett & Price 2012), weighted by the share of units that did not change. Only the test
+    decides whether 0 is inside. Below 6 units the interval is that of t alone, extended to 0.
 
     A side may be several draws of a random model: its rate is their mean. The test then flips the mean, and distances
     from the estimate are stretched by the variance between draws, on draws - 1 degrees of freedom (Satterthwaite 1946).
-    One model minus a mean of several is not symmetric, however, when few utterances change: p is no smaller than that
-    of a second test, in which every draw of either side could in each unit have been any other.
+    One model minus a mean of several is not symmetric if few utterances change. p is therefore at least that of a
+    second test, which exchanges the draws of both sides in every unit.
 
     Args:
-        merged: errors per utterance of the merged model, ``[n]``, or of each draw of it, ``[m, n]``.
-        baseline: errors per utterance of the baseline on the same utterances, ``[n]`` or ``[m, n]``.
-        lengths: reference words per utterance (1 each for a classification error), ``[n]``.
-        clusters: one label an utterance, or None: every utterance is a unit.
-        draws: random assignments of signs, or resamples of the bootstrap.
-        seed: of numpy's PCG64; the same input and seed give the same numbers.
+        merged: Errors per utterance of the merged model, ``[n]``, or of each of its draws, ``[m, n]``.
+        baseline: Errors per utterance of the baseline on the same utterances, ``[n]`` or ``[m, n]``.
+        lengths: Reference words per utterance (1 each for a classification error), ``[n]``.
+        clusters: One label per utterance, or None if every utterance is a unit.
+        draws: Number of random sign assignments, or of resamples of the bootstrap.
+        seed: Seed of numpy's PCG64; the same input and seed give the same numbers.
         interval: ``sign_flip`` (as above) or ``bootstrap`` (percentile, which need not agree with p).
-        unit: name of a unit, for people.
+        unit: Name of a unit, for display.
 
     Raises:
-        ValueError: the arrays differ in length or hold no reference word, or an interval of another name.
+        ValueError: The arrays differ in length or contain no reference word, or the interval has another name.
     """
     new, old, words = _by_unit(merged, baseline, lengths, clusters)
     if interval not in INTERVALS:
         raise ValueError(f"interval={interval}: is none of {', '.join(INTERVALS)}")
-    # In whole numbers: errors of all pairs of draws, so that equal sums compare as equal.
+    # Integer errors over all pairs of draws, so that equal sums compare as equal.
     scale = len(new) * len(old)
     differences = len(old) * new.sum(axis=0) - len(new) * old.sum(axis=0)
     table = np.stack([differences, scale * words, len(new) * old.sum(axis=0)], axis=1)
@@ -144,23 +144,23 @@ def paired_difference(
 
 
 def exact_mcnemar(merged: Counts, baseline: Counts) -> float:
-    """Two-sided p of McNemar's exact test on paired mistakes (0 or 1, ``[n]``); 1 where no clip changed sides.
+    """Return the two-sided p of McNemar's exact test on paired mistakes (0 or 1, ``[n]``); 1 if no clip differs.
 
-    McNemar 1947 in the binomial form: of the clips that only one side has wrong, half should be the merged model's.
-    Clips count as independent, which those cut from one recording are not; of such clips it equals the
+    McNemar 1947 in binomial form: of the clips that only one side has wrong, half should be the merged model's. The
+    test treats clips as independent, which clips cut from one recording are not. For independent clips it equals the
     sign-flip test.
     """
     only_merged = int(np.count_nonzero(merged > baseline))
     only_baseline = int(np.count_nonzero(merged < baseline))
     if not only_merged + only_baseline:
         return 1.0
-    from scipy.stats import binomtest  # here: it takes a second to import, and few runs ask
+    from scipy.stats import binomtest  # imported here: takes a second and few runs need it
 
     return float(binomtest(min(only_merged, only_baseline), only_merged + only_baseline).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values in the order given (Holm 1979); valid under any dependence."""
+    """Return Holm's step-down adjusted p values in the given order (Holm 1979); valid under any dependence."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(order):
@@ -172,7 +172,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _by_unit(
     merged: Counts, baseline: Counts, lengths: Counts, clusters: Sequence[Hashable] | None
 ) -> tuple[Counts, Counts, Counts]:
-    """Errors ``[draws, units]`` of both sides and words ``[units]``, summed over what is one unit."""
+    """Return the errors ``[draws, units]`` of both sides and the words ``[units]``, summed within units."""
     new, old = np.atleast_2d(merged), np.atleast_2d(baseline)
     n = len(lengths)
     if any(side.shape[1] != n for side in (new, old)) or (clusters is not None and len(clusters) != n):
@@ -195,8 +195,8 @@ def _by_unit(
 class _Spread:
     """Standard errors of a pooled difference, by linearisation over units and over the draws of either side.
 
-    ``table`` is ``[units, columns]`` as `flips` takes it; ``sides`` are errors ``[draws, units]`` with the factor by
-    which the table counts each.
+    ``table`` is ``[units, columns]`` as in `flips`; ``sides`` are errors ``[draws, units]``, each with the factor by
+    which the table scales it.
     """
 
     def __init__(self, table: Floats, sides: Sequence[tuple[Counts, int]]) -> None:
@@ -204,23 +204,23 @@ class _Spread:
         self.units = len(table)
 
     def over_units(self, column: int) -> float:
-        """Standard error between units, with the pseudo-units for those whose change was not observed."""
+        """Return the standard error between units, including the added units that changed."""
         differences, denominators = self._table[:, 0], self._table[:, column]
         changed = differences[differences != 0]
         if self.units < 2 or not len(changed):
             return 0.0
         total = float(denominators.sum())
         residuals = differences - float(differences.sum()) / total * denominators
-        share = max(1 - len(changed) / self.units, 1 / self.units)  # where all changed, some chance that one would not
+        share = max(1 - len(changed) / self.units, 1 / self.units)  # at least 1/n if all changed
         unseen = PSEUDO * share * float(np.mean(changed**2))
         return math.sqrt((float(np.sum(residuals**2)) + unseen) * self.units / (self.units - 1)) / total
 
     def half_width(self, column: int) -> float:
-        """Half of the 95 % interval by Student's t, over units alone."""
+        """Return half of the 95 % interval by Student's t, over units alone."""
         return _t975(self.units - 1) * self.over_units(column) if self.units > 1 else 0.0
 
     def stretch(self, column: int) -> float:
-        """Factor by which the variance between draws widens the interval; 1 without draws."""
+        """Return the factor by which the variance between draws widens the interval; 1 without draws."""
         over_units = self.over_units(column)
         parts = [(over_units**2, self.units - 1)]
         parts += [(_between_draws(side, self._table[:, column]), draws - 1) for side, draws in self._sides]
@@ -232,7 +232,7 @@ class _Spread:
 
 
 def _between_draws(side: Counts, denominators: Floats) -> float:
-    """Variance of the mean rate of ``side`` ``[draws, units]`` due to the draws, without what they owe to units."""
+    """Return the variance of the mean rate of ``side`` ``[draws, units]`` that is due to draws and not to units."""
     draws, units = side.shape
     total = float(denominators.sum())
     rates = side.sum(axis=1) / total
@@ -246,9 +246,9 @@ def _between_draws(side: Counts, denominators: Floats) -> float:
 def _agreeing(
     flipped: Flips, spread: _Spread, column: int, stretch: float, p_value: float
 ) -> tuple[float, float] | None:
-    """The interval that `paired_difference` describes; None where nothing changed, or there is one unit.
+    """Return the interval that `paired_difference` describes; None if nothing changed, or there is only one unit.
 
-    An end of the relative interval is infinite where some assignments of signs leave no error to divide by.
+    An end of the relative interval is infinite if some sign assignments leave no error to divide by.
     """
     estimate = float(flipped.totals[0] / flipped.totals[column])
     half = spread.half_width(column)
@@ -260,25 +260,25 @@ def _agreeing(
     low = by_test[0] if is_open or math.isfinite(by_test[0]) else min(by_t[0], 0.0)
     high = by_test[1] if is_open or math.isfinite(by_test[1]) else max(by_t[1], 0.0)
     low, high, low_t, high_t = (estimate + stretch * (end - estimate) for end in (low, high, *by_t))
-    # The test decides whether 0 is inside, so that an end which excludes it is the test's own.
+    # The test decides whether 0 is inside, so an end that excludes 0 is the test's own.
     low, high = (low if low > 0 else min(low, low_t)), (high if high < 0 else max(high, high_t))
     return (low, high) if p_value < LEVEL else (min(low, 0.0), max(high, 0.0))
 
 
 def _hypothesis(estimate: float, stretch: float) -> float:
-    """The δ whose p is that of 0, once distances from the estimate are stretched."""
+    """Return the δ whose p is that of 0 after distances from the estimate are stretched."""
     return estimate - estimate / stretch if stretch != 1 else 0.0
 
 
 def _t975(freedom: float) -> float:
-    """97.5 % quantile of Student's t."""
+    """Return the 97.5 % quantile of Student's t."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))
 
 
 def _open(ends: tuple[float, float] | None) -> Ends | None:
-    """The ends with None for what is not finite."""
+    """Replace infinite ends by None."""
     if ends is None:
         return None
     return (ends[0] if math.isfinite(ends[0]) else None), (ends[1] if math.isfinite(ends[1]) else None)

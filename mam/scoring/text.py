@@ -1,4 +1,4 @@
-"""Normalizers: what is done to reference and hypothesis alike before words are counted. Raw text is what is stored."""
+"""Normalizers, applied to reference and hypothesis alike before words are counted; raw text is what is stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mam.scoring.numbers import ENGLISH, spell_english
 
 Normalizer = Callable[[str], str]
 NORMALIZERS: dict[str, Normalizer] = {}
-_BY_LANGUAGE: dict[str, Callable[..., str]] = {}  # those that take the language too
+_BY_LANGUAGE: dict[str, Callable[..., str]] = {}  # normalizers that also take the language
 
 # Letters that Unicode does not decompose into a base letter and an accent.
 _FOLD = str.maketrans(
@@ -30,27 +30,27 @@ def normalizer(function: Normalizer) -> Normalizer:
 
 
 def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
-    """Register ``function``, which takes the language beside the text, under its own name."""
+    """Register ``function``, which also takes the language, under its own name."""
     NORMALIZERS[function.__name__] = partial(function, language=None)
     _BY_LANGUAGE[function.__name__] = function
     return function
 
 
 def default_normalizer(language: str | None, is_whisper: bool) -> str:
-    """Return the name of the normalizer for a language: English as its models are scored, else `multilingual`."""
+    """Return the name of the normalizer for a language: that of the model family for English, else `multilingual`."""
     if bare_code(language) == "en":
         return "whisper_english" if is_whisper else "hubert_english"
     return "multilingual"
 
 
 def normalizer_for(name: str, language: str | None) -> Normalizer:
-    """Return the normalizer registered as ``name``, told the language where it depends on it."""
+    """Return the normalizer registered as ``name``, bound to ``language`` if it depends on it."""
     return partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
 
 
 @normalizer
 def none(text: str) -> str:
-    """The text as it is; words are what white space separates."""
+    """The text unchanged; white space separates words."""
     return text
 
 
@@ -58,9 +58,8 @@ def none(text: str) -> str:
 def hubert_english(text: str) -> str:
     """Upper case A-Z and apostrophe, as CTC models trained on LibriSpeech write.
 
-    Accents are folded ("Müller" is MULLER), digits spelled out (1862 is EIGHTEEN SIXTY TWO, 3.5 THREE POINT FIVE,
-    21st TWENTY FIRST, 90s NINETIES), hyphens split words, all else separates them too. Apostrophes stay inside
-    words only.
+    Accents are folded ("Müller" is MULLER), digits spelled out (1862 is EIGHTEEN SIXTY TWO, 3.5 THREE POINT FIVE, 21st
+    TWENTY FIRST, 90s NINETIES). Hyphens and all other characters split words. Apostrophes stay only inside words.
     """
     text = text.translate(_APOSTROPHES).translate(_FOLD)
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
@@ -71,17 +70,17 @@ def hubert_english(text: str) -> str:
 
 @normalizer
 def whisper_english(text: str) -> str:
-    """What OpenAI published Whisper's results with: digits, American spelling, contractions opened, fillers dropped.
+    """OpenAI's normalizer for Whisper's results: digits, American spelling, contractions expanded, fillers dropped.
 
-    Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix C; as the package
-    whisper-normalizer has it, with its list of spellings.
+    Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix C; implemented by the
+    package whisper-normalizer, with its list of spellings.
     """
     return str(_whisper("english", "EnglishTextNormalizer")(text)).strip()
 
 
 @normalizer
 def basic(text: str) -> str:
-    """Whisper's normalizer for any language: lower case, without punctuation, brackets or what is in them."""
+    """Whisper's normalizer for any language: lower case, without punctuation, brackets and their content."""
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 
@@ -90,6 +89,6 @@ language_normalizer(multilingual)
 
 @cache
 def _whisper(module: str, name: str) -> Normalizer:
-    """One of whisper-normalizer's classes, made once: it reads its list of spellings from disk."""
+    """Create one of whisper-normalizer's classes; cached, because it reads its list of spellings from disk."""
     made: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
     return made

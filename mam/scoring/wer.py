@@ -1,4 +1,4 @@
-"""Word and character error counts per utterance, aligned by jiwer, and the corpus rates made of them."""
+"""Word and character error counts per utterance, aligned by jiwer, and corpus rates computed from them."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ class Rates:
 
 
 def tokens(text: str, token: Token) -> list[str]:
-    """Return the words of a text, which white space of any kind separates, or its characters.
+    """Return the words of a text, separated by white space of any kind, or its characters.
 
-    Among characters a run of white space is one blank, and none at either end. A blank beside a script that is written
-    without spaces (Chinese, Japanese, Thai, ...) is not counted: whether it is there is a matter of taste.
+    Among characters, a run of white space is one space, and none at either end. A space beside a script that is written
+    without spaces (Chinese, Japanese, Thai, ...) is not counted, since it is optional there.
     """
     words = text.split()
     return words if token == "word" else list(_NEEDLESS.sub("", " ".join(words)))
 
 
 def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: Token) -> Counts:
-    """Per utterance: substitutions, deletions, insertions, reference length. ``[n, 4]`` int64.
+    """Count substitutions, deletions, insertions and reference length per utterance, ``[n, 4]`` int64.
 
-    Both sides are split by `tokens`, so that any white space separates words, not only the blank that jiwer splits at.
-    An utterance whose reference is empty has length 0, and every token of its hypothesis is an insertion: it adds to
-    the errors of the corpus and not to its length.
+    Both sides are split by `tokens`, so that any white space separates words, not only the space at which jiwer splits.
+    An utterance with an empty reference has length 0, and every token of its hypothesis is an insertion: it adds to the
+    errors of the corpus but not to its length.
 
     Raises:
-        ValueError: the two lists differ in length.
+        ValueError: The two lists differ in length.
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
@@ -79,10 +79,10 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: To
 def pair_counts(
     pairs: Sequence[tuple[str, str]], normalise: Callable[[str], str], units: Sequence[Token] = UNITS
 ) -> dict[Token, Counts]:
-    """Counts of (reference, hypothesis) by what is counted, ``[n, 4]`` each, as `error_counts` makes them.
+    """Count the errors of (reference, hypothesis) pairs for each unit, ``[n, 4]`` each, as `error_counts` does.
 
-    ``pairs`` are raw. Each text is normalised once, and what is then the same pair is aligned once, however often it
-    occurs: a merged model says much of what the unmerged one said.
+    ``pairs`` are raw. Each text is normalised once, and equal normalised pairs are aligned once, because the outputs of
+    merged and unmerged models largely agree.
     """
     normalised = {text: normalise(text) for text in dict.fromkeys(text for pair in pairs for text in pair)}
     spelled = [(normalised[reference], normalised[hypothesis]) for reference, hypothesis in pairs]
@@ -93,16 +93,16 @@ def pair_counts(
 
 
 def errors(counts: Counts) -> Counts:
-    """Substitutions + deletions + insertions per utterance, ``[n]``."""
+    """Return substitutions + deletions + insertions per utterance, ``[n]``."""
     summed: Counts = counts[:, :LENGTH].sum(axis=1)
     return summed
 
 
 def rates(words: Counts, characters: Counts) -> Rates:
-    """Pooled over the corpus: all errors over all reference units.
+    """Compute rates pooled over the corpus: all errors over all reference units.
 
     Raises:
-        ValueError: no reference has a single word, so that no rate is defined.
+        ValueError: No reference contains a word, so no rate is defined.
     """
     if not words[:, LENGTH].sum():
         raise ValueError("no reference word is left after normalisation")

@@ -1,4 +1,4 @@
-"""Sentences and table cells about a paired difference, the same on a screen, in a table, on a page and in a card."""
+"""Sentences and table cells about a paired difference, the same in terminals, tables, pages and cards."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ FEW, OLD = "few", "old"
 FEW_NOTE = f"{FEW}: fewer than {LEAST} units changed, so that no difference can be significant"
 BOOTSTRAP_NOTE = "intervals are those of the percentile bootstrap, which need not agree with p"
 COUNTS = "better/worse"  # heading of `counts_cell`
-SHORT_COUNTS = "b/w"  # the same where 80 columns must do
+SHORT_COUNTS = "b/w"  # the same for 80 columns
 
 
 def counted(number: int, noun: str) -> str:
-    """Return ``1 utterance``, ``14 utterances``."""
+    """Return a number with its noun: ``1 utterance``, ``14 utterances``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def units_text(difference: Difference) -> str:
-    """Return ``90 utterances, 14 changed: 9 better, 5 worse``, with what follows where these are too few."""
+    """Return ``90 utterances, 14 changed: 9 better, 5 worse``, with a remark if these are too few."""
     units = counted(difference.clusters, difference.unit)
     if difference.changed is None:
         return units
@@ -37,7 +37,7 @@ def too_few(difference: Difference) -> str:
 
 
 def difference_text(difference: Difference) -> str:
-    """Return the difference with its interval, and p where it can mean anything.
+    """Return the difference with its interval, and p if it can be significant.
 
     For example ``-0.57 points, 95 % [-1.72, +0.71], p 0.399; relative -2.3 %``.
     """
@@ -54,7 +54,7 @@ def difference_text(difference: Difference) -> str:
 
 
 def p_cell(difference: Difference, p_value: float | None = None) -> str:
-    """Return p for a table (``p_value`` in place of the difference's own), `FEW` where it could not be below .05."""
+    """Return p for a table, or `FEW` if it could not be below .05; ``p_value`` replaces the difference's own."""
     if difference.changed is None:
         return OLD
     if difference.changed == 0:
@@ -65,12 +65,12 @@ def p_cell(difference: Difference, p_value: float | None = None) -> str:
 
 
 def counts_cell(difference: Difference) -> str:
-    """Return how many units got better and worse, ``9/5``."""
+    """Return the numbers of units that got better and worse, ``9/5``."""
     return "–" if difference.changed is None else f"{difference.better}/{difference.worse}"
 
 
 def table_notes(differences: Iterable[Difference]) -> list[str]:
-    """Return what a reader of a table of differences must know to read its short columns."""
+    """Return the notes that explain the short columns of a table of differences."""
     compared = [one for one in differences if one.changed is not None]
     units = list(dict.fromkeys(counted(one.clusters, one.unit) for one in compared))
     notes = [f"{SHORT_COUNTS}: units with fewer / more errors, of {', '.join(units)}"] if units else []
@@ -79,7 +79,7 @@ def table_notes(differences: Iterable[Difference]) -> list[str]:
 
 
 def excluded(differences: Iterable[Difference]) -> str:
-    """Return what the intervals of some differences exclude, as the end of a sentence."""
+    """Return what the intervals of several differences exclude, as the end of a sentence."""
     compared = list(differences)
     ends = [one.ci95 for one in compared if one.ci95 is not None]
     if all(one.changed == 0 for one in compared):

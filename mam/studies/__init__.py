@@ -1,1 +1,1 @@
-"""Studies: a plan of runs on one workbench. Later plans add configurations, not machinery."""
+"""Studies: plans of runs on one workbench. A new study needs a configuration, no new code."""

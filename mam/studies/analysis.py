@@ -1,4 +1,4 @@
-"""What a study's runs say together, as `study.json` has it."""
+"""The analysis of all runs of a study, as recorded in `study.json`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MULTIRUN = "multirun"  # name of a sweep
 
 @dataclass(frozen=True)
 class StudyAnalysis:
-    """The comparisons of a study of which at least one run finished.
+    """The comparisons of a study with at least one finished run.
 
     Attributes:
-        name: of the study; `MULTIRUN` of a sweep.
-        members: every job and how it ended, in the order of the plan.
+        name: of the study; `MULTIRUN` for a sweep.
+        members: every job and its outcome, in the order of the plan.
         comparisons: the source against each control.
         rivals: other methods and alignments against linear, unaligned merging.
-        mismatches: the effect of each kind of mismatch, where the study shows it.
+        mismatches: the effect of each kind of mismatch, if the study shows it.
         arms: trained arms against the reference and their twins.
-        stability: the λ that seeds learnt, by control, where the study shows it.
-        idle: seeds at which the reference itself did nothing.
+        stability: the λ learnt with each seed, by control, if the study shows it.
+        idle: seeds at which the reference itself had no effect.
     """
 
     name: str
@@ -42,12 +42,12 @@ class StudyAnalysis:
 
     @property
     def stem(self) -> str:
-        """What its files are called."""
+        """Stem of the names of its files."""
         return "sweep" if self.name == MULTIRUN else "study"
 
     @property
     def finished(self) -> list[tuple[dict[str, str], RunResult]]:
-        """What varies between the finished runs, and each result."""
+        """The result of each finished run, with the settings that vary between runs."""
         plan = [member.job for member in self.members]
         return [(member.job.varied(plan), member.outcome.result) for member in self.members if member.outcome]
 
@@ -68,7 +68,7 @@ class StudyAnalysis:
 
     @property
     def rivalry(self) -> str | None:
-        """One sentence on methods and alignments; None where there is one."""
+        """One sentence on methods and alignments; None if only one was used."""
         return rivalry(self.rivals, self.n) if self.rivals else None
 
     def as_dict(self, best_on_dev: set[int]) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class StudyAnalysis:
 
 
 def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAnalysis:
-    """Compare the runs of a study in every way that they allow, and show what it asks for.
+    """Compare the runs of a study in every way that they allow, and compute what ``study.show`` lists.
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -116,7 +116,7 @@ def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAn
 
 
 def _stabilities(results: Sequence[RunResult]) -> dict[str, Stability]:
-    """λ over seeds, from the source and from each control in its place."""
+    """Return λ over seeds, for the source and for each control in its place."""
     by_control: Mapping[str, list[RunResult]] = {
         control: [result for result in results if result.merge.control == control]
         for control in dict.fromkeys(result.merge.control for result in results)

@@ -1,4 +1,4 @@
-"""Does the source's content matter? The real source against each control, on the same examples."""
+"""Evidence on whether the source's content matters: the real source against each control, on the same examples."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from mam.tasks.task import ErrorCounts, paired
 from mam.terminal import p_text
 
 LEVEL = 0.05
-RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain what a source does
+RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain a source's effect
 PLAIN = "linear"  # in place of a control: the merge of the paper
 ALIGN = ("align",)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The real source minus a control, both merged in the same way; ``where`` is what else varies in the study.
+    """The real source minus a control, both merged in the same way; ``where`` holds what else varies in the study.
 
-    A control without structure stands unaligned beside an aligned source.
-
-    ``p_holm`` is adjusted over all comparisons of the study.
+    A control without structure is unaligned even if the source is aligned. ``p_holm`` is adjusted over all comparisons
+    of the study.
     """
 
     where: dict[str, str]
@@ -43,33 +42,33 @@ class Comparison:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference passes the correction for the number of comparisons."""
+        """True if the difference is significant after the correction for the number of comparisons."""
         return self.p_holm < LEVEL
 
 
 @dataclass(frozen=True)
 class MergedRun:
-    """A finished run that merged something; ``where`` is what distinguishes it from others, but for its control."""
+    """A finished run that merged something; ``where`` distinguishes it from others, apart from its control."""
 
     where: tuple[tuple[str, str], ...]
     control: str
     folder: Path
-    key: Hashable  # equal for runs that differ in their control alone
-    unaligned: Hashable = None  # equal for runs that differ in their control and alignment alone
+    key: Hashable  # equal for runs that differ only in their control
+    unaligned: Hashable = None  # equal for runs that differ only in control and alignment
 
     @cached_property
     def config(self) -> Config:
-        """What it was run with. Raises RecordError, see `read_config`."""
+        """The configuration of the run. Raises RecordError, see `read_config`."""
         return read_config(self.folder)
 
     def counted(self) -> list[ErrorCounts]:
-        """Return the errors of each draw. Raises RecordError where its predictions are missing or broken."""
+        """Return the errors of each draw. Raises RecordError if its predictions are missing or broken."""
         draws, _ = read_predictions(self.folder)
         return [TASKS[self.config.model.task].counted(self.config, rows) for rows in draws]
 
 
 def against_controls(members: Sequence[Member]) -> list[Comparison]:
-    """Return every control of a study against the real source merged in the same way; raises what `compared` raises."""
+    """Compare the real source with every control merged in the same way. Raises the errors of `compared`."""
     plan = [member.job for member in members]
     merged = []
     for member, outcome in _distinct(members):
@@ -79,9 +78,9 @@ def against_controls(members: Sequence[Member]) -> list[Comparison]:
 
 
 def against_plain(members: Sequence[Member]) -> list[Comparison]:
-    """Every other method and alignment of the real source against the linear, unaligned merge in the same place.
+    """Compare the linear, unaligned merge with every other method and alignment of the real source in the same place.
 
-    ``control`` of a comparison is then `PLAIN`. Raises what `compared` raises.
+    ``control`` of a comparison is then `PLAIN`. Raises the errors of `compared`.
     """
     plan, merged = [member.job for member in members], []
     for member, outcome in _distinct(members):
@@ -89,14 +88,14 @@ def against_plain(members: Sequence[Member]) -> list[Comparison]:
         if config.control == "none":
             where = _where(member.job, plan)
             is_plain = config.method.name == "linear" and config.align == "none"
-            arm = () if config.study.pairs else ("arm",)  # of given pairs the arm is the pair
+            arm = () if config.study.pairs else ("arm",)  # with study.pairs the arm names the pair
             key = _without(where, (*ALIGN, *arm, "method"))
             merged.append(MergedRun(where, PLAIN if is_plain else "none", outcome.folder, key))
     return compared(merged)
 
 
 def _distinct(members: Sequence[Member]) -> list[tuple[Member, RunOutcome]]:
-    """The finished runs that merged anything; of those that made the same merge the first."""
+    """Return the finished runs that merged anything, and only the first of those that made the same merge."""
     done = [
         (member, member.outcome)
         for member in members
@@ -106,7 +105,7 @@ def _distinct(members: Sequence[Member]) -> list[tuple[Member, RunOutcome]]:
 
 
 def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
-    """Every control against the real source merged in the same place, in the order of the runs.
+    """Compare every control with the real source merged in the same place, in the order of the runs.
 
     The draws of a random control are averaged, and their variance enters the interval (`paired_difference`).
 
@@ -132,7 +131,7 @@ def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
 
 
 def _matches(source: MergedRun, control: MergedRun) -> bool:
-    """Whether the two were merged in the same way; in a control without structure there is nothing to align."""
+    """Return whether the two were merged in the same way; for a control without structure alignment is ignored."""
     is_bare = control.control in CONTROLS and not CONTROLS[control.control].has_structure
     return source.unaligned == control.unaligned if is_bare else source.key == control.key
 
@@ -140,10 +139,10 @@ def _matches(source: MergedRun, control: MergedRun) -> bool:
 def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     """Return one sentence on whether the source's content matters; ``n`` examples were compared.
 
-    It does where, merged in the same way, the source differs in one direction from every one of `RIVALS_OF_CONTENT`:
-    what any of them does too, its content cannot have caused. The p of such a place is the largest of its comparisons
-    (intersection-union test, Berger 1982), and Holm's correction is over places. Nothing follows for an aligned source,
-    whose controls are not aligned: an alignment finds something in noise too.
+    It matters where the source differs, in one direction, from every one of `RIVALS_OF_CONTENT` merged in the same way:
+    an effect that any of them has too need not come from the content. The p of such a place is the largest of its
+    comparisons (intersection-union test, Berger 1982), with Holm's correction over places. Aligned sources with
+    unaligned controls are ignored, since an alignment finds something in noise too.
     """
     fair = [
         one for one in comparisons if one.where.get("align", "none") == "none" or CONTROLS[one.control].has_structure
@@ -179,7 +178,7 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:
-    """p of a difference from all at once in one direction; 1 where the directions differ."""
+    """Return p of a difference from all at once in one direction; 1 if the directions differ."""
     same = all(one.absolute < 0 for one in differences) or all(one.absolute > 0 for one in differences)
     return max(one.p_value for one in differences) if same else 1.0
 

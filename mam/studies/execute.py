@@ -1,4 +1,4 @@
-"""Run a plan: every job on one workbench, one after the other; a failed job is noted and the others go on."""
+"""Running a plan: every job on one workbench, one after the other. A failed job does not stop the others."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ log = logging.getLogger("mam")
 
 @dataclass(frozen=True)
 class Member:
-    """A job of a plan and how it ended: an outcome, or the message of what went wrong and where more is said.
+    """A job of a plan and its outcome, or an error message and the path of its log.
 
-    ``is_unfit``: nothing went wrong, but what was asked for has no meaning for this pair of models, says ``error``.
+    With ``is_unfit`` nothing failed, but the options are not defined for this pair of models; ``error`` gives the
+    reason.
     """
 
     job: Job
@@ -38,29 +39,36 @@ class Member:
 
 
 def study_folder(plan: Sequence[Job], name: str) -> Path:
-    """Where a plan that starts now goes: ``outputs/<date>/<time>-<name>/`` of its first job."""
+    """Return the folder of a plan that starts now: ``outputs/<date>/<time>-<name>/`` of its first job."""
     return run_root(plan[0].config.outputs) / f"{datetime.now():%H-%M-%S}-{name}"
 
 
 def in_order(plan: Sequence[Job]) -> list[Job]:
-    """The jobs so that those which share models, data and states stand together, from the lowest merged layer on."""
-    return sorted(plan, key=_shared)  # stable: within them as planned
+    """Return the jobs with those that share models, data and states next to each other, lowest merged layer first."""
+    return sorted(plan, key=_shared)  # stable, so that equal keys keep the order of the plan
 
 
 def _shared(job: Job) -> tuple[str, int]:
     config, resolved = job.config, job.resolved
     together = json.dumps([resolved[key] for key in ("model", "data", "dtype", "device", "compile", "head")])
-    is_trained = config.train.name != "none"  # shares no states; later ones are compared with earlier ones
+    is_trained = config.train.name != "none"  # trainings share no states, and later ones are compared with earlier ones
     return together, 0 if is_trained else plan_merge(config, *shapes(config.model), config.seed).first
 
 
 def execute(
     plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
 ) -> list[Member]:
-    """Run every job of ``plan`` in ``folder`` (or its like under its own ``outputs``); finished ones are found.
+    """Run every job of ``plan`` in ``folder``, or in a folder of the same name under the job's own ``outputs``.
 
-    The order is that of `in_order`; what is returned is in the order of the plan. A job that fails leaves its message,
-    and the traceback of what is not its user's to mend, in ``folder/failures``.
+    Finished runs are not repeated. The order of execution is that of `in_order`; the members are returned in the order
+    of the plan. A failed job leaves its message in ``folder/failures``, or the traceback if the user cannot fix the
+    error.
+
+    Args:
+        plan: the jobs.
+        bench: shared by all runs.
+        folder: of the study.
+        when_ended: called with each member when its job has ended.
     """
     say_schedules(plan, bench.terminal.say)
     members: dict[int, Member] = {}
@@ -70,8 +78,8 @@ def execute(
             outcome = run(job, bench, run_root(job.config.outputs) / folder.name)
         except UnfitError as problem:
             error, is_unfit = str(problem), True
-        except Exception as problem:  # one job's failure, whatever it is, neither stops nor hides the others
-            if processes.count() > 1:  # the other processes wait for this one: torchrun ends them all
+        except Exception as problem:  # a failure of any kind must not stop the other jobs
+            if processes.count() > 1:  # the other processes wait for this one; torchrun ends them all
                 raise
             is_said = isinstance(problem, MamError | OSError)
             error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
@@ -83,7 +91,7 @@ def execute(
 
 
 def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
-    """λ of every layer, once for each set of λ that is not the same in all layers."""
+    """Print λ of every layer, once for each distinct schedule that is not constant."""
     shaped = [job.config for job in plan if job.config.schedule.name != "constant"]
     lines = [plan_merge(config, *shapes(config.model), config.seed).by_layer for config in shaped]
     for line in dict.fromkeys(lines):
@@ -91,12 +99,12 @@ def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
 
 
 def varied_text(job: Job, plan: Sequence[Job]) -> str:
-    """Return what distinguishes a job from the others of its plan."""
+    """Return the settings in which a job differs from others of its plan."""
     return " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
 
 
 def how(member: Member) -> str:
-    """Return how a job ended, in a word or two."""
+    """Return how a job ended, in a few words."""
     if member.outcome is None:
         return "left out" if member.is_unfit else "failed"
     return f"skipped, finished in {member.outcome.folder}" if member.outcome.status == "skipped" else "finished"
@@ -107,7 +115,7 @@ def _noted(folder: Path, job: Job, text: str) -> Path | None:
     try:
         with atomic(path) as file:
             file.write(f"mam run {' '.join(job.words)}\n\n{text}\n")
-    except MamError as error:  # the disk itself may be what failed
+    except MamError as error:  # the job may have failed because of the disk
         log.warning("%s", error)
         return None
     return path

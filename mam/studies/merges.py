@@ -8,13 +8,13 @@ from mam.files import sha256_json
 from mam.merge.options import unresolved
 from mam.records.result import RunResult, plain
 
-NOT_THE_MERGE = ("notes", "asked")  # λ that was given and λ that was chosen on dev are one
+NOT_THE_MERGE = ("notes", "asked")  # a given λ and the same λ chosen on dev make the same merge
 
 
 def same_merges(results: Sequence[RunResult]) -> dict[int, list[int]]:
     """Return the position of the first run of every merge, with the positions of others that made the same one.
 
-    λ=0.1 as given and λ=0.1 as chosen on dev are one merge: it stands in a table once, and counts once for Holm.
+    λ=0.1 as given and λ=0.1 as chosen on dev are one merge: one row in a table, and one test for Holm.
     """
     first: dict[str, int] = {}
     positions: dict[int, list[int]] = {}
@@ -27,7 +27,7 @@ def same_merges(results: Sequence[RunResult]) -> dict[int, list[int]]:
 
 
 def merge_key(result: RunResult) -> str:
-    """Return a key that is equal for runs whose merged models, data and tests are the same; of a training, its hash."""
+    """Return a key that is equal for runs with the same merged model, data and test; for a training, its hash."""
     if result.train:
         return result.hash
     model, data, delta, env = result.model, result.data, result.delta, result.env

@@ -1,4 +1,4 @@
-"""Does a pair have to fit? The effect of merging, over pairs that differ in depth, width or heads and over others."""
+"""The effect of merging for pairs that differ in depth, width or heads, compared with pairs that do not."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DIMENSIONS = ("layers", "width", "heads")
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Mean change by merging over the ``unequal`` pairs minus that over the ``equal`` ones, each change paired with its
-    own baseline; ``dimension`` is in what target and source differ, ``where`` what else the study varies.
+    """Mean change by merging over the ``unequal`` pairs minus that over the ``equal`` ones.
 
-    With one pair on a side its scatter cannot be in the interval.
+    Each change is paired with its own baseline. ``dimension`` is the one in which target and source differ, ``where``
+    what else the study varies. With only one pair on a side, the interval cannot include the variance between pairs.
     """
 
     dimension: str
@@ -35,10 +35,10 @@ class Mismatch:
 
 
 def by_mismatch(members: Sequence[Member]) -> list[Mismatch]:
-    """Every dimension of a study of pairs, of the real source alone, at each point of the study's axes; p adjusted.
+    """Compare pairs that differ with pairs that do not, in every dimension at each point of the study's axes.
 
-    A dimension in which all pairs are alike says nothing and is left out. Pairs count as draws of a pair: how they
-    scatter enters the interval (`paired_difference`).
+    Only the real source is compared; p is adjusted. Dimensions in which no pair differs, or every pair, are left out.
+    Pairs are treated as draws, so that their variance enters the interval (`paired_difference`).
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -60,7 +60,7 @@ def by_mismatch(members: Sequence[Member]) -> list[Mismatch]:
                 for differs in (True, False)
             )
             if unequal and equal:
-                # Changes have no rate of their own that a difference could be relative to.
+                # Changes have no rate that a difference could be relative to.
                 difference = replace(paired(some[0][0], unequal, equal), relative=None, relative_ci95=None)
                 found.append((dimension, dict(where), len(unequal), len(equal), difference))
     adjusted = holm([one[-1].p_value for one in found])
@@ -72,7 +72,7 @@ def _differs(config: Config, dimension: str) -> bool:
 
 
 def _change(member: Member) -> tuple[Config, ErrorCounts]:
-    """What a run used, and the errors of every example merged minus unmerged."""
+    """Return the configuration of a run, and the errors of every example merged minus unmerged."""
     assert member.outcome is not None
     config = read_config(member.outcome.folder)
     task = TASKS[config.model.task]
@@ -82,7 +82,7 @@ def _change(member: Member) -> tuple[Config, ErrorCounts]:
 
 
 def conclusion(found: Sequence[Mismatch]) -> str:
-    """Return one sentence on which mismatches matter, and what the intervals exclude where none was found."""
+    """Return one sentence on the mismatches that matter, or on the effects that the intervals exclude."""
     passed = [one for one in found if one.p_holm < LEVEL and min(one.unequal, one.equal) > 1]
     if passed:
         named = ", ".join(

@@ -1,4 +1,4 @@
-"""Pairs of checkpoints that a study names itself, as the words that choose them."""
+"""Pairs of checkpoints listed in ``study.pairs``, as words of the command line."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from mam.models.sources import Source
 
 
 def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
-    """``study.pairs``, [target, source] each: name of the pair -> words, with the shapes that the checkpoints have.
+    """Return the words for each pair by its name, including the shapes of the checkpoints.
 
-    A pair is called after both, or after the source alone where the target is always the same.
+    A pair is named after both checkpoints, or after the source alone if the target is always the same.
+
+    Args:
+        pairs: ``study.pairs``, each [target, source].
 
     Raises:
         ConfigError: an entry that is not two names.
-        CheckpointError, MergeError: a checkpoint that is not there or not known.
+        CheckpointError, MergeError: a checkpoint that does not exist or is of an unknown kind.
     """
     made: dict[str, list[str]] = {}
     for pair in pairs:

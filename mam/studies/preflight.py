@@ -1,4 +1,4 @@
-"""Is everything there that a plan needs? Asked before anything runs, answered in one message."""
+"""A check that all data and checkpoints of a plan exist, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mam.models.checkpoints import locate
 
 
 def refuse_incomplete(plan: Sequence[Job]) -> None:
-    """Look for every data set (by its metadata) and every checkpoint of a plan.
+    """Raise MamError if a data set (by its metadata) or a checkpoint of a plan is missing.
 
     Raises:
-        MamError: names each that is missing, with where to get it.
+        MamError: lists everything that is missing, with where to get it.
     """
     missing: dict[str, None] = {}
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""What several seeds of a training say together: each arm against another, and how λ scatters."""
+"""Comparisons of trained arms over several seeds, and the scatter of λ."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mam.studies.execute import Member
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts, paired
 
-Where = tuple[tuple[str, str], ...]  # what varies between runs besides arm and seed, as key and value
+Where = tuple[tuple[str, str], ...]  # settings that vary between runs besides arm and seed
 
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """One arm minus another on the same examples: a paired interval a seed, and over seeds a paired t interval.
+    """One arm minus another on the same examples: a paired interval per seed, and a paired t interval over seeds.
 
-    ``ci95`` and ``p_value`` are None where there are too few seeds; ``p_holm`` is adjusted over all comparisons of the
+    ``ci95`` and ``p_value`` are None if there are too few seeds. ``p_holm`` is adjusted over all comparisons of the
     study that have a p.
     """
 
@@ -40,7 +40,7 @@ class ArmComparison:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there are as many seeds as a t interval asks for."""
+        """True if there are enough seeds for a t interval."""
         return len(self.seeds) >= LEAST_SEEDS
 
 
@@ -59,18 +59,18 @@ class Arm:
 
     @property
     def learns_from_source(self) -> bool:
-        """Whether λ is learnt, and from the source itself."""
+        """True if λ is learnt, and from the source itself."""
         return self.config.train.learns_lam and self.config.control == "none"
 
     @property
     def is_twin(self) -> bool:
-        """Whether it does what learning λ does, with a control in the source's place or with λ frozen."""
+        """True if the arm is like learning λ, but with a control in the source's place or with λ frozen."""
         config = self.config
         return config.train.is_lmam and (config.control != "none" or not config.train.learns_lam)
 
 
 def compared_arms(members: Sequence[Member]) -> list[ArmComparison]:
-    """Return every arm minus the study's reference, minus what the study compares it with besides, and minus its twins.
+    """Compare every arm with the study's reference, with the arms in ``study.against``, and with its twins.
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -103,7 +103,7 @@ def _arms(members: Sequence[Member]) -> dict[tuple[str, Where], Arm]:
 
 
 def _others(arm: Arm, arms: Mapping[tuple[str, Where], Arm]) -> list[str]:
-    """The arms that one is compared with, at the same point of the axes."""
+    """Return the arms to compare one with, at the same point of the axes."""
     study: StudyConfig = arm.config.study
     here = [other for other in arms.values() if other.where == arm.where and other.name != arm.name]
     others = [] if study.reference in (None, arm.name) else [study.reference]
@@ -116,7 +116,7 @@ def _others(arm: Arm, arms: Mapping[tuple[str, Where], Arm]) -> list[str]:
 
 
 def _adjusted(comparisons: Sequence[ArmComparison]) -> list[ArmComparison]:
-    """Add Holm's adjusted p: all arms share one reference, and with many some difference is found by chance."""
+    """Add Holm's adjusted p. All arms share one reference, and with many of them some difference is found by chance."""
     adjusted = iter(holm([one.p_value for one in comparisons if one.p_value is not None]))
     return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
 
@@ -128,7 +128,7 @@ def _difference(member: Member, reference: Member) -> Difference:
 
 
 def _errors(config: Config, member: Member) -> ErrorCounts:
-    """Errors of each example of a training, scored as ``config`` says."""
+    """Return the errors of each example of a training, scored according to ``config``."""
     assert member.outcome is not None
     (rows,), _ = read_predictions(member.outcome.folder)
     return TASKS[config.model.task].counted(config, rows)
@@ -150,9 +150,9 @@ def idle_reference(members: Sequence[Member]) -> list[str]:
 
 @dataclass(frozen=True)
 class Stability:
-    """λ learnt with several seeds, ``lams [seeds, layers]`` of the selected ``layers``.
+    """λ learnt with several seeds: ``lams [seeds, layers]`` of the selected ``layers``.
 
-    ``rank_correlation`` is the mean of Spearman's ρ between all pairs of seeds, None where it is not defined.
+    ``rank_correlation`` is the mean of Spearman's ρ over all pairs of seeds, None if it is not defined.
     """
 
     layers: list[int]
@@ -160,7 +160,7 @@ class Stability:
     rank_correlation: float | None
 
     def row(self, place: int) -> dict[str, float | None]:
-        """Return ``mean``, ``sd``, ``cv``, ``least`` and ``most`` of the λ of one layer over seeds."""
+        """Return ``mean``, ``sd``, ``cv``, ``least`` and ``most`` of one layer's λ over seeds."""
         values = np.array([lams[place] for lams in self.lams])
         mean, sd = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
         variation = sd / abs(mean) if mean else None
@@ -168,7 +168,7 @@ class Stability:
 
 
 def stability(results: Sequence[RunResult]) -> Stability:
-    """Return how λ scatters over runs that differ in their seed alone."""
+    """Return the scatter of λ over runs that differ only in their seed."""
     from scipy.stats import spearmanr  # takes seconds to import
 
     layers = list(results[0].merge.layers)

@@ -1,5 +1,7 @@
-"""Does a learnt λ carry over? λ learnt on one data set, frozen and fine-tuned with on another, against its own and
-against the best fixed λ."""
+"""Transfer of a learnt λ: learnt on one data set, then frozen in fine-tuning on another.
+
+It is compared there with the λ learnt on that data set and with the best fixed λ.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,16 @@ from mam.config.studies import extended
 from mam.errors import ConfigError
 from mam.studies.execute import Member
 
-GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ, of which dev chooses
-FIXED = "fixed-"  # names of their arms begin with this
+GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ to choose from on dev
+FIXED = "fixed-"  # prefix of their arms' names
 
 Stage = Callable[[Sequence[Job]], list[Member]]  # runs a plan
 
 
 def with_transfer(study: Job, first: Sequence[Member], launch: Stage) -> list[Member]:
-    """Run the second stage of a study from what its first learnt, and return the members of both.
+    """Run the second stage of a study with the λ learnt in the first, and return the members of both.
 
-    Of the fixed λ on each data set only the one that dev chose is kept.
+    On each data set only the fixed λ chosen on dev is kept.
 
     Raises:
         ConfigError: λ was learnt on fewer than two data sets.
@@ -31,7 +33,7 @@ SECOND_STAGES = {"transfer": with_transfer}  # by ``study.then``
 
 
 def second_stage(study: Job, first: Sequence[Member]) -> list[Job]:
-    """Return fixed λ and frozen λ on every data set, from the λ that the first stage (FT and L-MAM) learnt on each.
+    """Return jobs with fixed λ and frozen λ on every data set. The first stage (FT and L-MAM) learnt the frozen ones.
 
     Raises:
         ConfigError: λ was learnt on fewer than two data sets.
@@ -54,14 +56,14 @@ def second_stage(study: Job, first: Sequence[Member]) -> list[Job]:
 
 
 def _arm_of(learnt_on: str, data: str, count: int) -> str:
-    """Name of the arm with λ that was learnt on one of ``count`` data sets, on another."""
+    """Return the name of the arm that uses λ learnt on one of ``count`` data sets for training on another."""
     if learnt_on == data:
         return "own"
     return "carried" if count == 2 else f"carried-{learnt_on}"
 
 
 def without_rejected(members: Sequence[Member]) -> list[Member]:
-    """Return the members without the fixed λ that dev did not choose on their data set; ties go to the smallest λ."""
+    """Return the members without the fixed λ that dev rejected on their data set. Ties go to the smallest λ."""
     best: dict[str, tuple[float, Member]] = {}
     for member in members:
         if member.outcome is not None and _is_fixed(member) and member.outcome.result.train is not None:

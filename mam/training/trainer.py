@@ -221,5 +221,5 @@ class _Look(TrainerCallback):
 
 
 def quiet() -> None:
-    """Limit the messages of transformers and accelerate in mam.log to warnings and errors."""
+    """Limit the messages of accelerate in mam.log to warnings and errors."""
     logging.getLogger("accelerate").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The verbs of the command line, one a file; each has ``main(argv) -> exit code`` and imports torch late."""
+"""The verbs of the command line, one per file. Each has ``main(argv) -> exit code`` and imports torch late."""
 
 VERBS = {
     "run": "one run, a sweep (--multirun) or a study (experiment=NAME)",

@@ -1,4 +1,4 @@
-"""`mam cache`: what runs share on disk."""
+"""`mam cache`: files that runs share on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mam.verbs.common import Words
 
 
 def main(argv: Sequence[str]) -> int:
-    """Show what is there, or remove it."""
+    """Show the cache, or clear it."""
     words = Words("cache", "info|clear [cache_dir=FOLDER]", "mam cache info")
     words.add_argument("what", choices=("info", "clear"), help="show what is there, or remove all of it")
     words.key("cache_dir", "FOLDER", "which cache (default: $MAM_CACHE, else mam's folder in the user's cache)")

@@ -1,4 +1,4 @@
-"""What several verbs need."""
+"""Helpers shared by several verbs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 
 def open_terminal() -> Terminal:
-    """The terminal; from here on the libraries talk to mam.log, not to it."""
+    """Return the terminal, and redirect the messages of libraries to mam.log."""
     from mam.terminal import Terminal, quiet_libraries
 
     quiet_libraries()
-    return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # of several processes one talks
+    return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # only one of several processes writes
 
 
 def refuse_meaningless(verb: str, words: Sequence[str]) -> list[str]:
-    """Return what is wrong with words to a verb that only merges: it has a pair of models, and how they are merged."""
+    """Return an error for each word that has no meaning for a verb that only merges.
+
+    Such a verb takes a pair of models and the options of the merge.
+    """
     from mam.merge.options import FILE_OPTION_NAMES
 
     keys = {"model", "seed", *FILE_OPTION_NAMES}
@@ -42,13 +45,13 @@ def merge_config(words: Sequence[str]) -> Config:
 
 
 class Words(argparse.ArgumentParser):
-    """The words of a verb: places, flags and ``key=value``, in any order; of a key said twice the last counts.
+    """A parser for the words of a verb: positional arguments, flags and ``key=value``, in any order.
 
-    Words that do not fit are a ConfigError with the usage.
+    If a key is repeated, the last value counts. Invalid words raise a ConfigError with the usage.
     """
 
     def __init__(self, verb: str, usage: str, example: str, is_configured: bool = False) -> None:
-        """Name the verb; where it ``is_configured``, key=value words that it does not know are its configuration."""
+        """Create the parser; with ``is_configured``, unknown key=value words belong to the configuration."""
         super().__init__(
             prog=f"mam {verb}",
             usage=f"mam {verb} {usage}",
@@ -61,12 +64,12 @@ class Words(argparse.ArgumentParser):
         self._is_configured = is_configured
 
     def key(self, name: str, metavar: str, meaning: str, choices: Sequence[str] | None = None) -> None:
-        """Take ``name=VALUE``, None where it is not said."""
+        """Accept ``name=VALUE``; the value is None if it is missing."""
         self._keys.add(name)
         self.add_argument(f"--{name}", metavar=metavar, help=meaning, choices=choices)
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Read the words. Raises ConfigError for those that do not fit; exits after ``--help``."""
+        """Parse the words. Raises ConfigError for invalid ones; exits after ``--help``."""
         keys = [word.partition("=")[0] for word in argv if "=" in word and not word.startswith("-")]
         unknown = [key for key in keys if key not in self._keys]
         if unknown and not self._is_configured:
@@ -76,17 +79,17 @@ class Words(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse found as a ConfigError."""
+        """Raise ConfigError with the message of argparse."""
         raise ConfigError(f"{message}; say: {self.usage}")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        """Exit after the help has gone out, so that a closed pipe is met here."""
+        """Flush the help and exit, so that a closed pipe raises its error here."""
         sys.stdout.flush()
         super().exit(status, message)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Show keys as they are typed, ``key=VALUE``."""
+    """A formatter that shows keys as they are typed, ``key=VALUE``."""
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if action.option_strings and action.metavar:

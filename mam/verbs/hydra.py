@@ -1,4 +1,4 @@
-"""What Hydra itself answers: help, the composed configuration, information, shell completion."""
+"""Questions that Hydra itself answers: help, the composed configuration, information, shell completion."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ CONFIGURED = ("run", "inspect", "merge")  # the verbs whose words are a configur
 
 
 def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
-    """Let Hydra answer; ``verbs`` complete the first word."""
+    """Pass the words to Hydra; ``verbs`` are the completions of the first word."""
     import logging
 
     import hydra
 
     import mam.config.schema  # noqa: F401  # registers the schema
 
-    logging.raiseExceptions = False  # `mam run --info | head` is not worth a traceback
+    logging.raiseExceptions = False  # no traceback for a closed pipe, as in `mam run --info | head`
 
     def no_task(config: object) -> None:
         raise AssertionError("Hydra only answers questions here")
 
-    line = os.environ.get("COMP_LINE", "").split(" ", 2)  # Hydra's completion knows programs, not verbs
+    line = os.environ.get("COMP_LINE", "").split(" ", 2)  # Hydra's completion knows programs, but no verbs
     if len(line) == 2:
         print(" ".join(verb for verb in verbs if verb.startswith(line[1])))
         return 0

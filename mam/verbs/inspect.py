@@ -1,4 +1,4 @@
-"""`mam inspect`: what a merge would do, without data."""
+"""`mam inspect`: a preview of a merge, without data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mam.verbs.common import Words, merge_config, open_terminal, refuse_meaningl
 
 
 def main(argv: Sequence[str]) -> int:
-    """Tables, or with ``--json`` everything for programs."""
+    """Show tables, or JSON with ``--json``."""
     words = Words("inspect", "[key=value ...] [--json]", "mam inspect model=hubert_vit lam=0.1", is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.add_argument("--json", action="store_true", help="everything, for programs")

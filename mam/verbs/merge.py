@@ -9,7 +9,7 @@ from mam.verbs.common import Words, merge_config, open_terminal, refuse_meaningl
 
 
 def main(argv: Sequence[str]) -> int:
-    """Merge file to file."""
+    """Merge files into files."""
     example = "mam merge model=hubert_vit lam=0.05 layers=top6 out=merged"
     words = Words("merge", "[key=value ...] out=DIR", example, is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")

@@ -23,7 +23,7 @@ HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "-
 
 
 def main(argv: Sequence[str]) -> int:
-    """Sort the words, check them, run."""
+    """Check the words and start the run, sweep or study."""
     words = [word for word in argv if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     flags = [word for word in argv if word.startswith("-")]
     asks_hydra = any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags)
@@ -125,7 +125,7 @@ def _run_study(study: Job, launcher: Launcher) -> int:
 
 
 def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> int:
-    """Show and record what a plan has to say; the exit code is 0 where all of it ran."""
+    """Show and record the results of a plan; return 0 if all of it ran."""
     from mam.processes import is_main
     from mam.report.paper import paper_table, show_paper_table, write_table_files
     from mam.report.study import report_study
@@ -138,7 +138,7 @@ def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: 
             table = paper_table(study, members)
             write_table_files(table, folder)
             show_paper_table(terminal, table)
-        pictures = sorted(folder.glob("*.png"))  # of the study: they go with its first run
+        pictures = sorted(folder.glob("*.png"))  # pictures of the study are sent with its first run
         for member in finished:
             if member.job.config.track and member.outcome and member.outcome.status == "finished":
                 track(member.outcome.folder, member.outcome.result, member.job.config.track, pictures)
