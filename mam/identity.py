@@ -112,7 +112,7 @@ def _is_mam(root: Path) -> bool:
 
 def _asked(root: Path) -> Commit | None:
     """Return the commit and status that git reports, or None if git is missing, refuses or takes too long."""
-    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # of another repository
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set for another repository
     command = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--", "mam", "conf"]
     try:
         asked = subprocess.run(

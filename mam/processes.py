@@ -11,15 +11,15 @@ from typing import TypeVar
 
 from mam.errors import ConfigError, first_line
 
-# accelerate's PartialState is not used: where there is a GPU it opens NCCL alone, while objects and models with
-# device=cpu need gloo beside; without LOCAL_RANK it takes each process on a GPU for alone; and where OMP_NUM_THREADS is
-# unset it sets the number of threads, whatever ``threads=`` says. What is left of it are the calls below.
+# accelerate's PartialState is not used. On a machine with a GPU it opens only NCCL, but objects and models with
+# device=cpu also need gloo. Without LOCAL_RANK it treats each process on a GPU as a single process. If OMP_NUM_THREADS
+# is unset, it sets the number of threads regardless of ``threads=``. Only the calls below would remain of it.
 
 T = TypeVar("T")
 
 
 def count() -> int:
-    """Return the number of processes that work on this run. Raises ConfigError where WORLD_SIZE is no number."""
+    """Return the number of processes that work on this run; ConfigError if WORLD_SIZE is not a valid number."""
     return _number("WORLD_SIZE", 1, least=1)
 
 
@@ -44,7 +44,7 @@ def join(on_gpus: bool) -> None:
     Does nothing in a single process or if the group exists already.
 
     Raises:
-        ConfigError: the processes cannot meet.
+        ConfigError: The processes cannot meet.
     """
     if count() == 1:
         return
@@ -102,7 +102,7 @@ def gathered(value: T) -> list[T]:
 
 
 def _number(name: str, default: int, least: int = 0) -> int:
-    """A number that torchrun sets in the environment."""
+    """Return a number that torchrun sets in the environment; ConfigError if it is not a valid number."""
     said = os.environ.get(name, str(default))
     if not (said.isdecimal() and int(said) >= least):
         raise ConfigError(f"{name}={said}: is no such number. torchrun sets it; for one process unset WORLD_SIZE.")

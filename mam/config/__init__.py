@@ -1,1 +1,1 @@
-"""The schema of a configuration, its checks, and how the words of a command line become configurations."""
+"""The schema of a configuration, its checks, and the composition of command lines into configurations."""

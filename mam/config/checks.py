@@ -1,6 +1,6 @@
-"""Everything about a configuration that can be wrong without a model and without data, reported together.
+"""Checks of a configuration that need neither models nor data; all problems are reported together.
 
-Importing this module does not import torch: a wrong configuration is answered in a fraction of a second.
+This module does not import torch, so an invalid configuration is reported in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mam.scoring.bounds import OneOf
 
 
 def problems(config: Config) -> list[str]:
-    """Return everything that is wrong with a configuration, one sentence each; empty where it is right."""
+    """Return all problems of a configuration, one sentence each; empty if it is valid."""
     config = copy.deepcopy(config)
     found = list(_field_problems(config))
     for check in (
@@ -45,9 +45,9 @@ def problems(config: Config) -> list[str]:
 
 
 def _field_problems(config: Any, prefix: str = "") -> Iterator[str]:
-    """Yield every field whose value is outside the bounds that its annotation states, and set it to its default.
+    """Yield a problem for every field outside the bounds in its annotation, and reset the field to its default.
 
-    The checks of what goes together then find values that are possible each.
+    Later checks of combinations can then assume valid values.
     """
     for name, bounds in _bounds(config.__class__).items():
         value = getattr(config, name)
@@ -89,7 +89,7 @@ def _is_within(value: float, bounds: tuple[Any, ...]) -> bool:
 
 
 def _range_text(bounds: tuple[Any, ...]) -> str:
-    """Return ``from 1 to 1 024``, or with ends that are left out ``above 0 and below 1``."""
+    """Return a range as text: ``from 1 to 1 024``, or ``above 0 and below 1`` if the ends are excluded."""
     low = next((bound for bound in bounds if isinstance(bound, Ge | Gt)), None)
     high = next((bound for bound in bounds if isinstance(bound, Le | Lt)), None)
     if isinstance(low, Ge) and isinstance(high, Le):
@@ -107,7 +107,7 @@ def _number(value: Any) -> str:
 
 
 def _listed(bound: OneOf) -> str:
-    """Return the names in one line, or one a line where there is something to say about each."""
+    """Return the names in one line, or one per line if they have descriptions."""
     names = bound.names
     if not isinstance(names, Mapping):
         return f" {choices([*names, *bound.also])}"
@@ -117,6 +117,9 @@ def _listed(bound: OneOf) -> str:
 
 
 def _in_one_line(entry: Any) -> str:
-    """Return what a registered function or table entry is: its first line, without what it raises."""
-    line = entry if isinstance(entry, str) else getattr(entry, "summary", None) or (entry.__doc__ or "").splitlines()[0]
+    """Return the description of a registered function or table entry: its first line, without the errors it raises."""
+    function = getattr(entry, "func", entry)  # of a partial
+    line = (
+        entry if isinstance(entry, str) else getattr(entry, "summary", None) or (function.__doc__ or "").splitlines()[0]
+    )
     return str(line).split(" Raises ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""The command that makes one run again, wherever it is typed; that of a member of a study does without the study."""
+"""The command that reproduces one run; for a member of a study, the command works without the study."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from mam.config.composer import Composer, Job
 from mam.config.words import word_of
 
-GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # whose files a word chooses
+GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # groups whose files a word selects
 
 
 def command_of(job: Job) -> str:
-    """The command that makes this run again, and no other, quoted for a shell."""
+    """Return the command that reproduces only this run, quoted for a shell."""
     return shlex.join(["mam", "run", *words_of(job)])
 
 
 def words_of(job: Job) -> tuple[str, ...]:
-    """The words that compose to one run with this very configuration.
+    """Return the words that compose to a single run with this configuration.
 
-    What was said to a study would begin the study: of its members the words are the files of the groups, and what
-    differs from those. Where things lie is left to whoever types them.
+    The words of a study would start the study. Its members therefore get the files of the groups, and the keys that
+    differ from those. Paths of outputs and caches are left out.
     """
     if not job.config.study.is_plan:
         return job.words
@@ -32,14 +32,14 @@ def words_of(job: Job) -> tuple[str, ...]:
     _, base = _made_of(chosen)
     resolved = _flat(job.resolved)
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
-    # A language that was set back to null is left out of what is resolved.
+    # A language that was reset to null is absent from the resolved configuration.
     changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
     return (*chosen, *changed, *(["evaluate.dev=true"] if job.config.evaluate.dev else []))
 
 
 @cache
 def _made_of(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Any]]:
-    """What these words choose of each group, and the resolved configuration that they make."""
+    """Return the file of each group, and the resolved configuration, for these words."""
     with Composer() as composer:
         config, files = composer.configured(words)
     job = Job(config, words, files)
@@ -52,7 +52,7 @@ def _choices(job: Job) -> dict[str, str]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves by dotted key; a list is a leaf."""
+    """Return the leaves by dotted key; a list is a leaf."""
     made: dict[str, Any] = {}
     for key, value in tree.items():
         made |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""From the words of a command line to the jobs of a run or a sweep; every problem is reported together."""
+"""From the words of a command line to the jobs of a run or a sweep; all problems are reported together."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from mam.config.override_checks import values_of
 from mam.config.schema import Config
 from mam.errors import ConfigError
 
-CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep that names none
+CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep without any in its words
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of a command line; ``adds_baseline`` says that λ=0 was added to a sweep over λ."""
+    """The jobs of a command line; ``adds_baseline`` means that λ=0 was added to a sweep over λ."""
 
     jobs: list[Job]
     adds_baseline: bool = False
 
 
 def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
-    """Compose and check. One job, or with ``multirun`` one for each combination of the values given with commas.
+    """Compose and check one job or, with ``multirun``, one for each combination of comma-separated values.
 
-    A sweep has `shrink` beside every merge, unless its words say which controls it wants; a control at λ=0 is the
-    baseline again and left out. A sweep over λ has λ=0 in it, and the rate on dev beside that on test.
+    A sweep adds `shrink` to every merge, unless its words name the controls. A control at λ=0 repeats the baseline and
+    is left out. A sweep over λ includes λ=0, and evaluates on dev as well as on test.
 
     Raises:
-        ConfigError: lists every word that is wrong and every check that fails.
+        ConfigError: A word is wrong or a check fails; all problems are listed.
     """
     with Composer() as composer:
         right, found = composer.parsed(words, multirun)
@@ -65,7 +65,7 @@ def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
 
 
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:
-    """Whether a sweep varies λ without 0 among its values; where λ is learnt, 0 is where it starts."""
+    """Return whether a sweep varies λ without the value 0; if λ is learnt, 0 is only a starting point."""
     by_key = {override.key_or_group: override for _, override in overrides}
     if "lmam" in _texts(by_key.get("train")):
         return False
@@ -78,7 +78,7 @@ def _texts(override: Override | None) -> list[str]:
 
 
 def _may_choose(config: Config) -> bool:
-    """Whether the rate on dev may choose this run among others."""
+    """Return whether the rate on dev may be used to choose this run among others."""
     is_plain = config.train.name == config.tune.name == "none" == config.control
     return is_plain and config.data.split in ("test", "not_dev")
 
@@ -87,7 +87,7 @@ def distinct(made: Sequence[Job]) -> list[Job]:
     """Return the jobs without repetitions of the same run.
 
     Raises:
-        ConfigError: nothing is to be run, or the runs differ in a ``lam`` that they do not read.
+        ConfigError: There is no run, or the runs differ in a ``lam`` that they do not read.
     """
     if not made:
         raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
@@ -98,7 +98,7 @@ def distinct(made: Sequence[Job]) -> list[Job]:
 
 
 def _expand(word: str, override: Override) -> Iterator[str]:
-    """The word itself, or one word for each value of a sweep."""
+    """Yield the word itself, or one word for each value of a sweep."""
     if not override.is_sweep_override():
         yield word
         return

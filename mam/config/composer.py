@@ -1,4 +1,4 @@
-"""One configuration from the words that choose it: a job. Hydra composes, every word is checked by itself first."""
+"""The composition of words into one configuration, a job. Each word is checked on its own before Hydra composes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from mam.merge.selection import is_selection
 
 @dataclass(frozen=True)
 class Job:
-    """A checked configuration and the words that make it from the defaults.
+    """A checked configuration and the words that produce it from the defaults.
 
-    ``files`` is Hydra's own node: which file was chosen of each group.
+    ``files`` is Hydra's own node, with the selected file of each group.
     """
 
     config: Config
@@ -41,17 +41,17 @@ class Job:
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """The configuration as plain values, without what does not change results."""
+        """The configuration as plain values, without keys that do not change results."""
         return resolved(self.config)
 
     @property
     def signature(self) -> str:
-        """8 hex digits of the resolved configuration; names the folder and nothing else."""
+        """The first 8 hex digits of the resolved configuration's hash; used only in the name of the folder."""
         return signature_of(self.config)
 
     @property
     def is_empty_control(self) -> bool:
-        """Whether it is a control that nothing is merged from, and so the baseline again."""
+        """True for a control at λ=0, which repeats the baseline."""
         return self.config.control != "none" and merges_nothing(self.config)
 
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
@@ -64,12 +64,12 @@ class Job:
             return words
         study = self.config.study
         in_arms = {word.partition("=")[0] for some in study.arms.values() for word in some}
-        axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are beside every arm
+        axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are added to every arm
         return {"arm": arm} | {key: value for key, value in words.items() if key in axes}
 
 
 def hydra_files(job: Job) -> dict[str, str]:
-    """Return what ``.hydra/`` of a run folder holds, as Hydra itself writes it: file name -> YAML."""
+    """Return the content of ``.hydra/`` in a run folder, in Hydra's own format: file name -> YAML."""
     files = copy.deepcopy(job.files)
     with open_dict(files):
         files.overrides.task = list(job.words)
@@ -82,7 +82,7 @@ def hydra_files(job: Job) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Base:
-    """What Hydra composes for a choice of files: the run's own keys, and its own node."""
+    """The composition by Hydra for a selection of files: the run's own keys, and Hydra's node."""
 
     config: DictConfig
     files: DictConfig
@@ -90,26 +90,28 @@ class _Base:
 
 @contextmanager
 def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
-    """Set keys as Hydra would, and set them back: a copy of the whole configuration is slow."""
-    before: list[tuple[str, Any]] = []
+    """Set keys as Hydra would, and restore them afterwards, because copying the whole configuration is slow."""
+    before: list[tuple[Any, str, Any]] = []
     try:
         for override in overrides:
             key = override.key_or_group
             above, _, name = key.rpartition(".")
-            node: Any = (OmegaConf.select(config, above) if above else config)._get_node(name)
-            before.append((key, OmegaConf.to_container(node) if OmegaConf.is_config(node) else node._value()))
+            parent: Any = OmegaConf.select(config, above) if above else config
+            node: Any = parent._get_node(name)
+            before.append((parent, name, copy.deepcopy(node)))
             OmegaConf.update(config, key, override.value(), merge=True)
         yield
     finally:
-        for key, value in reversed(before):
-            OmegaConf.update(config, key, value, merge=False)
+        for parent, name, node in reversed(before):
+            node._set_parent(parent)
+            parent.__dict__["_content"][name] = node
 
 
 class Composer:
-    """Composes configurations from words, as a context; Hydra is asked once for each choice of files.
+    """A context that composes configurations from words; Hydra runs once for each selection of files.
 
-    Words that set a key are applied to what Hydra composed for the words that choose files, as Hydra itself would: the
-    members of a study differ in keys, mostly, and cost next to nothing.
+    Words that set a key are applied to Hydra's composition for the words that select files, with the same result as in
+    Hydra. The members of a study differ mostly in keys, so they cost very little.
     """
 
     def __init__(self) -> None:
@@ -128,14 +130,14 @@ class Composer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave Hydra as it was found."""
+        """Restore Hydra's state."""
         self._hydra.__exit__(kind, error, traceback)
 
     def _options(self, group: str) -> list[str]:
         return self.loader.get_group_options(group, ObjectType.CONFIG)
 
     def job(self, words: Sequence[str]) -> Job:
-        """Compose one configuration and check it across fields. Raises ConfigError."""
+        """Compose one configuration and check its fields together; raises ConfigError."""
         config, files = self.configured(words)
         found = problems(config)
         if found:
@@ -143,9 +145,10 @@ class Composer:
         return Job(config, tuple(map(self.spelled, words)), files)
 
     def spelled(self, word: str) -> str:
-        """Return ``layers.spec=top4`` for ``layers=top4``, a selection that no file is named after; others unchanged.
+        """Rewrite a selection of layers that is not a file's name, such as ``layers=top4``, as ``layers.spec=top4``.
 
-        Of several values with commas all are selections where one is: a file is named after the selection in it.
+        Other words are returned unchanged. If one of several comma-separated values is a selection, all are treated as
+        selections, because files are named after the selection in them.
         """
         key, _, value = word.partition("=")
         names = [name.strip("'\"") for name in value.split(",")]
@@ -158,7 +161,11 @@ class Composer:
         return self._parser.parse_override(verbatim(self.spelled(word), multirun))
 
     def configured(self, words: Sequence[str]) -> tuple[Config, DictConfig]:
-        """Return the configuration that words make, unchecked across fields, and Hydra's node. Raises ConfigError."""
+        """Compose words without checking fields together, and return the configuration and Hydra's node.
+
+        Raises:
+            ConfigError: A word cannot be composed, or a key has no value.
+        """
         try:
             overrides = [self._read(word) for word in words]
             choosing = [override for override in overrides if self._needs_hydra(override)]
@@ -186,12 +193,12 @@ class Composer:
         return self._bases[choosing]
 
     def _needs_hydra(self, override: Override) -> bool:
-        """Whether a word does more than set a key that is there."""
+        """Return whether a word does more than set an existing key."""
         key = override.key_or_group
         return key in self.groups or override.is_add() or override.is_delete() or key.startswith(OF_THE_USER)
 
     def parsed(self, words: Sequence[str], multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
-        """Return the words that are right, each with what Hydra reads in it, and what is wrong with the others."""
+        """Return the valid words, each as Hydra parses it, and the problems of the others."""
         right: list[tuple[str, Override]] = []
         found: list[str] = []
         for word in words:

@@ -1,4 +1,4 @@
-"""The data set: where it is, what of it is evaluated, and how it is scored."""
+"""The data set: its location, the evaluated part and the scoring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mam.scoring.text import NORMALIZERS
 if TYPE_CHECKING:
     from mam.config.schema import Config
 
-AUTO = "auto"  # data.normalizer, data.metric: the one that suits the language
+AUTO = "auto"  # value of data.normalizer and data.metric: chosen by the language
 DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")
 DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
@@ -28,7 +28,7 @@ ON_BAD = ("stop", "skip")
 
 @dataclass
 class IdsConfig:
-    """Files with one id a line that take the place of the format's own split rule."""
+    """Files with one id per line that replace the format's own split rule."""
 
     train: str | None = None
     dev: str | None = None
@@ -36,13 +36,13 @@ class IdsConfig:
 
     @property
     def is_given(self) -> bool:
-        """Whether any of them is named."""
+        """True if any file is given."""
         return any((self.train, self.dev, self.test))
 
 
 @dataclass
 class HubConfig:
-    """A Parquet copy on the hub: which files, and what its columns are called; null where there is none."""
+    """A Parquet copy on the hub: its files and the names of its columns, null for missing columns."""
 
     id: str | None = None
     revision: str = "main"
@@ -58,7 +58,7 @@ class HubConfig:
 
 @dataclass
 class DataConfig:
-    """The data set: a folder in a known format, the split evaluated, and what to do with unusable examples."""
+    """The data set: a folder in a known format, the evaluated split, and the handling of unusable examples."""
 
     name: Annotated[str, Doc("of the data set, for tables")] = MISSING
     format: Annotated[str, Doc("a registered folder layout")] = MISSING
@@ -90,7 +90,7 @@ class DataConfig:
 
 
 def data_problems(config: Config) -> Iterator[str]:
-    """Yield what is wrong with where the data are, and what means nothing in the task."""
+    """Yield problems with the location of the data, and options without effect in the task."""
     data = config.data
     if data.split == "all" and data.ids.is_given:
         yield "data.ids: has no effect with data.split=all"

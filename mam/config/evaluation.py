@@ -1,4 +1,4 @@
-"""How predictions are made and compared."""
+"""Options of prediction and comparison."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADS = {
 
 @dataclass
 class EvaluateConfig:
-    """Packs of recordings, statistics, and what is kept."""
+    """Packs of recordings, statistics, and storage."""
 
     batch_seconds: Annotated[
         float | None,
@@ -59,6 +59,6 @@ class EvaluateConfig:
 
 
 def evaluation_problems(config: Config) -> Iterator[str]:
-    """Yield a head that the task does not have."""
+    """Yield a problem if the task does not support the head."""
     if config.model.task == "asr" and config.head != "probe_fixed":
         yield "head: has no effect on speech recognition"

@@ -1,4 +1,4 @@
-"""What can be wrong in how two models are merged, and what of it a run reads. The options are `MergeOptions`."""
+"""Checks of the options of a merge, and which of them a run reads. The options are `MergeOptions`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
 if TYPE_CHECKING:
     from mam.config.schema import Config
 
-SCHEDULE_READERS = {  # which schedules read an option
+SCHEDULE_READERS = {  # option -> schedules that read it
     "start": ("linear",),
     "end": ("linear",),
     "values": ("list",),
@@ -30,7 +30,7 @@ SCHEDULE_READERS = {  # which schedules read an option
 
 
 def merging_problems(config: Config) -> Iterator[str]:
-    """Yield what does not go together in the merge; every option has a value that it may have."""
+    """Yield invalid combinations in the merge; each option on its own is valid."""
     yield from _schedule_problems(config.schedule)
     yield from _method_problems(config)
     yield from _alignment_problems(config)
@@ -49,7 +49,7 @@ def _schedule_problems(schedule: ScheduleOptions) -> Iterator[str]:
 
 
 def _method_problems(config: Config) -> Iterator[str]:
-    """Yield what a method lacks, and settings that it does not read."""
+    """Yield missing requirements of a method, and settings that it does not read."""
     method, traits = config.method, METHODS[config.method.name]
     if traits.needs_moments and config.calibration.source is None:
         yield (
@@ -90,13 +90,13 @@ def _alignment_problems(config: Config) -> Iterator[str]:
 
 
 def _calibration_problems(config: Config) -> Iterator[str]:
-    """Yield a calibration that nothing reads, or that reads what is tested."""
+    """Yield a calibration that nothing reads, or that uses the test data."""
     calibration, defaults = config.calibration, Calibration()
     methods = [f"method={name}" for name, traits in METHODS.items() if traits.needs_moments]
     alignments = [f"align={name}" for name, traits in ALIGNMENTS.items() if traits.needs_activations]
     readers = {"source": methods, "audio": methods + alignments, "limit": methods + alignments}
     chosen = {f"method={config.method.name}", f"align={config.align}"}
-    is_shared = config.study.name != "none"  # by members of which some read it
+    is_shared = config.study.name != "none"  # some members may read it
     for key, names in readers.items():
         is_given = getattr(calibration, key) != getattr(defaults, key)
         if is_given and not is_shared and not chosen & set(names):
@@ -120,7 +120,7 @@ def _parts_problems(config: Config) -> Iterator[str]:
 
 
 def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[str]:
-    """Yield what does not fit the depths, widths and heads of the two models."""
+    """Yield problems with the depths, widths and heads of the two models."""
     try:
         parse_heads(config.heads, target.heads)
     except MamError as error:
@@ -150,12 +150,12 @@ def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[st
 
 
 def reads_lam(config: Config) -> bool:
-    """Return whether ``lam`` decides anything: not where the schedule says λ itself, nor where λ is chosen on dev."""
+    """Return whether ``lam`` has an effect: not if the schedule sets λ itself, or λ is chosen on dev."""
     return config.schedule.name not in ABSOLUTE and config.tune.name == "none"
 
 
 def reads_calibration(options: MergeOptions) -> bool:
-    """Return whether the merge depends on what is measured on activations."""
+    """Return whether the merge depends on statistics of activations."""
     return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
 
 
@@ -172,7 +172,7 @@ def merges_nothing(config: Config) -> bool:
 
 
 def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
-    """Return what is wrong where a plan varies a ``lam`` that its runs do not read."""
+    """Return a problem if a plan varies a ``lam`` that its runs do not read."""
     idle = [config for config in plan if not reads_lam(config)]
     if len({config.lam for config in idle}) < 2:
         return []
@@ -188,7 +188,7 @@ def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
 
 
 def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the words of a member of a sweep without those on calibration, where it reads none."""
+    """Return the words of a member of a sweep, without calibration if the member does not read it."""
     said = dict(word.split("=", 1) for word in words)
     method = METHODS.get(said.get("method.name", said.get("method", "linear")))
     alignment = ALIGNMENTS.get(said.get("align", "none"))
@@ -198,7 +198,7 @@ def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def without_idle_alignment(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the words with ``align=none`` where their control leaves nothing of the source to align."""
+    """Return the words, with ``align=none`` if their control keeps nothing of the source to align."""
     said = dict(word.split("=", 1) for word in words)
     control = CONTROLS.get(said.get("control", "none"))
     if said.get("align", "none") == "none" or control is None or control.has_structure:
@@ -207,7 +207,7 @@ def without_idle_alignment(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def with_schedule_of(words: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
-    """Return ``words``, then ``more``; where those choose a schedule, without options that it does not read."""
+    """Return ``words`` followed by ``more``; a schedule in ``more`` removes options that it does not read."""
     chosen = [word.partition("=")[2] for word in more if word.startswith(("schedule=", "schedule.name="))]
     unread = tuple(
         f"schedule.{key}=" for key, readers in SCHEDULE_READERS.items() if chosen and chosen[-1] not in readers

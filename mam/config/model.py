@@ -1,4 +1,4 @@
-"""The pair of models: which checkpoints, of which shape, and what the decoder is told."""
+"""The pair of models: their checkpoints and shapes, and the decoder's language and task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDES = ("target", "source")
 
 @dataclass
 class ShapeConfig:
-    """Depth, width and heads of a model: read from its checkpoint where null, else checked against it."""
+    """The depth, width and heads of a model; null values are read from its checkpoint, others checked against it."""
 
     layers: Annotated[int | None, Ge(1)] = None
     width: Annotated[int | None, Ge(1)] = None
@@ -70,7 +70,7 @@ class ModelConfig:
 
 
 def shape_of(config: ModelConfig, side: str) -> Shape | None:
-    """Return the shape that the configuration states for ``target`` or ``source``; None where a number is missing."""
+    """Return the configured shape of ``target`` or ``source``, or None if a number is missing."""
     stated: ShapeConfig = getattr(config, f"{side}_shape")
     if stated.layers is None or stated.width is None or stated.heads is None:
         return None
@@ -85,7 +85,7 @@ def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
 
 
 def model_problems(config: Config) -> Iterator[str]:
-    """Yield what is wrong with the names of the models and with the decoder's language."""
+    """Yield problems with the names and shapes of the models, and with the decoder's language."""
     model = config.model
     for side in SIDES:
         if not getattr(model, side).strip():
@@ -112,8 +112,8 @@ def _shape_problems(model: ModelConfig, side: str) -> Iterator[str]:
 
 
 def language_problem(key: str, value: str, kind: str) -> str:
-    """Return the sentence on a language that is not known."""
-    if value == "False":  # what YAML 1.1 makes of an unquoted no
+    """Return a sentence about an unknown language."""
+    if value == "False":  # YAML 1.1 reads an unquoted no as false
         return f"{key}={value}: YAML reads an unquoted no as false. Write 'no' or norwegian"
     known = choices([f"{code} ({name})" for code, name in LANGUAGES.items()])
     return f"{key}={value}: no {kind}. Choose a code or an English name: {known}"

@@ -1,4 +1,4 @@
-"""What is wrong with one word of a command line, taken alone."""
+"""Checks of a single word of a command line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 from mam.errors import choices, first_line
 
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
-# Below these are keys of the user's own, which may be added.
+# Prefixes of user-defined keys, which may be added.
 OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
 
 
 def override_problem(override: Override, groups: dict[str, list[str]], base: DictConfig, multirun: bool) -> str | None:
-    """What is wrong with one override, taken alone."""
+    """Return the problem of one override on its own, or None."""
     key, line = override.key_or_group, override.input_line or ""
     if key.startswith(("hydra.", "hydra/")):
         return (
@@ -33,6 +33,8 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
+    if key.startswith(OF_THE_USER) and not override.is_add() and OmegaConf.select(base, key) is None:
+        return f"{line}: is a key of your own. Say +{line}"
     try:
         values = values_of(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:
@@ -67,7 +69,7 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
 
 
 def _listed(group: str, names: Sequence[str]) -> str:
-    """The files of a group, one line each: the comment that a file opens with."""
+    """Return the files of a group, one per line, each with its opening comment."""
     width, lines = max(map(len, names)), []
     for name in names:
         path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
@@ -95,7 +97,7 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
 
 
 def values_of(override: Override) -> list[Any]:
-    """The value, or the values of a sweep, as Python objects."""
+    """Return the value, or the values of a sweep, as Python objects."""
     if not override.is_sweep_override():
         return [override.value()]
     if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):

@@ -1,4 +1,4 @@
-"""What every key of a configuration means and what its default is, from the annotations of the schema."""
+"""The meaning and default of every key of a configuration, from the annotations of the schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mam.config.words import in_grammar
 
 @dataclass(frozen=True)
 class KeyDoc:
-    """A key with its default as it is typed; "" where it has none, and a value must be given."""
+    """A key with its default as typed on a command line; "" if it has none and a value is required."""
 
     key: str
     default: str
@@ -22,7 +22,7 @@ class KeyDoc:
 
 
 def key_docs(kind: Any, prefix: str = "") -> Iterator[KeyDoc]:
-    """Yield every key of a dataclass of the schema, those of nested ones by their dotted names."""
+    """Yield every key of a dataclass of the schema; keys of nested dataclasses have dotted names."""
     hints = get_type_hints(kind, include_extras=True)
     instance = kind()
     for one in fields(kind):

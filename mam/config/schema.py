@@ -1,4 +1,4 @@
-"""The schema of a run, as a Hydra structured config: one dataclass of the parts that stand in the other modules."""
+"""The schema of a run, as a Hydra structured config that combines the dataclasses of the other modules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mam.scoring.language_codes import tag_of, whisper_code
 
 @dataclass
 class Config(MergeOptions):
-    """One run (or, with ``study``, a plan of several); how it merges are the inherited options."""
+    """One run (or, with ``study``, a plan of several); the options of the merge are inherited."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -57,7 +57,7 @@ class Config(MergeOptions):
     force: Annotated[bool, Doc("run again although a finished run with the same hash exists")] = False
 
 
-# What decides where things lie and whether they are done again, not what comes out.
+# Keys that affect locations and repetition, but not results.
 VOLATILE = (
     "outputs",
     "cache_dir",
@@ -74,7 +74,7 @@ VOLATILE = (
     "evaluate.share",
 )
 
-# Strings that hold paths or layer lists; the command line takes them as they are, without Hydra's own quoting.
+# Paths and layer lists, which the command line reads verbatim, without Hydra's quoting.
 VERBATIM = (
     "model.target",
     "model.source",
@@ -91,7 +91,7 @@ VERBATIM = (
 
 
 def resolved(config: Config) -> dict[str, Any]:
-    """Return a configuration as plain values, without what does not change results."""
+    """Return a configuration as plain values, without keys that do not change results."""
     plain = asdict(config)
     for key in VOLATILE:
         *above, last = key.split(".")
@@ -110,7 +110,7 @@ def resolved(config: Config) -> dict[str, Any]:
 
 
 def _name_languages(plain: dict[str, Any]) -> None:
-    """Write languages by their codes, and leave out what nobody said."""
+    """Replace languages by their codes, and remove languages and tasks that are not set."""
     for key, code in (("model", whisper_code), ("data", tag_of)):
         language = plain[key].pop("language")
         if language is not None and (key, plain["model"]["task"]) != ("data", "events"):
@@ -120,12 +120,12 @@ def _name_languages(plain: dict[str, Any]) -> None:
 
 
 def signature_of(config: Config) -> str:
-    """Return 8 hex digits of the resolved configuration; they name a run's folder and nothing else."""
+    """Return the first 8 hex digits of the resolved configuration's hash; used only in the name of a run's folder."""
     return sha256_json(resolved(config))[:8]
 
 
 def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
-    """Return the fields that say which files are read."""
+    """Return the fields that determine which files are read."""
     apart = ("language", "speech_task", "normalizer", "metric")
     return {key: value for key, value in asdict(config).items() if key not in apart}
 

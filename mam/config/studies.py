@@ -18,15 +18,15 @@ from mam.merge.selection import is_selection
 def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:
     """Return the runs of a study: every combination of its axes, in every arm.
 
-    `shrink` stands beside every merge, unless axes, arms or the command line say which controls there are. A control at
-    λ=0 is the baseline again and left out.
+    `shrink` is added to every merge, unless axes, arms or the command line name the controls. A control at λ=0 repeats
+    the baseline and is left out.
 
     Args:
-        study: the configuration with axes and arms.
-        pairs: the words of each of ``study.pairs`` by its name, which take the place of arms and of an axis ``model``.
+        study: The configuration with axes and arms.
+        pairs: The words of each of ``study.pairs`` by name, which replace arms and an axis ``model``.
 
     Raises:
-        ConfigError: an axis is not a key of the configuration, or is set on the command line too.
+        ConfigError: An axis is not a key of the configuration, or is also set on the command line.
     """
     said = {word.split("=")[0] for word in study.words}
     axes = _axes(study, said, has_pairs=bool(pairs))
@@ -46,14 +46,14 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
 
 
 def _axes(study: Job, said: set[str], has_pairs: bool) -> list[list[str]]:
-    """The words of each axis, with the one of the controls where nothing says which there are."""
+    """Return the words of each axis, and add an axis of controls if none are named."""
     config = study.config.study
     axes = {key: values for key, values in config.axes.items() if not (has_pairs and key == "model")}
     twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
     if twice:
         raise ConfigError(twice)
     if "layers" in axes and any(is_selection(str(value)) for value in axes["layers"]):
-        axes["layers.spec"] = axes.pop("layers")  # a file is named after the selection in it
+        axes["layers.spec"] = axes.pop("layers")  # files are named after the selection in them
     if "layers.spec" in axes:
         axes["layers.spec"] = _layer_sets(study, axes["layers.spec"])
     in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}
@@ -63,13 +63,13 @@ def _axes(study: Job, said: set[str], has_pairs: bool) -> list[list[str]]:
 
 
 def extended(job: Job, words: Sequence[str]) -> Job:
-    """Return the job with further words, of which the last wins. Raises ConfigError."""
+    """Return the job with further words, the last of which wins; raises ConfigError."""
     with Composer() as composer:
         return composer.job(with_schedule_of(job.words, words))
 
 
 def _layer_sets(study: Job, values: Sequence[Any]) -> list[Any]:
-    """``each``, ``tops`` and ``bottoms`` spelled out for the study's target; no layer alone occurs twice."""
+    """Expand ``each``, ``tops`` and ``bottoms`` for the study's target; each single layer occurs only once."""
     target = shape_of(study.config.model, "target")
     depth = 0 if target is None else target.layers
     sets = {

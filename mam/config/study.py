@@ -1,4 +1,4 @@
-"""Several runs that end in one table, and the processes that they run in."""
+"""Several runs that end in one table, and the processes that run them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SHOWN = {
     "mismatch": "the effect of depth, width and heads that differ, over pairs",
 }
 SECOND_STAGES = {"none": "one stage", "transfer": "λ learnt on each data set, frozen on the others"}
-STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # that a second stage makes
+STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # created by a second stage
 TABLES = {"none": "no table of the paper", "zero_shot": "merging without training", "trained": "fine-tuning"}
 
 
 @dataclass
 class LaunchConfig:
-    """What launchers of several processes are told beside Hydra's own keys."""
+    """Options of launchers with several processes, in addition to Hydra's own keys."""
 
     jobs_per_task: Annotated[
         int,
@@ -75,12 +75,12 @@ class StudyConfig:
 
     @property
     def is_plan(self) -> bool:
-        """Whether there is more than one run to it."""
+        """True if the study has axes, arms or pairs."""
         return bool(self.axes or self.arms or self.pairs)
 
 
 def study_problems(config: Config) -> Iterator[str]:
-    """Yield arms that the study names and does not have, and what it cannot show."""
+    """Yield arms that are named but not defined, and unknown names in ``show``."""
     study = config.study
     for name in study.show:
         if name not in SHOWN:

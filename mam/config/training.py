@@ -1,4 +1,4 @@
-"""How a model is fine-tuned, and λ learnt."""
+"""Options of fine-tuning and of learning λ."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LearningRate = Annotated[float, Ge(0), Le(10)]
 
 @dataclass
 class LamConfig:
-    """λ as a parameter (``train=lmam``), started where ``lam`` and the schedule put it."""
+    """λ as a parameter (``train=lmam``), initialised from ``lam`` and the schedule."""
 
     per: Annotated[str, OneOf(PER), Doc("what shares one λ: global, layer, part (a layer's Q, K or V), head")] = "layer"
     constraint: Annotated[
@@ -44,11 +44,11 @@ class LamConfig:
 class TrainConfig:
     """Fine-tuning: ``none`` (zero-shot), ``finetune`` (with λ fixed: FT at λ=0, else MAM-FT) or ``lmam`` (λ learnt).
 
-    ``steps`` are updates of ``batch_size`` x ``accumulate`` clips of all processes together. ``warmup`` is a share of
-    the steps, ``layer_decay`` what the learning rate is multiplied by from a layer to the one below, ``time_mask`` the
-    largest share of a clip's frames that is blanked. Every ``evaluate_every`` steps the model is evaluated on dev and
-    saved; ``patience`` evaluations without improvement end the training (0: never). ``resume`` is auto, no, or the
-    folder of an unfinished training. ``limit`` takes the first clips of train, ``dev_limit`` of dev.
+    ``steps`` are updates of ``batch_size`` × ``accumulate`` clips over all processes. ``warmup`` is a share of the
+    steps. ``layer_decay`` multiplies the learning rate from each layer to the one below. ``time_mask`` is the largest
+    share of a clip's frames that is masked. Every ``evaluate_every`` steps the model is evaluated on dev and saved;
+    after ``patience`` evaluations without improvement the training ends (0: never). ``resume`` is auto, no, or the
+    folder of an unfinished training. ``limit`` takes the first clips of train, ``dev_limit`` those of dev.
     """
 
     name: Annotated[str, OneOf(TRAININGS)] = "none"
@@ -84,7 +84,7 @@ class TrainConfig:
     precision: Annotated[
         str, OneOf(DTYPES), Doc("float32, bfloat16, float16 (GPU) of the computation; weights stay in float32")
     ] = "float32"
-    group_by_length: Annotated[bool, Doc("clips of like length in a batch")] = True
+    group_by_length: Annotated[bool, Doc("batch clips of similar length")] = True
     log_every: Annotated[Number, Doc("steps")] = 10
     evaluate_every: Annotated[Number, Doc("steps between evaluations on dev, each of which is saved")] = 50
     patience: Annotated[Steps, Doc("evaluations without improvement after which to stop; 0: never")] = 0
@@ -101,17 +101,17 @@ class TrainConfig:
 
     @property
     def is_lmam(self) -> bool:
-        """Whether λ is a parameter of the training."""
+        """True if λ is a parameter of the training."""
         return self.name == "lmam"
 
     @property
     def learns_lam(self) -> bool:
-        """Whether λ moves; one that is frozen does not."""
+        """True if λ is trained and not frozen."""
         return self.is_lmam and self.lam.learning_rate > 0
 
 
 def training_problems(config: Config) -> Iterator[str]:
-    """Yield what does not go together with a training, or means nothing without one."""
+    """Yield options that conflict with a training, or have no effect without one."""
     train = config.train
     if train.name == "none":
         defaults = asdict(TrainConfig())
@@ -137,7 +137,7 @@ def training_problems(config: Config) -> Iterator[str]:
 
 def _finetune_problems(config: Config) -> Iterator[str]:
     train, defaults = config.train, asdict(LamConfig())
-    is_shared = config.study.name != "none"  # by arms of which some learn λ
+    is_shared = config.study.name != "none"  # some arms may learn λ
     for key, value in asdict(train.lam).items():
         if value != defaults[key] and not is_shared:
             yield f"train.lam.{key}: has no effect without train=lmam"
@@ -157,7 +157,7 @@ def _lmam_problems(config: Config) -> Iterator[str]:
 
 
 def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield trackers that are not known, or not installed here."""
+    """Yield trackers that are unknown, or not installed here."""
     for name in names:
         if name not in TRACKERS:
             yield f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}"

@@ -1,4 +1,4 @@
-"""How λ is chosen on dev."""
+"""The choice of λ on dev."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mam.scoring.bounds import OneOf
 if TYPE_CHECKING:
     from mam.config.schema import Config
 
-TUNINGS: dict[str, tuple[str, ...]] = {  # and the keys that each reads
+TUNINGS: dict[str, tuple[str, ...]] = {  # search -> keys that it reads
     "none": (),
     "grid": ("values",),
     "race": ("values", "looks", "alpha"),
@@ -24,17 +24,17 @@ TUNINGS: dict[str, tuple[str, ...]] = {  # and the keys that each reads
     "cmaes": ("low", "high", "evaluations", "start"),
     "entropy": ("low", "high", "start", "epochs", "learning_rate", "audio"),
 }
-PER_LAYER = ("cmaes", "entropy")  # choose a λ for every layer
+PER_LAYER = ("cmaes", "entropy")  # searches that choose a λ for every layer
 
 
 @dataclass
 class TuneConfig:
-    """How λ is chosen on dev, before the run reports on test; ``none``: ``lam`` as given.
+    """The choice of λ on dev, before the run reports on test; ``none`` takes ``lam`` as given.
 
-    ``values`` are tried by grid and race, ``evaluations`` between ``low`` and ``high`` by golden, optuna and cmaes. A
-    race looks at its values ``looks`` times and loses the best of them with a probability of at most ``alpha``. cmaes
-    and entropy choose a λ for every layer, from ``start`` on; entropy goes ``epochs`` times over ``audio`` (dev, or
-    test, which makes it transductive) with this ``learning_rate``.
+    ``values`` are tried by grid and race. golden, optuna and cmaes make ``evaluations`` between ``low`` and ``high``. A
+    race looks at its values ``looks`` times and drops the best of them with a probability of at most ``alpha``. cmaes
+    and entropy choose a λ for every layer, beginning at ``start``. entropy makes ``epochs`` passes over ``audio`` (dev,
+    or test, which makes it transductive) with ``learning_rate``.
     """
 
     name: Annotated[str, OneOf(tuple(TUNINGS)), Doc("how λ is chosen on dev; none: lam as given")] = "none"
@@ -55,7 +55,7 @@ class TuneConfig:
 
 
 def tuning_problems(config: Config) -> Iterator[str]:
-    """Yield what does not go together with a choice of λ, or means nothing without one."""
+    """Yield options that conflict with a choice of λ, or have no effect without one."""
     tune = config.tune
     yield from _idle_keys(tune)
     if tune.name == "none":

@@ -1,4 +1,4 @@
-"""How a key and its value are said as one word of a command line, in Hydra's grammar."""
+"""Conversion of keys and values to words of a command line, in Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from mam.config.schema import VERBATIM
 
-# What Hydra's grammar reads as the same text without quotes; a number or a constant would be read as one.
+# Text that Hydra's grammar reads unchanged without quotes, unlike numbers and constants.
 PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)
 
 
 def verbatim(word: str, multirun: bool = False) -> str:
-    """Quote paths and layer lists, so that blanks, commas and brackets in them are not Hydra's grammar.
+    """Quote paths and layer lists, so that Hydra does not interpret spaces, commas and brackets in them.
 
-    In a multirun a comma separates values; there such a value needs quotes of its own.
+    In a multirun a comma separates values, so a value with a comma needs its own quotes there.
     """
     key, equals, value = word.partition("=")
     if not equals or not value or value[0] in "'\"" or not key.lstrip("+").startswith(VERBATIM):
@@ -25,13 +25,13 @@ def verbatim(word: str, multirun: bool = False) -> str:
 
 
 def word_of(key: str, value: object) -> str:
-    """``key=value`` as it is typed (before the shell's own quoting), so that the value is read as it is."""
+    """Return ``key=value`` as typed (before the shell's own quoting), such that the value is read unchanged."""
     is_raw = isinstance(value, str) and key.startswith(VERBATIM) and value not in ("", "null") and value[0] not in "'\""
     return f"{key}={value if is_raw and '${' not in str(value) else in_grammar(value)}"
 
 
 def in_grammar(value: object) -> str:
-    """A value of JSON's types in Hydra's grammar: text in quotes wherever it could mean anything else."""
+    """Convert a value of JSON's types to Hydra's grammar, with text in quotes unless it is unambiguous."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
@@ -45,6 +45,6 @@ def in_grammar(value: object) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in single quotes, in which a backslash means itself, except before a quote."""
+    """Return text in single quotes; a backslash is literal, except before a quote."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text))
     return f"'{escaped}'"

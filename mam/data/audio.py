@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mam.errors import DataError, choices
 
 Wave = NDArray[np.float32]
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "CAF")  # libsndfile's names; truncation is detected in these
+AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3", "CAF")  # libsndfile's names; truncation is detected in these
 OGG_PAGE = 65_307  # maximum size of a page, in bytes
 RATE = 16_000  # Hz; the input rate of every speech target in mam
 MIN_SECONDS = 0.05  # HuBERT's first frame needs 25 ms; no spoken word is shorter than 50 ms
@@ -25,7 +25,7 @@ _STREAMED = {0, 0x7FFFFFFF, 0xFFFFFFFF}  # sizes written by encoders that do not
 def read(source: Path | bytes, rate: int, name: str) -> Wave:
     """Decode one recording of any sample rate and number of channels.
 
-    WAV, FLAC, OGG and the other entries of ``FORMATS`` are accepted.
+    WAV, FLAC, OGG and the other entries of ``AUDIO_FORMATS`` are accepted.
 
     Args:
         source: A path or the encoded bytes.
@@ -52,9 +52,9 @@ def read(source: Path | bytes, rate: int, name: str) -> Wave:
         raise DataError(f"{name}: the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(str(source) if isinstance(source, Path) else io.BytesIO(source)) as file:
-            if file.format not in FORMATS:
+            if file.format not in AUDIO_FORMATS:
                 raise DataError(
-                    f"{name}: mam cannot tell whether a {file.format} file is whole. Use {choices(FORMATS)}"
+                    f"{name}: mam cannot tell whether a {file.format} file is whole. Use {choices(AUDIO_FORMATS)}"
                 )
             _refuse_truncated(file.extra_info, name)
             if file.format == "OGG":

@@ -16,7 +16,7 @@ from datasets.arrow_writer import ArrowWriter
 
 from mam.config.data import DataConfig
 from mam.data.audio import Wave, read
-from mam.data.listing import SPLITS, Example, Listing, Skipped, lines_of, list_folder
+from mam.data.listing import SPLITS, Example, Listing, SkippedExample, lines_of, list_folder
 from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
@@ -46,7 +46,7 @@ class Corpus:
     root: Path
     rule: str
     examples: Dataset
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedExample, ...]
     recordings: Dataset | None = None
     problems: tuple[str, ...] = ()
 
@@ -101,7 +101,7 @@ class Corpus:
         positions = {i for i, _ in bad}
         ids = self.column("id")
         keep = [i for i in range(len(self)) if i not in positions]
-        skipped = (*self.skipped, *(Skipped(ids[i], reason) for i, reason in bad))
+        skipped = (*self.skipped, *(SkippedExample(ids[i], reason) for i, reason in bad))
         return replace(self, examples=self.examples.select(keep), skipped=skipped)
 
 
@@ -135,8 +135,8 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
-    skipped = tuple(Skipped(*pair) for pair in listing.left_out) + tuple(
-        Skipped(row.id, problem) for row, problem in bad
+    skipped = tuple(SkippedExample(*pair) for pair in listing.left_out) + tuple(
+        SkippedExample(row.id, problem) for row, problem in bad
     )
     return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings, problems)
 

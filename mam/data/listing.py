@@ -33,7 +33,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedExample:
     """An example that was left out because of ``data.on_bad=skip``, with the reason."""
 
     id: str

@@ -49,21 +49,21 @@ class AttentionChange:
         """Rows for `attention.csv`, the heading first."""
         heading = ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after"]
         columns = (self.before.entropy, self.after.entropy, self.before.scale, self.after.scale)
-        return [
-            heading,
-            *([i, *(round(value, 6) for value in row)] for i, row in enumerate(zip(*columns, strict=True))),
-        ]
+        by_layer = enumerate(zip(*columns, strict=True))
+        return [heading, *([layer, *(round(value, 6) for value in values)] for layer, values in by_layer)]
 
     def findings(self, lams: Sequence[float]) -> list[str]:
         """Return sentences on λ that leave little of the target and on attention that became uniform."""
-        found = []
+        sentences = []
         extreme = [layer for layer in self.layers if lams[layer] >= EXTREME]
         if extreme:
-            found.append(f"λ is {EXTREME} or more in layers {_listed(extreme)}: little is left of their own attention")
+            sentences.append(
+                f"λ is {EXTREME} or more in layers {_listed(extreme)}: little is left of their own attention"
+            )
         flat = [layer for layer in self.layers if self.after.entropy[layer] >= UNIFORM > self.before.entropy[layer]]
         if flat:
-            found.append(f"attention of layers {_listed(flat)} became uniform: it looks at nothing in particular")
-        return found
+            sentences.append(f"attention of layers {_listed(flat)} became uniform: it looks at nothing in particular")
+        return sentences
 
 
 @torch.inference_mode()
@@ -96,8 +96,11 @@ def measure(
                 continue
             target.advance(states, first, target.depth)
             blocks = target.blocks[first:]
-            made = [_one(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads) for block in blocks]
-            by_layer = torch.stack(made).double().cpu()  # [layers, 2]; one transfer from the GPU
+            statistics = [
+                _logit_statistics(block.q(seen[block.layer]), block.k(seen[block.layer]), target.heads)
+                for block in blocks
+            ]
+            by_layer = torch.stack(statistics).double().cpu()  # [layers, 2]; one transfer from the GPU
             frames = seen[blocks[0].layer].shape[1]
             measured.append(by_layer / torch.tensor([math.log(max(2, frames)), 1.0], dtype=torch.float64))
     finally:
@@ -113,7 +116,7 @@ def measure(
     )
 
 
-def _one(q: Tensor, k: Tensor, heads: int) -> Tensor:
+def _logit_statistics(q: Tensor, k: Tensor, heads: int) -> Tensor:
     """Return entropy and scale of the logits, ``[2]``, from queries and keys ``[1, t, d]`` of one clip."""
     q, k = (side[0].float().view(side.shape[1], heads, -1).transpose(0, 1) for side in (q, k))  # [h, t, d_h]
     logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [h, t, t]

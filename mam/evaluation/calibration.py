@@ -55,10 +55,10 @@ def inputs(name: str, key: str) -> list[Path]:
         DataError: the file does not exist, or the folder is empty.
     """
     path = local_path(name)
-    found = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
-    if not found or not found[0].is_file():
+    files = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
         raise DataError(f"{key}={name}: there is no such file, or nothing in the folder")
-    return found
+    return files
 
 
 def inputs_sha256(calibration: Calibration) -> list[str]:
@@ -163,10 +163,10 @@ def _moments(recorded: Iterator[ProjectionInputs], name: str) -> Sums:
             sums[place] = sums.get(place, 0) + x.T @ x
     if not frames:
         raise DataError(f"{name}: nothing was left to measure activations on")
-    made: Sums = [{} for _ in range(1 + max(layer for layer, _ in sums))]
+    moments: Sums = [{} for _ in range(1 + max(layer for layer, _ in sums))]
     for (layer, part), total in sums.items():
-        made[layer][part] = total / frames
-    return made
+        moments[layer][part] = total / frames
+    return moments
 
 
 def _tower(source: Source) -> Any:
@@ -222,8 +222,8 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
     for file in files[:limit]:
         try:
             with Image.open(file) as image:
-                given = dict(processor(image.convert("RGB"), return_tensors="pt"))
-                yield given | {"pixel_values": given["pixel_values"].mean(1, keepdim=True)} if is_grey else given
+                example = dict(processor(image.convert("RGB"), return_tensors="pt"))
+                yield example | {"pixel_values": example["pixel_values"].mean(1, keepdim=True)} if is_grey else example
         except (UnidentifiedImageError, OSError) as error:
             raise DataError(f"calibration.source: {file} is not an image, which this source reads") from error
 

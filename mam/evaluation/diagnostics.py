@@ -18,15 +18,15 @@ def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list
         findings: oddities that the task found in the predictions.
         note: the data set's own caveat, or "".
     """
-    found = []
+    sentences = []
     if difference.is_significant and difference.absolute > 0:
-        found.append("worse than its own baseline: p < .05")
-    found += findings
+        sentences.append("worse than its own baseline: p < .05")
+    sentences += findings
     if difference.changed and not difference.can_be_significant:
-        found.append(too_few(difference))
+        sentences.append(too_few(difference))
     if difference.changed and difference.can_be_significant and (difference.largest or 0.0) > LOPSIDED:
         share = f"{100 * (difference.largest or 0.0):.0f} %"
-        found.append(
+        sentences.append(
             f"one {difference.unit} makes {share} of all changes: the test supposes gains and losses of like size"
         )
-    return [*found, note] if note else found
+    return [*sentences, note] if note else sentences

@@ -94,8 +94,8 @@ def settled(config: Config, bench: Workbench) -> LanguageChoice:
     refuse_language(config, bench.checkpoints(config.model)[0])
     target = bench.pair(config).target
     if target.prompts is None:
-        config, said = _with_references(config, None, target.letters)
-        return LanguageChoice(_with_metric(config, bench), notes=said)
+        config, remarks = _with_references(config, None, target.letters)
+        return LanguageChoice(_with_metric(config, bench), notes=remarks)
     language, origin = target.prompts.chosen(config.model.language)
     notes, share = target.prompts.notes(config.model.speech_task), None
     if language is None:
@@ -103,9 +103,9 @@ def settled(config: Config, bench: Workbench) -> LanguageChoice:
         language, share = vote.shares[0]
         notes += [vote.note] if vote.note else []
     prompt = target.prompts.prompt(language, config.model.speech_task)
-    config, said = _with_references(config, prompt, ())
+    config, remarks = _with_references(config, prompt, ())
     config = replace(config, model=replace(config.model, language=prompt.language))
-    return LanguageChoice(_with_metric(config, bench), prompt, origin, share, (*notes, *said))
+    return LanguageChoice(_with_metric(config, bench), prompt, origin, share, (*notes, *remarks))
 
 
 def _with_metric(config: Config, bench: Workbench) -> Config:
@@ -133,7 +133,7 @@ def detected(config: Config, bench: Workbench) -> Vote:
             hidden = target.advance(target.front([audio.wave(i)[: SECONDS * RATE]]), 0, target.depth)
             total += target.tongues(hidden)[0].double().cpu()
     shares = zip(languages, (total / clips).tolist(), strict=True)
-    return processes.from_main(Vote(tuple(sorted(shares, key=lambda one: -one[1])), clips))
+    return processes.from_main(Vote(tuple(sorted(shares, key=lambda entry: -entry[1])), clips))
 
 
 @dataclass(frozen=True)

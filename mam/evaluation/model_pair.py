@@ -138,8 +138,8 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_shape(side: str, stated: ShapeConfig, name: str, found: Target | Source) -> None:
-    actual = asdict(found.shape)
+def _check_shape(side: str, stated: ShapeConfig, name: str, model: Target | Source) -> None:
+    actual = asdict(model.shape)
     wrong = [
         f"{key} {value}, not {getattr(stated, key)}"
         for key, value in actual.items()

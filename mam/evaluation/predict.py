@@ -112,7 +112,8 @@ def predict(
 def _read(target: Target, hidden: Hidden) -> Sequence[Any]:
     if target.readout == "text":
         return target.transcribe(hidden)
-    return list((target.pooled(hidden) if target.readout == "features" else target.scores(hidden)).cpu().numpy())
+    vectors = target.pooled(hidden) if target.readout == "features" else target.scores(hidden)
+    return list(vectors.cpu().numpy())
 
 
 def out_of_memory(config: Config, target: Target) -> MamError:

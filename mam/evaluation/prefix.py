@@ -36,10 +36,10 @@ class Shelf:
 
     def load(self, path: Path, target: Target) -> Hidden | None:
         """Return stored states, memory-mapped (on a GPU: copied there), or None."""
-        found = self.cache.tensors(path)
-        if found is None:
+        entry = self.cache.tensors(path)
+        if entry is None:
             return None
-        tensors, notes = found
+        tensors, notes = entry
         return Hidden(tensors["states"].to(target.device), tensors["lengths"], notes["whole"] == "yes")
 
     def keep(self, path: Path, hidden: Hidden) -> None:
@@ -88,8 +88,8 @@ class Prefix:
     def hidden(self, pack: Sequence[int], first: int) -> Hidden:
         """Return states of the clips ``pack`` at the input of layer ``first``. The layers below it must be unmerged."""
         if self._is_trained:
-            heard = self._keeping((tuple(pack), HEARD), self._heard)
-            return self._target.advance(self._target.embed(heard), 0, first)
+            states = self._keeping((tuple(pack), HEARD), self._heard)
+            return self._target.advance(self._target.embed(states), 0, first)
         return self._keeping((tuple(pack), first), self._nearest)
 
     def _keeping(self, key: Key, make: Callable[[Key], Hidden]) -> Hidden:

@@ -76,9 +76,9 @@ class Workbench:
     def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         if kind not in self._made or self._made[kind][0] != key:
             # Free the old one, and the states computed with it, before the new one is made.
-            made, _, split = kind.partition(" ")
-            made_with_it = {"pair": "prefix", "audio": f"prefix {split}"}.get(made)
-            for other in [name for name in self._made if made_with_it and name.startswith(made_with_it)]:
+            resource, _, split = kind.partition(" ")
+            dependent = {"pair": "prefix", "audio": f"prefix {split}"}.get(resource)
+            for other in [name for name in self._made if dependent and name.startswith(dependent)]:
                 self._made.pop(other)
             self._made.pop(kind, None)
             self._made[kind] = (key, make())
@@ -130,7 +130,12 @@ class Workbench:
                 return load_pair(config, checkpoints)
 
         readout = TASKS[config.model.task].readout(config)
-        made_from = (*(one.fingerprint for one in checkpoints), str(device_of(config)), config.dtype, readout)
+        made_from = (
+            *(checkpoint.fingerprint for checkpoint in checkpoints),
+            str(device_of(config)),
+            config.dtype,
+            readout,
+        )
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
         pair = self._once("pair", (*made_from, config.compile, shapes), load)
         pair.merger.activations = self.activations(config)
@@ -212,8 +217,8 @@ class Workbench:
                 items = predict(target, prefix, packs, audio.samples, first, advance)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(config, target) from error
-        spent = prefix.seconds - earlier
-        return Readings(items, time.perf_counter() - start - spent, spent)
+        prefix_seconds = prefix.seconds - earlier
+        return Readings(items, time.perf_counter() - start - prefix_seconds, prefix_seconds)
 
     def attention(self, config: Config, layers: list[int], trained: Target | None = None) -> AttentionChange:
         """Return the change of attention by the current merge, or by training if ``trained`` is given.
@@ -253,10 +258,10 @@ class Workbench:
             if kept is not None:
                 return Readings(unpacked(kept["items"]), kept["seconds"], 0.0)
             self.pair(config).merger.restore()
-            made = self.predict(config, first, "baseline")
+            readings = self.predict(config, first, "baseline")
             if processes.is_main():
-                cache.keep_json(path, {"key": key, "items": packed(made.items), "seconds": made.seconds})
-        return made
+                cache.keep_json(path, {"key": key, "items": packed(readings.items), "seconds": readings.seconds})
+        return readings
 
 
 @dataclass(frozen=True)

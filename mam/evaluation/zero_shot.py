@@ -47,32 +47,32 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
     largest = max(plans.values(), key=_total)
     is_drawn = CONTROLS[config.control].is_random and not largest.is_identity
     draws = config.control_draws if is_drawn else 1
-    done: dict[tuple[float, ...], list[Draw]] = {}
+    merges_by_lams: dict[tuple[float, ...], list[Draw]] = {}
     for plan in sorted(plans.values(), key=_total):
-        if plan.lams not in done:
-            done[plan.lams] = [_merged(config, bench, plan, draw, draws, baseline) for draw in range(draws)]
+        if plan.lams not in merges_by_lams:
+            merges_by_lams[plan.lams] = [_merged(config, bench, plan, draw, draws, baseline) for draw in range(draws)]
     unchanged = AttentionChange(before, before, largest.layers)
     attention = unchanged if largest.is_identity else bench.attention(config, largest.layers)
     sides = []
     for draw in range(draws):
         judged = []
         for fold, plan in plans.items():
-            asked = config if not fold else replace(config, data=replace(config.data, fold=int(fold)))
-            items = done[plan.lams][draw].readings.items
-            judged.append(task.judge(asked, audio, items, baseline.items, labels))
+            fold_config = config if not fold else replace(config, data=replace(config.data, fold=int(fold)))
+            items = merges_by_lams[plan.lams][draw].readings.items
+            judged.append(task.judge(fold_config, audio, items, baseline.items, labels))
         sides.append(_together(judged))
-    merges = [draw for some in done.values() for draw in some]
-    computed = [draw.readings for draw in merges if draw.readings is not baseline]
+    merges = [merge for repeats in merges_by_lams.values() for merge in repeats]
+    computed = [merge.readings for merge in merges if merge.readings is not baseline]
     return Measurement(
         plan=largest,
-        report=done[largest.lams][0].report,
-        sides=[one.merged for one in sides],
+        report=merges_by_lams[largest.lams][0].report,
+        sides=[side.merged for side in sides],
         baseline=sides[0].baseline,
         attention=attention,
         lams=tuple(float(mean) for mean in np.mean([plan.lams for plan in plans.values()], axis=0)),
         notes=[*sides[0].notes, *attention.findings(largest.lams)],
         head=sides[0].head,
-        merging=sum(draw.merging for draw in merges),
+        merging=sum(merge.merging for merge in merges),
         evaluating=sum(readings.seconds for readings in computed or [baseline]),
         prefix=sum(readings.prefix for readings in computed),
     )
@@ -107,10 +107,10 @@ def _together(judged: Sequence[Judgement]) -> Judgement:
     first = judged[0]
     if len(judged) == 1:
         return first
-    folds = [fold for one in judged if one.head is not None for fold in one.head.folds]
+    folds = [fold for judgement in judged if judgement.head is not None for fold in judgement.head.folds]
     return Judgement(
-        merged=[row for one in judged for row in one.merged],
-        baseline=[row for one in judged for row in one.baseline],
+        merged=[row for judgement in judged for row in judgement.merged],
+        baseline=[row for judgement in judged for row in judgement.baseline],
         head=None if first.head is None else replace(first.head, folds=folds),
-        notes=list(dict.fromkeys(note for one in judged for note in one.notes)),
+        notes=list(dict.fromkeys(note for judgement in judged for note in judgement.notes)),
     )

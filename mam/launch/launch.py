@@ -53,17 +53,17 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
     at_once = launcher.settings.get("n_jobs") or 1
     threads = max(1, processors() // at_once) if launcher.name == "joblib" else launcher.settings.get("cpus_per_task")
     tasks = tasks_of(wave, folder, wave[0].config.launch.jobs_per_task, threads)
-    told: set[int] = set()
+    reported: set[int] = set()
 
     def left() -> list[Job]:
         """Return the jobs that have not ended; report each job that has, once."""
         for job in wave:
-            note = None if id(job) in told else read_note(folder, job)
+            note = None if id(job) in reported else read_note(folder, job)
             if note is not None:
-                told.add(id(job))
-                number = f"[{len(told)}/{len(wave)}]"
+                reported.add(id(job))
+                number = f"[{len(reported)}/{len(wave)}]"
                 bench.terminal.say(f"{number} {varied_text(job, plan)}: {note['status']}")
-        return [job for job in wave if id(job) not in told]
+        return [job for job in wave if id(job) not in reported]
 
     patience = wave[0].config.launch.patience_minutes
     send = send_to_processes if launcher.name == "joblib" else send_to_slurm
@@ -74,10 +74,10 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
 def _finished(job: Job, bench: Workbench) -> Member | None:
     """Return the member of a job that was finished before, or whose input cannot be found."""
     try:
-        found = finished_run(job, bench)
+        folder = finished_run(job, bench)
     except (MamError, OSError) as problem:
         return Member(job, None, str(problem), is_unfit=isinstance(problem, UnfitError))
-    return None if found is None else Member(job, RunOutcome("skipped", found, read_result(found)), None)
+    return None if folder is None else Member(job, RunOutcome("skipped", folder, read_result(folder)), None)
 
 
 def _ended(job: Job, folder: Path, bench: Workbench) -> Member:

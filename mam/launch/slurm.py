@@ -61,10 +61,10 @@ def send_to_slurm(errand: LaunchRequest) -> None:
 def _submit(errand: LaunchRequest) -> list[submitit.Job[Any]]:
     settings, folder = errand.settings, errand.folder
     partition = settings.get("partition")
-    known = _partitions()
-    if partition is not None and known and not set(partition.split(",")) <= set(known):
+    partitions = _partitions()
+    if partition is not None and partitions and not set(partition.split(",")) <= set(partitions):
         raise ConfigError(
-            f"hydra.launcher.partition={partition}: Slurm has no such partition. There is: {choices(known)}"
+            f"hydra.launcher.partition={partition}: Slurm has no such partition. There is: {choices(partitions)}"
         )
     keys = {key: value for key, value in settings.items() if value is not None}
     timeouts = keys.pop("max_num_timeout", 0)
@@ -113,12 +113,12 @@ def _ask(command: str, *words: str) -> str | None:
     if path is None:
         return None
     try:
-        asked = subprocess.run([path, *words], capture_output=True, text=True, timeout=60)
+        answer = subprocess.run([path, *words], capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         return None
-    if asked.returncode == 0:
-        return asked.stdout
-    return "" if "Invalid job id" in asked.stderr else None
+    if answer.returncode == 0:
+        return answer.stdout
+    return "" if "Invalid job id" in answer.stderr else None
 
 
 def _written(folder: Path) -> float:

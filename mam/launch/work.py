@@ -87,8 +87,8 @@ class LaunchRequest:
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:
     """Cut a plan into tasks of ``each`` jobs, in its order."""
     words = [job.words for job in plan]
-    cut = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
-    return [JobBatch(some, folder.absolute(), Path.cwd(), threads) for some in cut]
+    batches = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
+    return [JobBatch(batch, folder.absolute(), Path.cwd(), threads) for batch in batches]
 
 
 def write_note(folder: Path, member: Member) -> None:

@@ -1,1 +1,1 @@
-"""Merging: selection, pairing and schedules make a plan; methods and controls compute; the merger writes into a model."""
+"""Merging: selection, pairing and schedules make a plan; methods and controls compute; the merger writes."""

@@ -27,7 +27,12 @@ class Activations(Protocol):
         """A value that is equal for equal recordings."""
 
     def moments(self) -> Moments:
-        """Return the moments of both models, each on inputs of its own modality; raises DataError or CheckpointError."""
+        """Return the moments of both models, each on inputs of its own modality.
+
+        Raises:
+            DataError: The inputs are missing or unusable.
+            CheckpointError: The source cannot be loaded.
+        """
 
     def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
         """Return the mean of x_t x_sᵀ over common inputs, ``[d_t, d_s]``, fp64, for each target layer in ``pairs``.

@@ -37,7 +37,7 @@ class Heads:
 
     @property
     def common(self) -> int:
-        """The number of corresponding blocks of rows: the heads if both sides have equally many, else a single block."""
+        """The number of corresponding blocks of rows: the heads if both sides have equally many, else 1."""
         return self.target if self.target == self.source else 1
 
 

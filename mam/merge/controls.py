@@ -27,7 +27,7 @@ class Place:
     part: str = ""
 
     def generator(self, what: str) -> torch.Generator:
-        """Return a generator that depends only on the place and ``what``, not on the order in which tensors are merged."""
+        """Return a generator that depends only on the place and ``what``, not on the order of merging."""
         name = f"{self.seed}/{self.draw}/{self.layer}/{self.part}/{what}"
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=False) >> 1
         return torch.Generator().manual_seed(number)

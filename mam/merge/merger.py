@@ -28,7 +28,7 @@ class MergeReport:
 
     @classmethod
     def of(cls, effects: Sequence[Effect]) -> MergeReport:
-        """Return the sum of what merging some projections changes, each note once."""
+        """Sum the effects of merging several projections, with each note once."""
         notes = dict.fromkeys(note for one in effects for note in one.notes)
         return cls(sum(one.tensors for one in effects), sum(one.parameters for one in effects), tuple(notes))
 
@@ -113,7 +113,7 @@ class Merger:
 
     @torch.no_grad()
     def report(self, plan: MergePlan) -> MergeReport:
-        """Return the report of `apply` without merging; raises MergeError as `apply` does for the tensors that it reads."""
+        """Return the report of `apply` without merging; raises MergeError as `apply` does for the tensors it reads."""
         self._refuse_missing(plan)
         source, effects = self.source(plan), []
         for layer in plan.merged_layers:
@@ -135,7 +135,9 @@ class Merger:
 
     @torch.no_grad()
     def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
-        """Return the tensors in the source's place at each (target layer, part): weight, and bias if either side has one.
+        """Return the tensors in the source's place at each (target layer, part).
+
+        A bias is included if either side has one.
 
         Raises:
             MergeError: As in `apply`.

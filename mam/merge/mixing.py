@@ -95,7 +95,7 @@ def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: 
 
 
 def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
-    """Return the bias in the source's place; a missing bias counts as zero, and the result is None if both are missing."""
+    """Return the bias in the source's place; a missing bias counts as zero, and two missing ones give None."""
     (weight, bias), (_, other_bias) = own, given
     if bias is None and other_bias is None:
         return None

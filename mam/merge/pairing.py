@@ -28,7 +28,7 @@ def index(selected: Sequence[int], target_depth: int, source_depth: int) -> dict
 
 @pairing
 def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Counted from the output: the last layer takes the last.
+    """The last layer takes the last, counted from the output.
 
     Raises:
         MergeError: The source has no such layer.
@@ -38,7 +38,7 @@ def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[i
 
 @pairing
 def proportional(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """By relative depth: layer i of L_t takes round(i (L_s - 1) / (L_t - 1)), halves to the even neighbour."""
+    """Layer i of L_t takes layer round(i (L_s - 1) / (L_t - 1)), the same relative depth; halves round to even."""
     if target_depth == 1:
         return dict.fromkeys(selected, source_depth - 1)
     return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}

@@ -77,7 +77,10 @@ def _principal(gram: Tensor) -> Tensor:
 
 
 def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
-    """Return a map ``[width, d_s]`` of the rows of ``heads`` heads: the strongest directions of a head, or zero padding."""
+    """Return a map ``[width, d_s]`` of the rows of ``heads`` heads.
+
+    It keeps the strongest directions of a head, or pads the head with zeros.
+    """
     blocks = []
     for head in range(heads):
         rows = torch.cat([weight.double().chunk(heads)[head] for weight in weights], dim=1)  # [d_h, in]

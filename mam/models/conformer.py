@@ -91,7 +91,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
         """An empty list: log-mel features have no weights."""
         return []
 
-    def room(self, samples: int) -> int | None:
+    def token_capacity(self, samples: int) -> int | None:
         """Return None: the number of frames is unknown until the feature extractor has run."""
         return None
 

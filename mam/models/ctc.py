@@ -86,7 +86,7 @@ class CTCTarget(HubTarget):
         # transformers rejects masked spans that are longer than the clips.
         if self.model.training and states.shape[1] > self.model.config.mask_time_length:
             states = self.backbone._mask_hidden_states(states, attention_mask=heard.real.long())
-        states = states * heard.real[..., None]  # padding is silence
+        states = states * heard.real[..., None]  # padding must be zero
         return Hidden(self.encoder.dropout(self.add_positions(states, heard.lengths)), heard.lengths)
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:
@@ -170,7 +170,7 @@ class CTCTarget(HubTarget):
         """Return the tokens of the normalised text and the missing characters; see `Vocabulary.spell`."""
         return self.vocabulary.spell(text, normalise)
 
-    def room(self, samples: int) -> int | None:
+    def token_capacity(self, samples: int) -> int | None:
         """Return the number of frames, or None with an adapter, which shortens the states.
 
         CTC needs one frame per token, and a blank between equal tokens.

@@ -1,4 +1,4 @@
-"""Sources: models of which only the attention is read, tensor by tensor, directly from the file."""
+"""Sources: models that contribute only their attention, read tensor by tensor, directly from the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mam.models.refusals import refuse_unmergeable
 
 @dataclass(frozen=True)
 class Family:
-    """How to read the checkpoints of one ``model_type``; the tensors themselves are found by their names.
+    """The layout of the checkpoints of one ``model_type``; the tensors themselves are found by their names.
 
     ``heads`` is the key of the number of heads, in the section ``section`` of config.json if that is set. ``stack``
     selects one of several stacks of layers; see `names_on_disk`.
@@ -69,7 +69,7 @@ class Source:
 
     @property
     def family(self) -> Family:
-        """How this architecture is read."""
+        """The layout of this architecture's checkpoints."""
         return SOURCES[self.checkpoint.model_type]
 
     @cached_property

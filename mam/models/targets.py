@@ -127,7 +127,7 @@ class Target(ABC):
         """Return the tokens of a transcript, for training, and the characters missing from the vocabulary."""
         raise TypeError(f"{type(self).__name__} does not transcribe")
 
-    def room(self, samples: int) -> int | None:
+    def token_capacity(self, samples: int) -> int | None:
         """Return the most tokens that a clip of this many samples can be aligned with; None: no limit.
 
         Repeated tokens count twice.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Len
 
-from mam.data.listing import Skipped
+from mam.data.listing import SkippedExample
 from mam.records.parts import ABSENT, Metric, Sha256
 from mam.scoring.bounds import Count, Rate, Share
 
@@ -23,7 +23,7 @@ class FoldTraining:
     best_step: Count
     dev_loss: float | None
     lam: list[float]
-    skipped: list[Skipped]
+    skipped: list[SkippedExample]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TrainRecord:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenLam:
     """A λ chosen on dev for a test fold (None: for all). ``lam`` is the mean of ``lams``, which has one per layer."""
 
     fold: str | None
@@ -75,7 +75,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedLam:
     """A λ tried on dev, with its rate. Without labels: its entropy in nats and the share of silenced decisions."""
 
     fold: str | None
@@ -110,8 +110,8 @@ class TuneRecord:
     """
 
     name: str
-    chosen: Annotated[list[Chosen], Len(1)]
-    tried: list[Tried]
+    chosen: Annotated[list[ChosenLam], Len(1)]
+    tried: list[TriedLam]
     work: Share
     path: list[RaceLook]
     transductive: bool | None = field(default=None, metadata=ABSENT)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import Field, StringConstraints
 
-from mam.data.listing import Skipped
+from mam.data.listing import SkippedExample
 from mam.identity import Code
 from mam.merge.options import Calibration, MergeOptions
 from mam.scoring.bounds import Count, Positive, Rate, Share
@@ -24,7 +24,7 @@ Metric: TypeAlias = Literal["wer", "cer", "error"]
 SpeechTask: TypeAlias = Literal["transcribe", "translate"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Parts = Annotated[str, StringConstraints(pattern=r"^[qkvo]+$")]
-Layer = Annotated[int, Ge(0)]
+LayerNumber = Annotated[int, Ge(0)]
 ABSENT = {"absent": True}  # metadata of a field that is left out of the file if it is None
 
 
@@ -74,7 +74,7 @@ class DataRecord:
     sha256: Sha256
     ids_sha256: Sha256
     normalizer: str | None
-    skipped: list[Skipped]
+    skipped: list[SkippedExample]
     language: str | None = None
     metric: Literal["wer", "cer"] | None = None
     in_windows: Count | None = field(default=None, metadata=ABSENT)
@@ -91,7 +91,7 @@ class MergeRecord:
     method: str
     control: str
     lam: Annotated[list[float], Len(1)]
-    layers: Annotated[list[Layer], Len(1)]
+    layers: Annotated[list[LayerNumber], Len(1)]
     parts: Parts
     pairing: str
     pairs: dict[str, int]
@@ -102,7 +102,7 @@ class MergeRecord:
     alpha: float | None = None
     calibration: Calibration | None = None
     draws: Annotated[int, Ge(1), Le(1000)] = 1
-    heads: list[Layer] | None = None
+    heads: list[LayerNumber] | None = None
     align: str = "none"
     project: str | None = None
     parts_asked: Parts | None = field(default=None, metadata=ABSENT)
@@ -227,7 +227,7 @@ class Seeds:
 
 
 @dataclass(frozen=True)
-class Scored:
+class Rescoring:
     """The code that scored saved predictions again."""
 
     code: Code

@@ -176,13 +176,13 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
             composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
-        found = problems(config) if isinstance(config, Config) else ["is no configuration of a run"]
+        faults = problems(config) if isinstance(config, Config) else ["is no configuration of a run"]
     except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
-    if found:
-        raise RecordError(f"{path}: is of another version or was changed: {bullets(found)}. {AGAIN}")
-    said = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
-    return _changed(composed, said)
+    if faults:
+        raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
+    overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
+    return _changed(composed, overrides)
 
 
 def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
@@ -193,9 +193,9 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
     assert isinstance(config, Config)
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
+    faults = problems(config)
+    if faults:
+        raise ConfigError(faults)
     return config
 
 

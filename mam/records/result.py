@@ -19,7 +19,7 @@ from mam.records.parts import (
     MergeRecord,
     Metric,
     ModelRecord,
-    Scored,
+    Rescoring,
     Seeds,
     Sha256,
     SoundBaseline,
@@ -58,7 +58,7 @@ class RunResult:
     head: HeadRecord | None = None
     dev: DevRecord | None = None
     remarks: list[str] = field(default_factory=list)
-    scored: Scored | None = field(default=None, metadata=ABSENT)
+    scored: Rescoring | None = field(default=None, metadata=ABSENT)
 
     @property
     def metric(self) -> Metric:
@@ -88,7 +88,7 @@ class RunResult:
     @cached_property
     def is_by_fold(self) -> bool:
         """True if test folds have different λ."""
-        return self.tune is not None and len({str(one.value) for one in self.tune.chosen}) > 1
+        return self.tune is not None and len({str(choice.value) for choice in self.tune.chosen}) > 1
 
     @property
     def dev_rate(self) -> float | None:
@@ -105,9 +105,13 @@ def plain(value: Any) -> Any:
     """Return a dataclass of this module as JSON values, without absent fields."""
     if is_dataclass(value) and not isinstance(value, type):
         present = [
-            one for one in fields(value) if not (one.metadata.get("absent") and getattr(value, one.name) is None)
+            attribute
+            for attribute in fields(value)
+            if not (attribute.metadata.get("absent") and getattr(value, attribute.name) is None)
         ]
-        return {_NAMES.get(one.name, one.name): plain(getattr(value, one.name)) for one in present}
+        return {
+            _NAMES.get(attribute.name, attribute.name): plain(getattr(value, attribute.name)) for attribute in present
+        }
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -71,8 +71,8 @@ def layers_text(layers: Sequence[int], depth: int) -> str:
 
 def parts_text(merge: MergeRecord) -> str:
     """Return the merged parts, and the requested ones if a control takes fewer."""
-    asked = merge.parts_asked or merge.parts
-    return merge.parts if merge.parts == asked else f"{merge.parts} of {asked}"
+    requested = merge.parts_asked or merge.parts
+    return merge.parts if merge.parts == requested else f"{merge.parts} of {requested}"
 
 
 def decoder_text(decoder: DecoderRecord) -> str:

@@ -135,8 +135,8 @@ def _misfits(result: RunResult) -> Iterator[str]:
     yield from _misfit_rates(result.metrics, "$.metrics", result.task)
     yield from _misfit_rates(result.baseline, "$.baseline", result.task)
     for key in ("ci95", "relative_ci95"):
-        ends = [end for end in getattr(result.delta, key) or () if end is not None]
-        if ends != sorted(ends):
+        bounds = [bound for bound in getattr(result.delta, key) or () if bound is not None]
+        if bounds != sorted(bounds):
             yield f"$.delta.{key} ends before it begins"
 
 

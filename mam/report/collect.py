@@ -85,23 +85,23 @@ class Collection:
     @property
     def remarks(self) -> list[str]:
         """Sentences on what is missing from the tables, and why."""
-        found = []
+        sentences = []
         if self.unfinished:
-            found.append(f"{len(self.unfinished)} unfinished: {_named([str(path) for path in self.unfinished])}")
+            sentences.append(f"{len(self.unfinished)} unfinished: {_named([str(path) for path in self.unfinished])}")
         if self.broken:
-            found.append(f"{len(self.broken)} unreadable: {_named([reason for _, reason in self.broken])}")
+            sentences.append(f"{len(self.broken)} unreadable: {_named([reason for _, reason in self.broken])}")
         if self.repeated:
-            found.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
+            sentences.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
         if self.alike:
-            found.append(f"{self.alike} runs made the same merge as another, and share its row")
+            sentences.append(f"{self.alike} runs made the same merge as another, and share its row")
         older = sum(run.result.delta.is_old for run in self.runs)
         if older:
-            found.append(
+            sentences.append(
                 f"{older} runs were tested by an older version, with a bootstrap (p: old): run their commands again"
             )
         if len(self.groups) > 1:
-            found.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
-        return found
+            sentences.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
+        return sentences
 
 
 def collect(folders: Sequence[Path]) -> Collection:
@@ -113,7 +113,7 @@ def collect(folders: Sequence[Path]) -> Collection:
     for folder in folders:
         if not folder.is_dir():
             raise RecordError(f"{folder}: there is no such folder.")
-    found: dict[str, Run] = {}
+    runs_by_hash: dict[str, Run] = {}
     broken, repeated = [], 0
     paths = {path for folder in folders for path in folder.rglob(RESULT)}
     for path in sorted(paths, key=lambda path: (_written(path), path)):
@@ -122,20 +122,20 @@ def collect(folders: Sequence[Path]) -> Collection:
         except MamError as error:
             broken.append((path, str(error) if str(path.parent) in str(error) else f"{path.parent}: {error}"))
             continue
-        repeated += run.result.hash in found
-        found[run.result.hash] = run
-    begun = {path.parent for folder in folders for path in folder.rglob(".hydra") if path.is_dir()}
-    unfinished = sorted(path for path in begun if not (path / RESULT).exists())
-    if not found:
+        repeated += run.result.hash in runs_by_hash
+        runs_by_hash[run.result.hash] = run
+    started = {path.parent for folder in folders for path in folder.rglob(".hydra") if path.is_dir()}
+    unfinished = sorted(path for path in started if not (path / RESULT).exists())
+    if not runs_by_hash:
         what = f"; {len(unfinished)} unfinished, {len(broken)} unreadable" if unfinished or broken else ""
         reasons = "".join(f"\n  - {reason}" for _, reason in broken[:UNNAMED])
         raise RecordError(f"{', '.join(map(str, folders))}: no finished run is in there{what}.{reasons}")
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in found.values():
-        groups.setdefault(_comparable(run), []).append(run)
-    made = [Group(_title(runs[0]), sorted(_distinct(runs), key=_order)) for runs in groups.values()]
-    alike = len(found) - sum(len(group.runs) for group in made)
-    return Collection(made, unfinished, broken, repeated, alike, _tables(folders, broken))
+    comparable: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs_by_hash.values():
+        comparable.setdefault(_comparable(run), []).append(run)
+    groups = [Group(_title(runs[0]), sorted(_distinct(runs), key=_order)) for runs in comparable.values()]
+    alike = len(runs_by_hash) - sum(len(group.runs) for group in groups)
+    return Collection(groups, unfinished, broken, repeated, alike, _tables(folders, broken))
 
 
 def _distinct(runs: Sequence[Run]) -> list[Run]:

@@ -18,43 +18,48 @@ from mam.terminal import Terminal
 def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
     """Show other methods and alignments minus the linear, unaligned merge, and the conclusion."""
     terminal.table("minus linear, unaligned merging, paired by example", _comparisons(comparisons, ""))
-    _say(terminal, [one.difference for one in comparisons])
+    _say(terminal, [comparison.difference for comparison in comparisons])
     terminal.say(rivalry(comparisons, n))
 
 
 def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
     """Show the real source minus each control, and the conclusion."""
     terminal.table("source minus control, paired by example", _comparisons(comparisons, "control"))
-    _say(terminal, [one.difference for one in comparisons])
+    _say(terminal, [comparison.difference for comparison in comparisons])
     terminal.say(conclusion(comparisons, n))
 
 
 def _comparisons(comparisons: Sequence[Comparison], control: str) -> Table:
-    keys = list(dict.fromkeys(key for one in comparisons for key in one.where))
+    keys = list(dict.fromkeys(key for comparison in comparisons for key in comparison.where))
     names = [*keys, control] if control else keys
     columns = [(key, "left") for key in names]
     columns += DIFFERENCE_COLUMNS
     rows = []
-    for one in comparisons:
-        row = [one.where.get(key, "") for key in keys] + ([one.control] if control else [])
-        rows.append([*row, *difference_cells(one.difference, one.p_holm)])
+    for comparison in comparisons:
+        row = [comparison.where.get(key, "") for key in keys] + ([comparison.control] if control else [])
+        rows.append([*row, *difference_cells(comparison.difference, comparison.p_holm)])
     return fitted(columns, rows, ("p",))
 
 
 def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
     """Show the effect of a mismatch between target and source, by dimension and λ, and the conclusion."""
-    keys = list(dict.fromkeys(key for one in found for key in one.where))
+    keys = list(dict.fromkeys(key for mismatch in found for key in mismatch.where))
     columns = [("differ in", "left"), *((key, "left") for key in keys), ("pairs", "right"), ("others", "right")]
     columns += DIFFERENCE_COLUMNS
     rows = []
-    for one in found:
-        row = [one.dimension, *(one.where.get(key, "") for key in keys), str(one.unequal), str(one.equal)]
-        rows.append([*row, *difference_cells(one.difference, one.p_holm)])
+    for mismatch in found:
+        row = [
+            mismatch.dimension,
+            *(mismatch.where.get(key, "") for key in keys),
+            str(mismatch.unequal),
+            str(mismatch.equal),
+        ]
+        rows.append([*row, *difference_cells(mismatch.difference, mismatch.p_holm)])
     terminal.table(
         "effect by mismatch: change of pairs that differ minus that of others", fitted(columns, rows, ("p",))
     )
-    _say(terminal, [one.difference for one in found])
-    if any(1 in (one.unequal, one.equal) for one in found):
+    _say(terminal, [mismatch.difference for mismatch in found])
+    if any(1 in (mismatch.unequal, mismatch.equal) for mismatch in found):
         terminal.say("with one pair on a side, how pairs scatter cannot be in the interval")
     terminal.say(mismatch_conclusion(found))
 

@@ -61,30 +61,28 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
 
 
 def _layers(projections: Sequence[ProjectionChange]) -> Table:
-    parts = list(dict.fromkeys(one.part for one in projections))
+    parts = list(dict.fromkeys(change.part for change in projections))
     columns = [("layer", "right"), ("from", "right"), ("λ", "right")]
     columns += [(f"cos {part}", "right") for part in parts] + [(f"× {part}", "right") for part in parts]
     table = plain_table(*columns)
     by_layer: dict[int, list[ProjectionChange]] = {}
-    for one in projections:
-        by_layer.setdefault(one.layer, []).append(one)
-    for layer, found in by_layer.items():
-        cosines, scales = (
-            [f"{one.cosine:+.3f}" for one in found],
-            ["–" if one.scale is None else f"{one.scale:.2f}" for one in found],
-        )
-        table.add_row(str(layer), str(found[0].source_layer), f"{found[0].lam:.4g}", *cosines, *scales)
+    for change in projections:
+        by_layer.setdefault(change.layer, []).append(change)
+    for layer, changes in by_layer.items():
+        cosines = [f"{change.cosine:+.3f}" for change in changes]
+        scales = ["–" if change.scale is None else f"{change.scale:.2f}" for change in changes]
+        table.add_row(str(layer), str(changes[0].source_layer), f"{changes[0].lam:.4g}", *cosines, *scales)
     return table
 
 
-def _gains(found: Inspection) -> Table:
-    measure = "spectra" if found.align == "heads" else "distance"
+def _gains(inspection: Inspection) -> Table:
+    measure = "spectra" if inspection.align == "heads" else "distance"
     table = plain_table(
         *((name, "right") for name in ("layer", "cos", "aligned", "gain", "noise", measure, "aligned ")),
     )
-    for one in found.gains:
-        cosines = [one.cosine[0], one.cosine[1], one.cosine[1] - one.cosine[0], one.noise]
-        table.add_row(str(one.layer), *(f"{value:+.3f}" for value in cosines), *(f"{d:.3f}" for d in one.distance))
+    for gain in inspection.gains:
+        cosines = [gain.cosine[0], gain.cosine[1], gain.cosine[1] - gain.cosine[0], gain.noise]
+        table.add_row(str(gain.layer), *(f"{value:+.3f}" for value in cosines), *(f"{d:.3f}" for d in gain.distance))
     return table
 
 

@@ -49,17 +49,17 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
             alpha=1.0 if fold == folds[0] else 0.45,
             label=name if fold == folds[0] and "." not in part else None,
         )
-    for one in train.folds[:1]:
-        left.axvline(one.best_step, color="#888888", linewidth=1, linestyle=":", label="kept")
+    for training in train.folds[:1]:
+        left.axvline(training.best_step, color="#888888", linewidth=1, linestyle=":", label="kept")
     left.set_xlabel("step" + ("" if shared else " (– Q, -- K, ··· V)"))
     left.set_ylabel("λ")
     left.legend(fontsize=7, frameon=False, ncols=2)
     depth = range(len(result.merge.lam))
     right.plot(depth, train.lam_at_start, color="#888888", linewidth=1, marker=".", label="at the start")
-    for number, one in enumerate(train.folds):
+    for number, training in enumerate(train.folds):
         right.plot(
             depth,
-            one.lam,
+            training.lam,
             ".",
             color=COLOURS[0],
             alpha=0.5,

@@ -97,18 +97,18 @@ def write_report(found: Collection, folder: Path) -> Path:
 def _section(group: Group, number: int, folder: Path) -> Section:
     comparisons = compared(group.merged())
     focus = _focus(group)
-    said = utterances(read_config(focus.folder), focus.folder) if focus.result.task == "asr" else []
+    speech = utterances(read_config(focus.folder), focus.folder) if focus.result.task == "asr" else []
     notes = [note for run in group.runs for note in run.result.diagnostics]
     return Section(
         title=group.title,
         headings=headings(group),
         rows=cells(group),
         pictures=_pictures(group, f"g{number}", folder),
-        comparisons=[_comparison_row(one) for one in comparisons],
+        comparisons=[_comparison_row(comparison) for comparison in comparisons],
         conclusion=conclusion(comparisons, group.runs[0].result.data.n) if comparisons else "",
         focus=", ".join(f"{key} {focus.traits[key]}" for key in group.varied),
-        changed=changed(said)[:SHOWN],
-        worst=worst(said)[:SHOWN],
+        changed=changed(speech)[:SHOWN],
+        worst=worst(speech)[:SHOWN],
         confusions=_confusions(focus) if focus.result.task == "events" else [],
         diagnostics=[(note, notes.count(note)) for note in dict.fromkeys(notes)],
         runs=group.runs,
@@ -127,11 +127,11 @@ def _focus(group: Group) -> Run:
 def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
     metric = metric_name(group.runs[0].result)
     zero_shot = [run for run in group.runs if not run.result.train]
-    made = []
+    pictures = []
 
     def add(figure: Any, kind: str, caption: str) -> None:
         save(figure, folder / "pictures" / f"{name}-{kind}.png")
-        made.append(Picture(as_svg(figure, f"{name}-{kind}", caption), caption))
+        pictures.append(Picture(as_svg(figure, f"{name}-{kind}", caption), caption))
 
     keys = [key for key in group.varied if key not in ("method", "tuned")]
     tried = [(_traits(run, keys), run.result) for run in zero_shot if _is_number(run.traits["lam"])]
@@ -156,7 +156,7 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
         what = ", ".join(f"{key} {run.traits[key]}" for key in group.varied if key != "lam")
         caption = f"λ learnt{f' ({what})' if what else ''}: its course over the steps, and where it ended over depth."
         add(lambdas_figure(run.folder, run.result), f"lambda{place}", caption)
-    return made
+    return pictures
 
 
 def _traits(run: Run, keys: Sequence[str]) -> dict[str, str]:
@@ -167,19 +167,19 @@ def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).replace("e-", "", 1).isdigit()
 
 
-def _comparison_row(one: Comparison) -> list[str]:
-    delta = one.difference
-    where = ", ".join(f"{'λ' if key == 'lam' else key} {value}" for key, value in one.where.items())
-    return [where, one.control, *difference_cells(delta, one.p_holm)]
+def _comparison_row(comparison: Comparison) -> list[str]:
+    delta = comparison.difference
+    where = ", ".join(f"{'λ' if key == 'lam' else key} {value}" for key, value in comparison.where.items())
+    return [where, comparison.control, *difference_cells(delta, comparison.p_holm)]
 
 
 def _confusions(run: Run) -> list[Confusion]:
-    made = []
+    confusions = []
     for label, name in (("merged", "confusion.csv"), ("baseline", "confusion-baseline.csv")):
         classes, counts = read_confusion(run.folder / name)
         off = [count for i, row in enumerate(counts) for j, count in enumerate(row) if i != j]
-        made.append(Confusion(label, classes, counts, max([1, *off])))
-    return made
+        confusions.append(Confusion(label, classes, counts, max([1, *off])))
+    return confusions
 
 
 def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:

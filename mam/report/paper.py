@@ -58,9 +58,9 @@ def paper_table(study: StudyConfig, members: Sequence[Member]) -> PaperTable:
 
 def _zero_shot(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]:
     rows: list[list[str]] = []
-    for data, some in _by_data(members).items():
-        rows.append([data, "baseline", "0", percent(some[0][1].baseline_rate), *[""] * 6])
-        for member, result in some:
+    for data, runs in _by_data(members).items():
+        rows.append([data, "baseline", "0", percent(runs[0][1].baseline_rate), *[""] * 6])
+        for member, result in runs:
             arm, delta = member.job.config.study.arm, result.delta
             layers = f" ({member.job.config.layers.spec})" if member.job.config.layers.spec != "all" else ""
             rows.append(
@@ -84,26 +84,28 @@ def _chosen_text(result: RunResult) -> str:
     """Return λ as chosen on dev, the range over folds, or as given."""
     lams = sorted({result.merge.lam[result.merge.layers[0]]})
     if result.tune:
-        lams = sorted({one.lam for one in result.tune.chosen})
+        lams = sorted({choice.lam for choice in result.tune.chosen})
     return f"{lams[0]:g}" if len(lams) == 1 else f"{lams[0]:g} to {lams[-1]:g}"
 
 
 def _trained(study: StudyConfig, members: Sequence[Member]) -> list[list[str]]:
     rows: list[list[str]] = []
-    comparisons = [one for one in compared_arms(members) if one.other == study.reference]
+    comparisons = [comparison for comparison in compared_arms(members) if comparison.other == study.reference]
     by_data = _by_data(members)
-    for data, some in by_data.items():
-        before = [result for _, result in some if result.baseline.kind == "unmerged"]
+    for data, runs in by_data.items():
+        before = [result for _, result in runs if result.baseline.kind == "unmerged"]
         if before:
             rows.append([data, "before training", "0", percent(before[0].baseline_rate), *[""] * 6])
-        mean_reference = _mean_rate(some, study.reference)
-        for arm in dict.fromkeys(member.job.config.study.arm for member, _ in some):
-            config = next(member.job.config for member, _ in some if member.job.config.study.arm == arm)
+        mean_reference = _mean_rate(runs, study.reference)
+        for arm in dict.fromkeys(member.job.config.study.arm for member, _ in runs):
+            config = next(member.job.config for member, _ in runs if member.job.config.study.arm == arm)
             lam = "learnt" if config.train.is_lmam else f"{config.lam:g}"
-            seeds = sum(member.job.config.study.arm == arm for member, _ in some)
-            row = [data, study.labels.get(arm, arm), lam, f"{percent(_mean_rate(some, arm))} (n={seeds})"]
+            seeds = sum(member.job.config.study.arm == arm for member, _ in runs)
+            row = [data, study.labels.get(arm, arm), lam, f"{percent(_mean_rate(runs, arm))} (n={seeds})"]
             where = data if len(by_data) > 1 else None
-            comparison = next((one for one in comparisons if one.arm == arm and _is_on(one, where)), None)
+            comparison = next(
+                (candidate for candidate in comparisons if candidate.arm == arm and _is_on(candidate, where)), None
+            )
             if comparison is None:
                 rows.append([*row, *[""] * 6])
                 continue
@@ -140,8 +142,8 @@ def _by_data(members: Sequence[Member]) -> dict[str, list[tuple[Member, RunResul
     return runs
 
 
-def _relatives(ends: Sequence[float | None] | None) -> str:
-    return "–" if ends is None else f"[{', '.join(relative(end) for end in ends)}]"
+def _relatives(bounds: Sequence[float | None] | None) -> str:
+    return "–" if bounds is None else f"[{', '.join(relative(bound) for bound in bounds)}]"
 
 
 def write_table_files(table: PaperTable, folder: Path) -> None:

@@ -37,14 +37,14 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawn = text.getvalue()
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
-    drawn = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', drawn)
-    drawn = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawn)
-    drawn = drawn.replace("#000000", "currentColor")
-    drawn = re.sub(r"(<text\b[^>]*?style=\")", r"\1fill: currentColor; ", drawn)
+    svg = text.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace("#000000", "currentColor")
+    svg = re.sub(r"(<text\b[^>]*?style=\")", r"\1fill: currentColor; ", svg)
     label = html.escape(description, quote=True)
-    return re.sub(r"<svg\b", f'<svg role="img" aria-label="{label}" class="figure"', drawn, count=1)
+    return re.sub(r"<svg\b", f'<svg role="img" aria-label="{label}" class="figure"', svg, count=1)
 
 
 def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, title: str) -> Figure:
@@ -68,9 +68,9 @@ def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: 
         offset = 0.7 * ((len(controls) - 1) / 2 - number) / len(controls)
         heights = [places[label] + offset for label, _ in rows]
         means = [100 * result.delta.absolute for _, result in rows]
-        ends = [result.delta.ci95 or [result.delta.absolute] * 2 for _, result in rows]
-        spans = [[m - 100 * low for m, (low, _) in zip(means, ends, strict=True)]]
-        spans.append([100 * high - m for m, (_, high) in zip(means, ends, strict=True)])
+        bounds = [result.delta.ci95 or [result.delta.absolute] * 2 for _, result in rows]
+        spans = [[m - 100 * low for m, (low, _) in zip(means, bounds, strict=True)]]
+        spans.append([100 * high - m for m, (_, high) in zip(means, bounds, strict=True)])
         name = "source" if control == "none" else control
         axes.errorbar(
             means,
@@ -117,10 +117,11 @@ def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, c
     for number, (label, points) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         lams, places = zip(*sorted(points), strict=True)
-        found = [results[i][1] for i in places]
-        rates = [100 * result.rate for result in found]
-        ends = [result.delta.ci95 or [result.delta.absolute] * 2 for result in found]
-        low, high = ([100 * (r.baseline_rate + end[k]) for r, end in zip(found, ends, strict=True)] for k in (0, 1))
+        line_results = [results[i][1] for i in places]
+        rates = [100 * result.rate for result in line_results]
+        bounds = [result.delta.ci95 or [result.delta.absolute] * 2 for result in line_results]
+        low = [100 * (result.baseline_rate + bound[0]) for result, bound in zip(line_results, bounds, strict=True)]
+        high = [100 * (result.baseline_rate + bound[1]) for result, bound in zip(line_results, bounds, strict=True)]
         axes.fill_between((0, *lams), (base, *low), (base, *high), color=colour, alpha=0.12, linewidth=0)
         axes.plot((0, *lams), (base, *rates), "o-", color=colour, linewidth=1.4, markersize=3.5, label=label)
         for lam, rate, i in zip(lams, rates, places, strict=True):

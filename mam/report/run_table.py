@@ -84,9 +84,9 @@ def _show_difference(terminal: Terminal, result: RunResult) -> None:
 
 def _over_folds_text(over: FoldsDifference) -> str:
     """Return the mean over folds with its interval."""
-    ends = "" if over.ci95 is None else f", 95 % {interval(over.ci95)}"
+    bounds = "" if over.ci95 is None else f", 95 % {interval(over.ci95)}"
     p = "" if over.p_value is None else f", p {p_text(over.p_value)}"
-    return f"over {over.folds} folds by Student's t: {points(over.mean)} points{ends}{p}"
+    return f"over {over.folds} folds by Student's t: {points(over.mean)} points{bounds}{p}"
 
 
 def _merge_text(result: RunResult) -> str:
@@ -108,7 +108,9 @@ def _how_text(merge: MergeRecord) -> str:
 
 def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) -> None:
     """Show the amount of training, its effect on dev, and λ of every layer if it was learnt."""
-    clips, steps, best = (_span([getattr(one, key) for one in train.folds]) for key in ("train", "steps", "best_step"))
+    clips = _span([training.train for training in train.folds])
+    steps = _span([training.steps for training in train.folds])
+    best = _span([training.best_step for training in train.folds])
     several = f"{len(train.folds)} trainings on " if len(train.folds) > 1 else ""
     terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train.seconds:.0f} s")
     terminal.say(_dev_text(metric_name(result), train.dev))
@@ -131,17 +133,17 @@ def _tune_text(tune: TuneRecord) -> str:
     """Return the λ chosen on dev, and the number of candidates."""
     if tune.name == "entropy":
         return _entropy_text(tune)
-    tried = len({str(one.value) for one in tune.tried})
-    if any(one.lams is not None for one in tune.chosen):
+    tried = len({str(trial.value) for trial in tune.tried})
+    if any(choice.lams is not None for choice in tune.chosen):
         return f"tune    {tune.name} on dev: λ of every layer, {tried} sets tried"
-    chosen = ", ".join(f"{one.lam:g}" + (f" (fold {one.fold})" if one.fold else "") for one in tune.chosen)
+    chosen = ", ".join(f"{choice.lam:g}" + (f" (fold {choice.fold})" if choice.fold else "") for choice in tune.chosen)
     work = f", {100 * tune.work:.0f} % of a grid's work" if tune.name == "race" else ""
     return f"tune    {tune.name} on dev: λ {chosen} of {tried} tried{work}"
 
 
 def _entropy_text(tune: TuneRecord) -> str:
     looks = tune.tried
-    best = next(one for one in looks if one.lams == tune.chosen[0].lams)
+    best = next(look for look in looks if look.lams == tune.chosen[0].lams)
     where = "test itself" if tune.transductive else "dev"
     return (
         f"tune    entropy on {where}, no labels: {looks[0].entropy:.4f} nats at λ=0, {best.entropy:.4f} at"

@@ -137,8 +137,8 @@ def _parts_asked(merge: MergeRecord) -> str:
 
     Older results lack them. For such a control qkv is then assumed.
     """
-    known = merge.parts if merge.control not in ("shrink_qk", "shrink_v") else "qkv"
-    return merge.parts_asked or known
+    assumed = merge.parts if merge.control not in ("shrink_qk", "shrink_v") else "qkv"
+    return merge.parts_asked or assumed
 
 
 def _calibration_text(merge: MergeRecord) -> str:

@@ -20,14 +20,14 @@ PROJECT = "mam"
 
 def numbers(result: RunResult) -> dict[str, float]:
     """Return metrics, baseline, difference, interval and times of a run as flat numbers."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for part in ("metrics", "baseline", "delta", "timing"):
         for key, value in plain(getattr(result, part)).items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                found[f"{part}/{key}"] = float(value)
+                values[f"{part}/{key}"] = float(value)
     if result.delta.ci95 is not None:
-        found["delta/ci95_low"], found["delta/ci95_high"] = result.delta.ci95
-    return found
+        values["delta/ci95_low"], values["delta/ci95_high"] = result.delta.ci95
+    return values
 
 
 def track(folder: Path, result: RunResult, trackers: Sequence[str], more: Sequence[Path] = ()) -> None:

@@ -19,20 +19,25 @@ from mam.terminal import Terminal, interval, p_text, plain_table, points
 
 def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str], reference: str) -> None:
     """Show each method minus FT and minus its control over seeds, and whether FT itself had an effect."""
-    keys = list(dict.fromkeys(key for one in found for key in one.where))
+    keys = list(dict.fromkeys(key for comparison in found for key in comparison.where))
     columns = [(key, "left") for key in keys] + [("arm", "left"), ("minus", "left"), ("n", "right")]
     columns += [("Δ points", "right"), ("95 %", "left"), ("p", "right"), ("p Holm", "right")]
     rows = []
-    for one in found:
-        row = [one.where.get(key, "") for key in keys] + [one.arm, one.other, str(len(one.seeds)), points(one.mean)]
-        if len(one.seeds) == 1:
-            alone = one.seeds[0][1]
+    for comparison in found:
+        row = [comparison.where.get(key, "") for key in keys] + [
+            comparison.arm,
+            comparison.other,
+            str(len(comparison.seeds)),
+            points(comparison.mean),
+        ]
+        if len(comparison.seeds) == 1:
+            alone = comparison.seeds[0][1]
             rows.append([*row, interval(alone.ci95), p_cell(alone), ""])
-        elif one.p_value is None or one.p_holm is None:
-            rows.append([*row, "too few seeds" if not one.is_enough else "–", "–", "–"])
+        elif comparison.p_value is None or comparison.p_holm is None:
+            rows.append([*row, "too few seeds" if not comparison.is_enough else "–", "–", "–"])
         else:
-            rows.append([*row, interval(one.ci95), p_text(one.p_value), p_text(one.p_holm)])
-    are_alone = all(len(one.seeds) == 1 for one in found)
+            rows.append([*row, interval(comparison.ci95), p_text(comparison.p_value), p_text(comparison.p_holm)])
+    are_alone = all(len(comparison.seeds) == 1 for comparison in found)
     title = "one seed, paired by example" if are_alone else "over n seeds, by Student's t"
     terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
@@ -45,30 +50,31 @@ def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence
 
 def verdict(found: Sequence[ArmComparison]) -> str:
     """Return one sentence with the conclusion for the methods that merge a real source."""
-    judged = [one for one in found if one.is_enough]
+    judged = [comparison for comparison in found if comparison.is_enough]
     if not judged:
         return f"too few seeds to say anything: {LEAST_SEEDS} at least"
     scope = "over seeds, on these clips"
-    said = [
-        f"{one.arm} is {'better' if one.mean < 0 else 'worse'} than {one.other}{_at(one)} (p Holm {p_text(one.p_holm)})"
-        for one in judged
-        if one.p_holm is not None and one.p_holm < LEVEL
+    findings = [
+        f"{comparison.arm} is {'better' if comparison.mean < 0 else 'worse'} than"
+        f" {comparison.other}{_at(comparison)} (p Holm {p_text(comparison.p_holm)})"
+        for comparison in judged
+        if comparison.p_holm is not None and comparison.p_holm < LEVEL
     ]
-    if said:
-        return f"{'; '.join(said)}: {scope}"
-    ends = [one.ci95 for one in judged if one.ci95 is not None]
+    if findings:
+        return f"{'; '.join(findings)}: {scope}"
+    bounds = [comparison.ci95 for comparison in judged if comparison.ci95 is not None]
     reach = (
-        f"; the intervals reach from {points(min(low for low, _ in ends))} to"
-        f" {points(max(high for _, high in ends))} points, each at 95 %"
-        if ends
+        f"; the intervals reach from {points(min(low for low, _ in bounds))} to"
+        f" {points(max(high for _, high in bounds))} points, each at 95 %"
+        if bounds
         else ""
     )
-    others = " or ".join(dict.fromkeys(one.other for one in judged))
+    others = " or ".join(dict.fromkeys(comparison.other for comparison in judged))
     return f"no difference from {others} was found {scope}{reach}"
 
 
-def _at(one: ArmComparison) -> str:
-    return f" at {' '.join(f'{key}={value}' for key, value in one.where.items())}" if one.where else ""
+def _at(comparison: ArmComparison) -> str:
+    return f" at {' '.join(f'{key}={value}' for key, value in comparison.where.items())}" if comparison.where else ""
 
 
 def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:

@@ -45,15 +45,15 @@ class Utterance:
 def aligned(reference: str, hypothesis: str, token: Token = "word") -> list[Word]:
     """Align the hypothesis with the reference, both normalised, and return the pieces."""
     between = " " if token == "word" else ""
-    said, heard = (between.join(tokens(text, token)) for text in (reference, hypothesis))
-    if not said:
-        return [Word("insert", heard)] if heard else []
-    done = (jiwer.process_words if token == "word" else jiwer.process_characters)(said, heard)
+    reference_text, hypothesis_text = (between.join(tokens(text, token)) for text in (reference, hypothesis))
+    if not reference_text:
+        return [Word("insert", hypothesis_text)] if hypothesis_text else []
+    alignment = (jiwer.process_words if token == "word" else jiwer.process_characters)(reference_text, hypothesis_text)
     pieces = []
-    for chunk in done.alignments[0]:
-        truth = between.join(done.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
-        heard = between.join(done.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
-        pieces.append(Word(chunk.type, truth if chunk.type == "delete" else heard))
+    for chunk in alignment.alignments[0]:
+        reference_piece = between.join(alignment.references[0][chunk.ref_start_idx : chunk.ref_end_idx])
+        hypothesis_piece = between.join(alignment.hypotheses[0][chunk.hyp_start_idx : chunk.hyp_end_idx])
+        pieces.append(Word(chunk.type, reference_piece if chunk.type == "delete" else hypothesis_piece))
     return pieces
 
 
@@ -88,10 +88,12 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
 
 def changed(found: Sequence[Utterance]) -> list[Utterance]:
     """Return the utterances with other words than in the baseline, the largest change of errors first."""
-    differing = [one for one in found if one.merged != one.baseline]
-    return sorted(differing, key=lambda one: (-abs(one.change), one.id))
+    differing = [utterance for utterance in found if utterance.merged != utterance.baseline]
+    return sorted(differing, key=lambda utterance: (-abs(utterance.change), utterance.id))
 
 
 def worst(found: Sequence[Utterance]) -> list[Utterance]:
     """Return the utterances with errors, most errors first."""
-    return sorted((one for one in found if one.errors), key=lambda one: (-one.errors, one.id))
+    return sorted(
+        (utterance for utterance in found if utterance.errors), key=lambda utterance: (-utterance.errors, utterance.id)
+    )

@@ -84,6 +84,7 @@ def compare(first: Path, second: Path) -> RunComparison:
     order = list(a.draws[0])
     counts = [side.counted(a.config, order) for side in (a, b)]
     errors = [np.mean([draw.errors for draw in draws], axis=0) for draws in counts]  # [n] of each side
+    by_id = dict(zip(order, zip(*(side.tolist() for side in errors), strict=True), strict=True))
     total = int(counts[0][0].lengths.sum())
     codes = {a.result.code, b.result.code}
     notes = () if len(codes) == 1 else ("the two were run by different sources of mam: the code may make a difference",)
@@ -91,7 +92,7 @@ def compare(first: Path, second: Path) -> RunComparison:
         metric=a.result.metric,
         rates=(float(errors[0].sum() / total), float(errors[1].sum() / total)),
         difference=paired(a.config, counts[1], counts[0]),
-        changed=_changed(a, b, dict(zip(order, zip(*(e.tolist() for e in errors), strict=True), strict=True))),
+        changed=_changed(a, b, by_id),
         n=len(order),
         normalizer=a.result.data.normalizer,
         language=a.result.data.language,
@@ -115,7 +116,7 @@ def _changed(a: _Side, b: _Side, errors: Mapping[str, tuple[float, float]]) -> l
         texts = [side.draws[0][name]["prediction"] for side in (a, b)]
         if texts[0] != texts[1]:
             changed.append(ChangedExample(name, truth, texts[0], texts[1], errors[name]))
-    return sorted(changed, key=lambda one: (-abs(one.change), one.id))
+    return sorted(changed, key=lambda example: (-abs(example.change), example.id))
 
 
 def _refuse_incomparable(a: _Side, b: _Side) -> None:

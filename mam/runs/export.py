@@ -137,7 +137,7 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
     """Return the λ that was chosen on dev, or None."""
     if result.tune is None:
         return None
-    chosen = {one.fold: one.value for one in result.tune.chosen}
+    chosen = {choice.fold: choice.value for choice in result.tune.chosen}
     if not result.is_by_fold:
         return next(iter(chosen.values()))
     if fold not in chosen:
@@ -148,14 +148,14 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
 
 def _parent(config: Config, side: str, recorded: CheckpointRecord) -> Checkpoint:
     """Return a parent at its recorded location. Raises RecordError if its weights have changed."""
-    found = locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
-    if found.sha256 != recorded.sha256:
+    checkpoint = locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
+    if checkpoint.sha256 != recorded.sha256:
         raise RecordError(
-            f"model.{side}={found.id}: its weights are others than in the run (SHA-256 {found.sha256[:12]}…, then"
-            f" {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
+            f"model.{side}={checkpoint.id}: its weights are others than in the run (SHA-256"
+            f" {checkpoint.sha256[:12]}…, then {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
         )
-    return found
+    return checkpoint
 
 
 def _of_fold(train: TrainRecord, fold: str) -> list[float]:
-    return next(one.lam for one in train.folds if one.fold == f"fold {fold}")
+    return next(training.lam for training in train.folds if training.fold == f"fold {fold}")

@@ -134,7 +134,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     start = time.perf_counter()
     for layer in plan.merged_layers:
         merge.layer(layer)
-    spent = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     report = MergeReport.of(merge.effects)
     memory = {"target": target.parameters * BYTES, "pristine": merge.pristine, "source": merge.largest}
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
@@ -159,7 +159,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
         notes=list(report.notes),
         warnings=warnings,
         memory=memory | {"together": sum(memory.values())},
-        seconds={"read_and_merge": round(spent, 3)},
+        seconds={"read_and_merge": round(elapsed, 3)},
         text=text,
     )
 
@@ -178,16 +178,16 @@ class _TrialMerge:
     def layer(self, layer: int) -> None:
         """Merge one layer. Raises MergeError if the result is not finite."""
         plan = self._plan
-        own, given = (layer_of(read, layer, plan.parts) for read in (self.read_own, self._source.read))
-        merged_layer(plan, layer, own, given)
+        own, theirs = (layer_of(read, layer, plan.parts) for read in (self.read_own, self._source.read))
+        merged_layer(plan, layer, own, theirs)
         for part in plan.parts:
-            done = effect(plan, layer, part, own[part], given[part])
-            self.effects.append(done)
+            change = effect(plan, layer, part, own[part], theirs[part])
+            self.effects.append(change)
             self.pristine += sum(tensor.nbytes for tensor in own[part] if tensor is not None)
-            nbytes = given[part][0].nbytes
+            nbytes = theirs[part][0].nbytes
             self.largest = self.largest + nbytes if self._is_kept else max(self.largest, nbytes)
-            substitute, _ = substituted(plan, layer, part, own[part], given[part])
-            self.changes.append(_projection(plan, layer, part, own[part][0], substitute, done.tensors == 2))
+            substitute, _ = substituted(plan, layer, part, own[part], theirs[part])
+            self.changes.append(_projection(plan, layer, part, own[part][0], substitute, change.tensors == 2))
 
 
 def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
@@ -207,8 +207,8 @@ def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
     gains = []
     for layer in plan.layers:
         old, new, random = (
-            LayerPair(layer, layer_of(own, layer, QKV), layer_of(one.read, layer, QKV))
-            for one in (before, after, drawn)
+            LayerPair(layer, layer_of(own, layer, QKV), layer_of(adapted.read, layer, QKV))
+            for adapted in (before, after, drawn)
         )
         distance = FITS[align].distance
         gains.append(
@@ -239,17 +239,19 @@ def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: 
 
 def _scale_warnings(projections: list[ProjectionChange]) -> list[str]:
     """Return one sentence per part whose scale is far off in some layer, naming the worst layer."""
-    found = []
-    for part in dict.fromkeys(one.part for one in projections):
-        scales = {one.layer: one.scale for one in projections if one.part == part and one.scale is not None}
+    warnings = []
+    for part in dict.fromkeys(change.part for change in projections):
+        scales = {
+            change.layer: change.scale for change in projections if change.part == part and change.scale is not None
+        }
         off = {layer: scale for layer, scale in scales.items() if not SCALES[0] <= scale <= SCALES[1]}
         if off:
             worst = max(off, key=lambda layer: max(off[layer], 1 / max(off[layer], 1e-12)))
-            found.append(
+            warnings.append(
                 f"scale: the source's {part.upper()} is {off[worst]:.2g} × as spread as the target's in layer"
                 f" {worst} ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
             )
-    return found
+    return warnings
 
 
 def _summary(side: Source) -> ModelSummary:

@@ -110,9 +110,9 @@ class _FileMerge:
 
     def _merge_layer(self, layer: int) -> None:
         plan = self._plan
-        own, given = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
-        self.effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
-        merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, self._source, self._moments))
+        own, theirs = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
+        self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in plan.parts]
+        merged = merged_layer(plan, layer, own, theirs, moments_of(plan, layer, self._source, self._moments))
         for part, (weight, bias) in merged.items():
             name = self._own.places[layer][part].name
             self._merged[f"{name}.weight"] = weight

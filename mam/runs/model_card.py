@@ -76,8 +76,8 @@ def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequen
         "| | id | revision | SHA-256 of the weights | licence |",
         "|---|---|---|---|---|",
         *(
-            f"| {side} | {plain_id(one.id)} | {one.revision or '–'} | {one.sha256} | {licence_of(parent)} |"
-            for side, one, parent in (("target", target, parents[0]), ("source", source, parents[1]))
+            f"| {side} | {plain_id(record.id)} | {record.revision or '–'} | {record.sha256} | {licence_of(parent)} |"
+            for side, record, parent in (("target", target, parents[0]), ("source", source, parents[1]))
         ),
         "",
         "The licences of both apply.",

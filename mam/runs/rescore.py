@@ -8,7 +8,7 @@ from pathlib import Path
 from mam.errors import RecordError
 from mam.files import write_json
 from mam.identity import code_record
-from mam.records.parts import Scored
+from mam.records.parts import Rescoring
 from mam.records.reading import read_config, read_predictions, read_result
 from mam.records.result import RunResult, plain
 from mam.runs.record import score
@@ -36,7 +36,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
         delta=scoring.delta,
         diagnostics=scoring.diagnostics,
         seeds=replace(result.seeds, bootstrap=config.seed),
-        scored=Scored(code_record()),
+        scored=Rescoring(code_record()),
     )
     name = f"score-seed{config.seed}.json"
     if result.task == "asr":

@@ -176,8 +176,8 @@ def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
         own = [bench.corpus(train_config(config)).sha256] if config.calibration.audio == TRAIN else []
         question["calibrated on"] = [*inputs_sha256(config.calibration), *own]
     if config.train.name == "none" and config.tune.name != "none" and config.model.task == "asr":
-        heard = config.tune.audio if config.tune.name == "entropy" else "dev"
-        question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split=heard))).sha256
+        split = config.tune.audio if config.tune.name == "entropy" else "dev"
+        question["chosen on"] = bench.corpus(replace(config, data=replace(config.data, split=split))).sha256
     return question
 
 
@@ -190,8 +190,8 @@ def finished_run(job: Job, bench: Workbench, question: Mapping[str, Any] | None 
     folder = find_finished(expanded(config.outputs), job.signature, run_hash)
     if folder is None or not config.evaluate.dev:
         return folder
-    known = read_result(folder).dev
-    return folder if known is not None and known.data == dev_sha256(config, bench) else None
+    dev = read_result(folder).dev
+    return folder if dev is not None and dev.data == dev_sha256(config, bench) else None
 
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:

@@ -21,29 +21,29 @@ def with_shapes(plan: Sequence[Job]) -> list[Job]:
         CheckpointError, MergeError: a checkpoint that does not exist or is of an unknown kind.
         ConfigError: options that do not fit the shapes.
     """
-    known: dict[tuple[str, str], Shape] = {}
-    return [_filled_in(job, known) for job in plan]
+    shapes: dict[tuple[str, str], Shape] = {}
+    return [_filled_in(job, shapes) for job in plan]
 
 
-def _filled_in(job: Job, known: dict[tuple[str, str], Shape]) -> Job:
+def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
     model = job.config.model
     if is_complete(model):
         return job
-    target, source = (_with_shape(model, side, known) for side in SIDES)
+    target, source = (_with_shape(model, side, shapes) for side in SIDES)
     config = replace(job.config, model=replace(model, target_shape=target, source_shape=source))
-    found = problems(config)
-    if found:
-        raise ConfigError(found)
+    faults = problems(config)
+    if faults:
+        raise ConfigError(faults)
     return replace(job, config=config)
 
 
-def _with_shape(model: ModelConfig, side: str, known: dict[tuple[str, str], Shape]) -> ShapeConfig:
+def _with_shape(model: ModelConfig, side: str, shapes: dict[tuple[str, str], Shape]) -> ShapeConfig:
     """Return the configured shape, with missing values from the checkpoint."""
     stated: ShapeConfig = getattr(model, f"{side}_shape")
     if shape_of(model, side) is not None:
         return stated
-    where = getattr(model, side), getattr(model, f"{side}_revision")
-    if where not in known:
-        known[where] = Source(locate(*where)).shape
-    given = {key: value for key, value in asdict(stated).items() if value is not None}
-    return ShapeConfig(**(asdict(known[where]) | given))
+    location = getattr(model, side), getattr(model, f"{side}_revision")
+    if location not in shapes:
+        shapes[location] = Source(locate(*location)).shape
+    overrides = {key: value for key, value in asdict(stated).items() if value is not None}
+    return ShapeConfig(**(asdict(shapes[location]) | overrides))

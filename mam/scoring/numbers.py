@@ -58,7 +58,7 @@ def spell(text: str, language: str | None) -> str:
 
 @cache
 def _pattern(group: str, point: str, is_spelled: bool) -> re.Pattern[str]:
-    """Return the pattern of one number: ``whole`` with ``decimals``, or ``plain`` if the signs around it are ambiguous."""
+    """Return the pattern of one number: ``whole`` with ``decimals``, or ``plain`` if its signs are ambiguous."""
     grouped = [rf"[0-9]{{1,3}}(?:[{_ALWAYS}][0-9]{{3}})+"]
     if group == ",":  # India groups by two
         grouped.append(r"[0-9]{1,3}(?:,[0-9]{2,3})*,[0-9]{3}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-LEAST_SEEDS = 5  # fewer do not estimate the variance between seeds
+LEAST_SEEDS = 5  # with fewer, the variance between seeds is too uncertain
 
 
 def paired_t(differences: Sequence[float]) -> tuple[float, tuple[float, float] | None, float | None]:

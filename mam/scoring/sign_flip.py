@@ -131,7 +131,7 @@ def relabelled_p(new: NDArray[np.int64], old: NDArray[np.int64], draws: int, see
 
 
 def _all_subsets(values: Floats) -> Floats:
-    """Return the column sums over every subset of the rows of ``values``, ``[2^rows, columns]``, the empty one first."""
+    """Return the column sums over every subset of the rows of ``values``, ``[2^rows, columns]``, empty set first."""
     sums = np.zeros((1, values.shape[1]))
     for row in values:
         sums = np.concatenate([sums, sums + row])

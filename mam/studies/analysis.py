@@ -78,17 +78,17 @@ class StudyAnalysis:
             "name": self.name,
             "runs": [self._run(member) for member in self.members],
             "best_on_dev": [varied for i, (varied, _) in enumerate(finished) if i in best_on_dev],
-            "comparisons": [asdict(one) for one in self.comparisons],
+            "comparisons": [asdict(comparison) for comparison in self.comparisons],
             "conclusion": self.conclusion,
-            "rivals": [asdict(one) for one in self.rivals],
+            "rivals": [asdict(rival) for rival in self.rivals],
             "rivalry": self.rivalry,
-            "mismatches": [asdict(one) for one in self.mismatches],
-            "versus": [asdict(one) for one in self.arms],
-            "stability": {control: asdict(found) for control, found in self.stability.items()} or None,
+            "mismatches": [asdict(mismatch) for mismatch in self.mismatches],
+            "versus": [asdict(arm) for arm in self.arms],
+            "stability": {control: asdict(scatter) for control, scatter in self.stability.items()} or None,
         }
 
     def _run(self, member: Member) -> dict[str, Any]:
-        varied: dict[str, Any] = {"varied": member.job.varied([one.job for one in self.members])}
+        varied: dict[str, Any] = {"varied": member.job.varied([other.job for other in self.members])}
         if member.outcome is None:
             return varied | {"left_out" if member.is_unfit else "error": member.error}
         result = member.outcome.result
@@ -121,4 +121,4 @@ def _stabilities(results: Sequence[RunResult]) -> dict[str, Stability]:
         control: [result for result in results if result.merge.control == control]
         for control in dict.fromkeys(result.merge.control for result in results)
     }
-    return {control: stability(some) for control, some in by_control.items()}
+    return {control: stability(runs) for control, runs in by_control.items()}

@@ -96,12 +96,12 @@ def against_plain(members: Sequence[Member]) -> list[Comparison]:
 
 def _distinct(members: Sequence[Member]) -> list[tuple[Member, RunOutcome]]:
     """Return the finished runs that merged anything, and only the first of those that made the same merge."""
-    done = [
+    finished = [
         (member, member.outcome)
         for member in members
         if member.outcome is not None and not merges_nothing(member.job.config)
     ]
-    return [done[i] for i in same_merges([outcome.result for _, outcome in done])]
+    return [finished[i] for i in same_merges([outcome.result for _, outcome in finished])]
 
 
 def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
@@ -112,22 +112,22 @@ def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
     Raises:
         RecordError: predictions of a finished run are missing or broken.
     """
-    controls = [one for one in merged if one.control != "none"]
-    sources = [one for one in merged if one.control == "none"]
-    kept: dict[Path, ErrorCounts] = {}
-    found: list[tuple[dict[str, str], str, Difference]] = []
-    for one in controls:
+    controls = [run for run in merged if run.control != "none"]
+    sources = [run for run in merged if run.control == "none"]
+    counts_by_folder: dict[Path, ErrorCounts] = {}
+    rows: list[tuple[dict[str, str], str, Difference]] = []
+    for control in controls:
         draws: list[ErrorCounts] = []
-        for other in sources:
-            if not _matches(other, one):
+        for source in sources:
+            if not _matches(source, control):
                 continue
-            if other.folder not in kept:
-                kept[other.folder] = other.counted()[0]
-            source = kept[other.folder]
-            draws = draws or one.counted()
-            found.append((dict(other.where), one.control, paired(one.config, [source], draws)))
-    adjusted = holm([difference.p_value for _, _, difference in found])
-    return [Comparison(*one, p) for one, p in zip(found, adjusted, strict=True)]
+            if source.folder not in counts_by_folder:
+                counts_by_folder[source.folder] = source.counted()[0]
+            source_counts = counts_by_folder[source.folder]
+            draws = draws or control.counted()
+            rows.append((dict(source.where), control.control, paired(control.config, [source_counts], draws)))
+    adjusted = holm([difference.p_value for _, _, difference in rows])
+    return [Comparison(*row, p) for row, p in zip(rows, adjusted, strict=True)]
 
 
 def _matches(source: MergedRun, control: MergedRun) -> bool:
@@ -145,54 +145,58 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     unaligned controls are ignored, since an alignment finds something in noise too.
     """
     fair = [
-        one for one in comparisons if one.where.get("align", "none") == "none" or CONTROLS[one.control].has_structure
+        comparison
+        for comparison in comparisons
+        if comparison.where.get("align", "none") == "none" or CONTROLS[comparison.control].has_structure
     ]
     rest = "" if len(fair) == len(comparisons) else "; aligned sources, whose controls are not aligned, are left out"
     if not fair:
         return "nothing follows for the source's content: it was aligned, and its controls are not"
     places: dict[tuple[tuple[str, str], ...], dict[str, Comparison]] = {}
-    for one in fair:
-        places.setdefault(tuple(one.where.items()), {})[one.control] = one
-    complete = {where: some for where, some in places.items() if set(RIVALS_OF_CONTENT) <= set(some)}
+    for comparison in fair:
+        places.setdefault(tuple(comparison.where.items()), {})[comparison.control] = comparison
+    complete = {where: by_control for where, by_control in places.items() if set(RIVALS_OF_CONTENT) <= set(by_control)}
     listed = ", ".join(RIVALS_OF_CONTENT)
-    limits = excluded(one.difference for one in fair)
+    limits = excluded(comparison.difference for comparison in fair)
     if not complete:
         return (
             f"this cannot tell whether the source's content matters: that takes {listed} at the same λ"
             f" (experiment=controls). Against the controls here {limits}{rest}"
         )
-    required = [[some[name] for name in RIVALS_OF_CONTENT] for some in complete.values()]
-    adjusted = holm([_joint_p([one.difference for one in some]) for some in required])
-    passed = [(where, some, p) for where, some, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
+    required = [[by_control[name] for name in RIVALS_OF_CONTENT] for by_control in complete.values()]
+    adjusted = holm([_joint_p([comparison.difference for comparison in group]) for group in required])
+    passed = [(where, group, p) for where, group, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
         return (
             f"no evidence that the source's content matters at n = {n}: at no place was it shown to differ from all of"
             f" {listed}; {limits}{rest}"
         )
-    found = "; ".join(
-        f"{'better' if some[0].difference.absolute < 0 else 'worse'} than all of {listed}"
+    findings = "; ".join(
+        f"{'better' if group[0].difference.absolute < 0 else 'worse'} than all of {listed}"
         f"{' at ' + _place(dict(where)) if where else ''} (largest p, after Holm over places: {p_text(p)})"
-        for where, some, p in passed
+        for where, group, p in passed
     )
-    return f"the source's content matters at n = {n}: it does {found}{rest}"
+    return f"the source's content matters at n = {n}: it does {findings}{rest}"
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:
     """Return p of a difference from all at once in one direction; 1 if the directions differ."""
-    same = all(one.absolute < 0 for one in differences) or all(one.absolute > 0 for one in differences)
-    return max(one.p_value for one in differences) if same else 1.0
+    same = all(difference.absolute < 0 for difference in differences) or all(
+        difference.absolute > 0 for difference in differences
+    )
+    return max(difference.p_value for difference in differences) if same else 1.0
 
 
 def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
     """Return one sentence on methods and alignments against linear, unaligned merging of ``n`` examples."""
-    passed = [one for one in comparisons if one.is_significant]
+    passed = [comparison for comparison in comparisons if comparison.is_significant]
     better, worse = (
-        [_place(one.where) for one in passed if (one.difference.absolute < 0) == is_better]
+        [_place(comparison.where) for comparison in passed if (comparison.difference.absolute < 0) == is_better]
         for is_better in (True, False)
     )
-    pieces = [f"{word} {', '.join(some)}" for word, some in (("better", better), ("worse", worse)) if some]
+    pieces = [f"{word} {', '.join(places)}" for word, places in (("better", better), ("worse", worse)) if places]
     if not pieces:
-        limits = excluded(one.difference for one in comparisons)
+        limits = excluded(comparison.difference for comparison in comparisons)
         return f"no difference from linear, unaligned merging was found at n = {n}; {limits}"
     rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons were not shown to differ)"
     return f"against linear, unaligned merging at n = {n}: {' and '.join(pieces)}{rest}"

@@ -33,7 +33,7 @@ def merge_key(result: RunResult) -> str:
     model, data, delta, env = result.model, result.data, result.delta, result.env
     merge = {key: value for key, value in plain(result.merge).items() if key not in NOT_THE_MERGE}
     options = {} if result.merge.asked is None else unresolved(result.merge.asked)
-    chosen = [one.value for one in result.tune.chosen] if result.is_by_fold and result.tune else None
+    chosen = [choice.value for choice in result.tune.chosen] if result.is_by_fold and result.tune else None
     decoder = None if model.decoder is None else [model.decoder.language, model.decoder.task, model.decoder.prompt]
     head = None if result.head is None else [result.head.name, [probe.fold for probe in result.head.folds]]
     made_of = [model.name, model.target.sha256, model.source.sha256, decoder, merge, options, chosen]

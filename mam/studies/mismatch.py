@@ -51,20 +51,20 @@ def by_mismatch(members: Sequence[Member]) -> list[Mismatch]:
             varied = member.job.varied(plan).items()
             point = tuple((key, value) for key, value in varied if key not in ("arm", "control"))
             points.setdefault(point, []).append(member)
-    found: list[tuple[str, dict[str, str], int, int, Difference]] = []
+    rows: list[tuple[str, dict[str, str], int, int, Difference]] = []
     for where, runs in points.items():
-        some = [_change(member) for member in runs]
+        changes = [_change(member) for member in runs]
         for dimension in DIMENSIONS:
             unequal, equal = (
-                [change for config, change in some if _differs(config, dimension) == differs]
+                [change for config, change in changes if _differs(config, dimension) == differs]
                 for differs in (True, False)
             )
             if unequal and equal:
                 # Changes have no rate that a difference could be relative to.
-                difference = replace(paired(some[0][0], unequal, equal), relative=None, relative_ci95=None)
-                found.append((dimension, dict(where), len(unequal), len(equal), difference))
-    adjusted = holm([one[-1].p_value for one in found])
-    return [Mismatch(*one, p) for one, p in zip(found, adjusted, strict=True)]
+                difference = replace(paired(changes[0][0], unequal, equal), relative=None, relative_ci95=None)
+                rows.append((dimension, dict(where), len(unequal), len(equal), difference))
+    adjusted = holm([row[-1].p_value for row in rows])
+    return [Mismatch(*row, p) for row, p in zip(rows, adjusted, strict=True)]
 
 
 def _differs(config: Config, dimension: str) -> bool:
@@ -83,15 +83,15 @@ def _change(member: Member) -> tuple[Config, ErrorCounts]:
 
 def conclusion(found: Sequence[Mismatch]) -> str:
     """Return one sentence on the mismatches that matter, or on the effects that the intervals exclude."""
-    passed = [one for one in found if one.p_holm < LEVEL and min(one.unequal, one.equal) > 1]
+    passed = [mismatch for mismatch in found if mismatch.p_holm < LEVEL and min(mismatch.unequal, mismatch.equal) > 1]
     if passed:
         named = ", ".join(
-            " ".join([one.dimension, *(f"{k}={v}" for k, v in one.where.items())])
-            + (" (fewer errors)" if one.difference.absolute < 0 else " (more errors)")
-            for one in passed
+            " ".join([mismatch.dimension, *(f"{k}={v}" for k, v in mismatch.where.items())])
+            + (" (fewer errors)" if mismatch.difference.absolute < 0 else " (more errors)")
+            for mismatch in passed
         )
         return f"of these pairs, those that differ change otherwise than those that fit: {named}"
-    if all(one.difference.changed == 0 for one in found):
+    if all(mismatch.difference.changed == 0 for mismatch in found):
         return "no unit changed its number of errors: nothing can be said of mismatches"
-    limits = excluded(one.difference for one in found)
+    limits = excluded(mismatch.difference for mismatch in found)
     return f"no mismatch was found to change what merging does; {limits}"

@@ -25,17 +25,19 @@ def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
         ConfigError: an entry that is not two names.
         CheckpointError, MergeError: a checkpoint that does not exist or is of an unknown kind.
     """
-    made: dict[str, list[str]] = {}
+    words_by_name: dict[str, list[str]] = {}
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
             raise ConfigError(f"study.pairs: {pair} is not [TARGET, SOURCE]. Write 'study.pairs=[[T1,S1],[T2,S2]]'")
         words = []
         for side, name in zip(("target", "source"), pair, strict=True):
-            found = Source(locate(name))
-            shape = {"layers": found.layers, "width": found.width, "heads": found.heads}
+            model = Source(locate(name))
+            shape = {"layers": model.layers, "width": model.width, "heads": model.heads}
             words += [f"model.{side}={name}", *(f"model.{side}_shape.{key}={value}" for key, value in shape.items())]
-        named = pair[1:] if len({str(other[0]) for other in pairs if other}) == 1 < len(pairs) else pair
-        name = re.sub(r"[^\w.+-]", "_", "+".join(PurePath(one.removeprefix(ASSET_SCHEME)).name for one in named))
-        name = f"{name}-{len(made) + 1}" if name in made else name
-        made[name] = [f"model.name={name}", "model.pretrained_on=[]", *words]
-    return made
+        targets = {str(other[0]) for other in pairs if other}
+        named = pair[1:] if len(targets) == 1 < len(pairs) else pair
+        stems = [PurePath(checkpoint.removeprefix(ASSET_SCHEME)).name for checkpoint in named]
+        name = re.sub(r"[^\w.+-]", "_", "+".join(stems))
+        name = f"{name}-{len(words_by_name) + 1}" if name in words_by_name else name
+        words_by_name[name] = [f"model.name={name}", "model.pretrained_on=[]", *words]
+    return words_by_name

@@ -117,8 +117,11 @@ def _others(arm: Arm, arms: Mapping[tuple[str, Where], Arm]) -> list[str]:
 
 def _adjusted(comparisons: Sequence[ArmComparison]) -> list[ArmComparison]:
     """Add Holm's adjusted p. All arms share one reference, and with many of them some difference is found by chance."""
-    adjusted = iter(holm([one.p_value for one in comparisons if one.p_value is not None]))
-    return [one if one.p_value is None else replace(one, p_holm=next(adjusted)) for one in comparisons]
+    adjusted = iter(holm([comparison.p_value for comparison in comparisons if comparison.p_value is not None]))
+    return [
+        comparison if comparison.p_value is None else replace(comparison, p_holm=next(adjusted))
+        for comparison in comparisons
+    ]
 
 
 def _difference(member: Member, reference: Member) -> Difference:

@@ -1,4 +1,4 @@
-"""Tasks: what a prediction and a score is; nothing else differs between speech recognition and audio events."""
+"""Tasks: predictions and scores, the only parts in which speech recognition and audio events differ."""
 
 from mam.tasks import asr, events
 from mam.tasks.task import Task

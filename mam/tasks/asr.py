@@ -21,43 +21,43 @@ from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, UNITS, Counts, Rates, Token, errors, pair_counts, rates, tokens
 from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
 
-REPEATED, RUNAWAY = 4, 3  # words (or letters) at least; times the words of the reference
-COLLAPSED = 0.9  # share of the predictions that are one and the same
+REPEATED, RUNAWAY = 4, 3  # minimum words (or letters); multiple of the reference's words
+COLLAPSED = 0.9  # share of identical predictions
 
 
 def metric(config: Config) -> Metric:
-    """Return the rate that is compared: ``cer`` where that is settled, else ``wer``."""
+    """Return the metric to compare: ``cer`` if the configuration is resolved to it, else ``wer``."""
     return "cer" if config.data.metric == "cer" else "wer"
 
 
 def readout(config: Config) -> Readout:
-    """Transcripts."""
+    """Return ``text``: targets transcribe."""
     return "text"
 
 
 def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
-    """Any corpus with transcripts serves, and all of one have them."""
+    """Accept every corpus with transcripts; `open_corpus` has checked that all examples have one."""
 
 
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[str], baseline: Sequence[str], labels: list[str] | None
 ) -> Judgement:
-    """Raw texts and durations in seconds; the cluster, where clusters are the units."""
+    """Build the rows of raw texts and durations in seconds, with the cluster if clusters are the units."""
     return Judgement(lines(config, audio, merged), lines(config, audio, baseline))
 
 
 def counted(config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
-    """Errors of every utterance, in words or in characters.
+    """Count the errors of every utterance, in words or in characters.
 
     Raises:
-        DataError: no reference has a word left after normalisation.
+        DataError: No reference has a word left after normalisation.
     """
     (counts,) = _counts(config, [rows], (_token(config),))
     return _counted(config, rows, counts)
 
 
 def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]) -> Scores:
-    """Normalise both sides, count, and compare WER or CER, paired by utterance; raises what `counted` raises."""
+    """Normalise and count both sides, and compare WER or CER, paired by utterance; raises the errors of `counted`."""
     *new, old = _counts(config, [*merged, baseline], UNITS)
     before = _counted(config, baseline, old)
     after = [_counted(config, rows, counts) for rows, counts in zip(merged, new, strict=True)]
@@ -69,12 +69,12 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
 
 
 def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
-    """None: the predictions say it all."""
+    """Return no tables: the predictions contain everything."""
     return {}
 
 
 def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequence[str] = ()) -> list[PredictionRow]:
-    """A line for every clip of ``audio``: ``items`` are the texts."""
+    """Build a row for every clip of ``audio``; ``items`` are the texts."""
     made = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, items, strict=True):
         row = {
@@ -91,17 +91,17 @@ def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequ
 
 
 def _token(config: Config) -> Token:
-    """What errors are counted in."""
+    """Return the unit in which errors are counted."""
     return "character" if metric(config) == "cer" else "word"
 
 
 def _counts(
     config: Config, sides: Sequence[Sequence[PredictionRow]], units: Sequence[Token]
 ) -> list[dict[Token, Counts]]:
-    """Counts of each side by what is counted; what the sides share is normalised and aligned once, see `pair_counts`.
+    """Count the errors of each side by unit; pairs that the sides share are processed once (see `pair_counts`).
 
     Raises:
-        DataError: of a side no reference has a word left.
+        DataError: No reference of a side has a word left.
     """
     pairs = [(row["reference"], row["prediction"]) for rows in sides for row in rows]
     together = pair_counts(pairs, normalizer_for(config.data.normalizer, config.data.language), units)
@@ -123,7 +123,7 @@ def _counted(config: Config, rows: Sequence[PredictionRow], counts: Mapping[Toke
 
 
 def _rates(draws: Sequence[Mapping[Token, Counts]]) -> Rates:
-    """Rates of all draws together."""
+    """Pool the rates of all draws."""
     words, characters = (np.concatenate([counts[unit] for counts in draws]) for unit in UNITS)
     return rates(words, characters)
 
@@ -159,7 +159,7 @@ def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], 
 
 
 def _repeats(words: Sequence[str], least: int) -> bool:
-    """Whether a text is one letter, or the same few words (or characters), ``least`` times or more."""
+    """Return whether a text is one letter, or the same few words (or characters), repeated ``least`` times or more."""
     letters = "".join(words)
     if len(letters) >= REPEATED and len(set(letters)) == 1:
         return True

@@ -1,8 +1,8 @@
 """Audio events: a prediction is a class, its score the classification error.
 
-Three protocols say where the classes come from (``head=``): a linear probe fitted on the unmerged target's features
-and left as it is (`probe_fixed`: what merging alone does), a probe fitted again on the merged target's features
-(`probe_refit`), or the checkpoint's own head (`checkpoint`). A probe never sees the clips that it is tested on.
+``head=`` selects one of three protocols. `probe_fixed` fits a linear probe on the unmerged target's features and keeps
+it, to show the effect of merging alone. `probe_refit` fits the probe again on the merged target's features.
+`checkpoint` uses the checkpoint's own head. A probe is never fitted on the clips that it is tested on.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ from mam.scoring.seeds import paired_t
 from mam.scoring.significance import exact_mcnemar
 from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
 
-COLLAPSED = 0.9  # share of the clips in one class
+COLLAPSED = 0.9  # share of clips predicted as one class
 GIVEN_PROBES = "the interval is given these probes: how they vary with their training clips shows over folds only"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is tested, and on what the probe for it is fitted: positions in the corpus. ``name`` is the fold tested."""
+    """One test: the positions in the corpus that are tested, and those on which its probe is fitted.
+
+    ``name`` is the tested fold.
+    """
 
     name: str
     train: list[int]
@@ -42,20 +45,21 @@ class Trial:
 
 
 def metric(config: Config) -> Metric:
-    """The share of clips that are called something else."""
+    """Return ``error``, the share of clips with a wrong class."""
     return "error"
 
 
 def readout(config: Config) -> Readout:
-    """Scores of the checkpoint's own classes, or features for a probe."""
+    """Return ``scores`` for the checkpoint's own classes, ``features`` for a probe."""
     return "scores" if config.head == "checkpoint" else "features"
 
 
 def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
-    """Whether every clip can be tested.
+    """Check that every clip can be tested.
 
     Raises:
-        DataError: a fold or split without clips, classes that training does not have, or none that the checkpoint has.
+        DataError: A fold or split has no clips, training lacks a tested class, or the checkpoint has none of the
+            classes.
     """
     if labels is not None:
         own_classes(labels, sorted(set(audio.corpus.column("label"))))
@@ -73,7 +77,7 @@ def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
 def judge(
     config: Config, audio: AudioStore, merged: Sequence[Any], baseline: Sequence[Any], labels: list[str] | None
 ) -> Judgement:
-    """Classes and their five best scores, trial by trial; raises what `check` raises."""
+    """Predict classes and their five best scores, trial by trial; raises the errors of `check`."""
     new, old = np.stack(merged), np.stack(baseline)
     if labels is not None:
         return _by_own_head(config, audio, new, old, labels)
@@ -95,11 +99,11 @@ def judge(
 
 
 def trials(config: Config, audio: AudioStore) -> list[Trial]:
-    """Which clips are tested with a probe of which others.
+    """List the tests, each with the clips for its probe.
 
-    With folds, ``data.split=test`` tests each fold f on a probe of all others. ``dev`` is for choosing λ for fold f: it
-    tests the next fold on a probe of the ones that are left, so that neither sees f. Without folds the split itself is
-    tested on a probe of ``train``.
+    With folds, ``data.split=test`` tests each fold f on a probe of all others. ``dev`` serves to choose λ for fold f:
+    it tests the next fold on a probe of the remaining ones, so that neither contains f. Without folds, the split itself
+    is tested on a probe of ``train``.
     """
     data, folds = config.data, audio.corpus.column("fold")
     if folds[0] is None:
@@ -133,16 +137,16 @@ def _split_trial(config: Config, audio: AudioStore) -> Trial:
 
 
 def counted(config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
-    """One mistake or none for every clip."""
+    """Count one error or none for every clip."""
     wrong = mistakes([row["label"] for row in rows], [row["prediction"] for row in rows])
     return ErrorCounts(wrong, np.ones_like(wrong), *units_of(config, rows, "clip"))
 
 
 def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]) -> Scores:
-    """Error of both sides, compared by the sign-flip test over clips or clusters.
+    """Compute the error of both sides and compare them by the sign-flip test over clips or clusters.
 
-    McNemar's exact test stands beside it where units are clusters (of clips it is the same test) and there is one
-    merge, not several draws. Where a probe was fitted, so does the mean difference over folds.
+    McNemar's exact test is added for a single merge whose units are clusters; over clips it equals the sign-flip test.
+    The mean difference over folds is added if a probe was fitted.
     """
     old, pooled = counted(config, baseline), [row for rows in merged for row in rows]
     sides = [counted(config, rows) for rows in merged]
@@ -173,7 +177,7 @@ def _mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> McNemarR
 
 
 def _over_folds(merged: Sequence[float], baseline: Sequence[float]) -> FoldsDifference | None:
-    """The difference of each fold's errors over folds, by Student's t; None below two folds."""
+    """Compare the errors of each fold by Student's t; None below two folds."""
     if len(merged) < 2:
         return None
     mean, ci95, p_value = paired_t([new - old for new, old in zip(merged, baseline, strict=True)])
@@ -181,9 +185,9 @@ def _over_folds(merged: Sequence[float], baseline: Sequence[float]) -> FoldsDiff
 
 
 def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
-    """``confusion`` and ``confusion-baseline`` (rows: the truth), ``classes``: both errors of each class.
+    """Build ``confusion`` and ``confusion-baseline`` (rows: the truth), and ``classes`` with both errors of each class.
 
-    ``merged`` may hold several draws of each clip; ``classes`` then has their mean.
+    ``merged`` may contain several draws of each clip; ``classes`` then has their mean.
     """
     labels, draws = [row["label"] for row in baseline], len(merged) // len(baseline)
     sides = {"confusion": merged, "confusion-baseline": baseline}
@@ -217,7 +221,7 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
         raise DataError(f"data={config.data.name}: no clip of the classes that the checkpoint knows is left to test.")
     sides = []
     for scores in (new, old):
-        # A class that several labels mean is as probable as the best of them.
+        # If several labels match a class, its probability is that of the best.
         own = np.stack([scores[tested][:, places[name]].max(1) for name in classes], axis=1)
         sides.append(lines(config, audio.subset(tested), list(own), classes))
     notes = []
@@ -227,10 +231,10 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
 
 
 def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list[int]]:
-    """For each class of the data the checkpoint's labels that mean it: of the same name, or by the AudioSet table.
+    """Match each class of the data with the checkpoint's labels, by name or by the AudioSet table.
 
     Raises:
-        DataError: no class is among the labels.
+        DataError: None of the classes is among the labels.
     """
     positions = {label: i for i, label in enumerate(labels)}
     table = audioset_names()
@@ -247,7 +251,7 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
 
 
 def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[PredictionRow]:
-    """A line for every clip of ``audio``: ``items`` are the scores of ``classes``."""
+    """Build a row for every clip of ``audio``; ``items`` are the scores of ``classes``."""
     made = []
     for example, row_scores in zip(audio.corpus.examples, items, strict=True):
         best = np.argsort(-row_scores, kind="stable")[:5]
@@ -266,7 +270,7 @@ def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequ
 
 
 def _groups(audio: AudioStore, positions: Sequence[int]) -> list[Any]:
-    """What must stay together inside training: the folds, else what clips were cut from, else each for itself."""
+    """Return groups that must stay together in training: folds, else the origins of clips, else single clips."""
     for column in ("fold", "origin"):
         values = audio.corpus.column(column)
         groups = [values[i] for i in positions]

@@ -1,4 +1,4 @@
-"""What a task has to say for itself; everything else is the same for all of them."""
+"""The interface of a task; all other code is shared between tasks."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mam.scoring.wer import Rates
 
 @dataclass(frozen=True)
 class Judgement:
-    """Predictions of both sides, one row an example in the same order.
+    """Predictions of both sides, one row per example in the same order.
 
-    ``head`` says how classes were told apart, None where nothing was fitted; ``notes`` are sentences for the
+    ``head`` describes how classes were predicted, and is None if nothing was fitted. ``notes`` are sentences for the
     diagnostics.
     """
 
@@ -35,7 +35,7 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Scores:
-    """Rates of both sides, their difference, and sentences on what is odd in the predictions."""
+    """Rates of both sides, their difference, and sentences about anomalies in the predictions."""
 
     metrics: Rates | ErrorRates
     baseline: SpeechBaseline | SoundBaseline
@@ -45,9 +45,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Errors and reference lengths of each example ``[n]``, and the unit that a test flips.
+    """Errors and reference lengths of each example, ``[n]``, and the units that a test flips.
 
-    ``clusters`` has the unit of each example, None where each is one; ``unit`` is its name.
+    ``clusters`` has the unit of each example, or is None if each example is its own unit; ``unit`` is the name of a
+    unit.
     """
 
     errors: NDArray[np.int64]
@@ -60,14 +61,17 @@ CLUSTER_NAMES = {"speaker": "speaker", "origin": "recording"}  # by ``data.clust
 
 
 def units_of(config: Config, rows: Sequence[PredictionRow], single: str) -> tuple[list[str] | None, str]:
-    """Return the clusters and the unit of `ErrorCounts`; ``single`` names an example that is a unit of its own."""
+    """Return the clusters and the unit of `ErrorCounts`.
+
+    ``single`` is the name of the unit if each example is its own unit.
+    """
     if config.data.clusters == "utterance":
         return None, single
     return [row["cluster"] for row in rows], CLUSTER_NAMES[config.data.clusters]
 
 
 def paired(config: Config, merged: Sequence[ErrorCounts], baseline: Sequence[ErrorCounts]) -> Difference:
-    """Compare two sides, each with the errors of one model or of every draw of a random one, example by example."""
+    """Compare two sides by example; each has the errors of one model, or of every draw of a random one."""
     first, evaluate = baseline[0], config.evaluate
     return paired_difference(
         np.stack([draw.errors for draw in merged]),
@@ -85,13 +89,13 @@ class Task(Protocol):
     """A module of `mam.tasks`."""
 
     def metric(self, config: Config) -> Metric:
-        """The metric that is compared."""
+        """Return the metric to compare."""
 
     def readout(self, config: Config) -> Readout:
-        """What is read off the target."""
+        """Return the readout of the target."""
 
     def check(self, config: Config, audio: AudioStore, labels: list[str] | None) -> None:
-        """Raise DataError now rather than after the work, where the data do not serve; ``labels`` as in `judge`."""
+        """Raise DataError before the computation if the data are unsuitable; ``labels`` as in `judge`."""
 
     def judge(
         self,
@@ -101,26 +105,26 @@ class Task(Protocol):
         baseline: Sequence[Any],
         labels: list[str] | None,
     ) -> Judgement:
-        """Predictions from what was read off the merged and the unmerged target, one item an example of the corpus.
+        """Build predictions from the readouts of the merged and the unmerged target, one item per example.
 
-        ``labels`` are the target's own classes, where its scores were read.
+        ``labels`` are the target's own classes, if its scores were read.
         """
 
     def lines(
         self, config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]
     ) -> list[PredictionRow]:
-        """Predictions from texts, or from the scores of ``classes``, one item a clip of ``audio``."""
+        """Build predictions from texts, or from the scores of ``classes``, one item per clip of ``audio``."""
 
     def counted(self, config: Config, rows: Sequence[PredictionRow]) -> ErrorCounts:
-        """Errors of each example, for a paired comparison. Raises DataError where there is nothing to count."""
+        """Count the errors of each example, for a paired comparison; DataError if there is nothing to count."""
 
     def score(
         self, config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: Sequence[PredictionRow]
     ) -> Scores:
-        """Metrics and difference from predictions alone.
+        """Compute metrics and difference from predictions alone.
 
-        ``merged`` are the predictions of each draw of a random control, else of the one merge; metrics pool the draws.
+        ``merged`` has the predictions of each draw of a random control, or of the single merge; metrics pool the draws.
         """
 
     def tables(self, merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
-        """Tables for the run folder: file name without ending -> rows, the first of them the heading."""
+        """Return tables for the run folder: file name without extension -> rows, with the heading first."""

@@ -28,25 +28,25 @@ def of_lambdas(
     where = f"{fold}: " if fold else ""
     last_step, last = course[-1]
     kept = dict(course).get(best_step or last_step, last)
-    way = {name: max(lams[name] for _, lams in course) - min(lams[name] for _, lams in course) for name in last}
-    found = []
-    rested = [name for name in last if way[name] < UNMOVED]
-    if rested:
-        found.append(f"{where}λ of {_listed(rested, last)} did not move (less than {UNMOVED:g})")
+    spans = {name: max(lams[name] for _, lams in course) - min(lams[name] for _, lams in course) for name in last}
+    sentences = []
+    unmoved = [name for name in last if spans[name] < UNMOVED]
+    if unmoved:
+        sentences.append(f"{where}λ of {_listed(unmoved, last)} did not move (less than {UNMOVED:g})")
     least, most = {"clamp": (0, 1), "sigmoid": (0, 1), "tanh": (-1, 1)}.get(config.train.lam.constraint, (None, None))
     if least is not None and most is not None:
         bound = [name for name, lam in kept.items() if lam - least < AT_BOUND or most - lam < AT_BOUND]
         if bound:
-            found.append(f"{where}λ of {_listed(bound, last)} is at a bound of {config.train.lam.constraint}")
+            sentences.append(f"{where}λ of {_listed(bound, last)} is at a bound of {config.train.lam.constraint}")
     late = next((lams for step, lams in course if step >= 0.8 * last_step), last)
     drifting = [
         name
         for name, lam in last.items()
-        if abs(lam - late[name]) > max(DRIFT * way[name], UNMOVED) and name not in rested
+        if abs(lam - late[name]) > max(DRIFT * spans[name], UNMOVED) and name not in unmoved
     ]
     if drifting:
-        found.append(f"{where}λ of {_listed(drifting, last)} still drifts at the end: train longer")
-    return found
+        sentences.append(f"{where}λ of {_listed(drifting, last)} still drifts at the end: train longer")
+    return sentences
 
 
 def slower_than_ft(history: Sequence[Mapping[str, Any]], ft: Sequence[Mapping[str, Any]], fold: str = "") -> list[str]:

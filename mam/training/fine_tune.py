@@ -82,18 +82,18 @@ def fine_tune(
     before = _dev_before(config, bench)
     report = bench.pair(config).merger.report(plan)
     bench.free_states()
-    done = _train_folds(config, bench, checkpoints, plan, splits, question, folder)
-    histories = [_history(split, one) for split, one in zip(splits, done, strict=True)]
+    trainings = _train_folds(config, bench, checkpoints, plan, splits, question, folder)
+    histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
-    _write_lambdas(folder, plan, splits, done, config)
+    _write_lambdas(folder, plan, splits, trainings, config)
 
     judged = task.judge(config, audio, baseline.items, baseline.items, None)
-    attention = bench.attention(config, plan.layers, done[0].target)
-    lams = tuple(float(mean) for mean in np.mean([one.layers for one in done], axis=0))
+    attention = bench.attention(config, plan.layers, trainings[0].target)
+    lams = tuple(float(mean) for mean in np.mean([training.layers for training in trainings], axis=0))
     notes = [*judged.notes, *attention.findings(lams)]
-    for split, one in zip(splits, done, strict=True):
-        notes += of_lambdas(one.lams, config, split.name, one.best_step)
-    skipped = sum(len(one.skipped) for one in done)
+    for split, training in zip(splits, trainings, strict=True):
+        notes += of_lambdas(training.lams, config, split.name, training.best_step)
+    skipped = sum(len(training.skipped) for training in trainings)
     if skipped:
         notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
     key, is_ft = ft_key(question), config.train.name == "finetune" and plan.is_identity
@@ -107,21 +107,21 @@ def fine_tune(
     return Measurement(
         plan=plan,
         report=report,
-        sides=[[row for one in done for row in one.test]],
+        sides=[[row for training in trainings for row in training.test]],
         baseline=compared,
         attention=attention,
         lams=lams,
         notes=notes,
         head=None if judged.head is None else replace(judged.head, name="trained"),
-        evaluating=sum(one.evaluating for one in done),
+        evaluating=sum(training.evaluating for training in trainings),
         kind="unmerged" if ft is None else "ft",
         train=TrainRecord(
             name="lmam" if config.train.is_lmam else "finetune",
             settings=_settings(config),
             ft_key=key,
-            folds=[_account(split, one) for split, one in zip(splits, done, strict=True)],
-            dev=_dev(config, [row for one in done for row in one.dev], before),
-            seconds=round(sum(one.seconds for one in done), 2),
+            folds=[_account(split, training) for split, training in zip(splits, trainings, strict=True)],
+            dev=_dev(config, [row for training in trainings for row in training.dev], before),
+            seconds=round(sum(training.seconds for training in trainings), 2),
             processes=processes.count(),
             lam_at_start=list(plan.lams),
             ft=None if ft is None else str(ft),
@@ -143,26 +143,26 @@ def _train_folds(
     is_alone = config.study.name == "none"  # in a study, the other unfinished trainings belong to its other runs
     for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
         bench.terminal.say(sentence)
-    done = []
+    trainings = []
     with unfinished(expanded(config.outputs), question, config.train.resume) as work:
         for split in splits:
-            one = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
+            training = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
             if config.train.save_model and processes.is_main():
                 with written(folder.path / "model" / split.name) as path:
-                    one.target.save(path, one.head, classes)
-            done.append(one)
+                    training.target.save(path, training.head, classes)
+            trainings.append(training)
         folder.when_finished.append(partial(forget, work))
-    return done
+    return trainings
 
 
 def _settings(config: Config) -> dict[str, Any]:
     return {key: value for key, value in asdict(config.train).items() if key not in ("resume", "report_to")}
 
 
-def _history(split: Fold, one: FinishedTraining) -> list[dict[str, Any]]:
+def _history(split: Fold, training: FinishedTraining) -> list[dict[str, Any]]:
     """Return the logs of a training, each with its fold if there are folds."""
     fold = {"fold": split.name} if split.name else {}
-    return [fold | entry for entry in one.history]
+    return [fold | entry for entry in training.history]
 
 
 def _slower(ft: Path, splits: Sequence[Fold], histories: Sequence[list[dict[str, Any]]]) -> list[str]:
@@ -212,30 +212,30 @@ def _dev(config: Config, after: Sequence[PredictionRow], before: Sequence[Predic
     return DevChange(task.metric(config), was, now, difference.absolute, difference.ci95)
 
 
-def _account(split: Fold, one: FinishedTraining) -> FoldTraining:
-    losses = [entry["eval_loss"] for entry in one.history if "eval_loss" in entry]
+def _account(split: Fold, training: FinishedTraining) -> FoldTraining:
+    losses = [entry["eval_loss"] for entry in training.history if "eval_loss" in entry]
     return FoldTraining(
         fold=split.name or None,
-        train=one.clips,
-        dev=len(one.dev),
-        steps=one.history[-1]["step"],
-        best_step=one.best_step,
+        train=training.clips,
+        dev=len(training.dev),
+        steps=training.history[-1]["step"],
+        best_step=training.best_step,
         dev_loss=losses[-1] if losses else None,
-        lam=list(one.layers),
-        skipped=list(one.skipped),
+        lam=list(training.layers),
+        skipped=list(training.skipped),
     )
 
 
 def _write_lambdas(
-    folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], done: Sequence[FinishedTraining], config: Config
+    folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], trainings: Sequence[FinishedTraining], config: Config
 ) -> None:
     if config.train.name == "finetune":
         folder.lambdas(plan.lams, plan.parts)
         return
     several = len(splits) > 1
     rows: list[list[Any]] = [["step", "layer", "part", "lam", *(["fold"] if several else [])]]
-    for split, one in zip(splits, done, strict=True):
-        for step, lams in one.lams:
+    for split, training in zip(splits, trainings, strict=True):
+        for step, lams in training.lams:
             for layer, part, lam in spread(lams, plan, config):
                 rows.append([step, layer, part, repr(lam), *([split.name] if several else [])])
     folder.table("lambda", rows)
@@ -244,10 +244,10 @@ def _write_lambdas(
 def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float]]:
     """Return λ by name as (layer, part, λ). With one λ per head the part includes the head, such as ``q.3``."""
     shared = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
-    made = []
+    rows = []
     for layer in plan.layers:
         for part in plan.parts:
             for name in shared.names_of(layer, part):
                 head = f".{name.rpartition('.')[2]}" if shared.per == "head" else ""
-                made.append((layer, part + head, lams[name]))
-    return made
+                rows.append((layer, part + head, lams[name]))
+    return rows

@@ -53,11 +53,11 @@ def folds(config: Config, bench: Workbench) -> list[Fold]:
         train, dev = (bench.audio(of_split(config, split)) for split in SPLITS)
         return [Fold("", train, dev, bench.audio(config))]
     whole = bench.audio(config)
-    made = []
+    all_folds = []
     for chosen, tested in zip(trials(of_split(config, "dev"), whole), trials(config, whole), strict=True):
         parts = chosen.train[: config.train.limit], chosen.test[: config.train.dev_limit], tested.test
-        made.append(Fold(tested.name, *(whole.subset(part) for part in parts)))
-    return made
+        all_folds.append(Fold(tested.name, *(whole.subset(part) for part in parts)))
+    return all_folds
 
 
 def classes_of(all_folds: Sequence[Fold]) -> list[str]:

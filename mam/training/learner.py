@@ -65,13 +65,13 @@ class Learner(nn.Module):
         """
         lengths = lengths.cpu()  # the trainer moves every input to the device
         if self.settings.freeze_front:
-            heard = Hidden(states, lengths)
+            inputs = Hidden(states, lengths)
         else:
             waves = [row[:n, 0].cpu().numpy() for row, n in zip(states, lengths.tolist(), strict=True)]
-            heard = self.target.listen(waves)
+            inputs = self.target.listen(waves)
         if self.training and self.settings.time_mask:
-            heard = Hidden(_time_masked(heard, self.settings.time_mask), heard.lengths)
-        hidden = self.target.advance(self.target.embed(heard), 0, self.target.depth)
+            inputs = Hidden(_time_masked(inputs, self.settings.time_mask), inputs.lengths)
+        hidden = self.target.advance(self.target.embed(inputs), 0, self.target.depth)
         clips = index.tolist()
         losses = self.losses(hidden, [self.lessons.answers[i] for i in clips], self.settings.label_smoothing)
         if not torch.isfinite(losses).all():
@@ -105,7 +105,7 @@ class Learner(nn.Module):
 
         Biases, norms and λ have no weight decay.
         """
-        train, made = self.settings, dict[tuple[float, float], list[nn.Parameter]]()
+        train, parameters_by_rate = self.settings, dict[tuple[float, float], list[nn.Parameter]]()
         head_rate = train.learning_rate if train.head_learning_rate is None else train.head_learning_rate
         stack = self._stack()
         for name, parameter in self.named_parameters():
@@ -118,8 +118,11 @@ class Learner(nn.Module):
                 rate = head_rate
             else:
                 rate = train.learning_rate * train.layer_decay ** self._distance(name, stack)
-            made.setdefault((rate, decay), []).append(parameter)
-        return [{"params": some, "lr": rate, "weight_decay": decay} for (rate, decay), some in made.items()]
+            parameters_by_rate.setdefault((rate, decay), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in parameters_by_rate.items()
+        ]
 
     def _stack(self) -> str:
         """Return the prefix of the encoder layers' names, up to and including the dot before the number."""
@@ -135,10 +138,10 @@ class Learner(nn.Module):
         return 0 if any(above in name for above in ("lm_head.", "proj_out.", "decoder.")) else self.target.depth + 1
 
 
-def _time_masked(heard: Hidden, largest: float) -> Tensor:
+def _time_masked(inputs: Hidden, largest: float) -> Tensor:
     """Set one span of each clip to zero, the mean of normalised features. It covers up to ``largest`` of the frames."""
-    states = heard.states.clone()
-    for row, n in zip(states, heard.lengths.tolist(), strict=True):
+    states = inputs.states.clone()
+    for row, n in zip(states, inputs.lengths.tolist(), strict=True):
         width = int(torch.rand(()) * largest * n)
         start = int(torch.rand(()) * (n - width + 1))
         row[start : start + width] = 0

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from mam.config.schema import Config
-from mam.data.listing import Skipped
+from mam.data.listing import SkippedExample
 from mam.data.store import AudioStore
 from mam.errors import DataError, bullets, choices
 from mam.models.targets import Target
@@ -30,7 +30,7 @@ class Lessons:
 
     audio: AudioStore
     answers: list[list[int]]
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedExample, ...] = ()
 
     def id(self, i: int) -> str:
         """Return the id of clip ``i``."""
@@ -56,7 +56,7 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
         lacking.update(unknown)
         # CTC needs one frame per token, and one more between two equal tokens.
         needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
-        room = target.room(samples)
+        room = target.token_capacity(samples)
         if target.alone(samples):
             bad.append((i, "is longer than the target hears at once"))
         elif not tokens:
@@ -80,7 +80,7 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
     left_out = {i for i, _ in bad}
     kept = [i for i in range(len(answers)) if i not in left_out]
     ids = audio.corpus.column("id")
-    return Lessons(audio.subset(kept), [answers[i] for i in kept], tuple(Skipped(ids[i], why) for i, why in bad))
+    return Lessons(audio.subset(kept), [answers[i] for i in kept], tuple(SkippedExample(ids[i], why) for i, why in bad))
 
 
 def labels(audio: AudioStore, classes: Sequence[str]) -> Lessons:
@@ -122,7 +122,7 @@ def collate(clips: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     states = [clip["states"] for clip in clips]
     return {
         "states": nn.utils.rnn.pad_sequence(states, batch_first=True),
-        "lengths": torch.tensor([len(one) for one in states]),
+        "lengths": torch.tensor([len(sequence) for sequence in states]),
         "index": torch.tensor([clip["index"] for clip in clips]),
     }
 

@@ -83,19 +83,19 @@ def written(path: Path) -> Iterator[Path]:
 
 def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
     """Return one sentence per unfinished training of this pair on this data with other settings."""
-    found, mine = [], sha256_json(question)[:16]
+    sentences, mine = [], sha256_json(question)[:16]
     for path in sorted((outputs / UNFINISHED).glob(f"*/{QUESTION}")):
         with suppress(OSError, ValueError):  # another process may be writing or removing the file
-            asked = json.loads(path.read_text(encoding="utf-8"))
-            same = all(asked.get(key) == question.get(key) for key in ("target", "source", "data"))
+            earlier = json.loads(path.read_text(encoding="utf-8"))
+            same = all(earlier.get(key) == question.get(key) for key in ("target", "source", "data"))
             if path.parent.name != mine and same:
-                changed = _changes(asked, question)
+                changed = _changes(earlier, question)
                 more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
-                found.append(
+                sentences.append(
                     f"another training is unfinished in {path.parent}: {'; '.join(changed[:2])}{more}. This one begins"
                     " anew; remove that folder if it is not wanted"
                 )
-    return found
+    return sentences
 
 
 def forget(folder: Path) -> None:
@@ -108,21 +108,21 @@ def forget(folder: Path) -> None:
 
 def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
     try:
-        asked = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
+        earlier = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"train.resume={folder}: is not an unfinished training (no {QUESTION} there).") from error
-    changed = _changes(asked, question)
+    changed = _changes(earlier, question)
     if changed:
-        back = ", bring mam's code of then back" if asked.get("code") != question.get("code") else ""
+        remedy = ", bring mam's code of then back" if earlier.get("code") != question.get("code") else ""
         raise TrainingError(
-            f"train.resume={folder}: was begun with another configuration{back and ' or other code'}."
+            f"train.resume={folder}: was begun with another configuration{remedy and ' or other code'}."
             f" {bullets(changed)}"
-            f"\nSay what was said then{back}, or train.resume=no to begin anew."
+            f"\nSay what was said then{remedy}, or train.resume=no to begin anew."
         )
 
 
-def _changes(asked: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
-    then, now = _flat(asked), _flat(question)
+def _changes(earlier: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
+    then, now = _flat(earlier), _flat(question)
     return [
         "code: mam's sources are others now"
         if key == "code"
@@ -193,9 +193,9 @@ def _by_step(folder: Path) -> list[Path]:
 
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
-    made = {}
+    hashes = {}
     for path in sorted(checkpoint.iterdir()):
         if path.name != SEAL and not path.name.startswith("."):
             with path.open("rb") as file:
-                made[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return made
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes

@@ -14,7 +14,7 @@ from torch import nn
 
 from mam import processes
 from mam.config.schema import Config
-from mam.data.listing import Skipped
+from mam.data.listing import SkippedExample
 from mam.errors import TrainingError
 from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
@@ -53,7 +53,7 @@ class FinishedTraining:
     clips: int
     seconds: float
     evaluating: float
-    skipped: tuple[Skipped, ...] = field(default=())
+    skipped: tuple[SkippedExample, ...] = field(default=())
 
 
 def train(
@@ -102,13 +102,13 @@ def train(
     clips = Clips(lessons, target, config.train.freeze_front, budget)
     args = arguments(config, folder, task.metric(config), device, learner.may_rest)
     whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
-    found = processes.from_main(None if whole is None else str(whole))
+    checkpoint = processes.from_main(None if whole is None else str(whole))
     label = " ".join(filter(None, ("training", split.name)))
     with bench.terminal.progress(label, config.train.steps) as step:
         trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))
-        args.eval_on_start = found is None
+        args.eval_on_start = checkpoint is None
         try:
-            trainer.train(resume_from_checkpoint=found)
+            trainer.train(resume_from_checkpoint=checkpoint)
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"train.batch_size={config.train.batch_size}: {device} has not enough memory. Halve it and double"
@@ -121,9 +121,9 @@ def train(
     learner.eval()
     fold(target.blocks)
     dev = _lines(config, split.dev, _read_off(config, learner, split.dev, Prefix(target, split.dev, 0), None), classes)
-    begun = time.perf_counter()
+    test_start = time.perf_counter()
     items = _read_off(config, learner, split.test, Prefix(target, split.test, 0), None)
-    evaluating = time.perf_counter() - begun
+    evaluating = time.perf_counter() - test_start
     return FinishedTraining(
         target=target,
         head=head,

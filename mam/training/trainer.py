@@ -48,7 +48,7 @@ def arguments(
     if train.precision == "float16" and device.type == "cpu":
         raise TrainingError("train.precision=float16: not usable on a CPU. Say float32 or bfloat16.")
     try:
-        made = TrainingArguments(
+        training_arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=train.steps,
             per_device_train_batch_size=train.batch_size // share,
@@ -79,8 +79,8 @@ def arguments(
         )
     except (ValueError, ImportError, RuntimeError) as error:
         raise TrainingError(f"train: {first_line(error)}") from error
-    made._n_gpu = min(made.n_gpu, 1)  # one process per GPU, never torch's DataParallel
-    return made
+    training_arguments._n_gpu = min(training_arguments.n_gpu, 1)  # one process per GPU, never torch's DataParallel
+    return training_arguments
 
 
 class LambdaTrainer(Trainer):

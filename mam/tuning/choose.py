@@ -18,7 +18,7 @@ from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
 from mam.merge.plan import MergePlan
 from mam.merge.tables import CONTROLS
-from mam.records.learning import Chosen, DevRecord, Tried, TuneRecord
+from mam.records.learning import ChosenLam, DevRecord, TriedLam, TuneRecord
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts
@@ -60,8 +60,8 @@ class Dev:
                 self._baseline = self._bench.baseline(self._read, plan.first).items
             sides = [self._baseline] if plan.is_identity else self._draws_of(plan)
             rows = [self._judged(items) for items in sides]
-            counted = [self._task.counted(self._config, one) for one in rows]
-            mean = np.mean([one.errors for one in counted], axis=0)
+            counted = [self._task.counted(self._config, predictions) for predictions in rows]
+            mean = np.mean([counts.errors for counts in counted], axis=0)
             self._counted[lam] = replace(counted[0], errors=mean)
             self.folds = self._folds(rows[0])
         return self._counted[lam]
@@ -77,9 +77,10 @@ class Dev:
         clips = sorted(positions)
         audio = self.audio.subset(clips)
         sides = self._draws_of(plan_for(self._config, self._pair, lam), clips)
-        counted = [self._task.counted(self._config, self._task.lines(self._config, audio, one, ())) for one in sides]
-        back = [clips.index(i) for i in positions]
-        return np.mean([one.errors for one in counted], axis=0)[back], counted[0].lengths[back]
+        rows = [self._task.lines(self._config, audio, items, ()) for items in sides]
+        counted = [self._task.counted(self._config, predictions) for predictions in rows]
+        order = [clips.index(i) for i in positions]
+        return np.mean([counts.errors for counts in counted], axis=0)[order], counted[0].lengths[order]
 
     @property
     def has_folds(self) -> bool:
@@ -159,7 +160,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     pair = bench.pair(config)
     depth, layers = pair.target.depth, plan_for(config, pair, 0.0).layers
     chosen: dict[str, Lam] = {}
-    tried: list[Tried] = []
+    tried: list[TriedLam] = []
     for fold in dict.fromkeys(dev.folds):
         if config.data.fold is not None and fold != str(config.data.fold):
             continue
@@ -176,7 +177,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         chosen[fold] = _of_all(best(rates), layers, depth)
         for lam, on_fold in rates.items():
             mean, lams = _recorded(_of_all(lam, layers, depth), layers)
-            tried.append(Tried(fold or None, mean, on_fold, lams))
+            tried.append(TriedLam(fold or None, mean, on_fold, lams))
     return Choice(chosen, TuneRecord(tune.name, _chosen(chosen, layers), tried, 1.0, []))
 
 
@@ -185,10 +186,12 @@ def _by_race(config: Config, dev: Dev) -> Choice:
     if config.data.clusters != "utterance":
         clusters = dev.audio.corpus.column(config.data.clusters)
     lams = sorted({0.0, *tune.values})
-    ran = race(dev.some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds)
-    tried = [Tried(None, lam, rate) for lam, rate in sorted(ran.rates.items())]
-    record = TuneRecord(tune.name, [Chosen(None, ran.chosen)], tried, round(ran.work, 4), ran.path)
-    return Choice({"": ran.chosen}, record)
+    result = race(
+        dev.some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds
+    )
+    tried = [TriedLam(None, lam, rate) for lam, rate in sorted(result.rates.items())]
+    record = TuneRecord(tune.name, [ChosenLam(None, result.chosen)], tried, round(result.work, 4), result.path)
+    return Choice({"": result.chosen}, record)
 
 
 def _without_labels(config: Config, bench: Workbench) -> Choice:
@@ -200,7 +203,7 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
     tried = []
     for look in looks:
         mean, by_layer = _recorded(look.lams, layers)
-        tried.append(Tried(None, mean, None, by_layer, look.entropy, look.silenced))
+        tried.append(TriedLam(None, mean, None, by_layer, look.entropy, look.silenced))
     notes = ["λ was chosen on the test recordings themselves, without their labels: transductive"] if on_test else []
     lost = sum(look.silenced > COLLAPSED for look in looks)
     if lost:
@@ -226,5 +229,5 @@ def _recorded(lam: Lam, layers: Sequence[int]) -> tuple[float, list[float] | Non
     return float(np.mean([lam[layer] for layer in layers])), list(lam)
 
 
-def _chosen(lams: Mapping[str, Lam], layers: Sequence[int]) -> list[Chosen]:
-    return [Chosen(fold or None, *_recorded(lam, layers)) for fold, lam in lams.items()]
+def _chosen(lams: Mapping[str, Lam], layers: Sequence[int]) -> list[ChosenLam]:
+    return [ChosenLam(fold or None, *_recorded(lam, layers)) for fold, lam in lams.items()]

@@ -39,8 +39,8 @@ def best_look(looks: Sequence[EntropyLook]) -> EntropyLook:
 
     Ties go to the smallest λ.
     """
-    eligible = [looks[0], *(one for one in looks[1:] if one.silenced <= COLLAPSED)]
-    return min(eligible, key=lambda one: (one.entropy, sum(one.lams), one.lams))
+    eligible = [looks[0], *(look for look in looks[1:] if look.silenced <= COLLAPSED)]
+    return min(eligible, key=lambda look: (look.entropy, sum(look.lams), look.lams))
 
 
 def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[EntropyLook]:
@@ -79,8 +79,9 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
 
     def look(lams: tuple[float, ...]) -> EntropyLook:
         with torch.no_grad():
-            both = [doubts(n) for n in range(len(packs))]
-        entropy, silenced = (float(torch.cat([one[i] for one in both]).mean()) for i in (0, 1))
+            of_packs = [doubts(n) for n in range(len(packs))]
+        entropy = float(torch.cat([entropies for entropies, _ in of_packs]).mean())
+        silenced = float(torch.cat([silences for _, silences in of_packs]).mean())
         return EntropyLook(lams, entropy, silenced)
 
     looks = [look((0.0,) * target.depth)]

@@ -46,8 +46,8 @@ def blocks(n: int, looks: int, seed: int) -> list[NDArray[np.int64]]:
     The first block has n/2^(looks-1) positions; each further look doubles the number of examples.
     """
     order = np.random.default_rng(seed).permutation(n)
-    ends = [max(1, round(n / 2 ** (looks - 1 - look))) for look in range(looks)]
-    return [order[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True) if end > start]
+    stops = [max(1, round(n / 2 ** (looks - 1 - look))) for look in range(looks)]
+    return [order[start:stop] for start, stop in zip([0, *stops[:-1]], stops, strict=True) if stop > start]
 
 
 def race(
@@ -92,19 +92,19 @@ def race(
     member = np.unique(np.arange(n) if clusters is None else np.array(clusters, dtype=str), return_inverse=True)[1]
     path: list[RaceLook] = []
     rates: dict[float, float] = {}
-    spent, done = 0.0, np.zeros(n, bool)
+    spent, is_seen = 0.0, np.zeros(n, bool)
     for block in blocks(n, looks, seed):
         for lam in alive:
             seen[lam][block], lengths[block] = errors(lam, block.tolist())
             spent += float(cost[block].sum())
-        done[block] = True
-        words = max(1, int(lengths[done].sum()))
-        rates |= {lam: float(seen[lam][done].sum()) / words for lam in alive}
+        is_seen[block] = True
+        words = max(1, int(lengths[is_seen].sum()))
+        rates |= {lam: float(seen[lam][is_seen].sum()) / words for lam in alive}
         leader = min(alive, key=lambda lam: (rates[lam], lam))
-        units, whole = np.unique(member[done]), int(member.max()) + 1
+        units, whole = np.unique(member[is_seen]), int(member.max()) + 1
         dropped, apart = {}, []
         for lam in alive:
-            differences = np.bincount(member, (seen[lam] - seen[leader]) * done)[units].astype(np.float64)
+            differences = np.bincount(member, (seen[lam] - seen[leader]) * is_seen)[units].astype(np.float64)
             p_value = one_sided_p(differences, draws, seed)
             if lam != leader and p_value < level:
                 dropped[lam] = p_value
@@ -113,7 +113,7 @@ def race(
         alive = [lam for lam in alive if lam not in dropped]
         path.append(
             RaceLook(
-                examples=int(done.sum()),
+                examples=int(is_seen.sum()),
                 leader=leader,
                 rates={f"{lam:g}": rates[lam] for lam in (*alive, *dropped)},
                 dropped={f"{lam:g}": p_value for lam, p_value in dropped.items()},

@@ -78,14 +78,14 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     engine.logging.set_verbosity(engine.logging.WARNING)
     storage = engine.storages.JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
     study = engine.create_study(storage=storage, study_name="lam", direction="minimize", load_if_exists=True)
-    done = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    for number in range(len(done), settings.evaluations):
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    for number in range(len(finished), settings.evaluations):
         # A new sampler per trial makes a resumed search propose the same λ as an uninterrupted one.
         study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
         trial = study.ask()
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
-    told = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    return {round(trial.params["lam"], 4): trial.value for trial in told if trial.value is not None}
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return {round(trial.params["lam"], 4): trial.value for trial in trials if trial.value is not None}
 
 
 @search
@@ -100,24 +100,24 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
         raise ConfigError("tune=cmaes: is not installed here. Install it: pip install 'mam[tune]'") from error
     if layers < 2:
         raise ConfigError("tune=cmaes: one merged layer has one λ. Say tune=golden, or select more layers")
-    known, path = dict[str, float](), folder / "cmaes.json"
+    rates, path = dict[str, float](), folder / "cmaes.json"
     if path.is_file():
-        known = json.loads(path.read_text("utf-8"))
+        rates = json.loads(path.read_text("utf-8"))
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
     # Steps of a fifth of the range cover all of it even from a start near its end.
     optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)
     tried: Tried = {}
-    for begun in range(0, settings.evaluations, optimizer.population_size):
-        told = []
-        for _ in range(min(optimizer.population_size, settings.evaluations - begun)):
-            asked = optimizer.ask()
-            lams = tuple(round(float(lam), 4) for lam in asked)
+    for evaluated in range(0, settings.evaluations, optimizer.population_size):
+        generation = []
+        for _ in range(min(optimizer.population_size, settings.evaluations - evaluated)):
+            proposal = optimizer.ask()
+            lams = tuple(round(float(lam), 4) for lam in proposal)
             name = json.dumps(lams)
-            if name not in known:
-                known[name] = rate(lams)
-                write_json(path, known)
-            tried[lams] = known[name]
-            told.append((asked, known[name]))
-        if len(told) == optimizer.population_size:
-            optimizer.tell(told)
+            if name not in rates:
+                rates[name] = rate(lams)
+                write_json(path, rates)
+            tried[lams] = rates[name]
+            generation.append((proposal, rates[name]))
+        if len(generation) == optimizer.population_size:
+            optimizer.tell(generation)
     return tried

@@ -15,9 +15,9 @@ def main(argv: Sequence[str]) -> int:
     words = Words("cache", "info|clear [cache_dir=FOLDER]", "mam cache info")
     words.add_argument("what", choices=("info", "clear"), help="show what is there, or remove all of it")
     words.key("cache_dir", "FOLDER", "which cache (default: $MAM_CACHE, else mam's folder in the user's cache)")
-    said = words.read(argv)
-    cache, terminal = Cache(cache_folder(said.cache_dir), 0), Terminal()
-    if said.what == "clear":
+    options = words.read(argv)
+    cache, terminal = Cache(cache_folder(options.cache_dir), 0), Terminal()
+    if options.what == "clear":
         entries, nbytes = cache.clear()
         terminal.say(f"removed {entries} entries, {nbytes / 1e6:.1f} MB, from {cache.folder}")
         return 0

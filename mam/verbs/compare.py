@@ -13,10 +13,10 @@ def main(argv: Sequence[str]) -> int:
     words = Words("compare", "A B", "mam compare outputs/RUN outputs/OTHER")
     words.add_argument("old", metavar="A", help="the folder of a finished run")
     words.add_argument("new", metavar="B", help="the folder of another; B minus A is shown")
-    said = words.read(argv)
+    options = words.read(argv)
     terminal = open_terminal()
     from mam.report.comparison import show_comparison
     from mam.runs.compare import compare
 
-    show_comparison(terminal, compare(Path(said.old), Path(said.new)), [said.old, said.new])
+    show_comparison(terminal, compare(Path(options.old), Path(options.new)), [options.old, options.new])
     return 0

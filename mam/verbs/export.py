@@ -15,13 +15,13 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("folder", metavar="DIR", help="the folder to write, made where it is not there")
     words.key("fold", "N", "which fold's model, where the run has one a fold")
     words.key("force", "true", "take the place of a checkpoint in DIR", choices=("true", "false"))
-    said = words.read(argv)
+    options = words.read(argv)
     terminal = open_terminal()
     from mam.runs.export import export
 
     with terminal.status("exporting"):
-        remarks = export(Path(said.run), Path(said.folder), said.fold, said.force == "true")
-    terminal.say(f"exported {said.run} into {said.folder}: a plain checkpoint, README.md, mam_config.yaml")
+        remarks = export(Path(options.run), Path(options.folder), options.fold, options.force == "true")
+    terminal.say(f"exported {options.run} into {options.folder}: a plain checkpoint, README.md, mam_config.yaml")
     for remark in remarks:
         terminal.say(remark)
     return 0

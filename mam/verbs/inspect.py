@@ -13,14 +13,14 @@ def main(argv: Sequence[str]) -> int:
     words = Words("inspect", "[key=value ...] [--json]", "mam inspect model=hubert_vit lam=0.1", is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.add_argument("--json", action="store_true", help="everything, for programs")
-    said = words.read(argv)
-    found = refuse_meaningless("inspect", said.words)
-    if found:
-        raise ConfigError(found)
+    options = words.read(argv)
+    complaints = refuse_meaningless("inspect", options.words)
+    if complaints:
+        raise ConfigError(complaints)
 
     import json
 
-    config = merge_config(said.words)
+    config = merge_config(options.words)
     terminal = open_terminal()
     from mam.evaluation.model_pair import checked_source_and_target
     from mam.report.inspection import show_inspection
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     target, source = checked_source_and_target(config.model)
     with terminal.status("reading both attentions"):
         inspected = inspect(config, target, source)
-    if said.json:
+    if options.json:
         terminal.say(json.dumps(inspected.as_dict(), indent=2, ensure_ascii=False))
     else:
         show_inspection(terminal, inspected)

@@ -14,14 +14,14 @@ def main(argv: Sequence[str]) -> int:
     words = Words("merge", "[key=value ...] out=DIR", example, is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.key("out", "DIR", "the folder to write")
-    said = words.read(argv)
-    found = refuse_meaningless("merge", said.words)
-    if not said.out or sum(word.startswith("out=") for word in argv) > 1:
-        found.append("out: say once where the merged checkpoint goes, out=DIR")
-    if found:
-        raise ConfigError(found)
+    options = words.read(argv)
+    complaints = refuse_meaningless("merge", options.words)
+    if not options.out or sum(word.startswith("out=") for word in argv) > 1:
+        complaints.append("out: say once where the merged checkpoint goes, out=DIR")
+    if complaints:
+        raise ConfigError(complaints)
 
-    config = merge_config(said.words)
+    config = merge_config(options.words)
     terminal = open_terminal()
     from mam.evaluation.model_pair import (
         checked_source_and_target,
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     refuse_unfit(config, target, source.checkpoint)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
-        report = merge_checkpoint(target, source, plan, expanded(said.out))
-    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {said.out}")
+        report = merge_checkpoint(target, source, plan, expanded(options.out))
+    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {options.out}")
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     for note in (*mismatch_notes(plan), *caveats, *remarks_of(config.model, target), *report.notes):
         terminal.say(note)

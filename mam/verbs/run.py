@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from mam.config.compose import jobs
     from mam.launch.settings import launcher_of, split_words
 
-    words, where = split_words(words)
+    words, launcher_words = split_words(words)
     if asks_hydra:
         if words:
             jobs(words)
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 
         return answer(argv, ())
     multirun = any(flag in MULTIRUN for flag in flags)
-    launcher = launcher_of(where)
+    launcher = launcher_of(launcher_words)
     plan = jobs(words, multirun)
     studies = [job for job in plan.jobs if job.config.study.is_plan]
     if studies and multirun:
@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
         if plan.adds_baseline:
             print("lam=0, the baseline, was added to the sweep")
         return _run_sweep(plan.jobs, launcher)
-    if where:
-        raise ConfigError(f"{where[0]}: starts several runs. Say --multirun, or choose an experiment")
+    if launcher_words:
+        raise ConfigError(f"{launcher_words[0]}: starts several runs. Say --multirun, or choose an experiment")
     return _run_one(plan.jobs[0])
 
 

@@ -14,11 +14,11 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("run", metavar="RUN", help="the folder of a finished run")
     words.key("normalizer", "NAME", "what is done to texts before words are counted (default: the run's)")
     words.key("seed", "N", "seed of the test and its interval (default: the run's)")
-    said = words.read(argv)
+    options = words.read(argv)
     terminal = open_terminal()
     from mam.report.run_table import show_run
     from mam.runs.rescore import rescore
 
-    result, path = rescore(Path(said.run), said.normalizer, said.seed)
+    result, path = rescore(Path(options.run), options.normalizer, options.seed)
     show_run(terminal, result, path)
     return 0

@@ -24,7 +24,7 @@ from mam.studies.execute import execute, study_folder
 
 def many(root: Path, times: int) -> Path:
     """The demo's test clips, so many times over, under names of their own."""
-    corpus = open_corpus(jobs([])[0].config.data)
+    corpus = open_corpus(jobs([]).jobs[0].config.data)
     root.mkdir()
     with (root / "metadata.csv").open("w", newline="") as file:
         table = csv.writer(file)
@@ -42,7 +42,7 @@ def sweep(root: Path, lams: int) -> None:
     fresh = tempfile.mkdtemp(dir=root.parent)
     values = ",".join(f"{i / 100:g}" for i in range(lams))
     words = ["data=audiofolder", f"data.root={root}", "data.split=all", "control=none", f"lam={values}"]
-    plan = jobs([*words, f"outputs={fresh}/out", f"cache_dir={fresh}/cache"], multirun=True)
+    plan = jobs([*words, f"outputs={fresh}/out", f"cache_dir={fresh}/cache"], multirun=True).jobs
     ended = execute(plan, Workbench(), study_folder(plan, "multirun"))
     assert all(end.error is None for end in ended)
 

@@ -23,7 +23,9 @@ from common import make_pair, peak_alone, peak_memory
 from mam.config.training import TrainConfig
 from mam.merge.learnable import Lambdas, learn
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
+from mam.merge.options import MergeOptions
+from mam.merge.plan import plan_merge
+from mam.merge.shape import Shape
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
@@ -31,16 +33,8 @@ from mam.training.learner import Learner
 from mam.training.lessons import Lessons
 
 LAYERS, WIDTH, HEADS = 12, 768, 12
-PLAN = MergePlan(
-    method="linear",
-    control="none",
-    lams=(0.05,) * LAYERS,
-    pairs={layer: layer for layer in range(LAYERS)},
-    parts=("q", "k", "v"),
-    pairing="index",
-    bias=True,
-    head_width=WIDTH // HEADS,
-)
+SHAPE = Shape(LAYERS, WIDTH, HEADS)
+PLAN = plan_merge(MergeOptions(lam=0.05), SHAPE, SHAPE)
 
 
 class Side:
@@ -52,7 +46,7 @@ class Side:
         lambdas = None
         if name == "lmam":
             merger = Merger(target.blocks, Source(locate(str(folder / "bert"))).read)
-            lambdas = Lambdas(PLAN, HEADS)
+            lambdas = Lambdas(PLAN)
             learn(target.blocks, PLAN, merger.sources(PLAN), lambdas)
             del merger
         lessons = Lessons(None, [rng.integers(5, 31, 40).tolist() for _ in range(clips)])

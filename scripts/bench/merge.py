@@ -18,7 +18,9 @@ from safetensors import safe_open
 from transformers import BertModel
 
 from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
+from mam.merge.options import MergeOptions
+from mam.merge.plan import MergePlan, plan_merge
+from mam.merge.shape import Shape
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target
@@ -29,8 +31,8 @@ PARTS = {"q": ("q_proj", "query"), "k": ("k_proj", "key"), "v": ("v_proj", "valu
 
 def plan(lam: float) -> MergePlan:
     """All layers, Q, K and V with biases."""
-    pairs = {layer: layer for layer in range(LAYERS)}
-    return MergePlan("linear", "none", (lam,) * LAYERS, pairs, tuple(PARTS), "index", True)
+    shape = Shape(LAYERS, LARGE["hidden_size"], LARGE["num_attention_heads"])
+    return plan_merge(MergeOptions(lam=lam), shape, shape)
 
 
 def by_mam(target: Target, folder: Path) -> None:

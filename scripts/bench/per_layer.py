@@ -13,25 +13,24 @@ import os
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
+from mam.records.result import RunResult
 from mam.runs.run import run
 
 SEEDS = range(5)
 
 
-def outcome(words: list[str], bench: Workbench) -> dict[str, Any]:
+def outcome(words: list[str], bench: Workbench) -> RunResult:
     """The result of one run."""
-    return run(jobs(words)[0], bench).result
+    return run(jobs(words).jobs[0], bench).result
 
 
-def dev_rate(result: dict[str, Any]) -> float:
+def dev_rate(result: RunResult) -> float:
     """The rate on dev of what was chosen."""
-    (chosen,), tried = result["tune"]["chosen"], result["tune"]["tried"]
-    key = "lams" if "lams" in chosen else "lam"
-    return float(next(one["rate"] for one in tried if one.get(key) == chosen[key]))
+    (chosen,) = result.tune.chosen
+    return float(next(one.rate for one in result.tune.tried if one.value == chosen.value))
 
 
 def spread(values: list[float]) -> str:
@@ -44,10 +43,10 @@ def compare(data: str) -> None:
     """Both searches on one data set."""
     bench, words = Workbench(), [f"data={data}"]
     races = [outcome([*words, "tune=race", f"seed={seed}"], bench) for seed in SEEDS]
-    spent = math.ceil(statistics.mean(one["tune"]["work"] for one in races) * 11)
+    spent = math.ceil(statistics.mean(one.tune.work for one in races) * 11)
     base = outcome([*words, "lam=0", "evaluate.dev=true"], bench)
     print(f"demo_hubert_bert on {data}, {len(SEEDS)} seeds: mean [least, most]")
-    print(f"  {'λ=0':<24} dev {100 * base['dev']['rate']:.2f} %{'':<17} test {100 * base['metrics']['wer']:.2f} %")
+    print(f"  {'λ=0':<24} dev {100 * base.dev.rate:.2f} %{'':<17} test {100 * base.metrics.wer:.2f} %")
     rows = {f"race, {spent} evaluations": races}
     for times in (1, 4):
         asked = f"tune.evaluations={times * spent}"
@@ -55,10 +54,10 @@ def compare(data: str) -> None:
             outcome([*words, "tune=cmaes", asked, f"seed={seed}"], bench) for seed in SEEDS
         ]
     for name, results in rows.items():
-        dev, test = [dev_rate(one) for one in results], [one["metrics"]["wer"] for one in results]
+        dev, test = [dev_rate(one) for one in results], [one.metrics.wer for one in results]
         print(f"  {name:<24} dev {spread(dev):<24} test {spread(test)}")
     means = [statistics.mean(dev_rate(one) for one in results) for results in rows.values()]
-    tests = [statistics.mean(one["metrics"]["wer"] for one in results) for results in rows.values()]
+    tests = [statistics.mean(one.metrics.wer for one in results) for results in rows.values()]
     print(f"  cmaes/race at equal evaluations: dev {means[1] / means[0]:.3f}, test {tests[1] / tests[0]:.3f}")
 
 

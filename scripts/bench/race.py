@@ -36,7 +36,7 @@ def measured(words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors of every λ and utterance ``[λ, n]``, and words ``[n]``."""
     bench, rows = Workbench(), []
     for lam in LAMS:
-        config = jobs([*words, f"lam={lam}", "data.split=all"])[0].config
+        config = jobs([*words, f"lam={lam}", "data.split=all"]).jobs[0].config
         pair, audio = bench.pair(config), bench.audio(config)
         config = settled(config, bench).config
         plan = plan_merge(config, *pair.shapes, config.seed)
@@ -86,7 +86,7 @@ def report(name: str, words: list[str]) -> None:
             return null[int(lam * 10)][positions].astype(float), np.ones(len(positions), np.int64)
 
         ran = race(seen, [i / 10 for i in range(6)], dev, seed=seed)
-        dropped += any("0.3" in look["dropped"] for look in ran.path)
+        dropped += any("0.3" in look.dropped for look in ran.path)
     print(f"  under the null a given λ is dropped in {dropped / REPEATS:.1%} of {REPEATS} races (bound 5 %)")
 
 

@@ -50,7 +50,7 @@ def words_of(folder: Path, *more: str) -> list[str]:
 
 def mam_sweep(folder: Path, lams: tuple[float, ...], *more: str) -> list[object]:
     """What `mam run --multirun` does once it is imported: models, audio, baseline, every λ, scores, run folders."""
-    plan = jobs([*words_of(folder, *more), f"lam={','.join(map(str, lams))}"], multirun=len(lams) > 1)
+    plan = jobs([*words_of(folder, *more), f"lam={','.join(map(str, lams))}"], multirun=len(lams) > 1).jobs
     ended = execute(plan, Workbench(), study_folder(plan, "multirun"))
     assert all(end.error is None for end in ended)
     return ended
@@ -89,7 +89,7 @@ def floors(folder: Path, firsts: tuple[int, ...]) -> dict[int, tuple[float, floa
 
     Medians of three passes, in each of which every stretch of layers is timed.
     """
-    job = jobs([*words_of(folder), "lam=0.1"])[0]
+    job = jobs([*words_of(folder), "lam=0.1"]).jobs[0]
     bench = Workbench()
     target, audio = bench.pair(job.config).target, bench.audio(job.config)
     packs = packs_of(target, audio.samples, job.config.evaluate.batch_seconds)

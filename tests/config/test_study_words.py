@@ -23,6 +23,23 @@ def test_an_arm_that_is_not_there_is_refused_by_name(key):
         jobs(["study.name=x", *ARMS, f"study.{key}=FT"])
 
 
+def test_a_reference_is_refused_where_there_are_no_arms_and_where_a_second_stage_makes_some():
+    for words in (["study.name=x", "+study.axes.lam=[0.1]"], ["experiment=lambda_transfer"]):
+        with pytest.raises(ConfigError, match="study.reference=bas: there is no such arm"):
+            jobs([*words, "study.reference=bas"])
+    assert jobs(["experiment=lambda_transfer", "study.reference=own"])
+
+
+def test_further_comparisons_and_labels_are_said_by_words():
+    words = ["study.name=x", *ARMS, "+study.against.mine=[base]", "+study.labels.mine=My merge", "control=none"]
+    (study,) = jobs(words)
+    config = study.config.study
+    assert (config.against, config.labels) == ({"mine": ["base"]}, {"mine": "My merge"})
+    assert len(study_jobs(study)) == 2
+    with pytest.raises(ConfigError, match="study.against.mine=nobody: there is no such arm"):
+        jobs(["study.name=x", *ARMS, "+study.against.mine=[nobody]"])
+
+
 @pytest.mark.parametrize(
     "word, message",
     [

@@ -15,7 +15,7 @@ def config(*words):
 def diagnosed(references, baseline, merged, note=""):
     old, new = ([row(r, p) for r, p in zip(references, side, strict=True)] for side in (baseline, merged))
     scored = asr.score(config("data.normalizer=none"), [new], old)
-    return diagnose(scored.difference, scored.findings, note)
+    return diagnose(scored.delta, scored.findings, note)
 
 
 def test_a_healthy_run_has_nothing_to_say():

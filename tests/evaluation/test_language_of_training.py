@@ -28,13 +28,13 @@ def test_transcripts_longer_than_the_decoder_are_named_and_left_out_on_request(s
     # 60 letters, 3 tokens of the prompt, the end: 64 is what fits.
     assert open_corpus(jobs(words)[0].config.data).column("text")[1] == "A" * 60
     outcome = once([*lesson, "train.warmup=0"])
-    assert outcome.result.train.folds[0]["skipped"] == []
+    assert outcome.result.train.folds[0].skipped == []
     (clips / "metadata.csv").write_text(table.replace("ANNA", "A" * 61))
     with pytest.raises(DataError, match=r"clip1: its transcript needs 65 tokens, the decoder has 64\nLeave such"):
         once(lesson)
     outcome = once([*lesson, "data.on_bad=skip"])
-    (skipped,) = outcome.result.train.folds[0]["skipped"]
-    assert skipped["id"] == "clip1" and "65 tokens" in skipped["reason"]
+    (skipped,) = outcome.result.train.folds[0].skipped
+    assert skipped.id == "clip1" and "65 tokens" in skipped.reason
     assert [row["id"] for row in read_jsonl(outcome.folder / "predictions.jsonl")] == ids
 
 
@@ -61,4 +61,4 @@ def test_a_training_is_told_the_language_that_was_detected(polyglot, bert, tmp_p
     bench = Workbench()
     once([*words, "lam=0", "model.language=de"], bench)
     decoder = once([*words, *taught], bench).result.model.decoder
-    assert decoder["from"] == "detected" and decoder["prompt"][1] == f"<|{decoder['language']}|>"
+    assert decoder.origin == "detected" and decoder.prompt[1] == f"<|{decoder.language}|>"

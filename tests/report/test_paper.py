@@ -16,7 +16,7 @@ from support.runs import jobs, pair_words
 from mam.config.studies import study_jobs
 from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
-from mam.records.learning import Chosen
+from mam.records.learning import ChosenLam
 from mam.records.parts import Delta, SpeechBaseline
 from mam.report.paper import HEADINGS, PAPER, paper_table, show_paper_table, write_table_files
 from mam.report.paper_table import read_paper_table
@@ -105,7 +105,7 @@ def test_the_papers_figures_stand_beside_their_own_cases_only():
         baseline=baseline,
         delta=delta,
         merge=SimpleNamespace(lam=[0.05], layers=[0]),
-        tune=SimpleNamespace(chosen=[Chosen(None, 0.05)]),
+        tune=SimpleNamespace(chosen=[ChosenLam(None, 0.05)]),
     )
 
     def end(arm):

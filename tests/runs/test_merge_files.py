@@ -181,7 +181,9 @@ import json, sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from support.runs import jobs, plan_of
+from mam.merge.options import MergeOptions
+from mam.merge.plan import plan_merge
+from mam.merge.shape import Shape
 from mam.runs.merge_files import merge_checkpoint
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
@@ -218,11 +220,9 @@ def watch():
         peak[0] = max(peak[0], int(line.split()[1]))
         time.sleep(0.005)
 threading.Thread(target=watch, daemon=True).start()
-shapes = [f"model.{side}_shape.{key}={value}" for side in ("target", "source")
-          for key, value in (("layers", layers), ("width", width), ("heads", 16))]
-config = jobs(["lam=0.3", *shapes])[0].config
+shape = Shape(layers, width, 16)
 merge_checkpoint(locate(str(root / "target")), Source(locate(str(root / "source"))),
-                 plan_of(config), root / "out")
+                 plan_merge(MergeOptions(lam=0.3), shape, shape), root / "out")
 done.set()
 print(size, peak[0] * 1024)
 """

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 
 from support.runs import once
 
-from mam.records.learning import Chosen, TuneRecord
+from mam.records.learning import ChosenLam, TuneRecord
 from mam.records.result import plain
 from mam.report.collect import collect
 from mam.report.study_table import show_study
 from mam.studies.merges import same_merges
 from mam.terminal import Terminal
 
-CHOSEN = TuneRecord("race", [Chosen(None, 0.5)], [], 0.5, [])
+CHOSEN = TuneRecord("race", [ChosenLam(None, 0.5)], [], 0.5, [])
 
 
 def as_chosen(result):

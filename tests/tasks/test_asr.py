@@ -15,10 +15,10 @@ def test_score_counts_as_the_scorer_does():
     rows = [{"reference": "Hello, Anna!", "prediction": "HELLO HANNA"}, {"reference": "one", "prediction": "1"}]
     right = [{"reference": row["reference"], "prediction": row["reference"]} for row in rows]
     scored = asr.score(jobs(["data.normalizer=hubert_english"])[0].config, [rows], right)
-    assert scored.metrics["wer"] == scored.difference.absolute == 1 / 3
-    counted = {key: scored.metrics[key] for key in ("substitutions", "deletions", "insertions", "words")}
+    assert scored.metrics.wer == scored.delta.absolute == 1 / 3
+    counted = {key: getattr(scored.metrics, key) for key in ("substitutions", "deletions", "insertions", "words")}
     assert counted == {"substitutions": 1, "deletions": 0, "insertions": 0, "words": 3}
-    assert scored.baseline["wer"] == 0 and scored.difference.relative is None
+    assert scored.baseline.wer == 0 and scored.delta.relative is None
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_each_text_is_normalised_once_and_each_pair_aligned_once(calls):
     assert len(texts) == 210 and {calls["normalised"][text] for text in texts} == {1}
     assert len(calls["words"]) == calls["words"].total() == 110
     assert len(calls["characters"]) == calls["characters"].total() == 110
-    assert (scored.baseline["wer"], scored.baseline["substitutions"]) == (100 / 400, 100)
-    assert (scored.metrics["substitutions"], scored.metrics["deletions"]) == (90, 10)
-    assert scored.difference.absolute == 0 and scored.difference.changed == 0
+    assert (scored.baseline.wer, scored.baseline.substitutions) == (100 / 400, 100)
+    assert (scored.metrics.substitutions, scored.metrics.deletions) == (90, 10)
+    assert scored.delta.absolute == 0 and scored.delta.changed == 0
 
 
 def test_one_side_is_counted_in_its_own_unit_alone(calls):
@@ -110,8 +110,8 @@ def test_characters_lead_where_words_are_not_written_apart():
     counted = asr.counted(config, CHINESE)
     assert counted.errors.tolist() == [1, 1] and counted.lengths.tolist() == [6, 2]
     scored = asr.score(config, [CHINESE], RIGHT)
-    assert scored.difference.absolute == scored.metrics["cer"] == 2 / 8
-    assert (scored.metrics["wer"], scored.metrics["words"]) == (2.0, 2)  # words are counted beside, as they stand
+    assert scored.delta.absolute == scored.metrics.cer == 2 / 8
+    assert (scored.metrics.wer, scored.metrics.words) == (2.0, 2)  # words are counted beside, as they stand
 
 
 def test_the_metric_can_be_said():

@@ -68,4 +68,4 @@ def test_clips_shorter_than_a_patch_are_named(event_words, sounds):
     with pytest.raises(DataError, match=r"1-hum-0.wav: 0.125 s long; this target hears at least 0.175 s"):
         once(event_words)
     result = once([*event_words, "data.on_bad=skip"]).result
-    assert result.data.n == 17 and [s["id"] for s in result.data.skipped] == ["1-hum-0"]
+    assert result.data.n == 17 and [s.id for s in result.data.skipped] == ["1-hum-0"]

@@ -75,7 +75,7 @@ def test_protocols_by_hand(event_words, head):
     rows = {side: read_jsonl(outcome.folder / f"{side}.jsonl") for side in ("predictions", "baseline")}
     for fold in range(3):
         test = np.arange(18) // 6 == fold
-        strength = outcome.result.head.folds[fold]["C"]
+        strength = outcome.result.head.folds[fold].strength
         for side, fitted_on, tested in (
             ("predictions", old if head == "probe_fixed" else new, new),
             ("baseline", old, old),
@@ -91,8 +91,8 @@ def test_protocols_by_hand(event_words, head):
     assert outcome.result.head.name == head
     wrong = [row["prediction"] != row["label"] for row in rows["predictions"]]
     metrics = outcome.result.metrics
-    assert metrics["errors"] == sum(wrong) and metrics["clips"] == 18
-    assert metrics["fold_errors"] == pytest.approx([np.mean(wrong[i : i + 6]) for i in (0, 6, 12)])
+    assert metrics.errors == sum(wrong) and metrics.clips == 18
+    assert metrics.fold_errors == pytest.approx([np.mean(wrong[i : i + 6]) for i in (0, 6, 12)])
 
 
 def test_merging_nothing_is_the_baseline(event_words):
@@ -119,10 +119,10 @@ def test_run_folder_has_confusion_and_classes(event_words):
 
 def test_recordings_are_the_units_and_mcnemar_stands_beside(event_words):
     delta = once([*event_words, "lam=0.5"]).result.delta
-    assert delta["clusters"] == 9 and delta["unit"] == "recording"
-    changed = delta["mcnemar"]["only_merged_wrong"] - delta["mcnemar"]["only_baseline_wrong"]
-    assert delta["absolute"] == pytest.approx(changed / 18)
-    assert "takes clips for independent" in delta["mcnemar"]["note"]
+    assert delta.clusters == 9 and delta.unit == "recording"
+    changed = delta.mcnemar.only_merged_wrong - delta.mcnemar.only_baseline_wrong
+    assert delta.absolute == pytest.approx(changed / 18)
+    assert "takes clips for independent" in delta.mcnemar.note
 
 
 def test_what_does_not_depend_on_lambda_runs_once(event_words, monkeypatch):
@@ -161,7 +161,7 @@ def test_splits_instead_of_folds(event_words, tmp_path):
     assert trials(words) == [("test", list(range(6)), list(range(12, 18)))]
     assert trials([*words, "data.split=dev"]) == [("dev", list(range(6)), list(range(6, 12)))]
     metrics = once(words).result.metrics
-    assert metrics["clips"] == 6 and len(metrics["fold_errors"]) == 1 and metrics["fold_sd"] is None
+    assert metrics.clips == 6 and len(metrics.fold_errors) == 1 and metrics.fold_sd is None
     with pytest.raises(DataError, match=r"data.fold=1: data=audiofolder has no folds"):
         trials([*words, "data.fold=1"])
 
@@ -172,7 +172,7 @@ def test_collapse_is_said():
     right = [row | {"prediction": row["label"]} for row in rows]
     scored = events.score(config, [rows], right)
     assert scored.findings == ["collapsed: 60 of 60 clips are called 'hum'"]
-    assert scored.metrics["error"] == pytest.approx(2 / 3) and scored.baseline["error"] == 0
+    assert scored.metrics.error == pytest.approx(2 / 3) and scored.baseline.error == 0
     assert events.score(config, [right], rows).findings == []
 
 
@@ -194,12 +194,12 @@ def test_result_fits_its_schema_and_says_what_was_moved(event_words):
 def test_over_folds_the_difference_is_students_of_fold_errors(event_words):
     """By hand from the fold errors; three folds are too few for an interval, and refitted probes are said."""
     result = once([*event_words, "lam=0.9", "head=probe_refit"]).result
-    new, old = (result[side]["fold_errors"] for side in ("metrics", "baseline"))
+    new, old = (side.fold_errors for side in (result.metrics, result.baseline))
     over = result.delta.over_folds
-    assert over["folds"] == len(new) == 3 and over["mean"] == pytest.approx(np.mean(new) - np.mean(old))
-    assert over["ci95"] is None and any("given these probes" in note for note in result.diagnostics)
+    assert over.folds == len(new) == 3 and over.mean == pytest.approx(np.mean(new) - np.mean(old))
+    assert over.ci95 is None and any("given these probes" in note for note in result.diagnostics)
     made = _over_folds((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
     expected = stats.ttest_rel((0.1, 0.2, 0.3, 0.2, 0.1), (0.2, 0.2, 0.2, 0.1, 0.3))
-    assert made["p_value"] == pytest.approx(expected.pvalue)
-    assert made["ci95"] == pytest.approx(list(expected.confidence_interval()))
+    assert made.p_value == pytest.approx(expected.pvalue)
+    assert made.ci95 == pytest.approx(list(expected.confidence_interval()))
     assert _over_folds((0.1,), (0.2,)) is None

@@ -31,7 +31,7 @@ def test_ft_mam_ft_and_lmam(lesson):
     assert ft.result.baseline.kind == "unmerged" and not any(ft.result.merge.lam)
     assert not any("its FT" in note for note in ft.result.diagnostics)
     (fold,) = ft.result.train.folds
-    assert (fold["train"], fold["dev"], fold["steps"]) == (6, 2, 6) and fold["best_step"] in (2, 4, 6)
+    assert (fold.train, fold.dev, fold.steps) == (6, 2, 6) and fold.best_step in (2, 4, 6)
     logs = read_jsonl(ft.folder / "metrics.jsonl")
     wers = [log["eval_wer"] for log in logs if "eval_wer" in log]
     assert [log["step"] for log in logs if "eval_wer" in log] == [0, 2, 4, 6]
@@ -52,7 +52,7 @@ def test_ft_mam_ft_and_lmam(lesson):
 
     rows = course(lmam)
     assert set(rows[0]) == {"step", "layer", "part", "lam"} and len(rows) == 7 * 3 * 3  # steps 0 to 6, layers, q k v
-    best = lmam.result.train.folds[0]["best_step"]
+    best = lmam.result.train.folds[0].best_step
     at_best = {int(row["layer"]): float(row["lam"]) for row in rows if int(row["step"]) == best}
     assert lmam.result.merge.lam == pytest.approx([at_best[layer] for layer in range(3)])
     draw_lambdas(lmam.folder, lmam.result)
@@ -128,7 +128,7 @@ def test_half_precision_and_accumulation_train_too(lesson):
     ]
     assert len(losses[0]) == len(losses[1]) == 2
     half = once([*lesson, "train=lmam", "lam=0.3", "train.precision=bfloat16"])
-    assert half.result.train.settings.precision == "bfloat16"
+    assert half.result.train.settings["precision"] == "bfloat16"
     assert any(a != 0.3 for a in half.result.merge.lam)
     with pytest.raises(TrainingError, match="train.precision=float16: not usable on a CPU"):
         once([*lesson, "train=lmam", "lam=0.3", "train.precision=float16", "device=cpu"])

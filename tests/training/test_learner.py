@@ -101,7 +101,7 @@ def test_transcripts_longer_than_ctc_allows_are_named_and_left_out_on_request(hu
     folder = write_folder(tmp_path / "short", [0.6, 0.1, 0.9])
     config, audio = store(folder)
     target = load_target(locate(str(hubert_group)))
-    assert target.room(1600) == 4
+    assert target.token_capacity(1600) == 4
     with pytest.raises(DataError, match=r"clip1: its transcript needs 5 frames under CTC, the recording has 4\nLeave"):
         transcripts(config, target, audio, "stop")
     lessons = transcripts(config, target, audio, "skip")

@@ -44,7 +44,7 @@ def test_every_family_trains_and_saves_what_it_learnt(family, request, event_wor
     outcome = once([*words, *QUICK, "train=lmam", "lam=0.2", "train.time_mask=0.3", "train.label_smoothing=0.1"])
     rows = read_jsonl(outcome.folder / "predictions.jsonl")
     assert {row["fold"] for row in rows} == {2} and len(rows) == 6
-    assert [fold["fold"] for fold in outcome.result.train.folds] == ["fold 2"]
+    assert [fold.fold for fold in outcome.result.train.folds] == ["fold 2"]
     assert outcome.result.baseline.kind == "unmerged" and outcome.result.head.name == "trained"
     saved = outcome.folder / "model" / "fold 2"
     if family == "beats":
