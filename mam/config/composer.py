@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_loader import ConfigLoader
@@ -114,8 +114,7 @@ class Composer:
     Hydra. The members of a study differ mostly in keys, so they cost very little.
     """
 
-    def __init__(self) -> None:
-        self._bases: dict[tuple[str, ...], _Base] = {}
+    _bases: ClassVar[dict[tuple[str, ...], _Base]] = {}  # files do not change while a process runs
 
     def __enter__(self) -> Composer:
         """Prepare Hydra to compose from mam.conf."""

@@ -54,12 +54,11 @@ def verdict(found: Sequence[ArmComparison]) -> str:
     if not judged:
         return f"too few seeds to say anything: {LEAST_SEEDS} at least"
     scope = "over seeds, on these clips"
-    findings = [
-        f"{comparison.arm} is {'better' if comparison.mean < 0 else 'worse'} than"
-        f" {comparison.other}{_at(comparison)} (p Holm {p_text(comparison.p_holm)})"
-        for comparison in judged
-        if comparison.p_holm is not None and comparison.p_holm < LEVEL
-    ]
+    findings = []
+    for comparison in judged:
+        if comparison.p_holm is not None and comparison.p_holm < LEVEL:
+            change = f"{comparison.arm} is {'better' if comparison.mean < 0 else 'worse'} than {comparison.other}"
+            findings.append(f"{change}{_at(comparison)} (p Holm {p_text(comparison.p_holm)})")
     if findings:
         return f"{'; '.join(findings)}: {scope}"
     bounds = [comparison.ci95 for comparison in judged if comparison.ci95 is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,8 +117,7 @@ def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAn
 
 def _stabilities(results: Sequence[RunResult]) -> dict[str, Stability]:
     """Return λ over seeds, for the source and for each control in its place."""
-    by_control: Mapping[str, list[RunResult]] = {
-        control: [result for result in results if result.merge.control == control]
-        for control in dict.fromkeys(result.merge.control for result in results)
-    }
+    by_control: dict[str, list[RunResult]] = {}
+    for result in results:
+        by_control.setdefault(result.merge.control, []).append(result)
     return {control: stability(runs) for control, runs in by_control.items()}

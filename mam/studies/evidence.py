@@ -171,12 +171,12 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
             f"no evidence that the source's content matters at n = {n}: at no place was it shown to differ from all of"
             f" {listed}; {limits}{rest}"
         )
-    findings = "; ".join(
-        f"{'better' if group[0].difference.absolute < 0 else 'worse'} than all of {listed}"
-        f"{' at ' + _place(dict(where)) if where else ''} (largest p, after Holm over places: {p_text(p)})"
-        for where, group, p in passed
-    )
-    return f"the source's content matters at n = {n}: it does {findings}{rest}"
+    findings = []
+    for where, group, p in passed:
+        change = "better" if group[0].difference.absolute < 0 else "worse"
+        place = f" at {_place(dict(where))}" if where else ""
+        findings.append(f"{change} than all of {listed}{place} (largest p, after Holm over places: {p_text(p)})")
+    return f"the source's content matters at n = {n}: it does {'; '.join(findings)}{rest}"
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:

@@ -85,12 +85,12 @@ def conclusion(found: Sequence[Mismatch]) -> str:
     """Return one sentence on the mismatches that matter, or on the effects that the intervals exclude."""
     passed = [mismatch for mismatch in found if mismatch.p_holm < LEVEL and min(mismatch.unequal, mismatch.equal) > 1]
     if passed:
-        named = ", ".join(
-            " ".join([mismatch.dimension, *(f"{k}={v}" for k, v in mismatch.where.items())])
-            + (" (fewer errors)" if mismatch.difference.absolute < 0 else " (more errors)")
-            for mismatch in passed
-        )
-        return f"of these pairs, those that differ change otherwise than those that fit: {named}"
+        findings = []
+        for mismatch in passed:
+            place = " ".join([mismatch.dimension, *(f"{key}={value}" for key, value in mismatch.where.items())])
+            change = "fewer errors" if mismatch.difference.absolute < 0 else "more errors"
+            findings.append(f"{place} ({change})")
+        return f"of these pairs, those that differ change otherwise than those that fit: {', '.join(findings)}"
     if all(mismatch.difference.changed == 0 for mismatch in found):
         return "no unit changed its number of errors: nothing can be said of mismatches"
     limits = excluded(mismatch.difference for mismatch in found)

@@ -123,13 +123,15 @@ def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
 
 def _changes(earlier: Mapping[str, Any], question: Mapping[str, Any]) -> list[str]:
     then, now = _flat(earlier), _flat(question)
-    return [
-        "code: mam's sources are others now"
-        if key == "code"
-        else f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key)
-    ]
+    changes = []
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) == now.get(key):
+            continue
+        if key == "code":
+            changes.append("code: mam's sources are others now")
+        else:
+            changes.append(f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now")
+    return changes
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, str]:

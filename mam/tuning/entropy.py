@@ -79,9 +79,9 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
 
     def look(lams: tuple[float, ...]) -> EntropyLook:
         with torch.no_grad():
-            of_packs = [doubts(n) for n in range(len(packs))]
-        entropy = float(torch.cat([entropies for entropies, _ in of_packs]).mean())
-        silenced = float(torch.cat([silences for _, silences in of_packs]).mean())
+            pack_doubts = [doubts(n) for n in range(len(packs))]
+        entropy = float(torch.cat([entropies for entropies, _ in pack_doubts]).mean())
+        silenced = float(torch.cat([silences for _, silences in pack_doubts]).mean())
         return EntropyLook(lams, entropy, silenced)
 
     looks = [look((0.0,) * target.depth)]
