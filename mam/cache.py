@@ -67,7 +67,9 @@ class Cache:
 
     def __init__(self, folder: Path, limit_bytes: int, say: Callable[[str], None] = log.warning) -> None:
         self.folder, self._limit, self._say = folder, limit_bytes, say
-        self._is_writable, self._size, self._writes = limit_bytes > 0, -1, 0  # -1: not measured yet
+        self._is_writable = limit_bytes > 0
+        self._size = -1  # not measured yet
+        self._writes = 0
 
     def path(self, kind: str, key: object, suffix: str = ".safetensors") -> Path:
         """Return the path of the entry for ``key``, which is any JSON value.
@@ -85,15 +87,15 @@ class Cache:
         try:
             with safe_open(str(path), framework="pt") as file:
                 notes = dict(file.metadata() or {})
-                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         except (SafetensorError, OSError):
             log.warning(DAMAGED, path)
             return None
-        if notes.pop("sum", None) != _sum(found, notes):
+        if notes.pop("sum", None) != _sum(tensors, notes):
             log.warning(DAMAGED, path)
             return None
         self._touch(path)
-        return found, notes
+        return tensors, notes
 
     def keep_tensors(self, path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
         """Write an entry of tensors, or report why it cannot be written."""
@@ -110,8 +112,8 @@ class Cache:
         if not path.is_file():
             return None
         try:
-            kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            is_whole = kept.pop("sha256") == sha256_json(kept)
+            entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            is_whole = entry.pop("sha256") == sha256_json(entry)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             log.warning(DAMAGED, path)
             return None
@@ -119,12 +121,12 @@ class Cache:
             log.warning(DAMAGED, path)
             return None
         self._touch(path)
-        return kept
+        return entry
 
     def keep_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write an entry of JSON, or report why it cannot be written."""
-        kept = {"sha256": sha256_json(content), **content}
-        self._keep(path, 0, lambda temporary: write_json(temporary, kept))
+        entry = {"sha256": sha256_json(content), **content}
+        self._keep(path, 0, lambda temporary: write_json(temporary, entry))
 
     def _keep(self, path: Path, expected: int, write: Callable[[Path], None]) -> None:
         if not self._is_writable or expected > self._limit:
@@ -164,15 +166,15 @@ class Cache:
 
     def held(self) -> list[CacheUse]:
         """Return the use of the folder by kind."""
-        found: dict[str, list[tuple[float, Path, int]]] = {kind: [] for kind in KINDS}
+        by_kind: dict[str, list[tuple[float, Path, int]]] = {kind: [] for kind in KINDS}
         for entry in self._entries():
-            found[entry[1].parent.name].append(entry)
-        return [
-            CacheUse(
-                kind, len(some), sum(size for _, _, size in some), max((used for used, _, _ in some), default=None)
-            )
-            for kind, some in found.items()
-        ]
+            by_kind[entry[1].parent.name].append(entry)
+        uses = []
+        for kind, entries in by_kind.items():
+            nbytes = sum(size for _, _, size in entries)
+            used = max((used for used, _, _ in entries), default=None)
+            uses.append(CacheUse(kind, len(entries), nbytes, used))
+        return uses
 
     def clear(self) -> tuple[int, int]:
         """Remove every entry and the leftovers of killed processes.

@@ -52,11 +52,11 @@ def code_sha256(extra: Sequence[Path] = ()) -> str:
     Raises:
         OSError: A path in ``extra`` does not exist.
     """
-    own = _tree_sha256(PACKAGE)
+    package_hash = _tree_sha256(PACKAGE)
     if not extra:
-        return own
-    others = [_tree_sha256(Path(place).resolve()) for place in extra]
-    return hashlib.sha256("\n".join([own, *others]).encode()).hexdigest()
+        return package_hash
+    extra_hashes = [_tree_sha256(Path(path).resolve()) for path in extra]
+    return hashlib.sha256("\n".join([package_hash, *extra_hashes]).encode()).hexdigest()
 
 
 def code_record(extra: Sequence[Path] = ()) -> Code:
@@ -82,8 +82,8 @@ def _sources(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
-    for folder, below, names in os.walk(root):
-        below[:] = [name for name in below if name not in APART and not name.startswith(".")]
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in APART and not name.startswith(".")]
         yield from (Path(folder, name) for name in names if name.endswith(SOURCES) and not name.startswith("."))
 
 
@@ -95,11 +95,11 @@ def checkout(root: Path) -> Commit | None:
     """
     if not (root / ".git").exists() or not _is_mam(root):
         return None
-    found = _asked(root)
-    if found is not None:
-        return found
-    commit = _read(root)
-    return None if commit is None else Commit(commit, None)
+    commit = _git_status(root)
+    if commit is not None:
+        return commit
+    commit_hash = _commit_in_files(root)
+    return None if commit_hash is None else Commit(commit_hash, None)
 
 
 def _is_mam(root: Path) -> bool:
@@ -110,24 +110,25 @@ def _is_mam(root: Path) -> bool:
     return isinstance(project, dict) and project.get("name") == "mam"
 
 
-def _asked(root: Path) -> Commit | None:
+def _git_status(root: Path) -> Commit | None:
     """Return the commit and status that git reports, or None if git is missing, refuses or takes too long."""
-    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}  # set for another repository
+    # Git's own variables may be set for another repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--", "mam", "conf"]
     try:
-        asked = subprocess.run(
-            command, cwd=root, env=own | {"GIT_OPTIONAL_LOCKS": "0"}, capture_output=True, timeout=PATIENCE
+        process = subprocess.run(
+            command, cwd=root, env=environment | {"GIT_OPTIONAL_LOCKS": "0"}, capture_output=True, timeout=PATIENCE
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    lines = asked.stdout.decode(errors="replace").splitlines()
+    lines = process.stdout.decode(errors="replace").splitlines()
     commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "")
-    if asked.returncode or not _is_hash(commit):
+    if process.returncode or not _is_hash(commit):
         return None
     return Commit(commit, any(not line.startswith("#") for line in lines))
 
 
-def _read(root: Path) -> str | None:
+def _commit_in_files(root: Path) -> str | None:
     """Read the commit from git's own files; return None if they have an unsupported form."""
     try:
         git = root / ".git"
@@ -138,10 +139,10 @@ def _read(root: Path) -> str | None:
         head = (git / "HEAD").read_text(encoding="utf-8").strip()
         if head.startswith("ref:"):
             name = head.removeprefix("ref:").strip()
-            loose = next((place / name for place in (git, shared) if (place / name).is_file()), None)
+            loose = next((git_folder / name for git_folder in (git, shared) if (git_folder / name).is_file()), None)
             packed = (shared / "packed-refs").read_text(encoding="utf-8").splitlines() if loose is None else []
-            listed = (line.split()[0] for line in packed if line.endswith(f" {name}"))
-            head = next(listed, "") if loose is None else loose.read_text(encoding="utf-8").strip()
+            packed_hashes = (line.split()[0] for line in packed if line.endswith(f" {name}"))
+            head = next(packed_hashes, "") if loose is None else loose.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return None
     return head if _is_hash(head) else None

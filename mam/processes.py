@@ -85,9 +85,9 @@ def from_main(value: T) -> T:
         return value
     from torch import distributed
 
-    box = [value]
-    distributed.broadcast_object_list(box, src=0)
-    return box[0]
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def gathered(value: T) -> list[T]:
@@ -96,14 +96,14 @@ def gathered(value: T) -> list[T]:
         return [value]
     from torch import distributed
 
-    box: list[T | None] = [None] * count()
-    distributed.all_gather_object(box, value)
-    return box  # type: ignore[return-value]
+    values: list[T | None] = [None] * count()
+    distributed.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
 
 
 def _number(name: str, default: int, least: int = 0) -> int:
     """Return a number that torchrun sets in the environment; ConfigError if it is not a valid number."""
-    said = os.environ.get(name, str(default))
-    if not (said.isdecimal() and int(said) >= least):
-        raise ConfigError(f"{name}={said}: is no such number. torchrun sets it; for one process unset WORLD_SIZE.")
-    return int(said)
+    value = os.environ.get(name, str(default))
+    if not (value.isdecimal() and int(value) >= least):
+        raise ConfigError(f"{name}={value}: is no such number. torchrun sets it; for one process unset WORLD_SIZE.")
+    return int(value)

@@ -59,10 +59,10 @@ class Terminal:
         is_styled = self._out.is_terminal and self._out.color_system is not None
         page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False)
         width = self._out.width if self._out.is_terminal else WIDEST
-        for part in _parts(table, lambda one: page.measure(one).maximum <= width):
-            with page.capture() as drawn:
+        for part in _parts(table, lambda candidate: page.measure(candidate).maximum <= width):
+            with page.capture() as capture:
                 page.print(part)
-            for line in drawn.get().splitlines():
+            for line in capture.get().splitlines():
                 self._out.out(line.rstrip(), highlight=False)
 
     @contextmanager
@@ -114,8 +114,8 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.utils.logging.enable_propagation()
     datasets.disable_progress_bars()
-    for chatty in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _parts(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:

@@ -29,7 +29,7 @@ from mam.scoring.bounds import OneOf
 def problems(config: Config) -> list[str]:
     """Return all problems of a configuration, one sentence each; empty if it is valid."""
     config = copy.deepcopy(config)
-    found = list(_field_problems(config))
+    messages = list(_field_problems(config))
     for check in (
         model_problems,
         data_problems,
@@ -39,9 +39,9 @@ def problems(config: Config) -> list[str]:
         study_problems,
         merging_problems,
     ):
-        found += check(config)
-    found += missing_trackers("track", config.track)
-    return list(dict.fromkeys(found))
+        messages += check(config)
+    messages += missing_trackers("track", config.track)
+    return list(dict.fromkeys(messages))
 
 
 def _field_problems(config: Any, prefix: str = "") -> Iterator[str]:
@@ -54,16 +54,16 @@ def _field_problems(config: Any, prefix: str = "") -> Iterator[str]:
         if is_dataclass(value):
             yield from _field_problems(value, f"{prefix}{name}.")
         elif value is not None:
-            found = list(_outside(f"{prefix}{name}", value, bounds))
-            if found:
+            messages = list(_outside(f"{prefix}{name}", value, bounds))
+            if messages:
                 setattr(config, name, getattr(type(config), name))
-            yield from found
+            yield from messages
 
 
 @cache
 def _bounds(kind: Any) -> dict[str, tuple[Any, ...]]:
     hints = get_type_hints(kind, include_extras=True)
-    return {one.name: getattr(hints[one.name], "__metadata__", ()) for one in fields(kind)}
+    return {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(kind)}
 
 
 def _outside(key: str, value: Any, bounds: tuple[Any, ...]) -> Iterator[str]:

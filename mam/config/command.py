@@ -27,8 +27,8 @@ def words_of(job: Job) -> tuple[str, ...]:
     if not job.config.study.is_plan:
         return job.words
     default, _ = _made_of(())
-    own = _choices(job)
-    chosen = tuple(word_of(group, name) for group, name in own.items() if name != default.get(group))
+    choices = _choices(job)
+    chosen = tuple(word_of(group, name) for group, name in choices.items() if name != default.get(group))
     _, base = _made_of(chosen)
     resolved = _flat(job.resolved)
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
@@ -47,13 +47,13 @@ def _made_of(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _choices(job: Job) -> dict[str, str]:
-    found = job.files.runtime.choices
-    return {group: str(found[group]) for group in GROUPS}
+    choices = job.files.runtime.choices
+    return {group: str(choices[group]) for group in GROUPS}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the leaves by dotted key; a list is a leaf."""
-    made: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        made |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return made
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves

@@ -35,33 +35,33 @@ def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
         ConfigError: A word is wrong or a check fails; all problems are listed.
     """
     with Composer() as composer:
-        right, found = composer.parsed(words, multirun)
-        values = {override.key_or_group: list(_expand(word, override)) for word, override in right}
+        overrides, problems = composer.parsed(words, multirun)
+        values = {override.key_or_group: list(_expand(word, override)) for word, override in overrides}
         adds_baseline = False
         if multirun:
             values.setdefault("control", [f"control={name}" for name in CONTROLS_OF_SWEEPS])
-            adds_baseline = _lacks_baseline(right)
+            adds_baseline = _lacks_baseline(overrides)
             if adds_baseline:
                 values["lam"].insert(0, "lam=0")
         has_controls = len(values.get("control", ())) > 1
-        made: list[Job] = []
+        runs: list[Job] = []
         for combination in itertools.product(*values.values()):
-            said = without_idle_words(combination) if multirun else combination
-            said = without_idle_alignment(said) if has_controls else said
+            job_words = without_idle_words(combination) if multirun else combination
+            job_words = without_idle_alignment(job_words) if has_controls else job_words
             try:
-                job = composer.job(said)
+                job = composer.job(job_words)
                 if job.config.tune.name != "none" and "lam" in values:
                     raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
                 if multirun and "evaluate.dev" not in values and _may_choose(job.config):
-                    job = composer.job((*said, "evaluate.dev=true"))
+                    job = composer.job((*job_words, "evaluate.dev=true"))
             except ConfigError as error:
-                found += [problem for problem in error.problems if problem not in found]
+                problems += [problem for problem in error.problems if problem not in problems]
                 continue
             if not (multirun and job.is_empty_control):
-                made.append(job)
-        if found:
-            raise ConfigError(found)
-        return Plan(distinct(made), adds_baseline)
+                runs.append(job)
+        if problems:
+            raise ConfigError(problems)
+        return Plan(distinct(runs), adds_baseline)
 
 
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:
@@ -91,9 +91,9 @@ def distinct(made: Sequence[Job]) -> list[Job]:
     """
     if not made:
         raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
-    found = idle_lam_problems([job.config for job in made])
-    if found:
-        raise ConfigError(found)
+    problems = idle_lam_problems([job.config for job in made])
+    if problems:
+        raise ConfigError(problems)
     return list({(job.signature, job.config.outputs): job for job in made}.values())
 
 

@@ -57,13 +57,13 @@ class Job:
     def varied(self, plan: Sequence[Job]) -> dict[str, str]:
         """Return the words of this job that not all jobs of ``plan`` share, as key -> value."""
         shared = set.intersection(*(set(job.words) for job in plan))
-        told = [word for word in self.words if word not in shared and not word.startswith("evaluate.dev=")]
-        words = dict(word.split("=", 1) for word in told)
+        own_words = [word for word in self.words if word not in shared and not word.startswith("evaluate.dev=")]
+        words = dict(word.split("=", 1) for word in own_words)
         arm = words.pop("study.arm", None)
         if arm is None:
             return words
         study = self.config.study
-        in_arms = {word.partition("=")[0] for some in study.arms.values() for word in some}
+        in_arms = {word.partition("=")[0] for arm_words in study.arms.values() for word in arm_words}
         axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are added to every arm
         return {"arm": arm} | {key: value for key, value in words.items() if key in axes}
 
@@ -138,9 +138,9 @@ class Composer:
     def job(self, words: Sequence[str]) -> Job:
         """Compose one configuration and check its fields together; raises ConfigError."""
         config, files = self.configured(words)
-        found = problems(config)
-        if found:
-            raise ConfigError(found)
+        messages = problems(config)
+        if messages:
+            raise ConfigError(messages)
         return Job(config, tuple(map(self.spelled, words)), files)
 
     def spelled(self, word: str) -> str:
@@ -198,21 +198,21 @@ class Composer:
 
     def parsed(self, words: Sequence[str], multirun: bool) -> tuple[list[tuple[str, Override]], list[str]]:
         """Return the valid words, each as Hydra parses it, and the problems of the others."""
-        right: list[tuple[str, Override]] = []
-        found: list[str] = []
+        valid: list[tuple[str, Override]] = []
+        messages: list[str] = []
         for word in words:
             try:
                 word.encode()
                 override = self._read(word, multirun)
             except UnicodeEncodeError:
-                found.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
+                messages.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
                 continue
             except HydraException as error:
-                found.append(f"{word}: {first_line(error)}")
+                messages.append(f"{word}: {first_line(error)}")
                 continue
             problem = override_problem(override, self.groups, self.base(), multirun)
             if problem:
-                found.append(problem)
+                messages.append(problem)
             else:
-                right.append((self.spelled(word), override))
-        return right, found
+                valid.append((self.spelled(word), override))
+        return valid, messages

@@ -189,9 +189,9 @@ def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
 
 def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
     """Return the words of a member of a sweep, without calibration if the member does not read it."""
-    said = dict(word.split("=", 1) for word in words)
-    method = METHODS.get(said.get("method.name", said.get("method", "linear")))
-    alignment = ALIGNMENTS.get(said.get("align", "none"))
+    options = dict(word.split("=", 1) for word in words)
+    method = METHODS.get(options.get("method.name", options.get("method", "linear")))
+    alignment = ALIGNMENTS.get(options.get("align", "none"))
     if method is None or alignment is None or method.needs_moments or alignment.needs_activations:
         return tuple(words)
     return tuple(word for word in words if not word.startswith("calibration."))
@@ -199,9 +199,9 @@ def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
 
 def without_idle_alignment(words: Sequence[str]) -> tuple[str, ...]:
     """Return the words, with ``align=none`` if their control keeps nothing of the source to align."""
-    said = dict(word.split("=", 1) for word in words)
-    control = CONTROLS.get(said.get("control", "none"))
-    if said.get("align", "none") == "none" or control is None or control.has_structure:
+    options = dict(word.split("=", 1) for word in words)
+    control = CONTROLS.get(options.get("control", "none"))
+    if options.get("align", "none") == "none" or control is None or control.has_structure:
         return tuple(words)
     return (*(word for word in words if not word.startswith("align=")), "align=none")
 
@@ -215,4 +215,4 @@ def with_schedule_of(words: Sequence[str], more: Sequence[str]) -> tuple[str, ..
     return (*(word for word in words if not (unread and word.startswith(unread))), *more)
 
 
-assert set(SCHEDULE_READERS) == {one.name for one in fields(ScheduleOptions)} - {"name"}
+assert set(SCHEDULE_READERS) == {field.name for field in fields(ScheduleOptions)} - {"name"}

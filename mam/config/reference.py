@@ -25,12 +25,12 @@ def key_docs(kind: Any, prefix: str = "") -> Iterator[KeyDoc]:
     """Yield every key of a dataclass of the schema; keys of nested dataclasses have dotted names."""
     hints = get_type_hints(kind, include_extras=True)
     instance = kind()
-    for one in fields(kind):
-        value = getattr(instance, one.name)
+    for field in fields(kind):
+        value = getattr(instance, field.name)
         if is_dataclass(value):
-            yield from key_docs(type(value), f"{prefix}{one.name}.")
+            yield from key_docs(type(value), f"{prefix}{field.name}.")
             continue
-        notes = getattr(hints[one.name], "__metadata__", ())
+        notes = getattr(hints[field.name], "__metadata__", ())
         meaning = next((note.documentation for note in notes if isinstance(note, Doc)), "")
         default = "" if value == MISSING else in_grammar(value)
-        yield KeyDoc(f"{prefix}{one.name}", default, meaning)
+        yield KeyDoc(f"{prefix}{field.name}", default, meaning)

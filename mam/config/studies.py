@@ -28,36 +28,36 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     Raises:
         ConfigError: An axis is not a key of the configuration, or is also set on the command line.
     """
-    said = {word.split("=")[0] for word in study.words}
-    axes = _axes(study, said, has_pairs=bool(pairs))
+    keys = {word.split("=")[0] for word in study.words}
+    axes = _axes(study, keys, has_pairs=bool(pairs))
     arms = [[*words, f"study.arm={name}"] for name, words in (pairs or study.config.study.arms).items()] or [[]]
-    made: list[Job] = []
+    runs: list[Job] = []
     with Composer() as composer:
-        _, found = composer.parsed([word for words in axes for word in words], multirun=False)
-        if found:
-            raise ConfigError([f"study.axes: {problem}" for problem in found])
+        _, messages = composer.parsed([word for words in axes for word in words], multirun=False)
+        if messages:
+            raise ConfigError([f"study.axes: {problem}" for problem in messages])
         for combination in itertools.product(*axes):
             for arm in arms:
                 words = with_schedule_of(study.words, (*combination, *arm))
-                job = composer.job(words if "control" in said else without_idle_alignment(words))
+                job = composer.job(words if "control" in keys else without_idle_alignment(words))
                 if not job.is_empty_control:
-                    made.append(job)
-    return distinct(made)
+                    runs.append(job)
+    return distinct(runs)
 
 
-def _axes(study: Job, said: set[str], has_pairs: bool) -> list[list[str]]:
+def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:
     """Return the words of each axis, and add an axis of controls if none are named."""
     config = study.config.study
     axes = {key: values for key, values in config.axes.items() if not (has_pairs and key == "model")}
-    twice = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in said]
-    if twice:
-        raise ConfigError(twice)
+    conflicts = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in keys]
+    if conflicts:
+        raise ConfigError(conflicts)
     if "layers" in axes and any(is_selection(str(value)) for value in axes["layers"]):
         axes["layers.spec"] = axes.pop("layers")  # files are named after the selection in them
     if "layers.spec" in axes:
         axes["layers.spec"] = _layer_sets(study, axes["layers.spec"])
     in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}
-    if "control" not in {*axes, *said, *in_arms}:
+    if "control" not in {*axes, *keys, *in_arms}:
         axes["control"] = list(CONTROLS_OF_SWEEPS)
     return [[word_of(key, value) for value in values] for key, values in axes.items()]
 

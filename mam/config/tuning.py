@@ -85,7 +85,7 @@ def tuning_problems(config: Config) -> Iterator[str]:
 
 def _idle_keys(tune: TuneConfig) -> Iterator[str]:
     defaults = TuneConfig()
-    for key in (one.name for one in fields(TuneConfig) if one.name != "name"):
+    for key in (option.name for option in fields(TuneConfig) if option.name != "name"):
         readers = [name for name, keys in TUNINGS.items() if key in keys]
         if tune.name not in readers and getattr(tune, key) != getattr(defaults, key):
             yield f"tune.{key}: has no effect without tune={' or '.join(readers)}"

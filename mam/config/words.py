@@ -37,7 +37,7 @@ def in_grammar(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{in_grammar(key)}:{in_grammar(one)}" for key, one in value.items()) + "}"
+        return "{" + ",".join(f"{in_grammar(key)}:{in_grammar(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(map(in_grammar, value)) + "]"
     text = str(value).replace("${", "\\${")

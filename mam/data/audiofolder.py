@@ -37,11 +37,11 @@ def list_audiofolder(root: Path) -> Listing:
         DataError: There is no metadata, columns are missing (the message lists those present), or lines are broken (the
             message lists all of them).
     """
-    whole = _metadata(root)
-    beside = [name for name in SPLIT_NAMES if _metadata(root / name)]
-    if whole and beside:
-        raise DataError(f"{whole}: stands beside metadata in {choices(beside)}. Keep one kind.")
-    folders = [(root, None)] if whole else [(root / name, split) for name, split in SPLIT_NAMES.items()]
+    metadata = _metadata(root)
+    split_folders = [name for name in SPLIT_NAMES if _metadata(root / name)]
+    if metadata and split_folders:
+        raise DataError(f"{metadata}: stands beside metadata in {choices(split_folders)}. Keep one kind.")
+    folders = [(root, None)] if metadata else [(root / name, split) for name, split in SPLIT_NAMES.items()]
     rows: list[Example] = []
     problems: list[str] = []
     for folder, split in folders:
@@ -55,7 +55,7 @@ def list_audiofolder(root: Path) -> Listing:
                 rows.append(row)
     if problems:
         raise DataError(bullets(problems))
-    if not rows and not whole and not beside:
+    if not rows and not metadata and not split_folders:
         rows = _labelled_by_folder(root)
     if not rows:
         raise DataError(f"data.root={root}: no metadata with at least one line. {DOWNLOAD}")
@@ -68,14 +68,15 @@ def list_audiofolder(root: Path) -> Listing:
 def _labelled_by_folder(root: Path) -> list[Example]:
     """List recordings at ``[split or fold/]label/recording``; the error lists recordings found elsewhere."""
     rows, problems = [], []
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in ENDINGS):
+    recordings = sorted(path for path in root.rglob("*") if path.suffix.lower() in ENDINGS)
+    for path in recordings:
         place = path.relative_to(root)
-        *above, label = place.parts[:-1] or ("",)
-        fold = re.fullmatch(r"fold[-_ ]?(\d{1,4})", above[0]) if above else None
-        if not label or len(above) > 1 or (above and not fold and above[0] not in SPLIT_NAMES):
+        *parents, label = place.parts[:-1] or ("",)
+        fold = re.fullmatch(r"fold[-_ ]?(\d{1,4})", parents[0]) if parents else None
+        if not label or len(parents) > 1 or (parents and not fold and parents[0] not in SPLIT_NAMES):
             problems.append(f"{place}: lies in no folder of the form LABEL, SPLIT/LABEL or foldN/LABEL")
             continue
-        split = SPLIT_NAMES[above[0]] if above and not fold else None
+        split = SPLIT_NAMES[parents[0]] if parents and not fold else None
         name = str(place.with_suffix(""))
         rows.append(Example(name, str(place), "", str(path), split, label=label, fold=int(fold[1]) if fold else None))
     if problems:
@@ -84,10 +85,10 @@ def _labelled_by_folder(root: Path) -> list[Example]:
 
 
 def _metadata(folder: Path) -> Path | None:
-    found = [folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
-    if len(found) > 1:
+    paths = [folder / name for name in ("metadata.csv", "metadata.jsonl") if (folder / name).is_file()]
+    if len(paths) > 1:
         raise DataError(f"{folder}: has both metadata.csv and metadata.jsonl. Keep one of them.")
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def _records(path: Path, problems: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,9 +122,9 @@ def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple
     missing = _missing(columns)
     if missing:
         raise DataError(f"{path}: has no column {' and '.join(missing)}; its columns are: {', '.join(columns)}.")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: has two columns {' and '.join(twice)}.")
+    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    if duplicates:
+        raise DataError(f"{path}: has two columns {' and '.join(duplicates)}.")
     for fields in reader:
         place = f"{path}, line {reader.line_num}"
         if is_blank(fields):
@@ -136,9 +137,9 @@ def _csv_records(reader: Any, path: Path, problems: list[str]) -> Iterator[tuple
 
 def _missing(names: Iterable[str]) -> list[str]:
     """Return the required fields that are not in ``names``."""
-    given = set(names)
-    content = [] if given & set(CONTENT) else [" or ".join(CONTENT)]
-    return [name for name in ("file_name",) if name not in given] + content
+    present = set(names)
+    content = [] if present & set(CONTENT) else [" or ".join(CONTENT)]
+    return [name for name in ("file_name",) if name not in present] + content
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -154,37 +155,37 @@ def _row(fields: dict[str, Any], place: str, prefix: str, split: str | None, pro
     if missing:
         problems.append(f"{place}: no field {' and '.join(missing)}; there are: {', '.join(fields)}")
         return None
-    odd = [name for name in ("file_name", *CONTENT) if not isinstance(fields.get(name, ""), str)]
-    odd += [name for name in OPTIONAL if not isinstance(fields.get(name), str | int | None)]
-    if odd:
-        problems.append(f"{place}: {' and '.join(odd)} must be text")
+    not_text = [name for name in ("file_name", *CONTENT) if not isinstance(fields.get(name, ""), str)]
+    not_text += [name for name in OPTIONAL if not isinstance(fields.get(name), str | int | None)]
+    if not_text:
+        problems.append(f"{place}: {' and '.join(not_text)} must be text")
         return None
     try:
-        "".join(str(value) for value in fields.values()).encode()
+        "".join(str(cell) for cell in fields.values()).encode()
     except UnicodeEncodeError as error:
         problems.append(f"{place}: has characters that are no Unicode text ({error.reason})")
         return None
-    known = {
+    values = {
         name: str(fields[name]) for name in ("file_name", *CONTENT, *OPTIONAL) if fields.get(name) not in (None, "")
     }
-    named = known.get("split", split)
-    if named is not None and named not in SPLIT_NAMES:
-        problems.append(f"{place}: split {named!r} is not one of: {choices(SPLITS)}")
+    split_name = values.get("split", split)
+    if split_name is not None and split_name not in SPLIT_NAMES:
+        problems.append(f"{place}: split {split_name!r} is not one of: {choices(SPLITS)}")
         return None
-    if "file_name" not in known:
+    if "file_name" not in values:
         problems.append(f"{place}: file_name is empty")
         return None
-    if not known.get("fold", "0").isdecimal():
-        problems.append(f"{place}: fold {known['fold']!r} is not a number")
+    if not values.get("fold", "0").isdecimal():
+        problems.append(f"{place}: fold {values['fold']!r} is not a number")
         return None
     return Example(
-        id=known.get("id", str(Path(known["file_name"]).with_suffix(""))),
-        audio=prefix + known["file_name"],
-        text=known.get("transcription", ""),
+        id=values.get("id", str(Path(values["file_name"]).with_suffix(""))),
+        audio=prefix + values["file_name"],
+        text=values.get("transcription", ""),
         place=place,
-        split=SPLIT_NAMES[named] if named else None,
-        speaker=known.get("speaker"),
-        label=known.get("label"),
-        fold=int(known["fold"]) if "fold" in known else None,
-        origin=known.get("origin"),
+        split=SPLIT_NAMES[split_name] if split_name else None,
+        speaker=values.get("speaker"),
+        label=values.get("label"),
+        fold=int(values["fold"]) if "fold" in values else None,
+        origin=values.get("origin"),
     )

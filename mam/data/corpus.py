@@ -71,7 +71,8 @@ class Corpus:
         with ThreadPoolExecutor() as pool:
             contents = list(pool.map(self._content_sha256, range(len(self))))
         columns = [self.column(name) for name in FEATURES if name not in ("audio", "index")]
-        return sha256_json([[*columns, contents], [[s.id, s.reason] for s in self.skipped]])
+        skipped = [[example.id, example.reason] for example in self.skipped]
+        return sha256_json([[*columns, contents], skipped])
 
     def wave(self, i: int, rate: int) -> Wave:
         """Decode example ``i`` at ``rate`` Hz, float32 ``[samples]``; raises the errors of `mam.data.audio.read`."""
@@ -129,9 +130,9 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
         else:
             good.append(row)
     unit = config.clusters
-    single = [] if unit == "utterance" else [row.id for row in good if getattr(row, unit) is None]
-    if single:
-        raise DataError(f"data.clusters={unit}: {choices(single[:5])} name no {unit}. Say data.clusters=utterance.")
+    lacking = [] if unit == "utterance" else [row.id for row in good if getattr(row, unit) is None]
+    if lacking:
+        raise DataError(f"data.clusters={unit}: {choices(lacking[:5])} name no {unit}. Say data.clusters=utterance.")
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
@@ -149,21 +150,21 @@ def _problem(row: Example, root: Path, task: str) -> str | None:
     if row.index >= 0:
         return None
     try:
-        there = inside(root, row.audio, row.id).is_file()
+        is_present = inside(root, row.audio, row.id).is_file()
     except DataError as error:
         return str(error)
     except (OSError, ValueError, RuntimeError) as error:  # too long, contains NUL, or a link to itself
         return f"{row.id}: {row.audio[:80]!r} is not a path of a file ({error})"
-    return None if there else f"{row.id}: there is no recording {root / row.audio}"
+    return None if is_present else f"{row.id}: there is no recording {root / row.audio}"
 
 
 def _refuse_duplicates(rows: Iterable[Example]) -> None:
-    first: dict[str, str] = {}
+    places: dict[str, str] = {}
     problems = []
     for row in rows:
-        if row.id in first:
-            problems.append(f"{row.place}: the id {row.id!r} stands already in {first[row.id]}")
-        first.setdefault(row.id, row.place)
+        if row.id in places:
+            problems.append(f"{row.place}: the id {row.id!r} stands already in {places[row.id]}")
+        places.setdefault(row.id, row.place)
     if problems:
         raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")
 
@@ -179,19 +180,22 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
     id_list: str | None = getattr(config.ids, config.split, None)
     if id_list is not None:
         path = local_path(id_list)
-        wanted = [line.strip() for _, line in lines_of(path) if line.strip()]
-        known = {row.id: row for row in rows}
-        unknown = [f"{path}: {name!r} is not an id of the data set" for name in wanted if name not in known]
-        if unknown:
-            raise DataError(f"{bullets(unknown)}\nIts ids are like {rows[0].id!r}, one a line.")
-        twice = sorted({name for name in wanted if wanted.count(name) > 1}) if len(set(wanted)) < len(wanted) else []
-        if twice:
-            raise DataError(f"{path}: names more than once: {choices(twice)}.")
-        chosen, rule = [known[name] for name in wanted], f"ids as listed in {path.name}"
+        ids = [line.strip() for _, line in lines_of(path) if line.strip()]
+        by_id = {row.id: row for row in rows}
+        problems = [f"{path}: {name!r} is not an id of the data set" for name in ids if name not in by_id]
+        if problems:
+            raise DataError(f"{bullets(problems)}\nIts ids are like {rows[0].id!r}, one a line.")
+        has_duplicates = len(set(ids)) < len(ids)  # a fast check; counting each id is slow
+        duplicates = sorted({name for name in ids if ids.count(name) > 1}) if has_duplicates else []
+        if duplicates:
+            raise DataError(f"{path}: names more than once: {choices(duplicates)}.")
+        chosen = [by_id[name] for name in ids]
+        rule = f"ids as listed in {path.name}"
     elif config.split == "all":
         chosen, rule = rows, "all examples"
     elif config.split == "not_dev":
-        chosen, rule = _outside_dev(listing, config), f"all but dev ({rule})"
+        chosen = _outside_dev(listing, config)
+        rule = f"all but dev ({rule})"
     else:
         chosen = [row for row in rows if row.split == config.split]
     if not chosen:
@@ -218,19 +222,19 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
     rows = listing.rows
     if not any(row.label for row in rows):
         raise DataError(f"data={config.name}: has no labels. It is for models of speech; take e.g. data=demo_sounds.")
-    by = "fold" if any(row.fold is not None for row in rows) else "split"
+    column = "fold" if any(row.fold is not None for row in rows) else "split"
     groups: dict[Any, list[Example]] = {}
     for row in rows:
-        groups.setdefault(getattr(row, by), []).append(row)
-    lost = groups.pop(None, [])
-    if lost and not (by == "split" and config.split == "all"):
+        groups.setdefault(getattr(row, column), []).append(row)
+    unassigned = groups.pop(None, [])
+    if unassigned and not (column == "split" and config.split == "all"):
         raise DataError(
-            f"data={config.name}: {len(lost)} clips have no {by}, e.g. {lost[0].id!r}. Name folds or splits in the"
-            " metadata, or by folders."
+            f"data={config.name}: {len(unassigned)} clips have no {column}, e.g. {unassigned[0].id!r}. Name folds or"
+            " splits in the metadata, or by folders."
         )
-    chosen = [row for group in [*groups.values(), lost] for row in group[: config.limit]]
-    kept = {id(row) for row in chosen}
-    return [row for row in rows if id(row) in kept], listing.rule
+    chosen = [row for group in [*groups.values(), unassigned] for row in group[: config.limit]]
+    chosen_ids = {id(row) for row in chosen}
+    return [row for row in rows if id(row) in chosen_ids], listing.rule
 
 
 def _memory_mapped(rows: list[Example]) -> Dataset:

@@ -80,7 +80,7 @@ def audioset_names() -> dict[str, tuple[str, ...]]:
     names: dict[str, list[str]] = {}
     for fields in csv.DictReader(line for _, line in lines_of(TABLE)):
         names.setdefault(fields["class"], []).extend(name for name in (fields["mid"], fields["name"]) if name)
-    return {label: tuple(found) for label, found in names.items()}
+    return {label: tuple(entries) for label, entries in names.items()}
 
 
 def _problem(fields: list[str]) -> str | None:

@@ -30,7 +30,7 @@ def list_librispeech(root: Path) -> Listing:
     rows, problems = [], []
     for path in transcripts:
         subset = path.parents[2].name
-        split = next((split for begin, split in SUBSETS.items() if subset.startswith(begin)), None)
+        split = next((split for prefix, split in SUBSETS.items() if subset.startswith(prefix)), None)
         for number, line in lines_of(path):
             if not line.strip():
                 continue

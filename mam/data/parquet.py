@@ -90,17 +90,16 @@ def _load(path: Path) -> Dataset:
 
 def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> list[Example]:
     """Return one row per example of one file; of the audio column only the paths are read."""
-    above = [*reversed([parent.name for parent in path.relative_to(root).parents if parent.name]), path.name]
-    split = next((s for name in reversed(above) for begin, s in _BEGINNINGS.items() if name.startswith(begin)), None)
+    split = _split_in_path(path.relative_to(root))
     paths = part.data.column(hub.audio).combine_chunks().field("path").to_pylist()
     names = (hub.text, hub.ids, hub.speaker, hub.label, hub.origin, hub.fold)
     columns = [[None] * len(part) if name is None else list(part[name]) for name in names]
     rows = []
-    for i, (audio, text, own, speaker, label, origin, fold) in enumerate(zip(paths, *columns, strict=True)):
+    for i, (audio, text, example_id, speaker, label, origin, fold) in enumerate(zip(paths, *columns, strict=True)):
         stem = Path(audio).stem if audio else f"{path.stem}-{i}"
         rows.append(
             Example(
-                id=str(own) if own is not None else stem,
+                id=str(example_id) if example_id is not None else stem,
                 audio=audio or f"{path.name}#{i}",
                 text="" if text is None else str(text),
                 place=f"{path}, row {i}",
@@ -113,6 +112,15 @@ def _rows(part: Dataset, path: Path, root: Path, hub: HubConfig, first: int) -> 
             )
         )
     return rows
+
+
+def _split_in_path(path: Path) -> str | None:
+    """Return the split whose prefix begins the file's name or else that of the nearest folder above it."""
+    for name in (path.name, *(parent.name for parent in path.parents)):
+        for prefix, split in _BEGINNINGS.items():
+            if name.startswith(prefix):
+                return split
+    return None
 
 
 def _number(cell: object, place: str) -> int | None:

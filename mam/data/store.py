@@ -53,7 +53,9 @@ class AudioStore:
             DataError: Metadata or recordings are unusable; all of them are listed. With ``on_bad="skip"`` such examples
                 are left out and noted in the store's corpus, and only an empty rest is an error.
         """
-        store, bad, kept_bytes = cls(corpus, rate), [], 0
+        store = cls(corpus, rate)
+        bad = []
+        kept_bytes = 0
         samples: dict[int, int] = {}
 
         def decode(i: int) -> Wave | str:
@@ -98,10 +100,10 @@ class AudioStore:
 
     def subset(self, positions: Sequence[int]) -> AudioStore:
         """Return the clips at these positions, in this order; audio in memory is shared."""
-        made = AudioStore(self.corpus.only(positions), self.rate)
-        made.samples = [self.samples[i] for i in positions]
-        made._kept = {new: self._kept[old] for new, old in enumerate(positions) if old in self._kept}
-        return made
+        store = AudioStore(self.corpus.only(positions), self.rate)
+        store.samples = [self.samples[i] for i in positions]
+        store._kept = {new: self._kept[old] for new, old in enumerate(positions) if old in self._kept}
+        return store
 
     def wave(self, i: int) -> Wave:
         """Return example ``i`` of ``self.corpus``, float32 ``[samples]``."""
@@ -129,9 +131,9 @@ def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Ca
     """
     path = cache.path("audio", key)
     with locked(path):  # only one of several processes decodes
-        found = cache.tensors(path)
-        if found is not None:
-            tensors, notes = found
+        entry = cache.tensors(path)
+        if entry is not None:
+            tensors, notes = entry
             return _unpacked(corpus, json.loads(notes["bad"]), tensors["samples"].tolist(), tensors["waves"].numpy())
         store = check()
         if store.is_decoded(range(len(store.samples))):
@@ -144,6 +146,6 @@ def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Ca
 def _unpacked(corpus: Corpus, bad: list[tuple[int, str]], samples: list[int], waves: Wave) -> AudioStore:
     store = AudioStore(corpus.without(bad) if bad else corpus, RATE)
     store.samples, store.bad = samples, bad
-    ends = np.cumsum(samples).tolist()
-    store._kept = {i: waves[end - n : end] for i, (n, end) in enumerate(zip(samples, ends, strict=True))}
+    stops = np.cumsum(samples).tolist()
+    store._kept = {i: waves[stop - count : stop] for i, (count, stop) in enumerate(zip(samples, stops, strict=True))}
     return store

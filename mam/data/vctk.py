@@ -31,14 +31,14 @@ def list_vctk(root: Path) -> Listing:
     Raises:
         DataError: Neither layout is found, or no recording has a text.
     """
-    found = [name for name in LAYOUTS if (root / name).is_dir()]
-    if not found or not (root / "txt").is_dir():
+    layouts = [name for name in LAYOUTS if (root / name).is_dir()]
+    if not layouts or not (root / "txt").is_dir():
         raise DataError(
             f"data.root={root}: has no txt/ beside {' or '.join(f'{name}/' for name in LAYOUTS)}. {DOWNLOAD}"
         )
-    version, ending = LAYOUTS[found[0]]
+    version, ending = LAYOUTS[layouts[0]]
     rows, without_text = [], []
-    for path in sorted((root / found[0]).glob(f"*/*{ending}")):
+    for path in sorted((root / layouts[0]).glob(f"*/*{ending}")):
         name, speaker = path.name.removesuffix(ending), path.parent.name
         text = root / "txt" / speaker / f"{name}.txt"
         if text.is_file():

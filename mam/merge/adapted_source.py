@@ -69,13 +69,15 @@ class AdaptedSource:
         plan, align = self._plan, self._plan.options.align
         if align == "none" and plan.project is None:
             return Basis()
-        heard: Mapping[int, Tensor] = {}
+        cross_moments: Mapping[int, Tensor] = {}
         if ALIGNMENTS[align].needs_activations:
             if self._activations is None:
                 raise MergeError(f"align={align}: needs activations, which are measured where models run: mam run")
-            heard = self._activations.cross(plan.pairs, plan.is_own)
+            cross_moments = self._activations.cross(plan.pairs, plan.is_own)
         pairs = [
-            LayerPair(layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), heard.get(layer))
+            LayerPair(
+                layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), cross_moments.get(layer)
+            )
             for layer in plan.pairs
         ]
         heads, basis = Heads(plan.target.heads, plan.source.heads, plan.seed), Basis()
@@ -90,19 +92,19 @@ class AdaptedSource:
         if place in self._checked:
             return self._read(*place)
         width = None if self._plan.project else len(self._own(layer, part)[0])
-        found = checked_source(self._read, *place, width)
+        projection = checked_source(self._read, *place, width)
         self._checked.add(place)
-        return found
+        return projection
 
 
 def checked_source(read: Read, layer: int, part: str, width: int | None) -> Projection:
     """Read one projection of the source; MergeError unless it is square, ``width`` wide and finite."""
     weight, bias = finite(read, "source", layer, part)
-    wanted = len(weight) if width is None else width
-    if weight.shape != (wanted, wanted) or (bias is not None and bias.shape != (wanted,)):
-        found = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
+    expected = len(weight) if width is None else width
+    if weight.shape != (expected, expected) or (bias is not None and bias.shape != (expected,)):
+        shape = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
         raise MergeError(
-            f"source layer {layer}, {part}: is {found}, the target's is {(wanted, wanted)}."
+            f"source layer {layer}, {part}: is {shape}, the target's is {(expected, expected)}."
             " Widths must agree; say on_mismatch=project, or choose a source as wide as the target."
         )
     return weight, bias

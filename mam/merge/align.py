@@ -85,11 +85,11 @@ def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     heads of the layer.
     """
     rows: dict[tuple[int, str], Tensor] = {}
-    for one in pairs:
-        ours, theirs = (spectra(side, heads.target) for side in (one.target, one.source))
+    for pair in pairs:
+        ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
         order = linear_sum_assignment(_distances(ours, theirs))[1]
-        matrix = _head_blocks(order, len(one.target["q"][0]))
-        rows |= {(one.layer, "qk"): matrix, (one.layer, "v"): matrix}
+        matrix = _head_blocks(order, len(pair.target["q"][0]))
+        rows |= {(pair.layer, "qk"): matrix, (pair.layer, "v"): matrix}
     return Basis(rows=rows)
 
 
@@ -108,7 +108,7 @@ def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
     R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame by frame.
     """
-    return Basis(stream=nearest_isometry(torch.stack([one.heard for one in pairs if one.heard is not None]).sum(0)))
+    return Basis(stream=nearest_isometry(torch.stack([pair.heard for pair in pairs if pair.heard is not None]).sum(0)))
 
 
 @alignment()
@@ -119,16 +119,16 @@ def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     heads fixed, then every layer's heads with the stream fixed. Each step is an assignment problem, and they alternate
     until nothing improves. If the numbers of heads differ, only the stream is permuted.
     """
-    basis, reached = Basis(), -float("inf")
+    basis, best_total = Basis(), -float("inf")
     for _ in range(SWEEPS):
         scores = cross(moved(pairs, Basis(rows=basis.rows)))
         order = linear_sum_assignment(scores.numpy(), maximize=True)[1]
         stream = torch.eye(len(order), dtype=torch.float64)[order]
         rows = _matched_rows(moved(pairs, Basis(stream)), heads) if heads.target == heads.source else {}
-        gained = float((cross(moved(pairs, Basis(rows=rows))) * stream).sum())
-        if gained <= reached + 1e-9 * abs(reached):
+        total = float((cross(moved(pairs, Basis(rows=rows))) * stream).sum())
+        if total <= best_total + 1e-9 * abs(best_total):
             break
-        basis, reached = Basis(stream, rows), gained
+        basis, best_total = Basis(stream, rows), total
     return basis
 
 
@@ -138,14 +138,14 @@ def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
     Each of the two is divided by its norm over all heads of the layer.
     """
     q, k, v = (side[part][0].double().chunk(count) for part in "qkv")
-    found = []
+    by_head = []
     for i in range(count):
         # The singular values of QᵀK are those of R_q R_kᵀ, from QR of both.
         upper_q, upper_k = torch.linalg.qr(q[i].T).R, torch.linalg.qr(k[i].T).R
-        found.append((torch.linalg.svdvals(upper_q @ upper_k.T), torch.linalg.svdvals(v[i])))
-    columns = [torch.stack(values) for values in zip(*found, strict=True)]
-    together: NDArray[np.float64] = torch.cat([one / one.norm().clamp_min(1e-30) for one in columns], 1).numpy()
-    return together
+        by_head.append((torch.linalg.svdvals(upper_q @ upper_k.T), torch.linalg.svdvals(v[i])))
+    columns = [torch.stack(values) for values in zip(*by_head, strict=True)]
+    joined: NDArray[np.float64] = torch.cat([column / column.norm().clamp_min(1e-30) for column in columns], 1).numpy()
+    return joined
 
 
 def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
@@ -156,8 +156,8 @@ def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
 
 
 def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    made: NDArray[np.float64] = ((ours[:, None] - theirs[None]) ** 2).sum(-1)
-    return made
+    distances: NDArray[np.float64] = ((ours[:, None] - theirs[None]) ** 2).sum(-1)
+    return distances
 
 
 def _head_blocks(order: Sequence[int], width: int) -> Tensor:
@@ -172,12 +172,12 @@ def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, s
 
     Q and K share a permutation, and V follows the same order of heads, so that every head computes the same as before.
     """
-    made = {}
-    for one in pairs:
-        width, count = len(one.target["q"][0]), heads.common
+    permutations = {}
+    for pair in pairs:
+        width, count = len(pair.target["q"][0]), heads.common
         size = width // count
         inner = {
-            kind: sum(one.target[part][0].double() @ one.source[part][0].double().T for part in kind)
+            kind: sum(pair.target[part][0].double() @ pair.source[part][0].double().T for part in kind)
             for kind in ("qk", "v")
         }
         within = np.empty((2, count, count, size), dtype=int)
@@ -191,5 +191,5 @@ def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, s
         partner = linear_sum_assignment(scores, maximize=True)[1]
         for number, kind in enumerate(inner):
             rows = [partner[i] * size + row for i in range(count) for row in within[number, i, partner[i]]]
-            made[one.layer, kind] = torch.eye(width, dtype=torch.float64)[rows]
-    return made
+            permutations[pair.layer, kind] = torch.eye(width, dtype=torch.float64)[rows]
+    return permutations

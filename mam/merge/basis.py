@@ -87,17 +87,17 @@ def moved(pairs: Sequence[LayerPair], basis: Basis) -> list[LayerPair]:
     """Return the pairs with their sources in the basis."""
     if basis.is_identity:
         return list(pairs)
-    made = []
-    for one in pairs:
-        source = {part: basis.moved(one.layer, part, given) for part, given in one.source.items()}
-        heard = one.heard if one.heard is None or basis.stream is None else one.heard @ basis.stream.T
-        made.append(LayerPair(one.layer, one.target, source, heard))
-    return made
+    moved_pairs = []
+    for pair in pairs:
+        source = {part: basis.moved(pair.layer, part, projection) for part, projection in pair.source.items()}
+        cross_moments = pair.heard if pair.heard is None or basis.stream is None else pair.heard @ basis.stream.T
+        moved_pairs.append(LayerPair(pair.layer, pair.target, source, cross_moments))
+    return moved_pairs
 
 
 def cross(pairs: Sequence[LayerPair]) -> Tensor:
     """Return Σ W_tᵀ W_s over Q, K and V of all pairs, ``[d_t, d_s]``, fp64, to which a map of the stream is fitted."""
-    terms = [one.target[part][0].double().T @ one.source[part][0].double() for one in pairs for part in "qkv"]
+    terms = [pair.target[part][0].double().T @ pair.source[part][0].double() for pair in pairs for part in "qkv"]
     return torch.stack(terms).sum(0)
 
 
@@ -107,8 +107,8 @@ def nearest_isometry(matrix: Tensor) -> Tensor:
     Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika 31, 1966.
     """
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
-    made: Tensor = u @ vh
-    return made
+    isometry: Tensor = u @ vh
+    return isometry
 
 
 def _product(second: Tensor | None, first: Tensor | None) -> Tensor | None:

@@ -89,23 +89,23 @@ def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
 @control()
 def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """Normal numbers with the mean and standard deviation of the source's tensor."""
-    drawn = torch.randn(source.shape, generator=place.generator(f"iid{source.ndim}"), dtype=source.dtype)
-    made: Tensor = drawn * source.std(correction=0) + source.mean()
-    return made
+    normal = torch.randn(source.shape, generator=place.generator(f"iid{source.ndim}"), dtype=source.dtype)
+    substitute: Tensor = normal * source.std(correction=0) + source.mean()
+    return substitute
 
 
 @control()
 def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept."""
     if source.ndim == 1:
-        drawn = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
-        turned: Tensor = (drawn * (source.double().norm() / drawn.norm())).to(source.dtype)
-        return turned
+        normal = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
+        bias: Tensor = (normal * (source.double().norm() / normal.norm())).to(source.dtype)
+        return bias
     singular = torch.linalg.svdvals(source.double())
     u, v = (haar(n, place, side) for n, side in zip(source.shape, ("u", "v"), strict=True))
     rank = len(singular)
-    made: Tensor = ((u[:, :rank] * singular) @ v[:, :rank].T).to(source.dtype)
-    return made
+    substitute: Tensor = ((u[:, :rank] * singular) @ v[:, :rank].T).to(source.dtype)
+    return substitute
 
 
 @control()
@@ -113,10 +113,10 @@ def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
     if source.ndim == 1 and place.part != "o":  # the bias is in the basis of its head
         return source
-    turn = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
+    rotation = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
     if place.part == "o":  # O maps the heads' values to the stream, which Q, K and V read
-        return (turn.T @ source.double()).to(source.dtype)
-    return (source.double() @ turn).to(source.dtype)
+        return (rotation.T @ source.double()).to(source.dtype)
+    return (source.double() @ rotation).to(source.dtype)
 
 
 @control()
@@ -140,8 +140,8 @@ def haar(n: int, place: Place, what: str) -> Tensor:
     """
     with torch.inference_mode(False):
         q, r = torch.linalg.qr(torch.randn(n, n, generator=place.generator(what), dtype=torch.float64))
-        made: Tensor = q * r.diagonal().sign()
-        return made
+        matrix: Tensor = q * r.diagonal().sign()
+        return matrix
 
 
 def shuffled(depth: int, seed: int, draw: int) -> list[int]:
@@ -149,5 +149,5 @@ def shuffled(depth: int, seed: int, draw: int) -> list[int]:
     generator = Place(seed, draw).generator("layers")
     while True:
         order: list[int] = torch.randperm(depth, generator=generator).tolist()
-        if all(layer != other for layer, other in enumerate(order)):
+        if all(layer != partner for layer, partner in enumerate(order)):
             return order

@@ -124,12 +124,12 @@ class Mix(torch.autograd.Function):
         target, source, lam = ctx.saved_tensors
         # A linear layer's gradient is transposed; one copy is cheaper than three strided passes.
         is_ours = not grad.is_contiguous()
-        grad, of_target, of_lam = grad.contiguous(), None, None
+        grad, target_grad, lam_grad = grad.contiguous(), None, None
         if ctx.needs_input_grad[2]:
-            of_lam = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape)
+            lam_grad = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape)
         if ctx.needs_input_grad[0]:
-            of_target = grad.mul_(1 - lam) if is_ours else grad * (1 - lam)
-        return of_target, None, of_lam
+            target_grad = grad.mul_(1 - lam) if is_ours else grad * (1 - lam)
+        return target_grad, None, lam_grad
 
 
 class MixedTensor(nn.Module):
@@ -158,11 +158,11 @@ class MixedTensor(nn.Module):
 
     def forward(self, target: Tensor) -> Tensor:
         """Return the effective tensor."""
-        every = self._lambdas[0].values
+        lams = self._lambdas[0].values
         if self.heads is None:
-            lam = every[self._places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
+            lam = lams[self._places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
         else:  # an additional λ of 0 is for heads that are not merged
-            lam = torch.cat([every[self._places], every.new_zeros(1)])[self.heads]
+            lam = torch.cat([lams[self._places], lams.new_zeros(1)])[self.heads]
         mixed: Tensor = Mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
         return mixed
 
@@ -190,8 +190,8 @@ def learn(
         mixed = MixedTensor(weight, lambdas, names, column, dtype).to(linear.weight.device)
         parametrize.register_parametrization(linear, "weight", mixed, unsafe=True)
         if plan.options.bias and linear.bias is not None and not (part == "o" and rows is not None):
-            given = torch.zeros_like(linear.bias) if bias is None else bias
-            mixed = MixedTensor(given, lambdas, names, rows, dtype).to(linear.weight.device)
+            source_bias = torch.zeros_like(linear.bias) if bias is None else bias
+            mixed = MixedTensor(source_bias, lambdas, names, rows, dtype).to(linear.weight.device)
             parametrize.register_parametrization(linear, "bias", mixed, unsafe=True)
 
 

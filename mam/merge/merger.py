@@ -29,8 +29,8 @@ class MergeReport:
     @classmethod
     def of(cls, effects: Sequence[Effect]) -> MergeReport:
         """Sum the effects of merging several projections, with each note once."""
-        notes = dict.fromkeys(note for one in effects for note in one.notes)
-        return cls(sum(one.tensors for one in effects), sum(one.parameters for one in effects), tuple(notes))
+        notes = dict.fromkeys(note for entry in effects for note in entry.notes)
+        return cls(sum(entry.tensors for entry in effects), sum(entry.parameters for entry in effects), tuple(notes))
 
 
 class Block(Protocol):

@@ -90,8 +90,8 @@ def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
     sine = angle.sin()
     if sine < 1e-6:
         return linear(target, source, lam)
-    made: Tensor = (((1 - lam) * angle).sin() / sine * own + (lam * angle).sin() / sine * other).to(target.dtype)
-    return made
+    merged: Tensor = (((1 - lam) * angle).sin() / sine * own + (lam * angle).sin() / sine * other).to(target.dtype)
+    return merged
 
 
 @method
@@ -110,7 +110,7 @@ def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Proje
     al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, with their
     off-diagonal factor as ``alpha``. They sum where mam averages, so that λ does not depend on the amount of input.
     """
-    made: dict[str, Projection] = {}
+    merged: dict[str, Projection] = {}
     for part, (weight, bias) in target.parts.items():
         other, other_bias = source.parts[part]
         ours, theirs = ((1 - lam) * _damped(target, part), lam * _damped(source, part))
@@ -118,8 +118,8 @@ def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Proje
         # W A = B with A symmetric. A is singular in directions without input; the solution has least norm there.
         solved = torch.linalg.lstsq(ours + theirs, right.T, driver="gelsd").solution.T
         new_bias = None if bias is None or other_bias is None else linear(bias, other_bias, lam)
-        made[part] = solved.to(weight.dtype), new_bias
-    return made
+        merged[part] = solved.to(weight.dtype), new_bias
+    return merged
 
 
 @layer_method()
@@ -131,7 +131,7 @@ def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Pr
     divided by √d_h. The mixture has rank 2 d_h. W_Q and W_K are its best factors of rank d_h (Eckart & Young 1936),
     from an SVD.
     """
-    made: dict[str, Projection] = {
+    merged: dict[str, Projection] = {
         part: _each(linear, own, source.parts[part], lam) for part, own in target.parts.items() if part not in "qk"
     }
     scale = (target.head_width / source.head_width) ** 0.5
@@ -145,8 +145,8 @@ def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Pr
         queries.append(q)
         keys.append(k)
     for part, rows in (("q", queries), ("k", keys)):
-        made[part] = _without_column(rows, target.parts[part])
-    return made
+        merged[part] = _without_column(rows, target.parts[part])
+    return merged
 
 
 def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tup
     root = s[:rank].sqrt()[:, None]
     q, k = root * (basis_l @ u[:, :rank]).T, root * (basis_r @ vh[:rank].T).T
     if len(q) < rank:  # fewer inputs than the head has rows
-        q, k = (torch.cat([one, one.new_zeros(rank - len(one), one.shape[1])]) for one in (q, k))
+        q, k = (torch.cat([factor, factor.new_zeros(rank - len(factor), factor.shape[1])]) for factor in (q, k))
     return q, k
 
 
@@ -175,8 +175,8 @@ def augmented(projection: Projection) -> Tensor:
 def _without_column(rows: list[Tensor], like: Projection) -> Projection:
     """Join heads' rows ``[d_h, in + 1]`` into one weight, and a bias if ``like`` has one."""
     weight, bias = like
-    together = torch.cat(rows).to(weight.dtype)
-    return together[:, :-1].contiguous(), None if bias is None else together[:, -1].contiguous()
+    matrix = torch.cat(rows).to(weight.dtype)
+    return matrix[:, :-1].contiguous(), None if bias is None else matrix[:, -1].contiguous()
 
 
 def _damped(layer: LayerSide, part: str) -> Tensor:

@@ -35,8 +35,8 @@ def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Proje
         note = f"the source's {name} has no bias: the target's is merged with zero. bias=false leaves it alone"
         parameters = changed(plan, weight) + changed(plan, bias)
         return Effect(2, parameters, (note,) if given_bias is None else ())
-    lost = substituted_bias(plan, layer, part, own, given)
-    if lost is None or not lost.any():
+    dropped = substituted_bias(plan, layer, part, own, given)
+    if dropped is None or not dropped.any():
         return Effect(1, changed(plan, weight))
     consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
     note = f"the source's {name} bias is dropped: the target's {name} has none ({consequence})"

@@ -108,9 +108,9 @@ class MergeOptions:
     ] = field(default_factory=Calibration, metadata=RESOLVED)
 
 
-OPTION_NAMES = tuple(one.name for one in fields(MergeOptions))
+OPTION_NAMES = tuple(option.name for option in fields(MergeOptions))
 # Verbs that evaluate nothing draw a control only once.
-FILE_OPTION_NAMES = tuple(one.name for one in fields(MergeOptions) if not one.metadata.get("needs_data"))
+FILE_OPTION_NAMES = tuple(option.name for option in fields(MergeOptions) if not option.metadata.get("needs_data"))
 
 
 def merge_options(config: MergeOptions) -> MergeOptions:
@@ -123,6 +123,6 @@ def unresolved(options: MergeOptions, but_for: tuple[str, ...] = ()) -> dict[str
 
     The others, such as λ and layers, are compared in the form that was resolved for the pair of models.
     """
-    names = [one.name for one in fields(MergeOptions) if not one.metadata.get("resolved")]
+    names = [option.name for option in fields(MergeOptions) if not option.metadata.get("resolved")]
     plain = asdict(options)
     return {name: plain[name] for name in names if name not in but_for}

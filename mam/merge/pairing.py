@@ -45,10 +45,10 @@ def proportional(selected: Sequence[int], target_depth: int, source_depth: int) 
 
 
 def _checked(pairs: dict[int, int], source_depth: int, name: str) -> dict[int, int]:
-    without = [layer for layer, source in pairs.items() if not 0 <= source < source_depth]
-    if without:
+    unpaired = [layer for layer, source in pairs.items() if not 0 <= source < source_depth]
+    if unpaired:
         raise MergeError(
             f"pairing={name}: the source has {source_depth} layers, so target layer(s)"
-            f" {', '.join(map(str, without))} have no partner. Select fewer layers, or say pairing=proportional"
+            f" {', '.join(map(str, unpaired))} have no partner. Select fewer layers, or say pairing=proportional"
         )
     return pairs

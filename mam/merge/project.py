@@ -34,12 +34,12 @@ def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
     Signs are arbitrary; the largest component of each direction is made positive.
     """
     sides = []
-    for of in ("target", "source"):
-        weights = [getattr(one, of)[part][0].double() for one in pairs for part in "qkv"]
+    for role in ("target", "source"):
+        weights = [getattr(pair, role)[part][0].double() for pair in pairs for part in "qkv"]
         sides.append(_principal(torch.stack([weight.T @ weight for weight in weights]).sum(0)))
     rank = min(len(side) for side in sides)
-    made: Tensor = sides[0][:, :rank] @ sides[1][:, :rank].T
-    return made
+    isometry: Tensor = sides[0][:, :rank] @ sides[1][:, :rank].T
+    return isometry
 
 
 @project
@@ -62,9 +62,9 @@ def projected(pairs: Sequence[LayerPair], heads: Heads, name: str) -> Basis:
     """Return the basis for a source of another width, as chosen by ``project=name``."""
     width = len(pairs[0].target["q"][0])
     rows = {}
-    for one in pairs:
+    for pair in pairs:
         for kind in ("qk", "v"):
-            rows[one.layer, kind] = _rows([one.source[part][0] for part in kind], heads.common, width)
+            rows[pair.layer, kind] = _rows([pair.source[part][0] for part in kind], heads.common, width)
     fitted = Basis(rows=rows)
     return Basis(STREAMS[name](moved(pairs, fitted), heads), rows)
 
@@ -72,8 +72,8 @@ def projected(pairs: Sequence[LayerPair], heads: Heads, name: str) -> Basis:
 def _principal(gram: Tensor) -> Tensor:
     """Return the eigenvectors as columns, the strongest first; the largest component of each is positive."""
     vectors = torch.linalg.eigh(gram).eigenvectors.flip(1)
-    made: Tensor = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
-    return made
+    signed: Tensor = vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
+    return signed
 
 
 def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
@@ -84,10 +84,10 @@ def _rows(weights: Sequence[Tensor], heads: int, width: int) -> Tensor:
     blocks = []
     for head in range(heads):
         rows = torch.cat([weight.double().chunk(heads)[head] for weight in weights], dim=1)  # [d_h, in]
-        size, wanted = len(rows), width // heads
-        if size <= wanted:
-            blocks.append(torch.eye(wanted, size, dtype=torch.float64))
+        size, kept = len(rows), width // heads
+        if size <= kept:
+            blocks.append(torch.eye(kept, size, dtype=torch.float64))
         else:
-            blocks.append(_principal(rows @ rows.T)[:, :wanted].T)
-    made: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
-    return made
+            blocks.append(_principal(rows @ rows.T)[:, :kept].T)
+    matrix: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return matrix

@@ -61,8 +61,8 @@ class BeatsConfig:
         problems = []
         for name, field in known.items():
             value, kind = getattr(config, name), type(field.default)
-            sound = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-            if not sound or (kind is float and not 0 <= value <= 1) or (kind is int and not 1 <= value <= 10**6):
+            has_type = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+            if not has_type or (kind is float and not 0 <= value <= 1) or (kind is int and not 1 <= value <= 10**6):
                 problems.append(f"{name}={value!r}")
         if not problems and config.activation_fn not in ACTIVATIONS:
             problems.append(f"activation_fn={config.activation_fn!r} (known: {choices(list(ACTIVATIONS))})")
@@ -158,8 +158,8 @@ class PositionalConv(nn.Module):
         """Convolve ``[b, d, t]`` -> ``[b, d, t]``; the extra last position of an even kernel is dropped."""
         norm = torch.linalg.vector_norm(self.weight_v, dim=(0, 1), keepdim=True)
         weight, kernel = self.weight_g * self.weight_v / norm, self.weight_v.shape[-1]
-        made = nn.functional.conv1d(states, weight, self.bias, padding=kernel // 2, groups=self.groups)
-        return nn.functional.gelu(made[..., : states.shape[-1]])
+        convolved = nn.functional.conv1d(states, weight, self.bias, padding=kernel // 2, groups=self.groups)
+        return nn.functional.gelu(convolved[..., : states.shape[-1]])
 
 
 class Layer(nn.Module):
@@ -192,8 +192,8 @@ class Layer(nn.Module):
         return outer
 
     def _feed_forward(self, states: Tensor) -> Tensor:
-        made: Tensor = self.dropout(self.fc2(self.inner_dropout(self.activation(self.fc1(states)))))
-        return made
+        output: Tensor = self.dropout(self.fc2(self.inner_dropout(self.activation(self.fc1(states)))))
+        return output
 
 
 class Attention(nn.Module):

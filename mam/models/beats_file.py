@@ -69,5 +69,5 @@ def refuse_misfit(path: Path, expected: Mapping[str, Tensor], weights: Mapping[s
     if not problems and any(not torch.equal(tables[0], table) for table in tables):
         problems.append("its layers have tables of relative positions that differ; BEATs shares one")
     if problems:
-        more = f" (and {len(problems) - 6} more)" if len(problems) > 6 else ""
-        raise CheckpointError(f"{path}: is not a whole BEATs checkpoint: {'; '.join(sorted(problems)[:6])}{more}.")
+        rest = f" (and {len(problems) - 6} more)" if len(problems) > 6 else ""
+        raise CheckpointError(f"{path}: is not a whole BEATs checkpoint: {'; '.join(sorted(problems)[:6])}{rest}.")

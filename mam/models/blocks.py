@@ -50,10 +50,10 @@ class AttentionBlock:
 
     def projection(self, part: str) -> nn.Linear:
         """Return the projection ``"q"``, ``"k"``, ``"v"`` or ``"o"``; MergeError if there is no ``"o"``."""
-        found = {"q": self.q, "k": self.k, "v": self.v, "o": self.o}[part]
-        if found is None:
+        linear = {"q": self.q, "k": self.k, "v": self.v, "o": self.o}[part]
+        if linear is None:
             raise MergeError("parts: o is not there; the target has no projection of its attention's output.")
-        return found
+        return linear
 
     @property
     def width(self) -> int:
@@ -72,9 +72,9 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
     stacks: dict[str, list[AttentionBlock]] = {}
     for name, module in encoder.named_modules():
         if isinstance(module, nn.ModuleList) and len(module):
-            triples = [_triples(layer) for layer in module]
-            if all(len(found) == 1 for found in triples):
-                stacks[name] = [AttentionBlock(i, *found[0]) for i, found in enumerate(triples)]
+            triples_by_layer = [_triples(layer) for layer in module]
+            if all(len(triples) == 1 for triples in triples_by_layer):
+                stacks[name] = [AttentionBlock(i, *triples[0]) for i, triples in enumerate(triples_by_layer)]
     if len(stacks) != 1:
         linear = sorted(
             {name.split(".")[-1] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
@@ -95,7 +95,7 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
 
 
 def _triples(layer: nn.Module) -> list[tuple[nn.Module, nn.Linear, nn.Linear, nn.Linear, nn.Linear | None]]:
-    found = []
+    triples = []
     for module in layer.modules():
         for spelling in SPELLINGS:
             children = [getattr(module, name, None) for name in spelling]
@@ -103,8 +103,8 @@ def _triples(layer: nn.Module) -> list[tuple[nn.Module, nn.Linear, nn.Linear, nn
             if isinstance(q, nn.Linear) and isinstance(k, nn.Linear) and isinstance(v, nn.Linear):
                 outputs = [getattr(module, name, None) for name in OUTPUTS]
                 o = next((output for output in outputs if isinstance(output, nn.Linear)), None)
-                found.append((module, q, k, v, o))
-    return found
+                triples.append((module, q, k, v, o))
+    return triples
 
 
 @dataclass(frozen=True)

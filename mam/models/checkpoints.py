@@ -129,12 +129,12 @@ class Checkpoint:
                 raise CheckpointError(f"{self.id}: has no tensor {name}. Nearby: {choices(self._nearby(name))}")
             by_file.setdefault(self.tensor_files[name], []).append(name)
         tensors: dict[str, Tensor] = {}
-        for path, wanted in by_file.items():
+        for path, tensor_names in by_file.items():
             if self.is_safetensors:
                 with _open(path) as file:
-                    tensors |= {name: file.get_tensor(name).float() for name in wanted}
+                    tensors |= {name: file.get_tensor(name).float() for name in tensor_names}
             else:
-                tensors |= {name: self._pickled[path][name].float().clone() for name in wanted}
+                tensors |= {name: self._pickled[path][name].float().clone() for name in tensor_names}
         return tensors
 
     def read_as_stored(self, name: str) -> Tensor:
@@ -152,16 +152,16 @@ class Checkpoint:
 
         Dtypes have safetensors' names (``F32``), or torch's where safetensors has none.
         """
-        found: dict[str, tuple[list[int], str]] = {}
+        headers: dict[str, tuple[list[int], str]] = {}
         for path in self.weights:
             if self.is_safetensors:
                 with _open(path) as file:
                     views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-                    found |= {name: (list(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
+                    headers |= {name: (list(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
             else:
                 for name, tensor in self._pickled[path].items():
-                    found[name] = (list(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
-        return found
+                    headers[name] = (list(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
+        return headers
 
     @cached_property
     def parameters(self) -> int:
@@ -180,8 +180,8 @@ class Checkpoint:
             return list(file.keys())
 
     def _nearby(self, name: str) -> list[str]:
-        part = name.split(".")[-2:]
-        return [other for other in self.tensor_files if other.split(".")[-2:] == part][:5]
+        ending = name.split(".")[-2:]
+        return [tensor_name for tensor_name in self.tensor_files if tensor_name.split(".")[-2:] == ending][:5]
 
 
 def locate(name: str, revision: str = "main", sha256: str | None = None) -> Checkpoint:
@@ -198,10 +198,12 @@ def locate(name: str, revision: str = "main", sha256: str | None = None) -> Chec
         CheckpointError: The folder or file does not exist, has no weights, lacks a shard or has another hash, or the
             hub cannot be reached.
     """
-    found = _find(name, revision)
-    if sha256 is not None and found.sha256 != sha256.lower():
-        raise CheckpointError(f"{name}: the SHA-256 of its weights is {found.sha256}, not {sha256}. Fetch it again.")
-    return found
+    checkpoint = _find(name, revision)
+    if sha256 is not None and checkpoint.sha256 != sha256.lower():
+        raise CheckpointError(
+            f"{name}: the SHA-256 of its weights is {checkpoint.sha256}, not {sha256}. Fetch it again."
+        )
+    return checkpoint
 
 
 def _find(name: str, revision: str) -> Checkpoint:

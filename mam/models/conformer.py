@@ -76,14 +76,15 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
         width = checkpoint.with_defaults("feature_projection_input_dim")
-        made = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
-        return {"features a frame": (made, width, "feature_projection_input_dim in config.json")}
+        bins = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
+        return {"features a frame": (bins, width, "feature_projection_input_dim in config.json")}
 
     def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
-        hear = partial(self.extractor, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
-        made = [hear(wave) for wave in waves]
-        lengths = [int(one.attention_mask.sum()) for one in made]
-        clips = [one.input_features[0, :n].to(self.device, self.dtype) for one, n in zip(made, lengths, strict=True)]
+        extract = partial(self.extractor, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
+        features = [extract(wave) for wave in waves]
+        lengths = [int(clip.attention_mask.sum()) for clip in features]
+        clips = [clip.input_features[0, :n] for clip, n in zip(features, lengths, strict=True)]
+        clips = [clip.to(self.device, self.dtype) for clip in clips]
         return Hidden(nn.utils.rnn.pad_sequence(clips, batch_first=True), torch.tensor(lengths))
 
     @property
@@ -104,6 +105,6 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
         return states
 
     def last(self, hidden: Hidden) -> Hidden:  # noqa: D102
-        between = self.backbone.intermediate_ffn
-        states = hidden.states if between is None else hidden.states + 0.5 * between(hidden.states)
+        feed_forward = self.backbone.intermediate_ffn
+        states = hidden.states if feed_forward is None else hidden.states + 0.5 * feed_forward(hidden.states)
         return super().last(Hidden(states, hidden.lengths))

@@ -98,7 +98,8 @@ class CTCTarget(HubTarget):
         clips = [
             torch.from_numpy(np.asarray(clip, dtype=np.float32)).to(self.device, self.dtype) for clip in normalised
         ]
-        convolve, lengths = self.backbone.feature_extractor, [self._frames(len(clip)) for clip in clips]
+        convolve = self.backbone.feature_extractor
+        lengths = [self._frames(len(clip)) for clip in clips]
         if getattr(self.model.config, "feat_extract_norm", "layer") == "group":
             features = nn.utils.rnn.pad_sequence([convolve(clip[None])[0].T for clip in clips], batch_first=True)
         else:
@@ -157,13 +158,14 @@ class CTCTarget(HubTarget):
 
         With the blank included, a model that predicts blank in every frame would have the lowest entropy.
         """
-        blank, doubts, silent = self.model.config.pad_token_id, [], []
+        blank = self.model.config.pad_token_id
+        doubts, silent = [], []
         for logits, frames in zip(self.logits(hidden), anchors, strict=True):
             chosen = logits.float()[frames]  # [frames with a letter, vocabulary]
             letters = torch.cat([chosen[:, :blank], chosen[:, blank + 1 :]], 1).log_softmax(-1)
-            none = logits.float().sum() * 0  # for a clip without a letter
-            doubts.append(-(letters.exp() * letters).sum(-1).mean() if len(chosen) else none)
-            silent.append((chosen.argmax(-1) == blank).float().mean() if len(chosen) else none)
+            zero = logits.float().sum() * 0  # for a clip without a letter
+            doubts.append(-(letters.exp() * letters).sum(-1).mean() if len(chosen) else zero)
+            silent.append((chosen.argmax(-1) == blank).float().mean() if len(chosen) else zero)
         return torch.stack(doubts), torch.stack(silent)
 
     def spell(self, text: str, normalise: Callable[[str], str]) -> tuple[list[int], list[str]]:
@@ -180,11 +182,13 @@ class CTCTarget(HubTarget):
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:  # noqa: D102
         last = self.last(hidden)
         scores = self.model.lm_head(self.model.dropout(last.states)).float().log_softmax(-1)
-        flat = torch.tensor([token for one in tokens for token in one])
-        counts = torch.tensor([len(one) for one in tokens])
+        flat = torch.tensor([token for transcript in tokens for token in transcript])
+        counts = torch.tensor([len(transcript) for transcript in tokens])
         # Computed on the CPU: the backward pass of CTC on a GPU is not deterministic, and torch raises an error for it
         # in deterministic mode. The scores are small, [b, t, letters].
-        blank, by_frame, lengths = self.model.config.pad_token_id, scores.cpu().transpose(0, 1), last.lengths.cpu()
+        blank = self.model.config.pad_token_id
+        by_frame = scores.cpu().transpose(0, 1)
+        lengths = last.lengths.cpu()
         summed = nn.functional.ctc_loss(by_frame, flat, lengths, counts, blank, reduction="none")
         return (summed / counts).to(scores.device)
 

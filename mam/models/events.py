@@ -91,10 +91,10 @@ class Beats(Target):
 
     @property
     def labels(self) -> list[str]:  # noqa: D102
-        found = self.model.labels or {}
-        if sorted(found) != list(range(self.model.config.predictor_class)):
+        names = self.model.labels or {}
+        if sorted(names) != list(range(self.model.config.predictor_class)):
             raise CheckpointError(f"{self.checkpoint.id}: has no label_dict that names each of its classes.")
-        return [found[i] for i in range(len(found))]
+        return [names[i] for i in range(len(names))]
 
     def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
         """Write ``beats.pt`` in the original format.

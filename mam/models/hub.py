@@ -70,9 +70,11 @@ class HubTarget(Target):
                 f"{place} adds noise (dither={extractor.dither}), so that no two runs would agree. Set dither to 0 in"
                 " preprocessor_config.json."
             )
-        for what, (made, taken, key) in cls.sizes(extractor, checkpoint).items():
-            if made != taken:
-                raise CheckpointError(f"{place} makes {made} {what}, the model takes {taken} ({key}). {BELONGS}")
+        for quantity, (size, model_size, key) in cls.sizes(extractor, checkpoint).items():
+            if size != model_size:
+                raise CheckpointError(
+                    f"{place} makes {size} {quantity}, the model takes {model_size} ({key}). {BELONGS}"
+                )
         return extractor
 
     @classmethod
@@ -83,8 +85,8 @@ class HubTarget(Target):
     @classmethod
     def architecture(cls, readout: Readout) -> type[Any]:
         """Return the transformers class for this readout."""
-        found: type[Any] = getattr(transformers, cls.stem + cls.suffixes[readout])
-        return found
+        architecture: type[Any] = getattr(transformers, cls.stem + cls.suffixes[readout])
+        return architecture
 
     def load(self) -> Any:  # noqa: D102
         return _load(self.architecture(self.readout), self.checkpoint)
@@ -168,7 +170,7 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
             f"{checkpoint.id}: cannot be loaded as {architecture.__name__}: {first_line(error)}"
         ) from error
     mismatched = [
-        f"{name} {tuple(there)} instead of {tuple(wanted)}" for name, there, wanted in info["mismatched_keys"]
+        f"{name} {tuple(shape)} instead of {tuple(expected)}" for name, shape, expected in info["mismatched_keys"]
     ]
     if mismatched:
         raise CheckpointError(f"{checkpoint.id}: shapes do not fit its config.json: {'; '.join(sorted(mismatched))}.")

@@ -53,10 +53,11 @@ class Prompts:
         Raises:
             CheckpointError: The tokenizer is not the model's, or the settings cannot be read.
         """
-        size, settings = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0])), _settings(checkpoint)
-        found = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
-        found.check(settings.get("decoder_start_token_id", checkpoint.config.get("decoder_start_token_id")))
-        return found
+        size = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0]))
+        settings = _settings(checkpoint)
+        prompts = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
+        prompts.check(settings.get("decoder_start_token_id", checkpoint.config.get("decoder_start_token_id")))
+        return prompts
 
     @cached_property
     def is_multilingual(self) -> bool:
@@ -70,8 +71,8 @@ class Prompts:
         by_end = {50_256: False, 50_257: True}.get(self.tokens[END])  # extended vocabularies keep their first tokens
         if by_end is not None:
             return by_end
-        said = self.settings.get("is_multilingual")
-        return said if isinstance(said, bool) else bool(self.languages)
+        setting = self.settings.get("is_multilingual")
+        return setting if isinstance(setting, bool) else bool(self.languages)
 
     @cached_property
     def languages(self) -> dict[str, int]:
@@ -141,20 +142,21 @@ class Prompts:
 
     def notes(self, task: str) -> list[str]:
         """Return a sentence for every setting of the checkpoint that a run overrides."""
-        found, said = [], self.settings.get("is_multilingual")
+        notes = []
+        setting = self.settings.get("is_multilingual")
         if not self.settings:
-            found.append(f"{self.name} has no {SETTINGS}: only what config.json says is suppressed while decoding")
-        if isinstance(said, bool) and said != self.is_multilingual:
+            notes.append(f"{self.name} has no {SETTINGS}: only what config.json says is suppressed while decoding")
+        if isinstance(setting, bool) and setting != self.is_multilingual:
             kind = "multilingual" if self.is_multilingual else "English-only"
-            found.append(
-                f"{self.name}: taken as {kind} by its vocabulary, though its {SETTINGS} says is_multilingual={said}"
+            notes.append(
+                f"{self.name}: taken as {kind} by its vocabulary, though its {SETTINGS} says is_multilingual={setting}"
             )
         stated = self.stated_task
         if self.is_multilingual and stated is not None and stated != task:
-            found.append(f"{self.name}: its {SETTINGS} asks for task={stated}; this run says model.speech_task={task}")
+            notes.append(f"{self.name}: its {SETTINGS} asks for task={stated}; this run says model.speech_task={task}")
         if self.settings.get("return_timestamps"):
-            found.append(f"{self.name}: its {SETTINGS} asks for timestamps; up to 30 s mam decodes without them")
-        return found
+            notes.append(f"{self.name}: its {SETTINGS} asks for timestamps; up to 30 s mam decodes without them")
+        return notes
 
     @property
     def stated_task(self) -> str | None:
@@ -166,14 +168,15 @@ class Prompts:
 
     def _prompt(self, language: str, task: str, tokens: tuple[str, ...]) -> Prompt:
         ids = tuple(self.tokens[token] for token in tokens)
-        told = {PLAIN: self.settings.get("no_timestamps_token_id")}
+        stated_ids = {PLAIN: self.settings.get("no_timestamps_token_id")}
         for table in ("lang_to_id", "task_to_id"):
             entries = self.settings.get(table)
-            told |= {_quoted(key.strip("<|>")): i for key, i in (entries if isinstance(entries, dict) else {}).items()}
+            if isinstance(entries, dict):
+                stated_ids |= {_quoted(key.strip("<|>")): i for key, i in entries.items()}
         for token, i in zip(tokens, ids, strict=True):
-            if told.get(token) not in (None, i):
+            if stated_ids.get(token) not in (None, i):
                 raise CheckpointError(
-                    f"{self.name}: {token} is {told[token]} in its {SETTINGS} and {i} in its tokenizer. {TAKE}"
+                    f"{self.name}: {token} is {stated_ids[token]} in its {SETTINGS} and {i} in its tokenizer. {TAKE}"
                 )
         return Prompt(language, task, tokens, ids)
 

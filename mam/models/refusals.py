@@ -45,11 +45,11 @@ def refuse_adapters(folder: Path, name: str) -> None:
 
     transformers loads the adapter if peft is installed and ignores it otherwise.
     """
-    found = [file for file in ADAPTER_FILES if (folder / file).exists()]
-    if found:
+    files = [file for file in ADAPTER_FILES if (folder / file).exists()]
+    if files:
         raise CheckpointError(
-            f"{name}: holds an adapter ({found[0]}), which changes Q, K and V when it is added to its base model."
-            f" {MERGE}. If its weights are merged already, remove {choices(found)}."
+            f"{name}: holds an adapter ({files[0]}), which changes Q, K and V when it is added to its base model."
+            f" {MERGE}. If its weights are merged already, remove {choices(files)}."
         )
 
 

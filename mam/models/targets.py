@@ -264,9 +264,9 @@ def family_of(checkpoint: Checkpoint, readout: Readout) -> type[Target]:
     """Return the class for this checkpoint; CheckpointError if there is none that supports ``readout``."""
     known = [model_type for model_type, family in TARGETS.items() if readout in family.readouts]
     if checkpoint.model_type not in known:
-        what = {"text": "speech recogniser", "features": "target", "scores": "classifier"}[readout]
+        kind = {"text": "speech recogniser", "features": "target", "scores": "classifier"}[readout]
         raise CheckpointError(
-            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known {what}."
+            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known {kind}."
             f" Known: {choices(known)}."
         )
     return TARGETS[checkpoint.model_type]

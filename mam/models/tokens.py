@@ -47,19 +47,22 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
         CheckpointError: A file is missing or damaged, the tokenizer is of another kind, or files contradict each other.
     """
     folder, name = checkpoint.folder, checkpoint.id
-    settings, marked = (read_settings(folder / file) for file in ("tokenizer_config.json", "special_tokens_map.json"))
-    _refuse_other_kinds(str(settings.get("tokenizer_class") or checkpoint.config.get("tokenizer_class") or ""), name)
+    settings = read_settings(folder / "tokenizer_config.json")
+    token_map = read_settings(folder / "special_tokens_map.json")
+    kind = settings.get("tokenizer_class") or checkpoint.config.get("tokenizer_class") or ""
+    _refuse_other_kinds(str(kind), name)
     language = _content(settings.get("target_lang"))
     vocabulary, is_nested = _vocabulary(checkpoint, language)
-    listed = settings.get("added_tokens_decoder")
-    listed = listed if isinstance(listed, dict) else None
-    named = settings if listed is not None else settings | marked  # the precedence of transformers
-    special = {key: _content(named.get(key, default)) for key, default in DEFAULTS.items()}
-    special |= {key: _content(named.get(key)) for key in OTHERS}
+    listed_tokens = settings.get("added_tokens_decoder")
+    listed_tokens = listed_tokens if isinstance(listed_tokens, dict) else None
+    roles = settings if listed_tokens is not None else settings | token_map  # the precedence of transformers
+    special = {key: _content(roles.get(key, default)) for key, default in DEFAULTS.items()}
+    special |= {key: _content(roles.get(key)) for key in OTHERS}
     added: list[tuple[Any, Any]] = list(read_settings(folder / "added_tokens.json").items())
-    if listed is not None:
-        added = [(_content(token), _number(i)) for i, token in listed.items()]
-    outputs, taken = dict(vocabulary), set(vocabulary.values())
+    if listed_tokens is not None:
+        added = [(_content(token), _number(i)) for i, token in listed_tokens.items()]
+    outputs = dict(vocabulary)
+    taken = set(vocabulary.values())
     for token, output in added:
         if isinstance(token, str) and isinstance(output, int) and token not in outputs and output not in taken:
             outputs[token] = output
@@ -67,9 +70,11 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
         if token is not None and token not in outputs:
             outputs[token] = len(outputs)
     marks = {token for token in special.values() if token is not None}
-    marks |= {token for key in LISTS for token in map(_content, _listed(named.get(key))) if token is not None}
-    marks |= {str(one["content"]) for one in (listed or {}).values() if isinstance(one, dict) and one.get("special")}
-    delimiter = _delimiter(settings, marked, name)
+    for key in LISTS:
+        marks |= {token for token in map(_content, _listed(roles.get(key))) if token is not None}
+    entries = (listed_tokens or {}).values()
+    marks |= {str(entry["content"]) for entry in entries if isinstance(entry, dict) and entry.get("special")}
+    delimiter = _delimiter(settings, token_map, name)
     return Tokens(
         outputs=outputs,
         letters=tuple(vocabulary),
@@ -77,7 +82,7 @@ def read_tokens(checkpoint: Checkpoint) -> Tokens:
         pad=special["pad_token"],
         unknown=special["unk_token"],
         delimiter=delimiter,
-        is_delimiter_null=delimiter is None and any(DELIMITER in one for one in (settings, marked)),
+        is_delimiter_null=delimiter is None and any(DELIMITER in content for content in (settings, token_map)),
         is_lowered=bool(settings.get("do_lower_case", False)),
         language=language if is_nested else None,
     )
@@ -125,22 +130,22 @@ def _vocabulary(checkpoint: Checkpoint, language: str | None) -> tuple[dict[str,
     if wrong or not content:
         shown = f"{wrong[0]!r}: {content[wrong[0]]!r}" if wrong else "nothing"
         raise CheckpointError(f"{path}: does not map tokens to the numbers of outputs; it has {shown}.")
-    seen: dict[int, str] = {}
+    by_output: dict[int, str] = {}
     for token, output in content.items():
-        if output in seen:
-            raise CheckpointError(f"{path}: {seen[output]!r} and {token!r} are both output {output}.")
-        seen[output] = token
+        if output in by_output:
+            raise CheckpointError(f"{path}: {by_output[output]!r} and {token!r} are both output {output}.")
+        by_output[output] = token
     return content, bool(nested)
 
 
-def _delimiter(settings: dict[str, Any], marked: dict[str, Any], name: str) -> str | None:
-    found = [_content(one[DELIMITER]) for one in (settings, marked) if DELIMITER in one]
-    if len(set(found)) > 1:
+def _delimiter(settings: dict[str, Any], token_map: dict[str, Any], name: str) -> str | None:
+    delimiters = [_content(content[DELIMITER]) for content in (settings, token_map) if DELIMITER in content]
+    if len(set(delimiters)) > 1:
         raise CheckpointError(
-            f"{name}: {DELIMITER} is {found[0]!r} in tokenizer_config.json and {found[1]!r} in special_tokens_map.json."
-            " Remove the wrong one."
+            f"{name}: {DELIMITER} is {delimiters[0]!r} in tokenizer_config.json and {delimiters[1]!r} in"
+            " special_tokens_map.json. Remove the wrong one."
         )
-    return found[0] if found and found[0] else None
+    return delimiters[0] if delimiters and delimiters[0] else None
 
 
 def _content(token: object) -> str | None:

@@ -56,7 +56,7 @@ class Vocabulary:
         blank = _blank(tokens, checkpoint.with_defaults("pad_token_id"), size, checkpoint.id)
         delimiter = _delimiter(tokens, size, blank, checkpoint.id)
         by_output = {output: token for token, output in tokens.outputs.items()}
-        silent = {blank, *(tokens.outputs[token] for token in tokens.outputs if _says_nothing(token, tokens))}
+        silent = {blank, *(tokens.outputs[token] for token in tokens.outputs if _is_mark(token, tokens))}
         letters = tuple("" if i in silent else by_output[i] for i in range(size))
         if delimiter is not None:
             letters = (*letters[:delimiter], " ", *letters[delimiter + 1 :])
@@ -66,14 +66,14 @@ class Vocabulary:
     @property
     def notes(self) -> tuple[str, ...]:
         """A sentence for every unusual way in which transcripts are read."""
-        found = []
+        notes = []
         if self.word is None:
-            found.append("its vocabulary has no word delimiter and a script without blanks: transcripts have none")
+            notes.append("its vocabulary has no word delimiter and a script without blanks: transcripts have none")
         elif self.word != PIPE:
-            found.append(f"words are separated by the output {self.word!r}, as the tokenizer's files name it")
+            notes.append(f"words are separated by the output {self.word!r}, as the tokenizer's files name it")
         if self.language is not None:
-            found.append(f"its vocabulary is that of target_lang={self.language}")
-        return tuple(found)
+            notes.append(f"its vocabulary is that of target_lang={self.language}")
+        return tuple(notes)
 
     @property
     def alphabet(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class Vocabulary:
         plain = (" " if self.delimiter is not None else "").join(normalise(text).split())
         forms = [plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]
         spelled = [self._outputs(case) for form in forms for case in (form, form.upper(), form.lower())]
-        return min(spelled, key=lambda one: len(one[1]))
+        return min(spelled, key=lambda spelling: len(spelling[1]))
 
     @cached_property
     def _known(self) -> dict[str, int]:
@@ -107,43 +107,44 @@ class Vocabulary:
         return known if self.delimiter is None else known | {" ": self.delimiter}
 
     def _outputs(self, text: str) -> tuple[list[int], list[str]]:
-        longest, outputs, lacking, at = max(map(len, self._known), default=1), list[int](), list[str](), 0
-        while at < len(text):
-            found = next((n for n in range(longest, 0, -1) if text[at : at + n] in self._known), 0)
-            if found:
-                outputs.append(self._known[text[at : at + found]])
+        outputs: list[int] = []
+        lacking: list[str] = []
+        longest = max(map(len, self._known), default=1)
+        position = 0
+        while position < len(text):
+            length = next((n for n in range(longest, 0, -1) if text[position : position + n] in self._known), 0)
+            if length:
+                outputs.append(self._known[text[position : position + length]])
             else:
-                lacking.append(text[at])
-            at += found or 1
+                lacking.append(text[position])
+            position += length or 1
         return outputs, lacking
 
 
 def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
     """Raise CheckpointError if tokens and outputs do not match, or tokens are not letters."""
-    given = set(tokens.outputs.values())
-    lacking = [i for i in range(size) if i not in given]
+    outputs = set(tokens.outputs.values())
+    lacking = [i for i in range(size) if i not in outputs]
     if lacking:
         raise CheckpointError(
             f"{name}: {len(lacking)} of its {size} outputs have no token in vocab.json. Take the vocabulary that it was"
             " trained with."
         )
-    beyond = [t for t in tokens.letters if tokens.outputs[t] >= size and not _says_nothing(t, tokens)]
+    beyond = [token for token in tokens.letters if tokens.outputs[token] >= size and not _is_mark(token, tokens)]
     beyond = [token for token in beyond if token != tokens.delimiter]  # reported by `_delimiter`
     if beyond:
         raise CheckpointError(
-            f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_some(beyond)}). Take the"
+            f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_phrase(beyond)}). Take the"
             " vocabulary that it was trained with."
         )
-    pieces = [
-        t for t in tokens.letters if len(t) > 1 and (t[0] in "▁Ġ" or t.startswith("##") or t.endswith(("@@", "</w>")))
-    ]
-    pieces = [token for token in pieces if token != tokens.delimiter]
+    pieces = [token for token in tokens.letters if _is_piece(token) and token != tokens.delimiter]
     if pieces:
         raise CheckpointError(
-            f"{name}: its vocabulary has pieces of words ({_some(pieces)}), mam reads CTC vocabularies of letters."
+            f"{name}: its vocabulary has pieces of words ({_phrase(pieces)}), mam reads CTC vocabularies of letters."
             " Take a checkpoint that was trained on letters."
         )
-    blanks = [t for t in tokens.outputs if t.casefold() in BLANKS and t != tokens.pad and tokens.outputs[t] < size]
+    blanks = [token for token, output in tokens.outputs.items() if token.casefold() in BLANKS and output < size]
+    blanks = [token for token in blanks if token != tokens.pad]
     if blanks:
         raise CheckpointError(
             f"{name}: vocab.json has {blanks[0]!r} beside the pad token {tokens.pad!r}, and CTC in transformers takes"
@@ -158,7 +159,7 @@ def _blank(tokens: Tokens, configured: object, size: int, name: str) -> int:
     if not isinstance(configured, int) or configured != output:
         raise CheckpointError(
             f"{name}: the blank is {configured} in config.json (pad_token_id) and {output} in the tokenizer (pad_token"
-            f" {tokens.pad!r}); they must agree. Mend pad_token in tokenizer_config.json or pad_token_id in"
+            f" {tokens.pad!r}); they must agree. Correct pad_token in tokenizer_config.json or pad_token_id in"
             " config.json."
         )
     if configured >= size:
@@ -176,32 +177,37 @@ def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
     needed if more than half of the letters belong to scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer,
     Burmese). Any other vocabulary without a delimiter is rejected, because it would write all words as one.
     """
-    named, outputs = tokens.delimiter, tokens.outputs
-    if named is None and not tokens.is_delimiter_null and PIPE in outputs:
-        named = PIPE
-    if named is None or (named == PIPE and PIPE not in outputs):  # transformers writes `|` by default
-        named = next((token for token in outputs if token.isspace()), None)
+    delimiter, outputs = tokens.delimiter, tokens.outputs
+    if delimiter is None and not tokens.is_delimiter_null and PIPE in outputs:
+        delimiter = PIPE
+    if delimiter is None or (delimiter == PIPE and PIPE not in outputs):  # transformers writes `|` by default
+        delimiter = next((token for token in outputs if token.isspace()), None)
     remedy = 'Name the one that it was trained with: "word_delimiter_token" in tokenizer_config.json.'
-    if named is None:
-        offered = [token for token in DELIMITERS if token in outputs]
+    if delimiter is None:
+        candidates = [token for token in DELIMITERS if token in outputs]
         letters = [token for token in tokens.letters if unicodedata.category(token[0])[0] in "LM" and len(token) == 1]
         unspaced = [token for token in letters if re.fullmatch(f"[{UNSPACED}]", token)]
-        if not offered and 2 * len(unspaced) > len(letters):
+        if not candidates and 2 * len(unspaced) > len(letters):
             return None
-        perhaps = f" vocab.json has {_some(offered)}." if offered else ""
-        raise CheckpointError(f"{name}: its vocabulary has no word delimiter, words would be glued.{perhaps} {remedy}")
-    place = f"{name}: the word delimiter {named!r}"
-    if named not in outputs:
+        hint = f" vocab.json has {_phrase(candidates)}." if candidates else ""
+        raise CheckpointError(f"{name}: its vocabulary has no word delimiter, words would be glued.{hint} {remedy}")
+    place = f"{name}: the word delimiter {delimiter!r}"
+    if delimiter not in outputs:
         raise CheckpointError(f"{place} is not in vocab.json. {remedy}")
-    if outputs[named] >= size:
-        raise CheckpointError(f"{place} is output {outputs[named]}, and its head has {size}. {remedy}")
+    if outputs[delimiter] >= size:
+        raise CheckpointError(f"{place} is output {outputs[delimiter]}, and its head has {size}. {remedy}")
     for role, output in (("blank", blank), ("unknown token", outputs.get(tokens.unknown or ""))):
-        if outputs[named] == output:
+        if outputs[delimiter] == output:
             raise CheckpointError(f"{place} is the {role} too (output {output}). {remedy}")
-    return outputs[named]
+    return outputs[delimiter]
 
 
-def _says_nothing(token: str, tokens: Tokens) -> bool:
+def _is_piece(token: str) -> bool:
+    """Return whether a token is written like a piece of a word."""
+    return len(token) > 1 and (token[0] in "▁Ġ" or token.startswith("##") or token.endswith(("@@", "</w>")))
+
+
+def _is_mark(token: str, tokens: Tokens) -> bool:
     """Return whether a token is only a mark.
 
     An unknown token that is a letter counts as a letter, because the head writes it.
@@ -212,6 +218,6 @@ def _says_nothing(token: str, tokens: Tokens) -> bool:
     return token in tokens.marks and not is_letter
 
 
-def _some(tokens: Sequence[str]) -> str:
+def _phrase(tokens: Sequence[str]) -> str:
     """Return the first tokens as one phrase for a message."""
     return ", ".join(repr(token) for token in tokens[:5]) + (", ..." if len(tokens) > 5 else "")

@@ -102,8 +102,8 @@ class Whisper(HubTarget):
         start = torch.full((hidden.states.shape[0], 1), self.prompts.tokens[START], device=self.device)
         encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
         scores = self.model(encoder_outputs=encoded, decoder_input_ids=start, use_cache=False).logits[:, -1]
-        chosen: Tensor = scores[:, list(self.prompts.languages.values())]
-        return chosen.float().softmax(-1)
+        languages: Tensor = scores[:, list(self.prompts.languages.values())]
+        return languages.float().softmax(-1)
 
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
@@ -146,10 +146,10 @@ class Whisper(HubTarget):
         A recording beyond 30 s keeps the log-mel features of its whole length and goes straight to `transcribe`.
         """
         if len(waves) == 1 and self.alone(len(waves[0])):
-            long = self.extractor(
+            extracted = self.extractor(
                 waves[0], sampling_rate=RATE, truncation=False, padding="longest", return_tensors="pt"
             )
-            features = long.input_features.to(self.device, self.dtype)
+            features = extracted.input_features.to(self.device, self.dtype)
             return Hidden(features, torch.tensor([features.shape[-1]]), whole=True)
         features = self.extractor(list(waves), sampling_rate=RATE, return_tensors="pt").input_features
         lengths = torch.tensor([-(-len(wave) // self.extractor.hop_length) for wave in waves])
@@ -195,12 +195,12 @@ class Whisper(HubTarget):
 
     def losses(self, hidden: Hidden, tokens: Sequence[list[int]], smoothing: float) -> Tensor:
         """Return the cross-entropy of the next token; the decoder reads the true tokens before it."""
-        rows = [torch.tensor(one, device=self.device) for one in tokens]
+        rows = [torch.tensor(transcript, device=self.device) for transcript in tokens]
         truth = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-100)  # [b, n]
-        before = torch.cat([torch.full_like(truth[:, :1], self.prompt[0]), truth[:, :-1]], 1)
-        before = before.masked_fill(before == -100, self.prompts.tokens[END])
+        inputs = torch.cat([torch.full_like(truth[:, :1], self.prompt[0]), truth[:, :-1]], 1)
+        inputs = inputs.masked_fill(inputs == -100, self.prompts.tokens[END])
         encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
-        scores = self.model(encoder_outputs=encoded, decoder_input_ids=before, use_cache=False).logits  # [b, n, v]
+        scores = self.model(encoder_outputs=encoded, decoder_input_ids=inputs, use_cache=False).logits  # [b, n, v]
         loss = nn.functional.cross_entropy(
             scores.float().transpose(1, 2), truth, reduction="none", label_smoothing=smoothing
         )
@@ -208,25 +208,27 @@ class Whisper(HubTarget):
 
     def anchors(self, hidden: Hidden) -> list[Any]:
         """Return the tokens that the decoder reads and writes for each clip, from the prompt to the end of the text."""
-        end, first, made = self.prompts.tokens[END], len(self.prompt), []
-        for row in self._written(hidden):
-            ends = (row[first:] == end).nonzero()
-            made.append(row[: int(ends[0, 0]) + first + 1] if len(ends) else row)
-        return made
+        end_token, prompt_length = self.prompts.tokens[END], len(self.prompt)
+        anchors = []
+        for row in self._generated(hidden):
+            ends = (row[prompt_length:] == end_token).nonzero()
+            anchors.append(row[: int(ends[0, 0]) + prompt_length + 1] if len(ends) else row)
+        return anchors
 
     def doubts(self, hidden: Hidden, anchors: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Measure entropy at every token of the anchored text, which the decoder reads.
 
         Silence is an end token before the end of that text. The prompt is given, so its tokens are not counted.
         """
-        end, first, doubts, silent = self.prompts.tokens[END], len(self.prompt), [], []
-        rows = nn.utils.rnn.pad_sequence(list(anchors), batch_first=True, padding_value=end)
+        end_token, prompt_length = self.prompts.tokens[END], len(self.prompt)
+        doubts, silent = [], []
+        rows = nn.utils.rnn.pad_sequence(list(anchors), batch_first=True, padding_value=end_token)
         encoded = BaseModelOutput(last_hidden_state=self.last(hidden).states)
         scores = self.model(encoder_outputs=encoded, decoder_input_ids=rows[:, :-1], use_cache=False).logits
         for logits, row in zip(scores.float(), anchors, strict=True):
-            tokens = logits[first - 1 : len(row) - 1].log_softmax(-1)  # [tokens after the prompt, vocabulary]
+            tokens = logits[prompt_length - 1 : len(row) - 1].log_softmax(-1)  # [tokens after the prompt, vocabulary]
             doubts.append(-(tokens.exp() * tokens).sum(-1).mean())
-            silent.append(((tokens.argmax(-1) == end) & (row[first:] != end)).float().mean())
+            silent.append(((tokens.argmax(-1) == end_token) & (row[prompt_length:] != end_token)).float().mean())
         return torch.stack(doubts), torch.stack(silent)
 
     def share(self, model: Any, head: nn.Module) -> None:  # noqa: D102
@@ -234,10 +236,10 @@ class Whisper(HubTarget):
         self.share_head(model, head)
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
-        texts: list[str] = self.tokenizer.batch_decode(self._written(hidden), skip_special_tokens=True)
+        texts: list[str] = self.tokenizer.batch_decode(self._generated(hidden), skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _written(self, hidden: Hidden) -> Tensor:
+    def _generated(self, hidden: Hidden) -> Tensor:
         """Decode greedily and return token ids ``[b, n]``, prompt first, padded with the end of the text.
 
         For a recording beyond 30 s, the texts of its windows follow each other, without the prompt.

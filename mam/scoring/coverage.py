@@ -74,8 +74,8 @@ def _vanishes(letter: str, normalise: Callable[[str], str]) -> bool:
     """
     if _ACCENTS.match(letter):
         return len(normalise(f"q{letter}q").split()) > 1
-    left = _squeezed(normalise(f"a{letter}a"))
-    return left in (_squeezed(normalise("aa")), _squeezed(normalise("a a")))
+    normalised = _squeezed(normalise(f"a{letter}a"))
+    return normalised in (_squeezed(normalise("aa")), _squeezed(normalise("a a")))
 
 
 def _deleted(text: str, normalise: Callable[[str], str]) -> Iterator[str]:

@@ -38,7 +38,9 @@ def mistakes(labels: Sequence[str], predictions: Sequence[str]) -> NDArray[np.in
     """
     if not labels or len(labels) != len(predictions):
         raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions")
-    return np.array([label != guess for label, guess in zip(labels, predictions, strict=True)], dtype=np.int64)
+    return np.array(
+        [label != prediction for label, prediction in zip(labels, predictions, strict=True)], dtype=np.int64
+    )
 
 
 def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRates:
@@ -47,8 +49,8 @@ def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRat
     Folds are in the order of their first clips.
     """
     by_fold: dict[Hashable, list[int]] = {}
-    for fold, one in zip(folds, wrong, strict=True):
-        by_fold.setdefault(fold, []).append(int(one))
+    for fold, mistake in zip(folds, wrong, strict=True):
+        by_fold.setdefault(fold, []).append(int(mistake))
     means = tuple(fmean(members) for members in by_fold.values())
     sd = stdev(means) if len(means) > 1 else None
     return ErrorRates(float(wrong.mean()), int(wrong.sum()), len(wrong), means, fmean(means), sd)

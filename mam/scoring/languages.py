@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
-def _codes(listed: str) -> frozenset[str]:
-    return frozenset(listed.split())
+def _codes(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 # Codes that are replaced by another code.
@@ -130,8 +130,8 @@ def language_of_alphabet(letters: Iterable[str]) -> str | None:
 
     ``letters`` are the tokens that stand for text, without special tokens and the word delimiter.
     """
-    found = set("".join(letters))
-    return "en" if found - {"'"} and all(c == "'" or (c.isascii() and c.isalpha()) for c in found) else None
+    characters = set("".join(letters))
+    return "en" if characters - {"'"} and all(c == "'" or (c.isascii() and c.isalpha()) for c in characters) else None
 
 
 def _with_region(language: str | None) -> str:

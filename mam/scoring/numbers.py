@@ -48,10 +48,10 @@ def spell(text: str, language: str | None) -> str:
         whole, decimals = re.sub("[^0-9]", "", match["whole"] or match["plain"]), match["decimals"]
         if code is None:
             return f"{whole} {decimals}" if decimals else whole
-        said = [_cardinal(whole, code)]
+        parts = [_cardinal(whole, code)]
         if decimals:
-            said += [point_word(language), *(_cardinal(digit, code) for digit in decimals)]
-        return f" {' '.join(said)} "
+            parts += [point_word(language), *(_cardinal(digit, code) for digit in decimals)]
+        return f" {' '.join(parts)} "
 
     return _pattern(*habit_of(language), code is not None).sub(words, text)
 

@@ -42,9 +42,9 @@ class Flips:
         """Return the lower and upper ends of the δ for which each subset is at least as extreme as the observation."""
         inside, outside = self.sums, self.totals - self.sums
         with np.errstate(divide="ignore", invalid="ignore"):
-            one, other = (part[:, 0] / part[:, column] for part in (inside, outside))
-        low, high = np.fmin(one, other), np.fmax(one, other)
-        is_always = np.isnan(one) | np.isnan(other)  # an empty side: the observed assignment itself
+            inside_ratios, outside_ratios = (part[:, 0] / part[:, column] for part in (inside, outside))
+        low, high = np.fmin(inside_ratios, outside_ratios), np.fmax(inside_ratios, outside_ratios)
+        is_always = np.isnan(inside_ratios) | np.isnan(outside_ratios)  # an empty side: the observed assignment itself
         low[is_always], high[is_always] = -np.inf, np.inf
         return low, high
 

@@ -123,7 +123,7 @@ def paired_difference(
     if scale > 1:
         p_value = max(p_value, relabelled_p(new, old, draws, seed))
     sizes = np.abs(differences)
-    made = Difference(
+    difference = Difference(
         absolute=total / all_words,
         relative=total / all_old if all_old > 0 else None,
         ci95=_agreeing(flipped, spread, ABSOLUTE, stretch, p_value),
@@ -137,10 +137,10 @@ def paired_difference(
         worse=int(np.count_nonzero(differences > 0)),
         largest=float(sizes.max() / sizes.sum()) if sizes.any() else None,
     )
-    if interval == "bootstrap" and made.changed and made.clusters > 1:
+    if interval == "bootstrap" and difference.changed and difference.clusters > 1:
         ci95, relative_ci95 = percentile_intervals(new, old, words, draws, seed)
-        return replace(made, ci95=ci95, relative_ci95=relative_ci95 if all_old > 0 else None, interval=interval)
-    return made
+        return replace(difference, ci95=ci95, relative_ci95=relative_ci95 if all_old > 0 else None, interval=interval)
+    return difference
 
 
 def exact_mcnemar(merged: Counts, baseline: Counts) -> float:
@@ -259,7 +259,7 @@ def _agreeing(
     is_open = column == RELATIVE and spread.units >= LEAST
     low = by_test[0] if is_open or math.isfinite(by_test[0]) else min(by_t[0], 0.0)
     high = by_test[1] if is_open or math.isfinite(by_test[1]) else max(by_t[1], 0.0)
-    low, high, low_t, high_t = (estimate + stretch * (end - estimate) for end in (low, high, *by_t))
+    low, high, low_t, high_t = (estimate + stretch * (bound - estimate) for bound in (low, high, *by_t))
     # The test decides whether 0 is inside, so an end that excludes 0 is the test's own.
     low, high = (low if low > 0 else min(low, low_t)), (high if high < 0 else max(high, high_t))
     return (low, high) if p_value < LEVEL else (min(low, 0.0), max(high, 0.0))
@@ -285,7 +285,7 @@ def _open(ends: tuple[float, float] | None) -> Ends | None:
 
 
 def _name(flipped: Flips, unit: str, units: int, draws: int, seed: int, sides: int, interval: str) -> str:
-    how = "p exact" if flipped.is_exact and sides == 1 else f"{draws} draws, seed {seed}"
-    control = f" and {sides} draws of a side" if sides > 1 else ""
-    named = "" if interval == "sign_flip" else f"; interval: percentile bootstrap, {draws} draws, seed {seed}"
-    return f"sign-flip test over {units} {unit}{'' if units == 1 else 's'}{control}, {how}{named}"
+    computation = "p exact" if flipped.is_exact and sides == 1 else f"{draws} draws, seed {seed}"
+    draws_text = f" and {sides} draws of a side" if sides > 1 else ""
+    suffix = "" if interval == "sign_flip" else f"; interval: percentile bootstrap, {draws} draws, seed {seed}"
+    return f"sign-flip test over {units} {unit}{'' if units == 1 else 's'}{draws_text}, {computation}{suffix}"

@@ -90,5 +90,5 @@ language_normalizer(multilingual)
 @cache
 def _whisper(module: str, name: str) -> Normalizer:
     """Create one of whisper-normalizer's classes; cached, because it reads its list of spellings from disk."""
-    made: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
-    return made
+    instance: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
+    return instance

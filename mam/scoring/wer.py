@@ -55,16 +55,21 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: To
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
-    expected, heard = ([tokens(text, token) for text in texts] for texts in (references, hypotheses))
+    reference_tokens, hypothesis_tokens = (
+        [tokens(text, token) for text in texts] for texts in (references, hypotheses)
+    )
     counts = np.zeros((len(references), 4), dtype=np.int64)
-    spoken = [i for i, reference in enumerate(expected) if reference]
-    for i in set(range(len(references))) - set(spoken):  # jiwer does not align an empty reference
-        counts[i, INSERTIONS] = len(heard[i])
-    if spoken:
+    positions = [i for i, reference in enumerate(reference_tokens) if reference]
+    for i in set(range(len(references))) - set(positions):  # jiwer does not align an empty reference
+        counts[i, INSERTIONS] = len(hypothesis_tokens[i])
+    if positions:
         process = jiwer.process_words if token == "word" else jiwer.process_characters
-        joined = [[(" " if token == "word" else "").join(side[i]) for i in spoken] for side in (expected, heard)]
+        joined = [
+            [(" " if token == "word" else "").join(side[i]) for i in positions]
+            for side in (reference_tokens, hypothesis_tokens)
+        ]
         aligned = process(joined[0], joined[1])
-        for i, reference, chunks in zip(spoken, aligned.references, aligned.alignments, strict=True):
+        for i, reference, chunks in zip(positions, aligned.references, aligned.alignments, strict=True):
             counts[i, LENGTH] = len(reference)
             for chunk in chunks:
                 if chunk.type == "substitute":

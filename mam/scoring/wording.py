@@ -32,8 +32,8 @@ def units_text(difference: Difference) -> str:
 
 def too_few(difference: Difference) -> str:
     """Return the reason why no difference could be significant here."""
-    of_what = f"{difference.unit}s" if difference.clusters < LEAST else f"changed {difference.unit}s"
-    return f"with fewer than {LEAST} {of_what} no difference can be significant"
+    units = f"{difference.unit}s" if difference.clusters < LEAST else f"changed {difference.unit}s"
+    return f"with fewer than {LEAST} {units} no difference can be significant"
 
 
 def difference_text(difference: Difference) -> str:
@@ -42,10 +42,10 @@ def difference_text(difference: Difference) -> str:
     For example ``-0.57 points, 95 % [-1.72, +0.71], p 0.399; relative -2.3 %``.
     """
     if difference.changed == 0:
-        none = f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed"
+        text = f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed"
         if difference.clusters < LEAST:
-            return none
-        return f"{none}; at most about {300 / difference.clusters:.2g} % of them would (3/n)"
+            return text
+        return f"{text}; at most about {300 / difference.clusters:.2g} % of them would (3/n)"
     name = "95 %" if difference.interval == "sign_flip" else f"95 % ({difference.interval})"
     ends = "no interval" if difference.ci95 is None else f"{name} {interval(difference.ci95)}"
     p = f", p {p_text(difference.p_value)}" if difference.can_be_significant else ""
@@ -71,23 +71,23 @@ def counts_cell(difference: Difference) -> str:
 
 def table_notes(differences: Iterable[Difference]) -> list[str]:
     """Return the notes that explain the short columns of a table of differences."""
-    compared = [one for one in differences if one.changed is not None]
-    units = list(dict.fromkeys(counted(one.clusters, one.unit) for one in compared))
+    compared = [difference for difference in differences if difference.changed is not None]
+    units = list(dict.fromkeys(counted(difference.clusters, difference.unit) for difference in compared))
     notes = [f"{SHORT_COUNTS}: units with fewer / more errors, of {', '.join(units)}"] if units else []
-    notes += [FEW_NOTE] if any(p_cell(one) == FEW for one in compared) else []
-    return notes + ([BOOTSTRAP_NOTE] if any(one.interval != "sign_flip" for one in compared) else [])
+    notes += [FEW_NOTE] if any(p_cell(difference) == FEW for difference in compared) else []
+    return notes + ([BOOTSTRAP_NOTE] if any(difference.interval != "sign_flip" for difference in compared) else [])
 
 
 def excluded(differences: Iterable[Difference]) -> str:
     """Return what the intervals of several differences exclude, as the end of a sentence."""
     compared = list(differences)
-    ends = [one.ci95 for one in compared if one.ci95 is not None]
-    if all(one.changed == 0 for one in compared):
+    ends = [difference.ci95 for difference in compared if difference.ci95 is not None]
+    if all(difference.changed == 0 for difference in compared):
         return "no unit changed its number of errors, so that nothing can be said"
     if not ends:
         return "of a single unit no interval can be made, so that nothing can be said"
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    few = sum(not one.can_be_significant for one in compared)
+    few = sum(not difference.can_be_significant for difference in compared)
     if len(compared) == 1:
         rest = f"; {too_few(compared[0])}" if few else ""
         return f"the interval is {interval((low, high))} points: what lies outside is excluded at 95 %{rest}"

@@ -63,9 +63,9 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
     after = [_counted(config, rows, counts) for rows, counts in zip(merged, new, strict=True)]
     pooled = [row for rows in merged for row in rows]
     notes = corpus_notes(config.data.normalizer, config.data.language, [row["reference"] for row in baseline])
-    found = [*_findings(pooled, before.lengths, _token(config)), *notes]
+    findings = [*_findings(pooled, before.lengths, _token(config)), *notes]
     difference = paired(config, after, [before])
-    return Scores(_rates(new), SpeechBaseline(**asdict(_rates([old]))), Delta(**asdict(difference)), found)
+    return Scores(_rates(new), SpeechBaseline(**asdict(_rates([old]))), Delta(**asdict(difference)), findings)
 
 
 def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
@@ -75,7 +75,7 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
 
 def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequence[str] = ()) -> list[PredictionRow]:
     """Build a row for every clip of ``audio``; ``items`` are the texts."""
-    made = []
+    rows = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, items, strict=True):
         row = {
             "id": example["id"],
@@ -86,8 +86,8 @@ def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequ
         }
         if config.data.clusters != "utterance":
             row["cluster"] = example[config.data.clusters]
-        made.append(row)
-    return made
+        rows.append(row)
+    return rows
 
 
 def _token(config: Config) -> Token:
@@ -104,17 +104,17 @@ def _counts(
         DataError: No reference of a side has a word left.
     """
     pairs = [(row["reference"], row["prediction"]) for rows in sides for row in rows]
-    together = pair_counts(pairs, normalizer_for(config.data.normalizer, config.data.language), units)
-    apart, start = [], 0
+    counts_by_unit = pair_counts(pairs, normalizer_for(config.data.normalizer, config.data.language), units)
+    by_side, start = [], 0
     for rows in sides:
-        apart.append({unit: counts[start : start + len(rows)] for unit, counts in together.items()})
+        by_side.append({unit: counts[start : start + len(rows)] for unit, counts in counts_by_unit.items()})
         start += len(rows)
-    if not all(counts[:, LENGTH].any() for side in apart for counts in side.values()):
+    if not all(counts[:, LENGTH].any() for side in by_side for counts in side.values()):
         raise DataError(
             f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
             " Choose another."
         )
-    return apart
+    return by_side
 
 
 def _counted(config: Config, rows: Sequence[PredictionRow], counts: Mapping[Token, Counts]) -> ErrorCounts:
@@ -129,33 +129,35 @@ def _rates(draws: Sequence[Mapping[Token, Counts]]) -> Rates:
 
 
 def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], token: Token = "word") -> list[str]:
-    found = []
+    findings = []
     empty = sum(not row["prediction"].strip() for row in predictions)
     if empty == len(predictions):
-        found.append("collapsed: every prediction is empty")
+        findings.append("collapsed: every prediction is empty")
     elif empty:
-        found.append(f"{empty} of {len(predictions)} predictions are empty")
+        findings.append(f"{empty} of {len(predictions)} predictions are empty")
     texts = Counter(row["prediction"] for row in predictions)
     text, times = texts.most_common(1)[0]
     if text.strip() and times > COLLAPSED * len(predictions) and len({row["reference"] for row in predictions}) > 1:
-        found.append(f"collapsed: {times} of {len(predictions)} predictions are {text[:40]!r}")
-    said = [tokens(row["prediction"], token) for row in predictions]
+        findings.append(f"collapsed: {times} of {len(predictions)} predictions are {text[:40]!r}")
+    word_lists = [tokens(row["prediction"], token) for row in predictions]
     least = 3 if token == "word" else REPEATED
-    repeated = sum(_repeats(one, least) for one in said)
+    repeated = sum(_repeats(utterance, least) for utterance in word_lists)
     if repeated:
-        found.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
+        findings.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
     runaway = sum(
         len(words) > RUNAWAY * max(1, len(tokens(row["reference"], token)))
-        for words, row in zip(said, predictions, strict=True)
+        for words, row in zip(word_lists, predictions, strict=True)
     )
     if runaway:
-        found.append(f"{runaway} of {len(predictions)} predictions are over {RUNAWAY} times as long as their reference")
+        findings.append(
+            f"{runaway} of {len(predictions)} predictions are over {RUNAWAY} times as long as their reference"
+        )
     unspoken = int(np.count_nonzero(lengths == 0))
     if unspoken:
-        found.append(
+        findings.append(
             f"{unspoken} references have no word after normalisation; what was heard there counts as insertions"
         )
-    return found
+    return findings
 
 
 def _repeats(words: Sequence[str], least: int) -> bool:

@@ -109,19 +109,19 @@ def trials(config: Config, audio: AudioStore) -> list[Trial]:
     if folds[0] is None:
         return [_split_trial(config, audio)]
     present = sorted(set(folds))
-    there = choices([str(fold) for fold in present])
+    fold_names = choices([str(fold) for fold in present])
     if len(present) < (3 if data.split == "dev" else 2):
-        raise DataError(f"data={data.name}: has clips in fold {there} only; a probe is fitted on other folds.")
+        raise DataError(f"data={data.name}: has clips in fold {fold_names} only; a probe is fitted on other folds.")
     if data.fold not in (None, *present):
-        raise DataError(f"data.fold={data.fold}: no clip is in it. There is: {there}.")
-    made = []
+        raise DataError(f"data.fold={data.fold}: no clip is in it. There is: {fold_names}.")
+    tests = []
     for fold, following in zip(present, [*present[1:], present[0]], strict=True):
         if data.fold in (None, fold):
             tested = following if data.split == "dev" else fold
             name = f"fold {fold}" + (f", dev fold {tested}" if data.split == "dev" else "")
             train = [i for i, other in enumerate(folds) if other not in (fold, tested)]
-            made.append(Trial(name, train, [i for i, other in enumerate(folds) if other == tested]))
-    return made
+            tests.append(Trial(name, train, [i for i, other in enumerate(folds) if other == tested]))
+    return tests
 
 
 def _split_trial(config: Config, audio: AudioStore) -> Trial:
@@ -191,10 +191,10 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
     """
     labels, draws = [row["label"] for row in baseline], len(merged) // len(baseline)
     sides = {"confusion": merged, "confusion-baseline": baseline}
-    made: dict[str, list[list[Any]]] = {}
+    matrices: dict[str, list[list[Any]]] = {}
     for name, rows in sides.items():
         classes, counts = confusion([row["label"] for row in rows], [row["prediction"] for row in rows])
-        made[name] = [
+        matrices[name] = [
             ["label", *classes],
             *([label, *row] for label, row in zip(classes, counts.tolist(), strict=True)),
         ]
@@ -204,30 +204,32 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
         n = labels.count(label)
         mean = new // draws if new % draws == 0 else new / draws
         by_class.append([label, n, mean, old, round(mean / n, 6), round(old / n, 6)])
-    return made | {"classes": by_class}
+    return matrices | {"classes": by_class}
 
 
 def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features, labels: list[str]) -> Judgement:
     data, (truth, folds, splits) = config.data, (audio.corpus.column(name) for name in ("label", "fold", "split"))
     places = own_classes(labels, sorted(set(truth)))
-    classes = [name for name, found in places.items() if found]
-    lost = [name for name, found in places.items() if not found]
+    classes = [name for name, positions in places.items() if positions]
+    missing = [name for name, positions in places.items() if not positions]
     if folds[0] is not None:
-        asked = [i for i, fold in enumerate(folds) if data.fold in (None, fold)]
+        selected = [i for i, fold in enumerate(folds) if data.fold in (None, fold)]
     else:
-        asked = [i for i, split in enumerate(splits) if data.split in ("all", split)]
-    tested = [i for i in asked if truth[i] in classes]
+        selected = [i for i, split in enumerate(splits) if data.split in ("all", split)]
+    tested = [i for i in selected if truth[i] in classes]
     if not tested:
         raise DataError(f"data={config.data.name}: no clip of the classes that the checkpoint knows is left to test.")
     sides = []
     for scores in (new, old):
         # If several labels match a class, its probability is that of the best.
-        own = np.stack([scores[tested][:, places[name]].max(1) for name in classes], axis=1)
-        sides.append(lines(config, audio.subset(tested), list(own), classes))
+        class_scores = np.stack([scores[tested][:, places[name]].max(1) for name in classes], axis=1)
+        sides.append(lines(config, audio.subset(tested), list(class_scores), classes))
     notes = []
-    if lost:
-        notes.append(f"the checkpoint has no class for {choices(lost)}: {len(asked) - len(tested)} clips are left out")
-    return Judgement(sides[0], sides[1], HeadRecord("checkpoint", [], lost), notes)
+    if missing:
+        notes.append(
+            f"the checkpoint has no class for {choices(missing)}: {len(selected) - len(tested)} clips are left out"
+        )
+    return Judgement(sides[0], sides[1], HeadRecord("checkpoint", [], missing), notes)
 
 
 def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list[int]]:
@@ -252,7 +254,7 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
 
 def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequence[str]) -> list[PredictionRow]:
     """Build a row for every clip of ``audio``; ``items`` are the scores of ``classes``."""
-    made = []
+    rows = []
     for example, row_scores in zip(audio.corpus.examples, items, strict=True):
         best = np.argsort(-row_scores, kind="stable")[:5]
         row = {
@@ -265,8 +267,8 @@ def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequ
         }
         if config.data.clusters != "utterance":
             row["cluster"] = example[config.data.clusters]
-        made.append(row)
-    return made
+        rows.append(row)
+    return rows
 
 
 def _groups(audio: AudioStore, positions: Sequence[int]) -> list[Any]:
