@@ -60,33 +60,31 @@ class HubConfig:
 class DataConfig:
     """The data set: a folder in a known format, the evaluated split, and the handling of unusable examples."""
 
-    name: Annotated[str, Doc("of the data set, for tables")] = MISSING
-    format: Annotated[str, Doc("a registered folder layout")] = MISSING
+    name: Annotated[str, Doc("name of the data set, for tables")] = MISSING
+    format: Annotated[str, Doc("registered folder layout")] = MISSING
     source: Annotated[str, OneOf(DATA_SOURCES), Doc("folder or hub")] = "folder"
-    root: Annotated[str | None, Doc("the folder")] = None
-    hub: Annotated[HubConfig, Doc("the copy on the hub")] = field(default_factory=HubConfig)
-    split: Annotated[str, OneOf(DATA_SPLITS), Doc("what is evaluated; not_dev is everything but dev")] = "test"
-    ids: Annotated[IdsConfig, Doc("files with one id a line that say which examples a split has")] = field(
+    root: Annotated[str | None, Doc("folder with the data")] = None
+    hub: Annotated[HubConfig, Doc("copy on the hub")] = field(default_factory=HubConfig)
+    split: Annotated[str, OneOf(DATA_SPLITS), Doc("evaluated split; not_dev is everything except dev")] = "test"
+    ids: Annotated[IdsConfig, Doc("files with one id per line that define the splits")] = field(
         default_factory=IdsConfig
     )
-    fold: Annotated[int | None, Doc("of audio events: the only fold tested")] = None
-    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first so many examples")] = None
-    on_bad: Annotated[str, OneOf(ON_BAD), Doc("stop or skip at an unusable example")] = "stop"
+    fold: Annotated[int | None, Doc("the only fold tested (audio events)")] = None
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of examples, from the first")] = None
+    on_bad: Annotated[str, OneOf(ON_BAD), Doc("handling of unusable examples: stop or skip")] = "stop"
     language: Annotated[
-        str | None, Doc("of the references; null: what the decoder writes, else that of a CTC vocabulary's letters")
+        str | None, Doc("language of the references; null: that of the decoder, else of a CTC vocabulary's letters")
     ] = None
     normalizer: Annotated[str, OneOf(NORMALIZERS, also=(AUTO,))] = AUTO
     metric: Annotated[
-        str, OneOf(METRICS), Doc("what is compared; auto: cer where words are not written apart, else wer")
+        str, OneOf(METRICS), Doc("compared metric; auto: cer for languages without spaces between words, else wer")
     ] = AUTO
-    clusters: Annotated[str, OneOf(CLUSTERS), Doc("the units that a test flips: utterance, speaker, origin")] = (
-        "utterance"
-    )
-    note: Annotated[str, Doc("a caveat that stands beside every result")] = ""
-    recorded_from: Annotated[str, Doc("where given, the caveat is only for targets pre-trained on that collection")] = (
+    clusters: Annotated[str, OneOf(CLUSTERS), Doc("units of the test: utterance, speaker, origin")] = "utterance"
+    note: Annotated[str, Doc("caveat shown beside every result")] = ""
+    recorded_from: Annotated[str, Doc("collection; if set, the caveat is shown only for targets pre-trained on it")] = (
         ""
     )
-    page: Annotated[str, Doc("where to get the data set")] = ""
+    page: Annotated[str, Doc("web page of the data set")] = ""
 
 
 def data_problems(config: Config) -> Iterator[str]:

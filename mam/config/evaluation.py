@@ -31,30 +31,30 @@ class EvaluateConfig:
         float | None,
         Ge(1),
         Le(10**6),
-        Doc("padded seconds computed together; null: 10 on a CPU (Whisper 120), 160 on a GPU"),
+        Doc("padded seconds per pack; null: 10 on a CPU (Whisper 120), 160 on a GPU"),
     ] = None
     draws: Annotated[
         int,
         Ge(100),
         Le(10**6),
-        Doc("random assignments of signs of the test, beyond 16 changed units; resamples of the bootstrap"),
+        Doc("number of random sign assignments of the test, above 16 changed units, or of bootstrap resamples"),
     ] = 10_000
     interval: Annotated[
         str,
         OneOf(INTERVALS),
-        Doc("sign_flip (agrees with p), or bootstrap (percentile; too narrow for few units or changes)"),
+        Doc("interval: sign_flip (agrees with p) or bootstrap (percentile; too narrow for few units or changes)"),
     ] = "sign_flip"
     dev: Annotated[
-        bool, Doc("the rate on dev too, where it may choose between runs; a multirun over λ says it itself")
+        bool, Doc("whether dev is evaluated too, for a choice between runs; set by mam in a multirun over λ")
     ] = False
     memory_gb: Annotated[
-        float, Ge(0), Le(10**5), Doc("for decoded audio, and as much again for what does not depend on λ")
+        float, Ge(0), Le(10**5), Doc("memory for decoded audio, and the same again for results that do not depend on λ")
     ] = 2.0
     cache_gb: Annotated[
-        float, Ge(0), Le(10**6), Doc("on disk, for all runs together: what memory has no room for; 0: nothing")
+        float, Ge(0), Le(10**6), Doc("disk space, shared by all runs, for data that exceeds the memory; 0: none")
     ] = 20.0
     share: Annotated[
-        bool, Doc("keep audio and all states on disk for other processes; launchers say it themselves")
+        bool, Doc("whether audio and all states are kept on disk for other processes; set by launchers")
     ] = False
 
 

@@ -39,34 +39,34 @@ class ShapeConfig:
 class ModelConfig:
     """The pair of models."""
 
-    name: Annotated[str, Doc("of the pair, for tables")] = MISSING
-    task: Annotated[str, OneOf(TASK_NAMES), Doc("asr or events")] = "asr"
-    pairing: Annotated[str, OneOf(PAIRINGS), Doc("what the pair needs: the run's pairing starts from it")] = "index"
-    on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("likewise for on_mismatch")] = "error"
-    target: Annotated[str, Doc("hub id, folder, BEATs file, or asset:NAME for what mam bundles")] = MISSING
+    name: Annotated[str, Doc("name of the pair, for tables")] = MISSING
+    task: Annotated[str, OneOf(TASK_NAMES), Doc("task: asr or events")] = "asr"
+    pairing: Annotated[str, OneOf(PAIRINGS), Doc("default of pairing for this pair")] = "index"
+    on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("default of on_mismatch for this pair")] = "error"
+    target: Annotated[str, Doc("hub id, folder, BEATs file, or asset:NAME for a bundled model")] = MISSING
     target_revision: Annotated[str, Doc("branch, tag or commit on the hub")] = "main"
-    target_sha256: Annotated[str | None, Doc("what the SHA-256 of the weights must be")] = None
+    target_sha256: Annotated[str | None, Doc("required SHA-256 of the weights")] = None
     language: Annotated[
         str | None,
         Doc(
-            "what Whisper's decoder is told; null: what the checkpoint says, else English for an English-only one, else"
-            " it is detected"
+            "language of Whisper's decoder; null: the checkpoint's setting, else English if it is English-only, else"
+            " detected"
         ),
     ] = None
-    speech_task: Annotated[str, OneOf(SPEECH_TASKS), Doc("transcribe or translate")] = "transcribe"
-    target_shape: Annotated[ShapeConfig, Doc("checked against the checkpoint; read from it where null")] = field(
-        default_factory=ShapeConfig
+    speech_task: Annotated[str, OneOf(SPEECH_TASKS), Doc("task of Whisper's decoder: transcribe or translate")] = (
+        "transcribe"
+    )
+    target_shape: Annotated[ShapeConfig, Doc("shape, checked against the checkpoint; null values are read from it")] = (
+        field(default_factory=ShapeConfig)
     )
     pretrained_on: Annotated[
         list[str],
-        Doc(
-            "collections that the target's own training took recordings from; a data set from one of them has a caveat"
-        ),
+        Doc("collections whose recordings the target was trained on; data sets from them get a caveat"),
     ] = field(default_factory=list)
-    source: Annotated[str, Doc("as target")] = MISSING
-    source_revision: Annotated[str, Doc("as target_revision")] = "main"
-    source_sha256: Annotated[str | None, Doc("as target_sha256")] = None
-    source_shape: Annotated[ShapeConfig, Doc("as target_shape")] = field(default_factory=ShapeConfig)
+    source: Annotated[str, Doc("like target")] = MISSING
+    source_revision: Annotated[str, Doc("like target_revision")] = "main"
+    source_sha256: Annotated[str | None, Doc("like target_sha256")] = None
+    source_shape: Annotated[ShapeConfig, Doc("like target_shape")] = field(default_factory=ShapeConfig)
 
 
 def shape_of(config: ModelConfig, side: str) -> Shape | None:

@@ -70,7 +70,8 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
 
 def _listed(group: str, names: Sequence[str]) -> str:
     """Return the files of a group, one per line, each with its opening comment."""
-    width, lines = max(map(len, names)), []
+    width = max(map(len, names))
+    lines = []
     for name in names:
         path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
         text = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -36,25 +36,27 @@ class Config(MergeOptions):
     head: Annotated[
         str,
         OneOf(HEADS),
-        Doc("audio events: a probe fitted unmerged, probe_refit: fitted again, checkpoint: its own classes"),
+        Doc("audio events: probe_fixed (fitted unmerged), probe_refit (fitted again), checkpoint (its own classes)"),
     ] = "probe_fixed"
-    seed: Annotated[int, Ge(0), Le(2**63), Doc("of tests with random signs, of random controls and of training")] = 0
-    device: Annotated[str, OneOf(DEVICES), Doc("auto, cpu, cuda")] = "auto"
+    seed: Annotated[
+        int, Ge(0), Le(2**63), Doc("seed of tests with random signs, of random controls and of training")
+    ] = 0
+    device: Annotated[str, OneOf(DEVICES), Doc("device: auto, cpu, cuda")] = "auto"
     dtype: Annotated[
         str,
         OneOf(DTYPES),
-        Doc("of the computation: float32, bfloat16, float16 (GPU); merging is always done in float32"),
+        Doc("precision of the computation: float32, bfloat16, float16 (GPU); merging always uses float32"),
     ] = "float32"
     compile: Annotated[
-        bool, Doc("compile the layers with torch.compile; lengths are then rounded up to few shapes")
+        bool, Doc("whether layers are compiled with torch.compile; lengths are then rounded up to few shapes")
     ] = False
-    threads: Annotated[int | None, Ge(1), Le(1024), Doc("CPU threads of torch; null leaves its default")] = None
+    threads: Annotated[int | None, Ge(1), Le(1024), Doc("number of CPU threads of torch; null: its default")] = None
     track: Annotated[
-        list[str], Doc("tensorboard, wandb, mlflow: results and pictures go there too (pip install 'mam[tracking]')")
+        list[str], Doc("trackers of results and pictures: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")
     ] = field(default_factory=list)
-    outputs: Annotated[str, Doc("where run folders go")] = "outputs"
-    cache_dir: Annotated[str | None, Doc("what runs share on disk; null means $MAM_CACHE, else ~/.cache/mam")] = None
-    force: Annotated[bool, Doc("run again although a finished run with the same hash exists")] = False
+    outputs: Annotated[str, Doc("folder for run folders")] = "outputs"
+    cache_dir: Annotated[str | None, Doc("cache folder that runs share; null: $MAM_CACHE, else ~/.cache/mam")] = None
+    force: Annotated[bool, Doc("whether a run is repeated although a finished one with the same hash exists")] = False
 
 
 # Keys that affect locations and repetition, but not results.

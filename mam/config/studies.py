@@ -30,7 +30,8 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     """
     keys = {word.split("=")[0] for word in study.words}
     axes = _axes(study, keys, has_pairs=bool(pairs))
-    arms = [[*words, f"study.arm={name}"] for name, words in (pairs or study.config.study.arms).items()] or [[]]
+    words_by_arm = pairs or study.config.study.arms
+    arms = [[*words, f"study.arm={name}"] for name, words in words_by_arm.items()] or [[]]
     runs: list[Job] = []
     with Composer() as composer:
         _, messages = composer.parsed([word for words in axes for word in words], multirun=False)

@@ -33,10 +33,10 @@ class LaunchConfig:
         int,
         Ge(1),
         Le(10**6),
-        Doc("with hydra/launcher=joblib or slurm: runs that follow each other in one process of a launcher"),
+        Doc("number of consecutive runs in one process, with hydra/launcher=joblib or slurm"),
     ] = 1
     patience_minutes: Annotated[
-        float, Ge(0), Le(10**5), Doc("without a sign of life from the cluster, after which mam stops waiting")
+        float, Ge(0), Le(10**5), Doc("minutes without news from the cluster after which mam stops waiting")
     ] = 15.0
 
 
@@ -44,34 +44,32 @@ class LaunchConfig:
 class StudyConfig:
     """Several runs that end in one table: every combination of ``axes``, in every arm."""
 
-    name: Annotated[str, Doc("of the study, for its folder")] = "none"
-    title: Annotated[str, Doc("of its table, where it fills one of the paper's")] = ""
+    name: Annotated[str, Doc("name of the study, for its folder")] = "none"
+    title: Annotated[str, Doc("title of its table, if it fills one of the paper's")] = ""
     axes: Annotated[
         dict[str, list[Any]],
         Doc(
-            "a key of the configuration to its values; on layers.spec each, tops and bottoms stand for each layer"
+            "keys of the configuration, each with its values; for layers.spec, each, tops and bottoms mean each layer"
             " alone, top1 to all, bottom1 on"
         ),
     ] = field(default_factory=dict)
     arms: Annotated[dict[str, list[str]], Doc("named lists of words, each combined with every point of the axes")] = (
         field(default_factory=dict)
     )
-    pairs: Annotated[list[Any], Doc("[target, source] each, hub ids or folders")] = field(default_factory=list)
-    reference: Annotated[str | None, Doc("the arm that every other arm is compared with")] = None
+    pairs: Annotated[list[Any], Doc("pairs [target, source] of hub ids or folders")] = field(default_factory=list)
+    reference: Annotated[str | None, Doc("arm that every other arm is compared with")] = None
     against: Annotated[
         dict[str, list[str]],
-        Doc("further comparisons: an arm, or a pattern such as carried*, to the arms it is compared with"),
+        Doc("further comparisons: an arm, or a pattern such as carried*, with the arms to compare it with"),
     ] = field(default_factory=dict)
-    show: Annotated[list[str], Doc("what else is worked out of the runs: stability, mismatch")] = field(
-        default_factory=list
-    )
+    show: Annotated[list[str], Doc("further analyses of the runs: stability, mismatch")] = field(default_factory=list)
     then: Annotated[
-        str, OneOf(SECOND_STAGES), Doc("a second stage that starts from the results of the first: transfer")
+        str, OneOf(SECOND_STAGES), Doc("second stage, which starts from the results of the first: transfer")
     ] = "none"
-    table: Annotated[str, OneOf(TABLES), Doc("kind of table of the paper that it fills: zero_shot, trained")] = "none"
-    labels: Annotated[dict[str, str], Doc("what arms are called in that table")] = field(default_factory=dict)
-    paper_arm: Annotated[str | None, Doc("the arm beside which the paper's own figure stands")] = None
-    arm: Annotated[str, Doc("set by mam: which arm a run is of")] = ""
+    table: Annotated[str, OneOf(TABLES), Doc("kind of the paper's table that it fills: zero_shot, trained")] = "none"
+    labels: Annotated[dict[str, str], Doc("labels of arms in that table")] = field(default_factory=dict)
+    paper_arm: Annotated[str | None, Doc("arm whose row also shows the paper's own result")] = None
+    arm: Annotated[str, Doc("arm of a run, set by mam")] = ""
 
     @property
     def is_plan(self) -> bool:

@@ -31,12 +31,12 @@ LearningRate = Annotated[float, Ge(0), Le(10)]
 class LamConfig:
     """λ as a parameter (``train=lmam``), initialised from ``lam`` and the schedule."""
 
-    per: Annotated[str, OneOf(PER), Doc("what shares one λ: global, layer, part (a layer's Q, K or V), head")] = "layer"
+    per: Annotated[str, OneOf(PER), Doc("scope of one λ: global, layer, part (a layer's Q, K or V), head")] = "layer"
     constraint: Annotated[
-        str, OneOf(CONSTRAINTS), Doc("where λ may go: clamp and sigmoid 0 to 1, tanh -1 to 1, none anywhere")
+        str, OneOf(CONSTRAINTS), Doc("range of λ: 0 to 1 (clamp, sigmoid), -1 to 1 (tanh), unlimited (none)")
     ] = "clamp"
-    learning_rate: Annotated[LearningRate, Doc("of λ")] = 0.01
-    warmup_steps: Annotated[Steps, Doc("steps for which λ rests")] = 0
+    learning_rate: Annotated[LearningRate, Doc("learning rate of λ")] = 0.01
+    warmup_steps: Annotated[Steps, Doc("number of steps before λ starts to change")] = 0
     pull: Annotated[float, Ge(0), Le(10**9), Doc("weight of Σ(λ - initial λ)² in the loss")] = 0.0
 
 
@@ -52,49 +52,51 @@ class TrainConfig:
     """
 
     name: Annotated[str, OneOf(TRAININGS)] = "none"
-    steps: Annotated[Number, Doc("updates")] = 200
-    batch_size: Annotated[Number, Doc("clips of an update, of all processes together")] = 8
-    accumulate: Annotated[Number, Doc("batches added up to one update")] = 1
-    learning_rate: Annotated[LearningRate, Doc("of AdamW")] = 1e-4
+    steps: Annotated[Number, Doc("number of updates")] = 200
+    batch_size: Annotated[Number, Doc("clips per batch, over all processes")] = 8
+    accumulate: Annotated[Number, Doc("batches per update")] = 1
+    learning_rate: Annotated[LearningRate, Doc("learning rate of AdamW")] = 1e-4
     head_learning_rate: Annotated[
-        float | None, Ge(0), Le(10), Doc("of the new head of audio events; null: the same")
+        float | None, Ge(0), Le(10), Doc("learning rate of the new head of audio events; null: the same")
     ] = None
-    weight_decay: Annotated[LearningRate, Doc("not of biases, norms and λ")] = 0.01
+    weight_decay: Annotated[LearningRate, Doc("weight decay, except of biases, norms and λ")] = 0.01
     schedule: Annotated[
-        str, OneOf(LEARNING_RATES), Doc("of the learning rate after warm-up: cosine, linear, constant")
+        str, OneOf(LEARNING_RATES), Doc("schedule of the learning rate after warm-up: cosine, linear, constant")
     ] = "cosine"
     warmup: Annotated[Share, Doc("share of the steps in which the learning rate grows")] = 0.1
-    clip: Annotated[float, Ge(0), Le(10**6), Doc("largest norm of the gradient; 0: any")] = 1.0
+    clip: Annotated[float, Ge(0), Le(10**6), Doc("largest norm of the gradient; 0: no limit")] = 1.0
     layer_decay: Annotated[
-        float, Ge(0.01), Le(1), Doc("what the learning rate is multiplied by from a layer to the one below")
+        float, Ge(0.01), Le(1), Doc("factor of the learning rate from each layer to the one below")
     ] = 1.0
-    label_smoothing: Annotated[Share, Doc("of cross-entropy (Whisper, audio events); CTC has none")] = 0.0
+    label_smoothing: Annotated[Share, Doc("label smoothing of cross-entropy (Whisper, audio events); CTC has none")] = (
+        0.0
+    )
     time_mask: Annotated[
-        Share, Doc("audio events: blanks one span of up to this share of a clip, beside the model's own SpecAugment")
+        Share, Doc("largest share of a clip masked as one span (audio events), besides the model's SpecAugment")
     ] = 0.0
     trainable: Annotated[
         str,
         OneOf(TRAINABLE),
-        Doc("all, attention (Q, K, V, O), lambda (with λ learnt), head; a new head is always trained"),
+        Doc("trained weights: all, attention (Q, K, V, O), lambda (with λ learnt), head; a new head is always trained"),
     ] = "all"
     freeze_front: Annotated[
-        bool, Doc("leave the convolutions before the Transformer as they are, and compute them once")
+        bool, Doc("whether the convolutions before the Transformer are fixed, and computed once")
     ] = True
-    gradient_checkpointing: Annotated[bool, Doc("less memory, more time")] = False
+    gradient_checkpointing: Annotated[bool, Doc("whether memory is saved at the cost of time")] = False
     precision: Annotated[
-        str, OneOf(DTYPES), Doc("float32, bfloat16, float16 (GPU) of the computation; weights stay in float32")
+        str, OneOf(DTYPES), Doc("precision of computation: float32, bfloat16, float16 (GPU); weights stay in float32")
     ] = "float32"
-    group_by_length: Annotated[bool, Doc("batch clips of similar length")] = True
-    log_every: Annotated[Number, Doc("steps")] = 10
-    evaluate_every: Annotated[Number, Doc("steps between evaluations on dev, each of which is saved")] = 50
-    patience: Annotated[Steps, Doc("evaluations without improvement after which to stop; 0: never")] = 0
-    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first clips of train")] = None
-    dev_limit: Annotated[int | None, Ge(1), Le(10**9), Doc("the first clips of dev")] = None
+    group_by_length: Annotated[bool, Doc("whether batches have clips of similar length")] = True
+    log_every: Annotated[Number, Doc("steps between log entries")] = 10
+    evaluate_every: Annotated[Number, Doc("steps between evaluations on dev; each evaluated model is saved")] = 50
+    patience: Annotated[Steps, Doc("evaluations without improvement before training stops; 0: never stops")] = 0
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of training clips, from the first")] = None
+    dev_limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of dev clips, from the first")] = None
     resume: Annotated[
-        str, Doc("go on where the same training was interrupted; no: begin anew; or the folder of one")
+        str, Doc("auto (resume an interrupted run of the same training), no (start anew), or the folder of a training")
     ] = "auto"
-    save_model: Annotated[bool, Doc("keep the plain checkpoint in the run folder")] = True
-    report_to: Annotated[list[str], Doc("tensorboard, wandb, mlflow (pip install 'mam[tracking]')")] = field(
+    save_model: Annotated[bool, Doc("whether the run folder keeps the plain checkpoint")] = True
+    report_to: Annotated[list[str], Doc("trackers: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")] = field(
         default_factory=list
     )
     lam: LamConfig = field(default_factory=LamConfig)

@@ -37,20 +37,22 @@ class TuneConfig:
     or test, which makes it transductive) with ``learning_rate``.
     """
 
-    name: Annotated[str, OneOf(tuple(TUNINGS)), Doc("how λ is chosen on dev; none: lam as given")] = "none"
-    values: Annotated[list[float], Doc("λ that are tried (grid, race)")] = field(default_factory=list)
+    name: Annotated[str, OneOf(tuple(TUNINGS)), Doc("search for λ on dev; none: lam as given")] = "none"
+    values: Annotated[list[float], Doc("values of λ to try (grid, race)")] = field(default_factory=list)
     low: Annotated[float, Doc("smallest λ of a search")] = 0.0
     high: Annotated[float, Doc("largest λ of a search")] = 0.5
-    evaluations: Annotated[int, Ge(3), Le(10_000), Doc("evaluations of all of dev (golden, optuna, cmaes)")] = 12
+    evaluations: Annotated[
+        int, Ge(3), Le(10_000), Doc("number of evaluations on all of dev (golden, optuna, cmaes)")
+    ] = 12
     looks: Annotated[
         int, Ge(1), Le(20), Doc("looks of a race: the first at a sixteenth of dev, each further one at twice as much")
     ] = 5
     alpha: Annotated[float, Gt(0), Lt(1), Doc("largest probability with which a race drops the best value")] = 0.05
     start: Annotated[float, Doc("λ of every layer at the start (cmaes, entropy)")] = 0.05
-    epochs: Annotated[int, Ge(1), Le(10_000), Doc("passes over the recordings (entropy)")] = 5
-    learning_rate: Annotated[float, Gt(0), Le(1), Doc("of λ (entropy)")] = 0.01
+    epochs: Annotated[int, Ge(1), Le(10_000), Doc("number of passes over the recordings (entropy)")] = 5
+    learning_rate: Annotated[float, Gt(0), Le(1), Doc("learning rate of λ (entropy)")] = 0.01
     audio: Annotated[
-        str, OneOf(("dev", "test")), Doc("recordings of entropy: dev, or test, which is recorded as transductive")
+        str, OneOf(("dev", "test")), Doc("recordings (entropy): dev, or test, which is recorded as transductive")
     ] = "dev"
 
 

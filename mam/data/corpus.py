@@ -136,10 +136,9 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
-    skipped = tuple(SkippedExample(*pair) for pair in listing.left_out) + tuple(
-        SkippedExample(row.id, problem) for row, problem in bad
-    )
-    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), skipped, recordings, problems)
+    skipped = [SkippedExample(name, reason) for name, reason in listing.left_out]
+    skipped += [SkippedExample(row.id, problem) for row, problem in bad]
+    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), tuple(skipped), recordings, problems)
 
 
 def _problem(row: Example, root: Path, task: str) -> str | None:

@@ -74,13 +74,12 @@ class AdaptedSource:
             if self._activations is None:
                 raise MergeError(f"align={align}: needs activations, which are measured where models run: mam run")
             cross_moments = self._activations.cross(plan.pairs, plan.is_own)
-        pairs = [
-            LayerPair(
-                layer, layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV), cross_moments.get(layer)
-            )
-            for layer in plan.pairs
-        ]
-        heads, basis = Heads(plan.target.heads, plan.source.heads, plan.seed), Basis()
+        pairs = []
+        for layer in plan.pairs:
+            target, source = layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV)
+            pairs.append(LayerPair(layer, target, source, cross_moments.get(layer)))
+        heads = Heads(plan.target.heads, plan.source.heads, plan.seed)
+        basis = Basis()
         with torch.inference_mode(False), torch.no_grad():
             if pairs[0].source["q"][0].shape != pairs[0].target["q"][0].shape and plan.project:
                 basis = projected(pairs, heads, plan.project)

@@ -73,13 +73,13 @@ def alignment(
 
 @alignment()
 def none(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The source as it is."""
+    """The source unchanged."""
     return Basis()
 
 
 @alignment(distance=spectral_distance)
 def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
+    """The heads of each layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
 
     A head's spectrum consists of the singular values of its W_QᵀW_K and of its W_V, each divided by the norm over all
     heads of the layer.
@@ -95,7 +95,7 @@ def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment()
 def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The orthogonal R of min Σ‖W_t - W_s R‖² over all paired Q, K and V, in closed form: one R for the stream.
+    """The orthogonal R that minimises Σ‖W_t - W_s R‖² over paired Q, K and V, in closed form: one R for the stream.
 
     R = U Vᵀ of Σ W_sᵀ W_t = U Σ Vᵀ (Schönemann 1966).
     """
@@ -104,16 +104,17 @@ def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment()
 def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.
+    """The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.
 
     R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame by frame.
     """
-    return Basis(stream=nearest_isometry(torch.stack([pair.heard for pair in pairs if pair.heard is not None]).sum(0)))
+    products = [pair.heard for pair in pairs if pair.heard is not None]
+    return Basis(stream=nearest_isometry(torch.stack(products).sum(0)))
 
 
 @alignment()
 def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩.
+    """Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩.
 
     Weight matching by coordinate descent (Ainsworth et al., "Git Re-Basin", ICLR 2023, algorithm 1): the stream with
     heads fixed, then every layer's heads with the stream fixed. Each step is an assignment problem, and they alternate
@@ -187,7 +188,8 @@ def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, s
             for i in range(count):
                 for j in range(count):
                     order = linear_sum_assignment(blocks[i, j], maximize=True)[1]
-                    within[number, i, j], scores[i, j] = order, scores[i, j] + blocks[i, j][range(size), order].sum()
+                    within[number, i, j] = order
+                    scores[i, j] += blocks[i, j][range(size), order].sum()
         partner = linear_sum_assignment(scores, maximize=True)[1]
         for number, kind in enumerate(inner):
             rows = [partner[i] * size + row for i in range(count) for row in within[number, i, partner[i]]]

@@ -82,7 +82,7 @@ def shrink_v(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks."""
+    """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and the target does not shrink."""
     return target + source
 
 
@@ -96,7 +96,7 @@ def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept."""
+    """U Σ Vᵀ with the source's singular values and Haar-random U and V; a bias keeps its length."""
     if source.ndim == 1:
         normal = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
         bias: Tensor = (normal * (source.double().norm() / normal.norm())).to(source.dtype)
@@ -110,7 +110,7 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum."""
+    """S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum."""
     if source.ndim == 1 and place.part != "o":  # the bias is in the basis of its head
         return source
     rotation = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
@@ -121,13 +121,13 @@ def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def shuffle_layers(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Another layer of the source: no layer gets the one that it is paired with."""
+    """Another layer of the source: a random permutation in which no layer keeps its partner."""
     return source
 
 
 @control()
 def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """The next layer of the target itself (of the last, the first): another trained attention, of no other modality."""
+    """The next layer of the target itself (for the last, the first): a trained attention of the same modality."""
     return source
 
 

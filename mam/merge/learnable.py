@@ -83,7 +83,8 @@ class Lambdas(nn.Module):
         """Return the names of the λ of one projection: one name, or one per merged head."""
         if self.per == "head":
             return [f"{layer}.{part}.{head}" for head in self.chosen]
-        return [{"global": "all", "layer": f"{layer}", "part": f"{layer}.{part}"}[self.per]]
+        names = {"global": "all", "layer": f"{layer}", "part": f"{layer}.{part}"}
+        return [names[self.per]]
 
     @property
     def values(self) -> Tensor:
@@ -124,7 +125,8 @@ class Mix(torch.autograd.Function):
         target, source, lam = ctx.saved_tensors
         # A linear layer's gradient is transposed; one copy is cheaper than three strided passes.
         is_ours = not grad.is_contiguous()
-        grad, target_grad, lam_grad = grad.contiguous(), None, None
+        grad = grad.contiguous()
+        target_grad, lam_grad = None, None
         if ctx.needs_input_grad[2]:
             lam_grad = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape)
         if ctx.needs_input_grad[0]:
@@ -184,7 +186,8 @@ def learn(
         dtype: The dtype in which the source is kept.
     """
     for (layer, part), (weight, bias) in sources.items():
-        linear, names = blocks[layer].projection(part), lambdas.names_of(layer, part)
+        linear = blocks[layer].projection(part)
+        names = lambdas.names_of(layer, part)
         rows = _rows(plan, lambdas, part, weight.shape)
         column = None if rows is None else (rows[None, :] if part == "o" else rows[:, None])
         mixed = MixedTensor(weight, lambdas, names, column, dtype).to(linear.weight.device)

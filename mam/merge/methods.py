@@ -71,7 +71,7 @@ def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callabl
 
 @method
 def linear(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """MAM: W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."""
+    """Linear interpolation (MAM): W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."""
     return target.lerp(source, lam)
 
 
@@ -96,7 +96,7 @@ def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 @method
 def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """The source at the target's size: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A source of 0 stays 0."""
+    """The source at the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A zero source stays 0."""
     length = source.double().norm()
     scaled: Tensor = (source.double() * (target.double().norm() / length)).to(target.dtype) if length else source
     return target.lerp(scaled, lam)
@@ -104,7 +104,7 @@ def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 @layer_method()
 def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
-    """Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.
+    """Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹; linear for biases.
 
     G is the mean of x xᵀ over each model's own inputs. W minimises (1-λ) E‖(W-W_t) x_t‖² + λ E‖(W-W_s) x_s‖². Jin et
     al., "Dataless knowledge fusion by merging weights of language models", ICLR 2023, equation 2, with their
@@ -124,7 +124,7 @@ def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Proje
 
 @layer_method()
 def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
-    """What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
+    """The product of Q and K, not its factors: best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
 
     Logits depend on Q and K only through M, so averaging W_Q and W_K separately adds cross terms without a meaning. M
     is augmented with the biases, [W_Q b_Q]ᵀ [W_K b_K], and the source's is scaled by √(d_h,t / d_h,s), since logits are

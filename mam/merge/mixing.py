@@ -28,7 +28,8 @@ class Effect:
 
 def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Effect:
     """Return the effect of merging a projection, without merging it; a bias may have no counterpart."""
-    (weight, bias), (_, given_bias), name = own, given, part.upper()
+    (weight, bias), (_, given_bias) = own, given
+    name = part.upper()
     if not plan.has_bias(part):
         return Effect(1, changed(plan, weight))
     if bias is not None:

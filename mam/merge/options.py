@@ -20,14 +20,14 @@ RESOLVED = {"resolved": True}  # marks options that a record stores in the form 
 class ScheduleOptions:
     """The dependence of λ on depth; see `mam.merge.schedules`."""
 
-    name: Annotated[str, OneOf(SCHEDULES), Doc("how λ depends on depth")] = "constant"
-    start: Annotated[float, Doc("of linear: share of lam at the first layer")] = 0.0
-    end: Annotated[float, Doc("of linear: share of lam at the last layer")] = 1.0
-    values: Annotated[list[float], Doc("of list: λ of every target layer")] = field(default_factory=list)
-    alpha: Annotated[float, Doc("exponent of power, λ of lines at the first layer")] = 1.0
-    beta: Annotated[float, Doc("what is added to alpha from the first layer to the last")] = 1.0
-    center: Annotated[float, Doc("of gaussian: the layer with the largest λ")] = 0.0
-    width: Annotated[float, Doc("of gaussian: standard deviation in layers")] = 1.0
+    name: Annotated[str, OneOf(SCHEDULES), Doc("dependence of λ on depth")] = "constant"
+    start: Annotated[float, Doc("share of lam at the first layer (linear)")] = 0.0
+    end: Annotated[float, Doc("share of lam at the last layer (linear)")] = 1.0
+    values: Annotated[list[float], Doc("λ of every target layer (list)")] = field(default_factory=list)
+    alpha: Annotated[float, Doc("exponent (power) or λ (lines) at the first layer")] = 1.0
+    beta: Annotated[float, Doc("increase of alpha from the first layer to the last (power, lines)")] = 1.0
+    center: Annotated[float, Doc("layer with the largest λ (gaussian)")] = 0.0
+    width: Annotated[float, Doc("standard deviation in layers (gaussian)")] = 1.0
 
 
 @dataclass
@@ -41,20 +41,20 @@ class LayerOptions:
 class Calibration:
     """The inputs on which a method or an alignment measures activations, at most ``limit`` per side."""
 
-    audio: Annotated[str, Doc("recordings, labels are not read: the training split of the data, or a folder")] = "train"
+    audio: Annotated[str, Doc("recordings, read without labels: train (the training split), or a folder")] = "train"
     source: Annotated[
         str | None,
-        Doc("of the source's modality: a text file with a sentence a line, a folder of images or recordings"),
+        Doc("inputs for the source: a text file with one sentence per line, or a folder of images or recordings"),
     ] = None
-    limit: Annotated[int, Ge(1), Le(10**6), Doc("of each at most")] = 64
+    limit: Annotated[int, Ge(1), Le(10**6), Doc("maximum number of inputs for each model")] = 64
 
 
 @dataclass
 class MethodOptions:
     """The method that mixes two layers; regmean keeps the share ``alpha`` of the moments' off-diagonal."""
 
-    name: Annotated[str, OneOf(METHODS), Doc("how two layers are mixed")] = "linear"
-    alpha: Annotated[Share, Doc("of regmean: share of the moments' off-diagonal that is kept")] = 0.9
+    name: Annotated[str, OneOf(METHODS), Doc("method that mixes two layers")] = "linear"
+    alpha: Annotated[Share, Doc("share of the moments' off-diagonal that is kept (regmean)")] = 0.9
 
 
 @dataclass
@@ -67,44 +67,44 @@ class MergeOptions:
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions, metadata=RESOLVED)
     layers: LayerOptions = field(default_factory=LayerOptions, metadata=RESOLVED)
     method: MethodOptions = field(default_factory=MethodOptions)
-    parts: Annotated[str, Doc("which projections are merged: any of q, k, v and o (the output projection)")] = field(
+    parts: Annotated[str, Doc("merged projections: any of q, k, v and o (the output projection)")] = field(
         default="qkv", metadata=RESOLVED
     )
-    bias: Annotated[bool, Doc("merge their biases too")] = True
+    bias: Annotated[bool, Doc("whether their biases are merged too")] = True
     heads: Annotated[
-        str, Doc("which heads of the target: all, or 0-3,5; output biases belong to no head and are then left")
+        str, Doc("merged heads of the target: all, or numbers such as 0-3,5, which leave output biases unmerged")
     ] = field(default="all", metadata=RESOLVED)
     pairing: Annotated[
         str,
         OneOf(PAIRINGS),
-        Doc("which source layer feeds which target layer: index (unless model= says another), top, proportional"),
+        Doc("pairing of source and target layers: index (or the default of model=), top, proportional"),
     ] = "index"
     align: Annotated[
         str,
         OneOf(ALIGNMENTS),
-        Doc("the source in the target's basis first: heads, procrustes, procrustes_activations, permute"),
+        Doc("alignment of the source with the target: none, heads, procrustes, procrustes_activations, permute"),
     ] = "none"
     on_mismatch: Annotated[
         str,
         OneOf(("error", "project")),
-        Doc("widths that differ: error (unless model= says another), project (the source to the target's width)"),
+        Doc("handling of different widths: error (or the default of model=), project (to the target's width)"),
     ] = field(default="error", metadata=RESOLVED)
-    project: Annotated[str, OneOf(PROJECTS), Doc("how: svd, procrustes, random")] = field(
-        default="procrustes", metadata=RESOLVED
+    project: Annotated[str, OneOf(PROJECTS), Doc("projection for on_mismatch=project: svd, procrustes, random")] = (
+        field(default="procrustes", metadata=RESOLVED)
     )
     control: Annotated[
         str,
         OneOf(CONTROLS),
         Doc(
-            "in place of the source: shrink, shrink_qk, shrink_v, add, random_iid, random_spectrum, rotate,"
+            "substitute for the source: shrink, shrink_qk, shrink_v, add, random_iid, random_spectrum, rotate,"
             " shuffle_layers, self"
         ),
     ] = "none"
     control_draws: Annotated[
-        int, Ge(5), Le(1000), Doc("how often a random control is drawn; the spread between draws enters the interval")
+        int, Ge(5), Le(1000), Doc("number of draws of a random control; the interval includes their variation")
     ] = field(default=5, metadata=RESOLVED | {"needs_data": True})
     calibration: Annotated[
-        Calibration, Doc("where activations are measured, for method=regmean and align=procrustes_activations")
+        Calibration, Doc("inputs for measuring activations, for method=regmean and align=procrustes_activations")
     ] = field(default_factory=Calibration, metadata=RESOLVED)
 
 

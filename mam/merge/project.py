@@ -29,7 +29,7 @@ def project(function: Stream) -> Stream:
 
 @project
 def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
-    """Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K, V.
+    """Principal directions matched by strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.
 
     Signs are arbitrary; the largest component of each direction is made positive.
     """
@@ -53,7 +53,7 @@ def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
 
 @project
 def random(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
-    """A Haar-random isometry, by the seed: nothing of the two models is matched."""
+    """A Haar-random isometry from the seed; nothing of the two models is matched."""
     target, source = (getattr(pairs[0], side)["q"][0].shape[1] for side in ("target", "source"))
     return haar(max(target, source), Place(heads.seed, 0), "project")[:target, :source]
 

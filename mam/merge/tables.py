@@ -53,18 +53,19 @@ class AlignmentTraits:
 
 
 METHODS: dict[str, MethodTraits] = {
-    "linear": MethodTraits("MAM: W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."),
+    "linear": MethodTraits(
+        "Linear interpolation (MAM): W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."
+    ),
     "slerp": MethodTraits("On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two."),
     "norm_matched": MethodTraits(
-        "The source at the target's size: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A source of 0 stays 0."
+        "The source at the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A zero source stays 0."
     ),
     "regmean": MethodTraits(
-        "Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹, biases linear.",
+        "Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹; linear for biases.",
         needs_moments=True,
     ),
     "qk_product": MethodTraits(
-        "What a head computes, not its factors: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head;"
-        " V linear.",
+        "The product of Q and K, not its factors: best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.",
         joins_qk=True,
     ),
 }
@@ -77,56 +78,53 @@ CONTROLS: dict[str, ControlTraits] = {
     "shrink_qk": ControlTraits("Zeros for Q and K only: softer attention alone.", parts="qk"),
     "shrink_v": ControlTraits("Zeros for V only: a smaller output of attention alone.", parts="v"),
     "add": ControlTraits(
-        "S = W_t + W_s, so that W = W_t + λ W_s: the source is added and nothing shrinks.", has_structure=True
+        "S = W_t + W_s, so that W = W_t + λ W_s: the source is added and the target does not shrink.",
+        has_structure=True,
     ),
     "random_iid": ControlTraits(
         "Normal numbers with the mean and standard deviation of the source's tensor.", is_random=True
     ),
     "random_spectrum": ControlTraits(
-        "U Σ Vᵀ with the source's singular values and Haar-random U and V; of a bias the length is kept.",
+        "U Σ Vᵀ with the source's singular values and Haar-random U and V; a bias keeps its length.",
         is_random=True,
     ),
     "rotate": ControlTraits(
-        "S = W_s R, one Haar-random R for all layers: the source in a foreign basis; W_qᵀW_k keeps its spectrum.",
+        "S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum.",
         is_random=True,
     ),
     "shuffle_layers": ControlTraits(
-        "Another layer of the source: no layer gets the one that it is paired with.",
+        "Another layer of the source: a random permutation in which no layer keeps its partner.",
         layers="shuffled",
         is_random=True,
         has_structure=True,
     ),
     "self": ControlTraits(
-        "The next layer of the target itself (of the last, the first): another trained attention, of no other"
-        " modality.",
+        "The next layer of the target itself (for the last, the first): a trained attention of the same modality.",
         layers="own",
         has_structure=True,
     ),
 }
 
 ALIGNMENTS: dict[str, AlignmentTraits] = {
-    "none": AlignmentTraits("The source as it is."),
+    "none": AlignmentTraits("The source unchanged."),
     "heads": AlignmentTraits(
-        "Heads of a layer reordered so that their spectra are nearest to the target's (Hungarian assignment).",
+        "The heads of each layer reordered so that their spectra are nearest to the target's (Hungarian assignment).",
         needs_heads=True,
     ),
     "procrustes": AlignmentTraits(
-        "The orthogonal R of min Σ‖W_t - W_s R‖² over all paired Q, K and V, in closed form: one R for the stream."
+        "The orthogonal R that minimises Σ‖W_t - W_s R‖² over paired Q, K and V, in closed form: one R for the stream."
     ),
     "procrustes_activations": AlignmentTraits(
-        "The orthogonal R of min Σ‖X_t - X_s R‖² over what all paired layers hear, of the same recordings.",
+        "The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.",
         needs_activations=True,
     ),
-    "permute": AlignmentTraits(
-        "Neurons renamed: a permutation of the stream, of heads and within heads, for the largest Σ⟨W_t, W_s⟩."
-    ),
+    "permute": AlignmentTraits("Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩."),
 }
 
 PROJECTS: dict[str, str] = {
-    "svd": "Principal directions, the strongest to the strongest: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over"
-    " Q, K, V.",
+    "svd": "Principal directions matched by strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.",
     "procrustes": "The isometry under which the source's Q, K and V have the largest inner product with the target's.",
-    "random": "A Haar-random isometry, by the seed: nothing of the two models is matched.",
+    "random": "A Haar-random isometry from the seed; nothing of the two models is matched.",
 }
 
 

@@ -210,7 +210,7 @@ class Whisper(HubTarget):
         """Return the tokens that the decoder reads and writes for each clip, from the prompt to the end of the text."""
         end_token, prompt_length = self.prompts.tokens[END], len(self.prompt)
         anchors = []
-        for row in self._generated(hidden):
+        for row in self._written(hidden):
             ends = (row[prompt_length:] == end_token).nonzero()
             anchors.append(row[: int(ends[0, 0]) + prompt_length + 1] if len(ends) else row)
         return anchors
@@ -236,10 +236,10 @@ class Whisper(HubTarget):
         self.share_head(model, head)
 
     def transcribe(self, hidden: Hidden) -> list[str]:  # noqa: D102
-        texts: list[str] = self.tokenizer.batch_decode(self._generated(hidden), skip_special_tokens=True)
+        texts: list[str] = self.tokenizer.batch_decode(self._written(hidden), skip_special_tokens=True)
         return [text.strip() for text in texts]
 
-    def _generated(self, hidden: Hidden) -> Tensor:
+    def _written(self, hidden: Hidden) -> Tensor:
         """Decode greedily and return token ids ``[b, n]``, prompt first, padded with the end of the text.
 
         For a recording beyond 30 s, the texts of its windows follow each other, without the prompt.

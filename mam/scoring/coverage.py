@@ -45,7 +45,8 @@ def lost_letters(raw: Sequence[str], normalise: Callable[[str], str]) -> float:
 
 def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> list[str]:
     """Return notes for the reader about losses of the normalizer ``name`` on ``references``, one sentence each."""
-    normalise, notes = normalizer_for(name, language), []
+    normalise = normalizer_for(name, language)
+    notes = []
     share = lost_letters(references, normalise)
     if share > NOTED:
         notes.append(

@@ -38,9 +38,8 @@ def mistakes(labels: Sequence[str], predictions: Sequence[str]) -> NDArray[np.in
     """
     if not labels or len(labels) != len(predictions):
         raise ValueError(f"{len(labels)} labels and {len(predictions)} predictions")
-    return np.array(
-        [label != prediction for label, prediction in zip(labels, predictions, strict=True)], dtype=np.int64
-    )
+    wrong = [label != prediction for label, prediction in zip(labels, predictions, strict=True)]
+    return np.array(wrong, dtype=np.int64)
 
 
 def error_rates(wrong: NDArray[np.int64], folds: Sequence[Hashable]) -> ErrorRates:

@@ -122,7 +122,8 @@ def leading_metric(language: str | None, references: Iterable[str] = ()) -> Lite
         is_romanised = "latn" in re.split("[-_]", (language or "").lower())
         return "cer" if code in _WITHOUT_SPACES and not is_romanised else "wer"
     letters = [c for text in references for c in text if unicodedata.category(c)[0] in "LM"]
-    return "cer" if 2 * len(re.findall(f"[{UNSPACED}]", "".join(letters))) > len(letters) else "wer"
+    unspaced = re.findall(f"[{UNSPACED}]", "".join(letters))
+    return "cer" if 2 * len(unspaced) > len(letters) else "wer"
 
 
 def language_of_alphabet(letters: Iterable[str]) -> str | None:

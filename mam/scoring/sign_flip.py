@@ -117,7 +117,8 @@ def relabelled_p(new: NDArray[np.int64], old: NDArray[np.int64], draws: int, see
     both = both[:, (both != both[0]).any(axis=0)]  # reassignment changes nothing if all rows agree
     rows, units = both.shape
     observed = float(both[: len(new)].mean(axis=0).sum() - both[len(new) :].mean(axis=0).sum())
-    rng, count = np.random.default_rng([seed, 3]), 0
+    rng = np.random.default_rng([seed, 3])
+    count = 0
     step = max(1, CHUNK // max(1, rows * units))
     means = both.mean(axis=0).sum()
     for start in range(0, draws, step):

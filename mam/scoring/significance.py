@@ -200,7 +200,8 @@ class _Spread:
     """
 
     def __init__(self, table: Floats, sides: Sequence[tuple[Counts, int]]) -> None:
-        self._table, self._sides = table, [(side * factor, len(side)) for side, factor in sides if len(side) > 1]
+        self._table = table
+        self._sides = [(side * factor, len(side)) for side, factor in sides if len(side) > 1]
         self.units = len(table)
 
     def over_units(self, column: int) -> float:

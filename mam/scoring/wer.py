@@ -55,20 +55,18 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: To
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
-    reference_tokens, hypothesis_tokens = (
-        [tokens(text, token) for text in texts] for texts in (references, hypotheses)
-    )
+    reference_tokens = [tokens(text, token) for text in references]
+    hypothesis_tokens = [tokens(text, token) for text in hypotheses]
     counts = np.zeros((len(references), 4), dtype=np.int64)
     positions = [i for i, reference in enumerate(reference_tokens) if reference]
     for i in set(range(len(references))) - set(positions):  # jiwer does not align an empty reference
         counts[i, INSERTIONS] = len(hypothesis_tokens[i])
     if positions:
         process = jiwer.process_words if token == "word" else jiwer.process_characters
-        joined = [
-            [(" " if token == "word" else "").join(side[i]) for i in positions]
-            for side in (reference_tokens, hypothesis_tokens)
-        ]
-        aligned = process(joined[0], joined[1])
+        separator = " " if token == "word" else ""
+        joined_references = [separator.join(reference_tokens[i]) for i in positions]
+        joined_hypotheses = [separator.join(hypothesis_tokens[i]) for i in positions]
+        aligned = process(joined_references, joined_hypotheses)
         for i, reference, chunks in zip(positions, aligned.references, aligned.alignments, strict=True):
             counts[i, LENGTH] = len(reference)
             for chunk in chunks:
@@ -89,7 +87,8 @@ def pair_counts(
     ``pairs`` are raw. Each text is normalised once, and equal normalised pairs are aligned once, because the outputs of
     merged and unmerged models largely agree.
     """
-    normalised = {text: normalise(text) for text in dict.fromkeys(text for pair in pairs for text in pair)}
+    texts = dict.fromkeys(text for pair in pairs for text in pair)
+    normalised = {text: normalise(text) for text in texts}
     spelled = [(normalised[reference], normalised[hypothesis]) for reference, hypothesis in pairs]
     distinct = {pair: i for i, pair in enumerate(dict.fromkeys(spelled))}
     places = np.array([distinct[pair] for pair in spelled], dtype=np.int64)

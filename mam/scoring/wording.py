@@ -75,7 +75,8 @@ def table_notes(differences: Iterable[Difference]) -> list[str]:
     units = list(dict.fromkeys(counted(difference.clusters, difference.unit) for difference in compared))
     notes = [f"{SHORT_COUNTS}: units with fewer / more errors, of {', '.join(units)}"] if units else []
     notes += [FEW_NOTE] if any(p_cell(difference) == FEW for difference in compared) else []
-    return notes + ([BOOTSTRAP_NOTE] if any(difference.interval != "sign_flip" for difference in compared) else [])
+    notes += [BOOTSTRAP_NOTE] if any(difference.interval != "sign_flip" for difference in compared) else []
+    return notes
 
 
 def excluded(differences: Iterable[Difference]) -> str:

@@ -120,7 +120,8 @@ def trials(config: Config, audio: AudioStore) -> list[Trial]:
             tested = following if data.split == "dev" else fold
             name = f"fold {fold}" + (f", dev fold {tested}" if data.split == "dev" else "")
             train = [i for i, other in enumerate(folds) if other not in (fold, tested)]
-            tests.append(Trial(name, train, [i for i, other in enumerate(folds) if other == tested]))
+            test = [i for i, other in enumerate(folds) if other == tested]
+            tests.append(Trial(name, train, test))
     return tests
 
 
@@ -148,7 +149,8 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
     McNemar's exact test is added for a single merge whose units are clusters; over clips it equals the sign-flip test.
     The mean difference over folds is added if a probe was fitted.
     """
-    old, pooled = counted(config, baseline), [row for rows in merged for row in rows]
+    old = counted(config, baseline)
+    pooled = [row for rows in merged for row in rows]
     sides = [counted(config, rows) for rows in merged]
     new = np.stack([side.errors for side in sides])  # [draws, n]
     difference = paired(config, sides, [old])
@@ -189,7 +191,8 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
 
     ``merged`` may contain several draws of each clip; ``classes`` then has their mean.
     """
-    labels, draws = [row["label"] for row in baseline], len(merged) // len(baseline)
+    labels = [row["label"] for row in baseline]
+    draws = len(merged) // len(baseline)
     sides = {"confusion": merged, "confusion-baseline": baseline}
     matrices: dict[str, list[list[Any]]] = {}
     for name, rows in sides.items():
@@ -200,7 +203,7 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
         ]
     by_class: list[list[Any]] = [["label", "clips", "errors", "errors_baseline", "error", "error_baseline"]]
     for label in sorted(set(labels)):
-        new, old = (sum(r["prediction"] != label for r in rows if r["label"] == label) for rows in sides.values())
+        new, old = (sum(row["prediction"] != label for row in rows if row["label"] == label) for rows in sides.values())
         n = labels.count(label)
         mean = new // draws if new % draws == 0 else new / draws
         by_class.append([label, n, mean, old, round(mean / n, 6), round(old / n, 6)])
@@ -208,7 +211,8 @@ def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -
 
 
 def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features, labels: list[str]) -> Judgement:
-    data, (truth, folds, splits) = config.data, (audio.corpus.column(name) for name in ("label", "fold", "split"))
+    data = config.data
+    truth, folds, splits = (audio.corpus.column(name) for name in ("label", "fold", "split"))
     places = own_classes(labels, sorted(set(truth)))
     classes = [name for name, positions in places.items() if positions]
     missing = [name for name, positions in places.items() if not positions]
@@ -240,10 +244,10 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
     """
     positions = {label: i for i, label in enumerate(labels)}
     table = audioset_names()
-    places = {
-        name: [positions[name]] if name in positions else [positions[n] for n in table.get(name, ()) if n in positions]
-        for name in classes
-    }
+    places = {}
+    for name in classes:
+        aliases = (name,) if name in positions else table.get(name, ())
+        places[name] = [positions[alias] for alias in aliases if alias in positions]
     if not any(places.values()):
         raise DataError(
             f"head=checkpoint: none of the classes {choices(list(classes)[:5])} is among the checkpoint's"

@@ -96,7 +96,10 @@ def test_every_problem_is_reported_together():
         ("data=audiofolder", "data.root: data=audiofolder needs a folder"),
         ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, not_dev, test, train"),
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
-        ("data.normalizer=english", "Choose one of: auto, basic, hubert_english, multilingual, none, whisper_english"),
+        (
+            "data.normalizer=english",
+            "=english: not known. Choose one of:\n      auto\n      none             The text unchanged",
+        ),
         ("data.limit=0", "data.limit=0: must be from 1"),
         ("seed=-1", "seed=-1: must be from 0"),
         ("evaluate.draws=5", "evaluate.draws=5: must be from 100 to 1 000 000"),

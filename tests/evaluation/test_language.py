@@ -36,16 +36,16 @@ def settle(words: list[str], bench: Workbench | None = None):
 def test_the_language_asked_for_is_used_in_decoding_and_recorded(spoken, polyglot, bert, clips):
     """The hypotheses are those of plain transformers, merged by hand and told the language."""
     outcome = once([*spoken, "model.language=Italian", "lam=0.3"])
-    plain = WhisperForConditionalGeneration.from_pretrained(polyglot, dtype=torch.float32).eval()
+    reference = WhisperForConditionalGeneration.from_pretrained(polyglot, dtype=torch.float32).eval()
     extractor, tokenizer = (kind.from_pretrained(polyglot) for kind in (WhisperFeatureExtractor, WhisperTokenizer))
     bench, config = Workbench(), jobs([*spoken, "model.language=it"])[0].config
     waves = bench.audio(config).waves(range(5))
     for lam, name in ((0.0, "baseline.jsonl"), (0.3, "predictions.jsonl")):
         if lam:
-            merge_by_hand([layer.self_attn for layer in plain.model.encoder.layers], bert, lam)
+            merge_by_hand([layer.self_attn for layer in reference.model.encoder.layers], bert, lam)
         features = [extractor(wave, sampling_rate=16000, return_tensors="pt").input_features for wave in waves]
         told = {"language": "it", "task": "transcribe", "do_sample": False}
-        ids = [plain.generate(one, **told)[0] for one in features]
+        ids = [reference.generate(one, **told)[0] for one in features]
         assert predictions(outcome, name) == [tokenizer.decode(one, skip_special_tokens=True).strip() for one in ids]
     result = outcome.result
     assert read_result(outcome.folder) == result

@@ -144,7 +144,7 @@ def test_a_killed_run_is_not_finished_and_the_next_one_is(words, tmp_path):
         "from mam.config.compose import jobs; from mam.evaluation.workbench import Workbench\n"
         "def slow(*a):\n print('computed', flush=True); time.sleep(60)\n"
         "mam.tasks.asr.judge = slow\n"
-        "mam.runs.run.run(jobs(sys.argv[1:])[0], Workbench())"
+        "mam.runs.run.run(jobs(sys.argv[1:]).jobs[0], Workbench())"
     )
     process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout.readline() == b"computed\n"
