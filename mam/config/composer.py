@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -91,20 +92,24 @@ class _Base:
 @contextmanager
 def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
     """Set keys as Hydra would, and restore them afterwards, because copying the whole configuration is slow."""
-    before: list[tuple[Any, str, Any]] = []
+    before: list[tuple[str, Any]] = []
     try:
         for override in overrides:
-            key = override.key_or_group
-            above, _, name = key.rpartition(".")
-            parent: Any = OmegaConf.select(config, above) if above else config
-            node: Any = parent._get_node(name)
-            before.append((parent, name, copy.deepcopy(node)))
-            OmegaConf.update(config, key, override.value(), merge=True)
+            parent, name = _place_of(config, override.key_or_group)
+            before.append((override.key_or_group, copy.deepcopy(parent._get_node(name))))
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         yield
     finally:
-        for parent, name, node in reversed(before):
+        for key, node in reversed(before):
+            parent, name = _place_of(config, key)  # anew: a later word may have replaced the node above
             node._set_parent(parent)
             parent.__dict__["_content"][name] = node
+
+
+def _place_of(config: DictConfig, key: str) -> tuple[Any, str]:
+    """Return the node that holds a key, and the key's last name."""
+    above, _, name = key.rpartition(".")
+    return (OmegaConf.select(config, above) if above else config), name
 
 
 class Composer:
@@ -175,7 +180,7 @@ class Composer:
                     raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
                 config = OmegaConf.to_object(base.config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(first_line(error)) from error
+            raise ConfigError(_in_own_words(error)) from error
         assert isinstance(config, Config)
         return config, base.files
 
@@ -216,3 +221,11 @@ class Composer:
             else:
                 valid.append((self.spelled(word), override))
         return valid, messages
+
+
+def _in_own_words(error: Exception) -> str:
+    """Return what Hydra says, with the remedy where a key of the user's own is new."""
+    unknown = re.match(r"Could not override '(study\.\w+\..+?)'", str(error))
+    if unknown:
+        return f"{unknown[1]}: the study has no such key. To add it, write +{unknown[1]}=..."
+    return first_line(error)

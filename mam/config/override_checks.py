@@ -33,8 +33,6 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
-    if key.startswith(OF_THE_USER) and not override.is_add() and OmegaConf.select(base, key) is None:
-        return f"{line}: is a key of your own. Say +{line}"
     try:
         values = values_of(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:

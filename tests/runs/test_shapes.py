@@ -96,6 +96,6 @@ def test_the_verbs_need_no_shapes(untold):
     assert merged.returncode == 0 and merged.stdout.startswith("merged 18 tensors"), merged.stderr
     swept = mam("run", "--multirun", *untold, "lam=0,0.3", "control=none")
     assert swept.returncode == 0 and "2 runs: 2 finished now" in swept.stdout, swept.stderr
-    study = mam("run", *untold, "experiment=ablation_layers", "control=none")
-    # Each layer alone, the top two, all, the bottom two.
-    assert study.returncode == 0 and "6 runs: 6 finished now" in study.stdout, study.stderr
+    study = mam("run", *untold, "experiment=ablation_layers", "evaluate.draws=200")
+    # Each layer alone, the top two, all, the bottom two; each with shrink beside it.
+    assert study.returncode == 0 and "12 runs: 12 finished now" in study.stdout, study.stderr
