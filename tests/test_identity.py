@@ -220,9 +220,9 @@ def test_an_unfinished_training_is_not_gone_on_from_with_other_code(lesson, edit
 def test_ft_of_other_code_is_no_baseline(words, edit):
     bench = Workbench()
     (job,) = jobs(words)
-    first = question_of(job, bench)
+    first = question_of(job.config, bench)
     edit()
-    second = question_of(job, bench)
+    second = question_of(job.config, bench)
     assert first != second and ft_key(first) != ft_key(second)
     with unfinished(Path("outputs"), first, "auto") as one, unfinished(Path("outputs"), second, "auto") as other:
         assert one != other  # where searches for λ keep what they know

@@ -229,7 +229,10 @@ def test_record_has_hydras_own_node():
 
 @pytest.mark.parametrize("name", ["lmam_ljspeech", "lmam_vctk", "lmam_esc50"])
 def test_the_papers_cases_spell_out_every_setting_of_the_training(name):
-    written = OmegaConf.load(CONF / "experiment" / f"{name}.yaml").train
+    path = CONF / "experiment" / f"{name}.yaml"
+    inherited = [base for base in OmegaConf.load(path).defaults if isinstance(base, str) and base != "_self_"]
+    files = [path.with_name(f"{base}.yaml") for base in inherited] + [path]
+    written = OmegaConf.merge(*map(OmegaConf.load, files)).train
     not_results = {"name", "resume", "report_to"}
     assert set(written) == set(asdict(TrainConfig())) - not_results
     assert set(written.lam) == set(asdict(LamConfig()))

@@ -101,6 +101,7 @@ def asked(monkeypatch) -> list[tuple[str, ...]]:
 
     assert isinstance(module, ModuleType) and module.compose is hydra.compose
     monkeypatch.setattr(module, "compose", counting)
+    monkeypatch.setattr(Composer, "_bases", {})  # which a process keeps
     return calls
 
 

@@ -113,12 +113,12 @@ def test_a_killed_process_is_named_and_what_is_missing_is_run_again(words, tmp_p
         "import os, sys\n"
         "if any('loky' in word for word in sys.orig_argv) and not os.path.exists('spared'):\n"
         "    from mam.launch import work\n"
-        "    call = work.Task.__call__\n"
+        "    call = work.JobBatch.__call__\n"
         "    def killed(self):\n"
         "        if any('lam=0.3' in job for job in self.jobs):\n"
         "            os.kill(os.getpid(), 9)\n"
         "        call(self)\n"
-        "    work.Task.__call__ = killed\n"
+        "    work.JobBatch.__call__ = killed\n"
     )
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     sweep = [*words, "--multirun", "lam=0,0.3", "control=none", "hydra/launcher=joblib", "evaluate.draws=200"]

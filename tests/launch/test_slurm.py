@@ -100,12 +100,12 @@ def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, tmp_path
         "import os, sys\n"
         "if any('_submit' in word for word in sys.orig_argv) and not os.path.exists('spared'):\n"
         "    from mam.launch import work\n"
-        "    call = work.Task.__call__\n"
+        "    call = work.JobBatch.__call__\n"
         "    def killed(self):\n"
         "        if any('lam=0.3' in job for job in self.jobs):\n"
         "            os.kill(os.getpid(), 9)\n"
         "        call(self)\n"
-        "    work.Task.__call__ = killed\n"
+        "    work.JobBatch.__call__ = killed\n"
     )
     os.environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     try:

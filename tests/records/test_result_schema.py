@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 from support.runs import QUICK, once
 
@@ -33,6 +34,7 @@ def unchanged(count: int) -> None:
     found = recorded()
     assert len(found) == count
     for content, folder in found:
+        jsonschema.validate(content, schema())  # another implementation of the schema agrees
         again = plain(read_result(folder))
         assert again == content and json.dumps(again) == json.dumps(content)
 
