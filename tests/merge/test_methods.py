@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from mam.merge.tables import CONTROLS, METHODS
 from mam.models.blocks import find_blocks
 
 D, HEADS = 8, 2
+LINEAR = re.escape(METHODS["linear"].summary.rstrip("."))
 
 
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -270,7 +272,7 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method.name=ties"], r"method.name=ties: not known. Choose one of:\n      linear +MAM(.|\n)*qk_product"),
+        (["method.name=ties"], f"method.name=ties: not known. Choose one of:\n      linear +{LINEAR}(.|\n)*qk_product"),
         (["method=ties"], r"method=ties: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
         (
             ["method=regmean"],
