@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -173,28 +172,34 @@ class Composer:
         try:
             overrides = [self._read(word) for word in words]
             choosing = [override for override in overrides if self._needs_hydra(override)]
-            base = self._base(tuple(str(override.input_line) for override in choosing))
+            base = self._base(choosing)
             with _set_keys(base.config, [override for override in overrides if override not in choosing]):
                 missing = sorted(OmegaConf.missing_keys(base.config))
                 if missing:
                     raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
                 config = OmegaConf.to_object(base.config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_in_own_words(error)) from error
+            raise ConfigError(first_line(error)) from error
         assert isinstance(config, Config)
         return config, base.files
 
     def base(self) -> DictConfig:
         """Return the defaults."""
-        return self._base(()).config
+        return self._base([]).config
 
-    def _base(self, choosing: tuple[str, ...]) -> _Base:
-        if choosing not in self._bases:
-            composed = compose("config", overrides=list(choosing), return_hydra_config=True)
+    def _base(self, choosing: Sequence[Override]) -> _Base:
+        """Return Hydra's composition for words that select files or name keys of the user's own."""
+        lines = tuple(str(override.input_line) for override in choosing)
+        if lines not in self._bases:
+            dotted = [override for override in choosing if override.key_or_group.startswith(OF_THE_USER)]
+            words = [str(override.input_line) for override in choosing if override not in dotted]
+            composed = compose("config", overrides=words, return_hydra_config=True)
             own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             config: Any = OmegaConf.merge(OmegaConf.structured(Config), own)
-            self._bases[choosing] = _Base(config, composed.hydra)
-        return self._bases[choosing]
+            for override in dotted:
+                _set_own_key(config.study, override)
+            self._bases[lines] = _Base(config, composed.hydra)
+        return self._bases[lines]
 
     def _needs_hydra(self, override: Override) -> bool:
         """Return whether a word does more than set an existing key."""
@@ -223,9 +228,15 @@ class Composer:
         return valid, messages
 
 
-def _in_own_words(error: Exception) -> str:
-    """Return what Hydra says, with the remedy where a key of the user's own is new."""
-    unknown = re.match(r"Could not override '(study\.\w+\..+?)'", str(error))
-    if unknown:
-        return f"{unknown[1]}: the study has no such key. To add it, write +{unknown[1]}=..."
-    return first_line(error)
+def _set_own_key(study: DictConfig, override: Override) -> None:
+    """Set a key of the user's own, such as an axis; its name may have dots, which Hydra would take for a path.
+
+    Raises:
+        ConfigError: The key does not exist, and the word does not add it.
+    """
+    _, kind, name = override.key_or_group.split(".", 2)
+    keys = study[kind]
+    if not override.is_add() and name not in keys:
+        line = override.input_line
+        raise ConfigError(f"{line}: study.{kind} has no {name}. To add it, write +{line}")
+    keys[name] = override.value()

@@ -44,6 +44,11 @@ def in_grammar(value: object) -> str:
     return text if PLAIN.fullmatch(text) else quoted(text)
 
 
+def key_values(values: Mapping[str, str], but_for: str = "") -> str:
+    """Return ``key=value`` pairs in one line, without the key ``but_for``."""
+    return " ".join(f"{key}={value}" for key, value in values.items() if key != but_for)
+
+
 def quoted(text: str) -> str:
     """Return text in single quotes; a backslash is literal, except before a quote."""
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", re.sub(r"(\\+)$", r"\1\1", text))

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mam.data.store import AudioStore
-from mam.models.targets import Hidden, Target
+from mam.models.hidden import Hidden
+from mam.models.targets import Target
 
 States = Callable[[int], tuple[int, Hidden]]
 CLIPS = 3  # number of clips: the shortest of the corpus, run one by one

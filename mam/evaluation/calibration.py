@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from mam.config.schema import Config
 from mam.data.audio import RATE, Wave, read
 from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
-from mam.evaluation.recording import InputRecorder, ProjectionInputs, inputs_of_target
+from mam.evaluation.projection_inputs import InputRecorder, ProjectionInputs, inputs_of_target
 from mam.files import local_path, sha256_file, sha256_json
 from mam.merge.activations import Moments, Sums
 from mam.merge.options import Calibration

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def packed(items: list[Any]) -> Any:
+def items_to_json(items: list[Any]) -> Any:
     """Return items as JSON: texts unchanged, vectors as the base64 of their fp32 matrix ``[n, d]``, bit for bit."""
     if isinstance(items[0], str):
         return items
@@ -16,7 +16,7 @@ def packed(items: list[Any]) -> Any:
     return {"shape": list(matrix.shape), "fp32": base64.b64encode(matrix.tobytes()).decode()}
 
 
-def unpacked(content: Any) -> list[Any]:
+def items_from_json(content: Any) -> list[Any]:
     """Return the items that `packed` turned into ``content``."""
     if isinstance(content, list):
         return content

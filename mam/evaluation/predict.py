@@ -16,7 +16,8 @@ from mam.data.audio import RATE
 from mam.data.batching import pack
 from mam.errors import MamError
 from mam.evaluation.prefix import Prefix
-from mam.models.targets import Hidden, Target
+from mam.models.hidden import Hidden
+from mam.models.targets import Target
 
 Advance = Callable[[int, float], None]
 Read = Callable[[Sequence[int], Hidden], Sequence[Any]]

@@ -13,7 +13,8 @@ from mam.cache import Cache
 from mam.data.audio import Wave
 from mam.data.store import AudioStore
 from mam.files import locked
-from mam.models.targets import Hidden, Target
+from mam.models.hidden import Hidden
+from mam.models.targets import Target
 
 Key = tuple[tuple[int, ...], int]  # clips of a pack, and the layer whose input the states are
 HEARD = -1  # in place of a layer: the output of the front-end

@@ -35,7 +35,7 @@ from mam.evaluation.calibration import (
     train_config,
 )
 from mam.evaluation.devices import device_of, environment
-from mam.evaluation.items import packed, unpacked
+from mam.evaluation.items import items_from_json, items_to_json
 from mam.evaluation.model_pair import ModelPair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
@@ -256,11 +256,11 @@ class Workbench:
         with locked(path) if processes.is_main() else nullcontext():
             kept = processes.from_main(_usable(cache.json(path), key) if processes.is_main() else None)
             if kept is not None:
-                return Readings(unpacked(kept["items"]), kept["seconds"], 0.0)
+                return Readings(items_from_json(kept["items"]), kept["seconds"], 0.0)
             self.pair(config).merger.restore()
             readings = self.predict(config, first, "baseline")
             if processes.is_main():
-                cache.keep_json(path, {"key": key, "items": packed(readings.items), "seconds": readings.seconds})
+                cache.keep_json(path, {"key": key, "items": items_to_json(readings.items), "seconds": readings.seconds})
         return readings
 
 

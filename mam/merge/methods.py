@@ -1,4 +1,4 @@
-"""Methods that merge a layer of the target with a layer of the source. Pure functions; `mixing` handles λ=0.
+"""Methods that merge a layer of the target with a layer of the source. Pure functions; λ=0 never reaches them.
 
 Methods that compare two models with a common ancestor (task arithmetic, TIES, DARE) are left out: a speech model and a
 text model have no such ancestor, so W_s - W_t is not a task vector.

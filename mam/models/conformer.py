@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.ctc import CTCTarget
-from mam.models.targets import Hidden, target
+from mam.models.hidden import Hidden
+from mam.models.targets import target
 
 
 @target("wav2vec2-conformer")

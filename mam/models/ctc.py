@@ -19,8 +19,9 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
+from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Hidden, Readout, target
+from mam.models.targets import Readout, target
 from mam.models.tokens import FILES, has_language_model
 from mam.models.vocabulary import Vocabulary
 

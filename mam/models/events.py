@@ -16,8 +16,9 @@ from mam.models.beats import BeatsModel
 from mam.models.beats_encoder import BeatsConfig
 from mam.models.checkpoints import Checkpoint
 from mam.models.fbank import frames_of
+from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Hidden, Readout, Target, target
+from mam.models.targets import Readout, Target, target
 
 
 @target("beats")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 from transformers import AutoModel
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
+from mam.merge.methods import Projection
 from mam.merge.shape import Shape
 from mam.models.beats_encoder import Attention
 from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
@@ -48,8 +48,6 @@ SOURCES: dict[str, Family] = {  # by model_type in config.json
     "audio-spectrogram-transformer": Family("audio"),
     "beats": Family("audio", heads="encoder_attention_heads"),
 }
-
-Projection = tuple[Tensor, Tensor | None]  # weight [d, d], bias [d] or None; fp32
 
 
 @dataclass(frozen=True)

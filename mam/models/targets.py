@@ -21,7 +21,7 @@ from mam.errors import CheckpointError, choices
 from mam.merge.shape import Shape
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
-from mam.models.hidden import Hidden as Hidden
+from mam.models.hidden import Hidden
 from mam.models.prompt import Prompts
 from mam.models.refusals import refuse_unmergeable
 

@@ -12,9 +12,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from mam.data.audio import RATE, Wave
 from mam.errors import CheckpointError
 from mam.models.checkpoints import Checkpoint
+from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
 from mam.models.prompt import END, PLAIN, START, Prompt, Prompts
-from mam.models.targets import Hidden, Readout, target
+from mam.models.targets import Readout, target
 
 SAMPLES = 480_000  # 30 s, the length of Whisper's input
 STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary

@@ -219,7 +219,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Seeds:
-    """Seeds of the statistics, of random controls and of a training."""
+    """Seeds of the statistics (``bootstrap``, whichever the test), of random controls and of a training."""
 
     bootstrap: int
     control: int | None = field(default=None, metadata=ABSENT)

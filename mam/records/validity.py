@@ -23,11 +23,6 @@ EXACT = 1e-6  # largest relative difference of a rate from its own counts
 AGAIN = "Run it again with force=true."
 
 
-def read_json(path: Path) -> Any:
-    """Return a JSON file's content. Raises RecordError if it cannot be read or has a number that is not finite."""
-    return parse_json(read_text(path), path)
-
-
 def read_text(path: Path) -> str:
     """Return a file's text. Raises RecordError if it cannot be read."""
     try:

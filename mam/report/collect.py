@@ -12,8 +12,7 @@ from mam.errors import MamError, RecordError
 from mam.records.reading import RESULT
 from mam.records.text import plain_id
 from mam.report.paper_table import TABLE, PaperTable, read_paper_table
-from mam.report.runs import Run as Run
-from mam.report.runs import read_run
+from mam.report.runs import Run, read_run
 from mam.scoring.significance import holm
 from mam.studies.evidence import MergedRun
 from mam.studies.merges import same_merges

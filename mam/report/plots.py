@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from mam.config.words import key_values
 from mam.files import atomic_path
 from mam.records.result import RunResult
 from mam.records.text import title_of
@@ -140,4 +141,4 @@ def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, c
 
 
 def _label(varied: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in varied.items() if key != "control") or "all"
+    return key_values(varied, but_for="control") or "all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mam.config.words import key_values
 from mam.records.result import RunResult
 from mam.records.text import data_text, metric_name
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
@@ -36,7 +37,7 @@ def show_study(terminal: Terminal, runs: Sequence[tuple[Varied, RunResult]], fix
         terminal.say(note)
     for first, others in same.items():
         for other in others:
-            terminal.say(f"{_words(runs[other][0])} made the same merge as {_words(runs[first][0])}: one row")
+            terminal.say(f"{key_values(runs[other][0])} made the same merge as {key_values(runs[first][0])}: one row")
     for line in dict.fromkeys(_baseline_text(result) for result in results if result.baseline.kind == "unmerged"):
         terminal.say(line)
     _show_choice(terminal, results, chosen)
@@ -104,7 +105,3 @@ def best_on_dev(results: Sequence[RunResult]) -> set[int]:
 
 def _dev_text(result: RunResult, is_best: bool) -> str:
     return "" if result.dev_rate is None else f"{'*' if is_best else ''}{percent(result.dev_rate)}"
-
-
-def _words(varied: Varied) -> str:
-    return " ".join(f"{key}={value}" for key, value in varied.items())

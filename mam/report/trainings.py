@@ -11,8 +11,8 @@ from mam.files import atomic_path
 from mam.report.layout import fitted
 from mam.report.plots import COLOURS
 from mam.scoring.seeds import LEAST_SEEDS
+from mam.scoring.sign_flip import LEVEL
 from mam.scoring.wording import p_cell
-from mam.studies.evidence import LEVEL
 from mam.studies.trainings import ArmComparison, Stability
 from mam.terminal import Terminal, interval, p_text, plain_table, points
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from mam.config.schema import Config
 from mam.evaluation.language import Forecast, foreseen
 from mam.evaluation.model_pair import refuse_unfit, refuse_without_activations, remarks_of
-from mam.merge.adapted_source import AdaptedSource, Read, finite, layer_of
+from mam.merge.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
 from mam.merge.align import FITS, cosine
 from mam.merge.basis import Heads, LayerPair
 from mam.merge.controls import SUBSTITUTES, Place
@@ -27,7 +27,6 @@ from mam.models.targets import TARGETS
 
 SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
 BYTES = 4  # per fp32 value
-QKV = ("q", "k", "v")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings
-from mam.merge.merger import MergeReport
 from mam.merge.options import merge_options
-from mam.merge.plan import MergePlan, mismatch_notes
+from mam.merge.plan import mismatch_notes
 from mam.merge.selection import parse_parts
 from mam.merge.tables import METHODS
 from mam.models.checkpoints import Checkpoint
@@ -99,8 +98,7 @@ def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int)
 
 def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str]) -> MergeRecord:
     """Return the record of the merge; ``caveats`` go between the notes on shapes and those on biases."""
-    plan: MergePlan = measurement.plan
-    report: MergeReport = measurement.report
+    plan, report = measurement.plan, measurement.report
     options = plan.options
     return MergeRecord(
         method=options.method.name,

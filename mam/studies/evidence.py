@@ -10,9 +10,11 @@ from pathlib import Path
 from mam.config.composer import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config
+from mam.config.words import key_values
 from mam.merge.tables import CONTROLS
 from mam.records.reading import read_config, read_predictions
 from mam.runs.run import RunOutcome
+from mam.scoring.sign_flip import LEVEL
 from mam.scoring.significance import Difference, holm
 from mam.scoring.wording import excluded
 from mam.studies.execute import Member
@@ -21,7 +23,6 @@ from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts, paired
 from mam.terminal import p_text
 
-LEVEL = 0.05
 RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain a source's effect
 PLAIN = "linear"  # in place of a control: the merge of the paper
 ALIGN = ("align",)
@@ -203,7 +204,7 @@ def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
 
 
 def _place(where: Mapping[str, str]) -> str:
-    return " ".join(f"{key}={value}" for key, value in where.items())
+    return key_values(where)
 
 
 def _without(where: tuple[tuple[str, str], ...], keys: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from mam import processes
 from mam.config.composer import Job
 from mam.config.model import shapes
+from mam.config.words import key_values
 from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
@@ -100,7 +101,7 @@ def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
 
 def varied_text(job: Job, plan: Sequence[Job]) -> str:
     """Return the settings in which a job differs from others of its plan."""
-    return " ".join(f"{key}={value}" for key, value in job.varied(plan).items())
+    return key_values(job.varied(plan))
 
 
 def how(member: Member) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config
 from mam.records.reading import read_config, read_predictions
+from mam.scoring.sign_flip import LEVEL
 from mam.scoring.significance import Difference, holm
 from mam.scoring.wording import excluded
-from mam.studies.evidence import LEVEL
 from mam.studies.execute import Member
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts, paired

@@ -10,6 +10,7 @@ import numpy as np
 
 from mam.config.schema import Config
 from mam.config.study import StudyConfig
+from mam.config.words import key_values
 from mam.records.reading import read_config, read_predictions
 from mam.records.result import RunResult
 from mam.scoring.seeds import LEAST_SEEDS, paired_t
@@ -147,7 +148,7 @@ def idle_reference(members: Sequence[Member]) -> list[str]:
         train = member.outcome.result.train
         if train is not None and (train.dev.ci95 is None or train.dev.ci95[1] >= 0):
             varied = member.job.varied(plan)
-            idle.append(" ".join(f"{key}={value}" for key, value in varied.items() if key != "arm") or "its seed")
+            idle.append(key_values(varied, but_for="arm") or "its seed")
     return idle
 
 

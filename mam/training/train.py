@@ -24,8 +24,9 @@ from mam.merge.learnable import Lambdas, fold, learn
 from mam.merge.merger import Merger
 from mam.merge.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
+from mam.models.hidden import Hidden
 from mam.models.sources import Source
-from mam.models.targets import Hidden, Target, load_target
+from mam.models.targets import Target, load_target
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
 from mam.training.folds import Fold

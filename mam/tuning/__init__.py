@@ -1,1 +1,1 @@
-"""Choosing λ on dev, and only there; the run then reports on test."""
+"""Choosing λ for a run, on dev or, without labels, on any recordings."""

@@ -20,7 +20,8 @@ from mam.evaluation.predict import out_of_memory, packs_of
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.merge.learnable import Lambdas, learn, unlearn
-from mam.models.targets import Hidden, Target
+from mam.models.hidden import Hidden
+from mam.models.targets import Target
 
 COLLAPSED = 0.1  # largest share of the unmerged target's decisions that an eligible λ may turn into silence
 

@@ -27,7 +27,7 @@ from mam.evaluation.calibration import (
     moments_of_target,
 )
 from mam.evaluation.model_pair import checked_source_and_target
-from mam.evaluation.recording import inputs_of_target
+from mam.evaluation.projection_inputs import inputs_of_target
 from mam.evaluation.workbench import Workbench
 from mam.merge.methods import MERGES, LayerSide
 from mam.merge.options import Calibration

@@ -17,7 +17,8 @@ from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError, TrainingError
 from mam.models.checkpoints import locate
-from mam.models.targets import Hidden, load_target
+from mam.models.hidden import Hidden
+from mam.models.targets import load_target
 from mam.scoring.text import NORMALIZERS
 from mam.training.learner import Learner, _time_masked
 from mam.training.lessons import Clips, Lessons, Order, collate, labels, transcripts
