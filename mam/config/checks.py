@@ -99,7 +99,7 @@ def _range_text(bounds: tuple[Any, ...]) -> str:
         texts.append(f"{_number(low.ge)} or more" if isinstance(low, Ge) else f"above {_number(low.gt)}")
     if high is not None:
         texts.append(f"{_number(high.le)} or less" if isinstance(high, Le) else f"below {_number(high.lt)}")
-    return " and ".join(texts)
+    return " and ".join(texts) or "a finite number"
 
 
 def _number(value: Any) -> str:

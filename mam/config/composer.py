@@ -95,6 +95,8 @@ def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[Non
     try:
         for override in overrides:
             parent, name = _place_of(config, override.key_or_group)
+            if not isinstance(parent, DictConfig) or name not in parent:
+                raise ConfigError(f"{override.input_line}: there is no such key")
             before.append((override.key_or_group, copy.deepcopy(parent._get_node(name))))
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         yield

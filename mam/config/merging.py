@@ -166,7 +166,9 @@ def merges_nothing(config: Config) -> bool:
     if config.schedule.name not in ABSOLUTE:
         return config.lam == 0
     target = shape_of(config.model, "target")
-    depth = len(config.schedule.values) if target is None else target.layers
+    if target is None:  # asked again when the shape is known
+        return False
+    depth = target.layers
     lams = SCHEDULES[config.schedule.name](config.lam, depth, config.schedule)
     return not any(lams[layer] for layer in parse_layers(config.layers.spec, depth))
 

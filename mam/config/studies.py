@@ -34,9 +34,8 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     arms = [[*words, f"study.arm={name}"] for name, words in words_by_arm.items()] or [[]]
     runs: list[Job] = []
     with Composer() as composer:
-        _, messages = composer.parsed([word for words in axes for word in words], multirun=False)
-        if messages:
-            raise ConfigError([f"study.axes: {problem}" for problem in messages])
+        _refuse_wrong_words(composer, {"axes": [word for words in axes for word in words]})
+        _refuse_wrong_words(composer, {f"arms.{name}": words for name, words in study.config.study.arms.items()})
         for combination in itertools.product(*axes):
             for arm in arms:
                 words = with_schedule_of(study.words, (*combination, *arm))
@@ -44,6 +43,15 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
                 if not job.is_empty_control:
                     runs.append(job)
     return distinct(runs)
+
+
+def _refuse_wrong_words(composer: Composer, words_by_key: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError for words of a study that are wrong, each with its place."""
+    messages = []
+    for key, words in words_by_key.items():
+        messages += [f"study.{key}: {problem}" for problem in composer.parsed(words, multirun=False)[1]]
+    if messages:
+        raise ConfigError(messages)
 
 
 def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:

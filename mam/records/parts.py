@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Len
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, with_config
 
 from mam.data.listing import SkippedExample
 from mam.identity import Code
@@ -25,6 +25,8 @@ SpeechTask: TypeAlias = Literal["transcribe", "translate"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Parts = Annotated[str, StringConstraints(pattern=r"^[qkvo]+$")]
 LayerNumber = Annotated[int, Ge(0)]
+# Of parts in which other versions may have written more.
+LENIENT = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 ABSENT = {"absent": True}  # metadata of a field that is left out of the file if it is None
 
 
@@ -187,6 +189,7 @@ class Delta(Difference):
         return self.changed is None
 
 
+@with_config(LENIENT)
 @dataclass(frozen=True)
 class Timing:
     """Times in seconds. ``prefix`` is the part that does not depend on λ.
@@ -203,6 +206,7 @@ class Timing:
     rtfx: Rate
 
 
+@with_config(LENIENT)
 @dataclass(frozen=True)
 class Environment:
     """Versions, device, dtype and threads, on which the bits of a prediction depend."""
@@ -217,6 +221,7 @@ class Environment:
     code: Code | None = field(default=None, metadata=ABSENT)
 
 
+@with_config(LENIENT)
 @dataclass(frozen=True)
 class Seeds:
     """Seeds of the statistics (``bootstrap``, whichever the test), of random controls and of a training."""

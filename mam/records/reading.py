@@ -155,7 +155,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    """Return whether the value is a number, or None: a norm of the gradient at a step that overflowed in float16."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
 def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Config:

@@ -120,10 +120,11 @@ def _changed(a: _Side, b: _Side, errors: Mapping[str, tuple[float, float]]) -> l
 
 
 def _refuse_incomparable(a: _Side, b: _Side) -> None:
-    """Raise RecordError if the two are scored differently. A missing language, as in older results, is ignored."""
+    """Raise RecordError if the two are scored differently. Older results have no language, and no metric either."""
+    is_old = any(side.result.data.metric is None for side in (a, b))
     for what in ("task", "normalizer", "metric", "language", "clusters"):
         values = [_trait(side, what) for side in (a, b)]
-        if values[0] != values[1] and not (what == "language" and None in values):
+        if values[0] != values[1] and not (what == "language" and is_old):
             remedy = "" if what == "task" else f" Run one again with the other's data.{what}."
             raise RecordError(f"{a.folder} and {b.folder}: their {what} differs, {values[0]} and {values[1]}.{remedy}")
 

@@ -24,11 +24,13 @@ from mam.config.schema import Config, resolved
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.language import settled
-from mam.evaluation.model_pair import refuse_unfit
+from mam.evaluation.model_pair import ModelPair, refuse_unfit
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.identity import code_sha256
+from mam.merge.plan import MergePlan
+from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
 from mam.records.parts import ModelRecord, Seeds
 from mam.records.reading import find_finished, read_result
@@ -80,7 +82,6 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     pair = bench.pair(config)  # again, to set the language of the decoder
     target, task = pair.target, TASKS[config.model.task]
     plan = plan_for(config, pair, config.lam)
-    caveats = () if plan.is_identity else target.caveats(checkpoints[0], plan.parts)
     task.check(config, audio, target.labels if target.readout == "scores" else None)
     is_trained, is_tuned = config.train.name != "none", config.tune.name != "none"
     if is_trained:
@@ -118,6 +119,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
             *measurement.notes,
             *([] if choice is None else choice.notes),
         ]
+        caveats = _caveats(measurement.plan, pair, checkpoints[0])
         scoring = score(measurement.sides, measurement.baseline, config, remarks, measurement.kind)
         target_record, source_record = map(checkpoint_record, checkpoints)
         result = RunResult(
@@ -129,7 +131,9 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
             task="asr" if config.model.task == "asr" else "events",
             model=ModelRecord(config.model.name, target_record, source_record, choice_of_language.decoder),
             data=data_record(config, audio, len(measurement.baseline), in_windows),
-            merge=merge_record(config, measurement, [*caveats, *target.remarks]),
+            merge=merge_record(
+                config, measurement, [*_caveats(measurement.plan, pair, checkpoints[0]), *target.remarks]
+            ),
             head=measurement.head,
             train=measurement.train,
             tune=None if choice is None else choice.record,
@@ -192,6 +196,11 @@ def finished_run(job: Job, bench: Workbench, question: Mapping[str, Any] | None 
         return folder
     dev = read_result(folder).dev
     return folder if dev is not None and dev.data == dev_sha256(config, bench) else None
+
+
+def _caveats(plan: MergePlan, pair: ModelPair, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Return the target's caveats about what is merged; none where nothing is."""
+    return () if plan.is_identity else pair.target.caveats(checkpoint, plan.parts)
 
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:

@@ -25,6 +25,18 @@ def with_shapes(plan: Sequence[Job]) -> list[Job]:
     return [_filled_in(job, shapes) for job in plan]
 
 
+def plan_with_shapes(plan: Sequence[Job]) -> list[Job]:
+    """Return the jobs of a sweep or a study with shapes, without controls that turn out to merge nothing.
+
+    Raises:
+        ConfigError: no job is left. Also raises the errors of `with_shapes`.
+    """
+    jobs = [job for job in with_shapes(plan) if not job.is_empty_control]
+    if not jobs:
+        raise ConfigError("no run is left: only controls at λ=0 were asked for")
+    return jobs
+
+
 def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
     model = job.config.model
     if is_complete(model):

@@ -65,7 +65,7 @@ def slower_than_ft(history: Sequence[Mapping[str, Any]], ft: Sequence[Mapping[st
 
 
 def _dev_losses(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-    return [(int(entry["step"]), float(entry["eval_loss"])) for entry in entries if "eval_loss" in entry]
+    return [(int(entry["step"]), float(entry["eval_loss"])) for entry in entries if entry.get("eval_loss") is not None]
 
 
 def _listed(names: Sequence[str], everything: Mapping[str, float]) -> str:

@@ -80,9 +80,9 @@ def fine_tune(
     """
     audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
     before = _dev_before(config, bench)
-    report = bench.pair(config).merger.report(plan)
     bench.free_states()
     trainings = _train_folds(config, bench, checkpoints, plan, splits, question, folder)
+    report = bench.pair(config).merger.report(plan)  # now: what it reads stays in memory
     histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
     _write_lambdas(folder, plan, splits, trainings, config)

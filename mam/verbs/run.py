@@ -87,11 +87,11 @@ def _run_sweep(plan: Sequence[Job], launcher: Launcher) -> int:
     from mam.config.study import StudyConfig
     from mam.evaluation.workbench import Workbench
     from mam.launch.launch import launch
-    from mam.runs.shapes import with_shapes
+    from mam.runs.shapes import plan_with_shapes
     from mam.studies.analysis import MULTIRUN as NAME
     from mam.studies.execute import study_folder
 
-    plan = with_shapes(plan)
+    plan = plan_with_shapes(plan)
     folder = study_folder(plan, NAME)
     members = launch(plan, Workbench(terminal), folder, launcher)
     return _report(terminal, members, folder, StudyConfig(), NAME)
@@ -102,7 +102,7 @@ def _run_study(study: Job, launcher: Launcher) -> int:
     from mam.config.studies import study_jobs
     from mam.evaluation.workbench import Workbench
     from mam.launch.launch import launch
-    from mam.runs.shapes import with_shapes
+    from mam.runs.shapes import plan_with_shapes, with_shapes
     from mam.studies.execute import study_folder
     from mam.studies.pairs import words_of_pairs
     from mam.studies.preflight import refuse_incomplete
@@ -110,7 +110,7 @@ def _run_study(study: Job, launcher: Launcher) -> int:
 
     (study,) = with_shapes([study])
     config = study.config.study
-    plan = with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
+    plan = plan_with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
     bench, folder = Workbench(terminal), study_folder(plan, config.name)
     if config.table != "none":
         refuse_incomplete(plan)

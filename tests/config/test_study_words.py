@@ -62,3 +62,25 @@ def test_a_study_changes_no_run():
     """What a study says of itself is not part of the question that its members answer."""
     (study,) = jobs(["study.name=x", *ARMS, "study.reference=base", "study.show=[stability]", "control=none"])
     assert [job.signature for job in study_jobs(study)] == [jobs([f"lam={lam}"])[0].signature for lam in (0.1, 0.2)]
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("trian.steps=1", "study.arms.a: trian.steps: there is no such key. Did you mean: .*train.steps"),
+        ("lam=0.1,0.2", "study.arms.a: lam=0.1,0.2: several values need --multirun"),
+        ("lam.x=1", "study.arms.a: lam.x"),
+    ],
+)
+def test_a_wrong_word_of_an_arm_is_named_with_its_arm(word, message):
+    (study,) = jobs(["study.name=x", f'+study.arms.a=["{word}"]'])
+    with pytest.raises(ConfigError, match=message):
+        study_jobs(study)
+
+
+def test_axes_with_dots_in_their_names():
+    (study,) = jobs(["study.name=x", "+study.axes.data.limit=[5,6]", "control=none"])
+    assert [job.config.data.limit for job in study_jobs(study)] == [5, 6]
+    (study,) = jobs(["experiment=ablation_layers", "study.axes.layers.spec=[top2]"])
+    assert study.config.study.axes["layers.spec"] == ["top2"]
+    assert jobs([])[0].config.study.axes == {}, "nothing is left for later configurations"

@@ -14,7 +14,7 @@ from mam.evaluation.workbench import Workbench
 from mam.merge.shape import Shape
 from mam.models.sources import Source
 from mam.runs.run import RunOutcome, run
-from mam.runs.shapes import with_shapes
+from mam.runs.shapes import plan_with_shapes, with_shapes
 
 LEFT_OUT = [f"model.{side}_shape.{key}=null" for side in ("target", "source") for key in ("layers", "width", "heads")]
 
@@ -99,3 +99,13 @@ def test_the_verbs_need_no_shapes(untold):
     study = mam("run", *untold, "experiment=ablation_layers", "evaluate.draws=200")
     # Each layer alone, the top two, all, the bottom two; each with shrink beside it.
     assert study.returncode == 0 and "12 runs: 12 finished now" in study.stdout, study.stderr
+
+
+def test_controls_beside_a_schedule_whose_depth_is_not_known_yet():
+    """Whether lines merge anything is known with the depth; until then no control is taken for an empty one."""
+    words = ["schedule=lines", "seed=0,1", "model.target_shape.layers=null"]
+    controls = [job.config.control for job in plan_with_shapes(jobs(words, multirun=True))]
+    assert sorted(controls) == ["none", "none", "shrink", "shrink"]
+    nothing = [*words, "schedule.beta=0", "control=shrink"]
+    with pytest.raises(ConfigError, match="only controls at λ=0"):
+        plan_with_shapes(jobs(nothing, multirun=True))
