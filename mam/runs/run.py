@@ -131,9 +131,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
             task="asr" if config.model.task == "asr" else "events",
             model=ModelRecord(config.model.name, target_record, source_record, choice_of_language.decoder),
             data=data_record(config, audio, len(measurement.baseline), in_windows),
-            merge=merge_record(
-                config, measurement, [*_caveats(measurement.plan, pair, checkpoints[0]), *target.remarks]
-            ),
+            merge=merge_record(config, measurement, [*caveats, *target.remarks]),
             head=measurement.head,
             train=measurement.train,
             tune=None if choice is None else choice.record,
