@@ -86,8 +86,7 @@ def merged_layer(
                 f"layer {layer}, {part}: method={plan.options.method.name} control={plan.options.control} made NaN or"
                 " infinite values of it."
             )
-    limited = {part: _limited(plan, target[part], merged[part]) for part in plan.parts}
-    return {part: _of_heads(plan, part, target[part], limited[part]) for part in plan.parts}
+    return {part: _of_heads(plan, part, target[part], merged[part]) for part in plan.parts}
 
 
 def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Projection:
@@ -110,14 +109,6 @@ def changed(plan: MergePlan, tensor: Tensor) -> int:
     """Return how many values of a weight or bias belong to the merged heads."""
     share = 1.0 if plan.heads is None else len(plan.heads) * plan.target.head_width / len(tensor)
     return round(share * tensor.numel())
-
-
-def _limited(plan: MergePlan, own: Projection, merged: Projection) -> Projection:
-    """Return a merged projection whose weight changed by ``max_change`` standard deviations of the target's at most."""
-    if plan.options.max_change is None:
-        return merged
-    most = plan.options.max_change * float(own[0].std(correction=0))
-    return own[0] + (merged[0] - own[0]).clamp(-most, most), merged[1]
 
 
 def _of_heads(plan: MergePlan, part: str, own: Projection, merged: Projection) -> Projection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Le
 from typing_extensions import Doc
 
 from mam.merge.pairing import PAIRINGS
@@ -92,9 +92,6 @@ class MergeOptions:
     project: Annotated[str, OneOf(PROJECTS), Doc("projection for on_mismatch=project: svd, procrustes, random")] = (
         field(default="procrustes", metadata=RESOLVED)
     )
-    max_change: Annotated[
-        float | None, Gt(0), Doc("largest change of a weight in standard deviations of the target's; null: any")
-    ] = None
     control: Annotated[
         str,
         OneOf(CONTROLS),
