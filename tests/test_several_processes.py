@@ -18,8 +18,8 @@ TOGETHER = """
 import json, torch
 torch.set_num_threads(3)
 from mam import processes
-processes.join()
-processes.join()
+processes.join(on_gpus=False)
+processes.join(on_gpus=False)
 processes.wait()
 mine = {"rank": processes.rank(), "local": processes.local_rank(), "count": processes.count()}
 mine |= {"main": processes.is_main(), "said": processes.from_main([f"of {processes.rank()}", None])}
@@ -32,7 +32,7 @@ assert not torch.distributed.is_initialized()
 ALONE = """
 import sys
 from mam import processes
-processes.join()
+processes.join(on_gpus=False)
 processes.wait()
 processes.leave()
 assert (processes.rank(), processes.local_rank(), processes.count(), processes.is_main()) == (0, 0, 1, True)
@@ -85,7 +85,7 @@ def test_one_imports_nothing(said):
 def test_a_number_of_processes_that_is_none_is_refused(said, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", said)
     with pytest.raises(ConfigError, match=f"WORLD_SIZE={said}: is no such number"):
-        processes.join()
+        processes.join(on_gpus=False)
 
 
 @pytest.mark.parametrize("rank", [None, "first"])
@@ -97,4 +97,4 @@ def test_processes_that_cannot_meet_are_refused(rank, monkeypatch):
     if rank:
         monkeypatch.setenv("RANK", rank)
     with pytest.raises(ConfigError, match=r"WORLD_SIZE=2: the processes cannot meet \(.*Start them with torchrun"):
-        processes.join()
+        processes.join(on_gpus=False)
