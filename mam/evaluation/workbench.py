@@ -66,28 +66,40 @@ class Readings:
     prefix: float
 
 
+@dataclass(frozen=True)
+class Slot:
+    """The place of one kind of resource in the workbench; ``of`` is the split of data, or what is measured."""
+
+    name: str
+    of: str = ""
+
+    def depends_on(self, other: Slot) -> bool:
+        """Tell whether a resource here was computed with one there and holds memory for it: a prefix."""
+        return self.name == "prefix" and (other.name == "pair" or other == Slot("audio", self.of))
+
+
 class Workbench:
     """Shared resources for a plan of runs. Every method returns its last result as long as its inputs are the same."""
 
     def __init__(self, terminal: Terminal | None = None) -> None:
         self.terminal = terminal or Terminal(quiet=True)
-        self._made: dict[str, tuple[Hashable, object]] = {}
+        self._made: dict[Slot, tuple[Hashable, object]] = {}
 
-    def _once(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
-        if kind not in self._made or self._made[kind][0] != key:
+    def _once(self, slot: Slot, key: Hashable, make: Callable[[], T]) -> T:
+        if slot not in self._made or self._made[slot][0] != key:
             # Free the old one, and the states computed with it, before the new one is made.
-            resource, _, split = kind.partition(" ")
-            dependent = {"pair": "prefix", "audio": f"prefix {split}"}.get(resource)
-            for other in [name for name in self._made if dependent and name.startswith(dependent)]:
-                self._made.pop(other)
-            self._made.pop(kind, None)
-            self._made[kind] = (key, make())
-        return self._made[kind][1]  # type: ignore[return-value]
+            self._free(lambda other: other == slot or other.depends_on(slot))
+            self._made[slot] = (key, make())
+        return self._made[slot][1]  # type: ignore[return-value]  # a slot always holds what its one caller makes
+
+    def _free(self, is_chosen: Callable[[Slot], bool]) -> None:
+        for slot in filter(is_chosen, list(self._made)):
+            del self._made[slot]
 
     def corpus(self, config: Config) -> Corpus:
         """Return the metadata of the configured split's examples. Raises DataError."""
         key = sha256_json([read_from(config.data), config.model.task])
-        return self._once(f"corpus {config.data.split}", key, lambda: open_corpus(config.data, config.model.task))
+        return self._once(Slot("corpus", config.data.split), key, lambda: open_corpus(config.data, config.model.task))
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
         """Return the located checkpoints of target and source. Raises CheckpointError."""
@@ -96,7 +108,7 @@ class Workbench:
             target = locate(config.target, config.target_revision, config.target_sha256)
             return target, locate(config.source, config.source_revision, config.source_sha256)
 
-        return self._once("checkpoints", sha256_json(read_from(config)), find)
+        return self._once(Slot("checkpoints"), sha256_json(read_from(config)), find)
 
     def audio(self, config: Config) -> AudioStore:
         """Return all recordings, decoded and checked. Raises DataError."""
@@ -119,7 +131,7 @@ class Workbench:
         # Name and split count too: the record names them even if the content is equal.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
-        return self._once(f"audio {config.data.split}", made_from, check_once)
+        return self._once(Slot("audio", config.data.split), made_from, check_once)
 
     def pair(self, config: Config) -> ModelPair:
         """Return both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
@@ -137,7 +149,7 @@ class Workbench:
             readout,
         )
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
-        pair = self._once("pair", (*made_from, config.compile, shapes), load)
+        pair = self._once(Slot("pair"), (*made_from, config.compile, shapes), load)
         pair.merger.activations = self.activations(config)
         pair.target.instruct(config.model.language, config.model.speech_task)
         return pair
@@ -146,15 +158,15 @@ class Workbench:
         """Return the activations of both models, measured on first use."""
         return _Activations(self, config)
 
-    def once_for(self, kind: str, config: Config, make: Callable[[], T]) -> T:
+    def once_for(self, name: str, config: Config, make: Callable[[], T]) -> T:
         """Return the result of ``make``, computed once for this pair and this audio."""
         self.pair(config), self.audio(config)
-        return self._once(kind, self._inputs(config), make)
+        return self._once(Slot(name), self._inputs(config), make)
 
-    def calibrated(self, config: Config, what: str, measure: Callable[[ModelPair, list[Wave]], T]) -> T:
-        """Return the result of ``measure`` for the unmerged pair and the calibration recordings.
+    def calibrated(self, config: Config, name: str, key: Hashable, measured: Callable[[ModelPair, list[Wave]], T]) -> T:
+        """Return the result of ``measured`` for the unmerged pair and the calibration recordings.
 
-        It is computed once per ``what``.
+        The last one of each ``name`` is kept, and returned again for the same ``key``.
         """
         pair, calibration = self.pair(config), config.calibration
         data = self.corpus(train_config(config)).sha256 if calibration.audio == TRAIN else None
@@ -167,15 +179,15 @@ class Workbench:
                 waves = recordings(calibration.audio, "calibration.audio", calibration.limit)
             pair.merger.restore()
             with self.terminal.status("measuring activations"):
-                return measure(pair, waves)
+                return measured(pair, waves)
 
-        key = self._made["pair"][0], sha256_json([asdict(calibration), what]), data
-        return self._once(f"activations {what.split()[0]}", key, measured_once)
+        made_from = self._made[Slot("pair")][0], sha256_json(asdict(calibration)), key, data
+        return self._once(Slot("activations", name), made_from, measured_once)
 
     def cache(self, config: Config) -> Cache:
         """Return the cache folder."""
         folder, limit = cache_folder(config.cache_dir), int(config.evaluate.cache_gb * 1e9)
-        return self._once("cache", (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
+        return self._once(Slot("cache"), (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
 
     def prefix(self, config: Config) -> Prefix:
         """Return the states before the first merged layer, for this pair and this audio."""
@@ -186,7 +198,7 @@ class Workbench:
         def make() -> Prefix:
             return Prefix(pair.target, audio, budget, shelf=shelf)
 
-        return self._once(f"prefix {config.data.split}", (self._inputs(config), config.evaluate.share), make)
+        return self._once(Slot("prefix", config.data.split), (self._inputs(config), config.evaluate.share), make)
 
     def _identity(self, config: Config) -> dict[str, Any]:
         """Return everything that the unmerged target's values on this audio depend on."""
@@ -199,12 +211,11 @@ class Workbench:
 
     def free_states(self) -> None:
         """Free the states that prefixes keep, since a training needs the memory."""
-        for kind in [kind for kind in self._made if kind.startswith("prefix")]:
-            self._made.pop(kind)
+        self._free(lambda slot: slot.name == "prefix")
 
     def _inputs(self, config: Config) -> Hashable:
         """Return the keys of the current pair and audio."""
-        return self._made["pair"][0], self._made[f"audio {config.data.split}"][0]
+        return self._made[Slot("pair")][0], self._made[Slot("audio", config.data.split)][0]
 
     def predict(self, config: Config, first: int, label: str, clips: Sequence[int] | None = None) -> Readings:
         """Read all clips or some off the target in its current state. Its layers below ``first`` must be unmerged."""
@@ -240,7 +251,7 @@ class Workbench:
             pair.merger.restore()
             return measure(pair.target, audio, lambda clip: (0, self.prefix(config).hidden((clip,), 0)))
 
-        return self._once("attention", self._inputs(config), measured)
+        return self._once(Slot("attention"), self._inputs(config), measured)
 
     def baseline(self, config: Config, first: int) -> Readings:
         """Return the unmerged target's predictions from the cache, or compute and cache them.
@@ -276,18 +287,18 @@ class _Activations:
         return sha256_json([asdict(self.config.calibration), read_from(replace(self.config.data, split=TRAIN))])
 
     def moments(self) -> Moments:
-        def measure(pair: ModelPair, waves: list[Wave]) -> Moments:
+        def both(pair: ModelPair, waves: list[Wave]) -> Moments:
             sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, self.config.calibration)
             return measured(*sides, self.config.parts, (pair.target.checkpoint.id, pair.source.checkpoint.id))
 
-        return self.bench.calibrated(self.config, f"moments {self.config.parts}", measure)
+        return self.bench.calibrated(self.config, "moments", self.config.parts, both)
 
     def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
-        def measure(pair: ModelPair, waves: list[Wave]) -> Mapping[int, Tensor]:
+        def products(pair: ModelPair, waves: list[Wave]) -> Mapping[int, Tensor]:
             source = Source(pair.target.checkpoint) if is_own else pair.source
             return cross_moments(pair.target, source, waves, pairs)
 
-        return self.bench.calibrated(self.config, f"cross {is_own} {sorted(pairs.items())}", measure)
+        return self.bench.calibrated(self.config, "cross", (is_own, tuple(sorted(pairs.items()))), products)
 
 
 def _usable(kept: dict[str, Any] | None, key: dict[str, Any]) -> dict[str, Any] | None:
