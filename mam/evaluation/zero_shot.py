@@ -16,7 +16,6 @@ from mam.evaluation.workbench import Readings, Workbench
 from mam.merge.merger import MergeReport
 from mam.merge.options import ScheduleOptions
 from mam.merge.plan import MergePlan, plan_merge
-from mam.merge.tables import CONTROLS
 from mam.tasks import TASKS
 from mam.tasks.task import Judgement
 
@@ -45,8 +44,7 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
     labels = target.labels if target.readout == "scores" else None
     before = bench.unmerged_attention(config)
     largest = max(plans.values(), key=_total)
-    is_drawn = CONTROLS[config.control].is_random and not largest.is_identity
-    draws = config.control_draws if is_drawn else 1
+    draws = largest.draws
     merges_by_lams: dict[tuple[float, ...], list[Draw]] = {}
     for plan in sorted(plans.values(), key=_total):
         if plan.lams not in merges_by_lams:
@@ -78,13 +76,13 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
     )
 
 
-def plan_for(config: Config, pair: ModelPair, lam: Lam, draw: int = 0) -> MergePlan:
+def plan_for(config: Config, pair: ModelPair, lam: Lam) -> MergePlan:
     """Return the configured merge at another λ."""
     if isinstance(lam, tuple):
         options = replace(config, schedule=ScheduleOptions("list", values=list(lam)))
     else:
         options = replace(config, lam=lam)
-    return plan_merge(options, *pair.shapes, config.seed, draw)
+    return plan_merge(options, *pair.shapes, config.seed)
 
 
 def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws: int, baseline: Readings) -> Draw:

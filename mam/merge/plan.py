@@ -75,6 +75,12 @@ class MergePlan:
         """Return whether the bias of a projection is merged with it; that of the output belongs to no head."""
         return self.options.bias and not (part == "o" and self.heads is not None)
 
+    @property
+    def draws(self) -> int:
+        """The number of merges to evaluate: one, or as many as a random control is drawn."""
+        is_drawn = CONTROLS[self.options.control].is_random and not self.is_identity
+        return self.options.control_draws if is_drawn else 1
+
     def drawn(self, draw: int) -> MergePlan:
         """Return the merge with another draw of its random control, which may change the pairs of layers."""
         if draw == self.draw:

@@ -17,7 +17,6 @@ from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
 from mam.merge.plan import MergePlan
-from mam.merge.tables import CONTROLS
 from mam.records.learning import ChosenLam, DevRecord, TriedLam, TuneRecord
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
@@ -89,9 +88,8 @@ class Dev:
 
     def _draws_of(self, plan: MergePlan, clips: Sequence[int] | None = None) -> list[list[Any]]:
         """Return the readings of the target merged as planned, once per draw of a random control."""
-        is_drawn = CONTROLS[self._config.control].is_random and not plan.is_identity
         sides = []
-        for draw in range(self._config.control_draws if is_drawn else 1):
+        for draw in range(plan.draws):
             self._bench.pair(self._config).merger.apply(plan.drawn(draw))
             label = f"dev, λ={np.mean([plan.lams[layer] for layer in plan.layers]):.4g}"
             sides.append(self._bench.predict(self._read, plan.first, label, clips).items)
