@@ -20,6 +20,7 @@ from mam.scoring.error_rate import ErrorRates
 from mam.scoring.significance import Difference
 from mam.scoring.wer import Rates
 
+SpeechMetric: TypeAlias = Literal["wer", "cer"]
 Metric: TypeAlias = Literal["wer", "cer", "error"]
 SpeechTask: TypeAlias = Literal["transcribe", "translate"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -78,7 +79,7 @@ class DataRecord:
     normalizer: str | None
     skipped: list[SkippedExample]
     language: str | None = None
-    metric: Literal["wer", "cer"] | None = None
+    metric: SpeechMetric | None = None
     in_windows: Count | None = field(default=None, metadata=ABSENT)
 
 

@@ -22,7 +22,7 @@ from mam.records.parts import CheckpointRecord, DataRecord, Delta, MergeRecord, 
 from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
-from mam.tasks import TASKS
+from mam.tasks import TASKS, asr
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int)
         normalizer=config.data.normalizer if is_speech else None,
         skipped=list(corpus.skipped),
         language=config.data.language,
-        metric=("cer" if config.data.metric == "cer" else "wer") if is_speech else None,
+        metric=asr.metric(config) if is_speech else None,
         in_windows=in_windows,
     )
 

@@ -14,7 +14,7 @@ from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.models.targets import Readout
-from mam.records.parts import Delta, Metric, SpeechBaseline
+from mam.records.parts import Delta, SpeechBaseline, SpeechMetric
 from mam.records.reading import PredictionRow
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
@@ -25,7 +25,7 @@ REPEATED, RUNAWAY = 4, 3  # minimum words (or letters); multiple of the referenc
 COLLAPSED = 0.9  # share of identical predictions
 
 
-def metric(config: Config) -> Metric:
+def metric(config: Config) -> SpeechMetric:
     """Return the metric to compare: ``cer`` if the configuration is resolved to it, else ``wer``."""
     return "cer" if config.data.metric == "cer" else "wer"
 
