@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -24,6 +25,13 @@ from mam.config.training import missing_trackers, training_problems
 from mam.config.tuning import tuning_problems
 from mam.errors import choices
 from mam.scoring.bounds import OneOf
+
+COMPARED: dict[type, Callable[[Any, Any], bool]] = {
+    Ge: operator.ge,
+    Gt: operator.gt,
+    Le: operator.le,
+    Lt: operator.lt,
+}
 
 
 def problems(config: Config) -> list[str]:
@@ -77,15 +85,7 @@ def _outside(key: str, value: Any, bounds: tuple[Any, ...]) -> Iterator[str]:
 def _is_within(value: float, bounds: tuple[Any, ...]) -> bool:
     if not math.isfinite(value):
         return False
-    for bound in bounds:
-        if (
-            (isinstance(bound, Ge) and not value >= bound.ge)  # type: ignore[operator]
-            or (isinstance(bound, Gt) and not value > bound.gt)  # type: ignore[operator]
-            or (isinstance(bound, Le) and not value <= bound.le)  # type: ignore[operator]
-            or (isinstance(bound, Lt) and not value < bound.lt)  # type: ignore[operator]
-        ):
-            return False
-    return True
+    return all(COMPARED[type(bound)](value, astuple(bound)[0]) for bound in bounds if type(bound) in COMPARED)
 
 
 def _range_text(bounds: tuple[Any, ...]) -> str:
