@@ -49,8 +49,8 @@ class StudyConfig:
     axes: Annotated[
         dict[str, list[Any]],
         Doc(
-            "keys of the configuration, each with its values; for layers.spec, each, tops and bottoms mean each layer"
-            " alone, top1 to all, bottom1 on"
+            "keys of the configuration, each with its values; for layers.spec, each means each layer alone; tops"
+            " means top2, top3 and so on to all, and bottoms means bottom2, bottom3 and so on"
         ),
     ] = field(default_factory=dict)
     arms: Annotated[dict[str, list[str]], Doc("named lists of words, each combined with every point of the axes")] = (
