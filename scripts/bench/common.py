@@ -44,6 +44,21 @@ def make_pair(folder: Path, size: dict[str, int] = BASE) -> None:
     ).save_pretrained(folder / "hubert")
 
 
+def merged_by_hand(folder: Path, lam: float) -> HubertForCTC:
+    """Return the target of `make_pair`, merged as a user's own loop would do it: both models loaded, one state dict."""
+    target = HubertForCTC.from_pretrained(folder / "hubert", dtype=torch.float32)
+    source = BertModel.from_pretrained(folder / "bert", dtype=torch.float32).state_dict()
+    state = target.state_dict()
+    for layer in range(target.config.num_hidden_layers):
+        for ours, theirs in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
+            for kind in ("weight", "bias"):
+                name = f"hubert.encoder.layers.{layer}.attention.{ours}.{kind}"
+                other = source[f"encoder.layer.{layer}.attention.self.{theirs}.{kind}"]
+                state[name] = (1 - lam) * state[name] + lam * other
+    target.load_state_dict(state)
+    return target
+
+
 def pair_words(folder: Path, size: dict[str, int] = BASE) -> list[str]:
     """The words of `mam run` that choose the pair of `make_pair`."""
     shape = {

@@ -28,9 +28,9 @@ import numpy as np
 import soundfile
 import torch
 import transformers
-from common import LARGE, make_pair, median_of, pair_words, timed, write_clips
+from common import LARGE, make_pair, median_of, merged_by_hand, pair_words, timed, write_clips
 from torch.autograd import DeviceType
-from transformers import AutoProcessor, BertModel, HubertForCTC, pipeline
+from transformers import AutoProcessor, HubertForCTC, pipeline
 
 from mam.config.compose import jobs
 from mam.config.model import shapes
@@ -160,16 +160,7 @@ class Rival:
 
     def one_lam(self, lam: float, dtype: str, batch: int, is_sorted: bool) -> float:
         """What the loop does for one λ."""
-        target = HubertForCTC.from_pretrained(self.folder / "hubert", dtype=torch.float32)
-        source = BertModel.from_pretrained(self.folder / "bert", dtype=torch.float32).state_dict()
-        state = target.state_dict()
-        for layer in range(target.config.num_hidden_layers):
-            for ours, theirs in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
-                for kind in ("weight", "bias"):
-                    name = f"hubert.encoder.layers.{layer}.attention.{ours}.{kind}"
-                    other = source[f"encoder.layer.{layer}.attention.self.{theirs}.{kind}"]
-                    state[name] = (1 - lam) * state[name] + lam * other
-        target.load_state_dict(state)
+        target = merged_by_hand(self.folder, lam)
         return jiwer.wer(self.texts, self.evaluate(self.recogniser(target, dtype), batch, is_sorted))
 
 

@@ -23,8 +23,8 @@ import numpy as np
 import soundfile
 import torch
 import transformers
-from common import make_pair, pair_words, peak_alone, peak_memory, timed, write_clips
-from transformers import AutoProcessor, BertModel, HubertForCTC, pipeline
+from common import make_pair, merged_by_hand, pair_words, peak_alone, peak_memory, timed, write_clips
+from transformers import AutoProcessor, pipeline
 
 from mam.config.compose import jobs
 from mam.evaluation.predict import packs_of
@@ -58,16 +58,7 @@ def mam_sweep(folder: Path, lams: tuple[float, ...], *more: str) -> list[object]
 
 def rival_once(folder: Path, lam: float, batch: int, dtype: torch.dtype = torch.float32) -> float:
     """One λ of the loop that a user writes."""
-    target = HubertForCTC.from_pretrained(folder / "hubert", dtype=torch.float32)
-    source = BertModel.from_pretrained(folder / "bert", dtype=torch.float32).state_dict()
-    state = target.state_dict()
-    for layer in range(LAYERS):
-        for ours, theirs in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value")):
-            for kind in ("weight", "bias"):
-                name = f"hubert.encoder.layers.{layer}.attention.{ours}.{kind}"
-                other = source[f"encoder.layer.{layer}.attention.self.{theirs}.{kind}"]
-                state[name] = (1 - lam) * state[name] + lam * other
-    target.load_state_dict(state)
+    target = merged_by_hand(folder, lam)
     processor = AutoProcessor.from_pretrained(folder / "hubert")
     recognise = pipeline(
         "automatic-speech-recognition",
