@@ -39,6 +39,7 @@ from mam.evaluation.items import items_from_json, items_to_json
 from mam.evaluation.model_pair import ModelPair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
+from mam.evaluation.slots import Slot, Slots
 from mam.files import locked, sha256_json
 from mam.identity import code_sha256
 from mam.merge.activations import Activations, Moments
@@ -66,40 +67,19 @@ class Readings:
     prefix: float
 
 
-@dataclass(frozen=True)
-class Slot:
-    """The place of one kind of resource in the workbench; ``of`` is the split of data, or what is measured."""
-
-    name: str
-    of: str = ""
-
-    def depends_on(self, other: Slot) -> bool:
-        """Tell whether a resource here was computed with one there and holds memory for it: a prefix."""
-        return self.name == "prefix" and (other.name == "pair" or other == Slot("audio", self.of))
-
-
 class Workbench:
     """Shared resources for a plan of runs. Every method returns its last result as long as its inputs are the same."""
 
     def __init__(self, terminal: Terminal | None = None) -> None:
         self.terminal = terminal or Terminal(quiet=True)
-        self._made: dict[Slot, tuple[Hashable, object]] = {}
-
-    def _once(self, slot: Slot, key: Hashable, make: Callable[[], T]) -> T:
-        if slot not in self._made or self._made[slot][0] != key:
-            # Free the old one, and the states computed with it, before the new one is made.
-            self._free(lambda other: other == slot or other.depends_on(slot))
-            self._made[slot] = (key, make())
-        return self._made[slot][1]  # type: ignore[return-value]  # a slot always holds what its one caller makes
-
-    def _free(self, is_chosen: Callable[[Slot], bool]) -> None:
-        for slot in filter(is_chosen, list(self._made)):
-            del self._made[slot]
+        self._slots = Slots()
 
     def corpus(self, config: Config) -> Corpus:
         """Return the metadata of the configured split's examples. Raises DataError."""
         key = sha256_json([read_from(config.data), config.model.task])
-        return self._once(Slot("corpus", config.data.split), key, lambda: open_corpus(config.data, config.model.task))
+        return self._slots.once(
+            Slot("corpus", config.data.split), key, lambda: open_corpus(config.data, config.model.task)
+        )
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
         """Return the located checkpoints of target and source. Raises CheckpointError."""
@@ -108,7 +88,7 @@ class Workbench:
             target = locate(config.target, config.target_revision, config.target_sha256)
             return target, locate(config.source, config.source_revision, config.source_sha256)
 
-        return self._once(Slot("checkpoints"), sha256_json(read_from(config)), find)
+        return self._slots.once(Slot("checkpoints"), sha256_json(read_from(config)), find)
 
     def audio(self, config: Config) -> AudioStore:
         """Return all recordings, decoded and checked. Raises DataError."""
@@ -131,7 +111,7 @@ class Workbench:
         # Name and split count too: the record names them even if the content is equal.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
-        return self._once(Slot("audio", config.data.split), made_from, check_once)
+        return self._slots.once(Slot("audio", config.data.split), made_from, check_once)
 
     def pair(self, config: Config) -> ModelPair:
         """Return both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
@@ -149,7 +129,7 @@ class Workbench:
             readout,
         )
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
-        pair = self._once(Slot("pair"), (*made_from, config.compile, shapes), load)
+        pair = self._slots.once(Slot("pair"), (*made_from, config.compile, shapes), load)
         pair.merger.activations = self.activations(config)
         pair.target.instruct(config.model.language, config.model.speech_task)
         return pair
@@ -161,7 +141,7 @@ class Workbench:
     def once_for(self, name: str, config: Config, make: Callable[[], T]) -> T:
         """Return the result of ``make``, computed once for this pair and this audio."""
         self.pair(config), self.audio(config)
-        return self._once(Slot(name), self._inputs(config), make)
+        return self._slots.once(Slot(name), self._inputs(config), make)
 
     def calibrated(self, config: Config, name: str, key: Hashable, measured: Callable[[ModelPair, list[Wave]], T]) -> T:
         """Return the result of ``measured`` for the unmerged pair and the calibration recordings.
@@ -181,13 +161,13 @@ class Workbench:
             with self.terminal.status("measuring activations"):
                 return measured(pair, waves)
 
-        made_from = self._made[Slot("pair")][0], sha256_json(asdict(calibration)), key, data
-        return self._once(Slot("activations", name), made_from, measured_once)
+        made_from = self._slots.key(Slot("pair")), sha256_json(asdict(calibration)), key, data
+        return self._slots.once(Slot("activations", name), made_from, measured_once)
 
     def cache(self, config: Config) -> Cache:
         """Return the cache folder."""
         folder, limit = cache_folder(config.cache_dir), int(config.evaluate.cache_gb * 1e9)
-        return self._once(Slot("cache"), (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
+        return self._slots.once(Slot("cache"), (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
 
     def prefix(self, config: Config) -> Prefix:
         """Return the states before the first merged layer, for this pair and this audio."""
@@ -198,7 +178,7 @@ class Workbench:
         def make() -> Prefix:
             return Prefix(pair.target, audio, budget, shelf=shelf)
 
-        return self._once(Slot("prefix", config.data.split), (self._inputs(config), config.evaluate.share), make)
+        return self._slots.once(Slot("prefix", config.data.split), (self._inputs(config), config.evaluate.share), make)
 
     def _identity(self, config: Config) -> dict[str, Any]:
         """Return everything that the unmerged target's values on this audio depend on."""
@@ -211,11 +191,11 @@ class Workbench:
 
     def free_states(self) -> None:
         """Free the states that prefixes keep, since a training needs the memory."""
-        self._free(lambda slot: slot.name == "prefix")
+        self._slots.free(lambda slot: slot.name == "prefix")
 
     def _inputs(self, config: Config) -> Hashable:
         """Return the keys of the current pair and audio."""
-        return self._made[Slot("pair")][0], self._made[Slot("audio", config.data.split)][0]
+        return self._slots.key(Slot("pair")), self._slots.key(Slot("audio", config.data.split))
 
     def predict(self, config: Config, first: int, label: str, clips: Sequence[int] | None = None) -> Readings:
         """Read all clips or some off the target in its current state. Its layers below ``first`` must be unmerged."""
@@ -251,7 +231,7 @@ class Workbench:
             pair.merger.restore()
             return measure(pair.target, audio, lambda clip: (0, self.prefix(config).hidden((clip,), 0)))
 
-        return self._once(Slot("attention"), self._inputs(config), measured)
+        return self._slots.once(Slot("attention"), self._inputs(config), measured)
 
     def baseline(self, config: Config, first: int) -> Readings:
         """Return the unmerged target's predictions from the cache, or compute and cache them.

@@ -20,7 +20,7 @@ from transformers import ViTConfig, ViTModel
 from mam.config.studies import study_jobs
 from mam.errors import DataError
 from mam.evaluation.attention_statistics import CLIPS
-from mam.evaluation.workbench import Slot, Workbench
+from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.records.reading import read_result
 from mam.scoring.significance import paired_difference
@@ -197,7 +197,7 @@ def test_a_study_runs_on_one_workbench(words):
     ended = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in ended] == ["finished"] * 5
     assert len({end.outcome.folder.parent for end in ended}) == 1
-    prefix = bench._made[Slot("prefix", "all")][1]
+    prefix = bench.prefix(study.config)  # the one that the runs used
     assert prefix.computed == 1 + CLIPS  # one pack, and clips whose attention is looked at; five runs and a baseline
     again = execute(study_jobs(study), bench, Path("grid"))
     assert [end.outcome.status for end in again] == ["skipped"] * 5
