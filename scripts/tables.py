@@ -20,8 +20,8 @@ import mam.data  # noqa: F401  # fill the registry of formats
 from mam.config.reference import key_docs
 from mam.config.schema import Config
 from mam.config.training import TrainConfig
-from mam.merge.schedules import SCHEDULES
-from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
+from mam.merging.schedules import SCHEDULES
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.models.sources import SOURCES
 from mam.models.targets import TARGETS
 from mam.records.validity import schema

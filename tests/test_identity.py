@@ -49,7 +49,7 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     forget()
 
     def change() -> None:
-        with (copy / "merge" / "methods.py").open("a") as file:
+        with (copy / "merging" / "methods.py").open("a") as file:
             file.write("# changed\n")
         forget()
 
@@ -277,7 +277,7 @@ def test_half_of_linear_merging_is_another_result(tmp_path):
     shown(0.5)
     shown(0.25)
     assert "skipped: finished already" in shown(0.5)
-    path = copy / "merge" / "methods.py"
+    path = copy / "merging" / "methods.py"
     text = path.read_text()
     plain = "return target.lerp(source, lam)"
     assert text.count(plain) == 1

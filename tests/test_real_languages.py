@@ -19,7 +19,7 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.merge.plan import plan_merge
+from mam.merging.plan import plan_merge
 
 CLIPS = 12
 pytestmark = pytest.mark.real

@@ -25,7 +25,7 @@ from mam.config.override_checks import OF_THE_USER, override_problem
 from mam.config.schema import Config, resolved, signature_of
 from mam.config.words import verbatim
 from mam.errors import ConfigError, first_line
-from mam.merge.selection import is_selection
+from mam.merging.selection import is_selection
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
-from mam.merge.options import Calibration, MergeOptions, MethodOptions, ScheduleOptions
-from mam.merge.pairing import PAIRINGS
-from mam.merge.schedules import ABSOLUTE, SCHEDULES
-from mam.merge.selection import parse_heads, parse_layers, parse_parts
-from mam.merge.shape import Shape
-from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.merging.options import Calibration, MergeOptions, MethodOptions, ScheduleOptions
+from mam.merging.pairing import PAIRINGS
+from mam.merging.schedules import ABSOLUTE, SCHEDULES
+from mam.merging.selection import parse_heads, parse_layers, parse_parts
+from mam.merging.shape import Shape
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 
 if TYPE_CHECKING:
     from mam.config.schema import Config

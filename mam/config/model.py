@@ -11,10 +11,10 @@ from omegaconf import MISSING
 from typing_extensions import Doc
 
 from mam.errors import choices
-from mam.merge.options import MergeOptions
-from mam.merge.pairing import PAIRINGS
-from mam.merge.shape import Shape
-from mam.merge.tables import CONTROLS
+from mam.merging.options import MergeOptions
+from mam.merging.pairing import PAIRINGS
+from mam.merging.shape import Shape
+from mam.merging.tables import CONTROLS
 from mam.scoring.bounds import OneOf
 from mam.scoring.language_codes import LANGUAGES, whisper_code
 

@@ -17,7 +17,7 @@ from mam.config.study import LaunchConfig, StudyConfig
 from mam.config.training import DTYPES, TrainConfig
 from mam.config.tuning import TuneConfig
 from mam.files import sha256_json
-from mam.merge.options import MergeOptions
+from mam.merging.options import MergeOptions
 from mam.scoring.bounds import OneOf
 from mam.scoring.language_codes import tag_of, whisper_code
 

@@ -12,7 +12,7 @@ from mam.config.merging import with_schedule_of, without_idle_alignment
 from mam.config.model import shape_of
 from mam.config.words import word_of
 from mam.errors import ConfigError
-from mam.merge.selection import is_selection
+from mam.merging.selection import is_selection
 
 
 def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> list[Job]:

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from typing_extensions import Doc
 
 from mam.errors import choices
-from mam.merge.tables import CONSTRAINTS, PER
+from mam.merging.tables import CONSTRAINTS, PER
 from mam.scoring.bounds import OneOf, Share
 
 if TYPE_CHECKING:

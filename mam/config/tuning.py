@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
-from mam.merge.schedules import ABSOLUTE
+from mam.merging.schedules import ABSOLUTE
 from mam.scoring.bounds import OneOf
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from mam.data.audio import RATE, Wave, read
 from mam.errors import CheckpointError, DataError, MamError, UnfitError, first_line
 from mam.evaluation.projection_inputs import InputRecorder, ProjectionInputs, inputs_of_target
 from mam.files import local_path, sha256_file, sha256_json
-from mam.merge.activations import Moments, Sums
-from mam.merge.options import Calibration
+from mam.merging.activations import Moments, Sums
+from mam.merging.options import Calibration
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source

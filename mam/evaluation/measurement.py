@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mam.evaluation.attention_statistics import AttentionChange
-from mam.merge.merger import MergeReport
-from mam.merge.plan import MergePlan
+from mam.merging.merger import MergeReport
+from mam.merging.plan import MergePlan
 from mam.records.learning import TrainRecord
 from mam.records.parts import HeadRecord
 from mam.records.reading import PredictionRow

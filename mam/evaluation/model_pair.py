@@ -12,10 +12,10 @@ from mam.config.schema import Config
 from mam.errors import CheckpointError, MergeError, UnfitError
 from mam.evaluation.devices import device_of, make_repeatable
 from mam.files import free_memory
-from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
-from mam.merge.shape import Shape
-from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.merging.merger import Merger
+from mam.merging.plan import MergePlan
+from mam.merging.shape import Shape
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
 from mam.models.targets import TARGETS, Readout, Target, family_of, load_target

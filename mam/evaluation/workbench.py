@@ -42,7 +42,7 @@ from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot, Slots
 from mam.files import locked, sha256_json
 from mam.identity import code_sha256
-from mam.merge.activations import Activations, Moments
+from mam.merging.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
 from mam.models.targets import Target, family_of

@@ -13,9 +13,9 @@ from mam.evaluation.attention_statistics import AttentionChange
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.model_pair import ModelPair
 from mam.evaluation.workbench import Readings, Workbench
-from mam.merge.merger import MergeReport
-from mam.merge.options import ScheduleOptions
-from mam.merge.plan import MergePlan, plan_merge
+from mam.merging.merger import MergeReport
+from mam.merging.options import ScheduleOptions
+from mam.merging.plan import MergePlan, plan_merge
 from mam.tasks import TASKS
 from mam.tasks.task import Judgement
 

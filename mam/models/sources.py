@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModel
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
-from mam.merge.methods import Projection
-from mam.merge.shape import Shape
+from mam.merging.methods import Projection
+from mam.merging.shape import Shape
 from mam.models.beats_encoder import Attention
 from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mam.data.audio import Wave
 from mam.errors import CheckpointError, choices
-from mam.merge.shape import Shape
+from mam.merging.shape import Shape
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, StringConstraints, with_config
 
 from mam.data.listing import SkippedExample
 from mam.identity import Code
-from mam.merge.options import Calibration, MergeOptions
+from mam.merging.options import Calibration, MergeOptions
 from mam.scoring.bounds import Count, Positive, Rate, Share
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.significance import Difference

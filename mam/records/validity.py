@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mam.errors import RecordError
-from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.records.result import SCHEMA, RunResult
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.text import NORMALIZERS

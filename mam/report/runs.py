@@ -10,7 +10,7 @@ from typing import Any
 
 from mam.errors import RecordError
 from mam.files import sha256_json
-from mam.merge.options import unresolved
+from mam.merging.options import unresolved
 from mam.records.parts import MergeRecord
 from mam.records.reading import read_predictions, read_result
 from mam.records.result import RunResult, plain

@@ -16,8 +16,8 @@ from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.identity import code_sha256
-from mam.merge.options import ScheduleOptions
-from mam.merge.plan import plan_merge
+from mam.merging.options import ScheduleOptions
+from mam.merging.plan import plan_merge
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
 from mam.records.learning import TrainRecord

@@ -13,14 +13,14 @@ from torch import Tensor
 from mam.config.schema import Config
 from mam.evaluation.language import Forecast, foreseen
 from mam.evaluation.model_pair import refuse_unfit, refuse_without_activations, remarks_of
-from mam.merge.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
-from mam.merge.align import FITS, cosine
-from mam.merge.basis import Heads, LayerPair
-from mam.merge.controls import SUBSTITUTES, Place
-from mam.merge.merger import MergeReport
-from mam.merge.methods import Projection
-from mam.merge.mixing import Effect, effect, merged_layer, substituted
-from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merging.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
+from mam.merging.align import FITS, cosine
+from mam.merging.basis import Heads, LayerPair
+from mam.merging.controls import SUBSTITUTES, Place
+from mam.merging.merger import MergeReport
+from mam.merging.methods import Projection
+from mam.merging.mixing import Effect, effect, merged_layer, substituted
+from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import TARGETS
@@ -75,7 +75,7 @@ class AlignmentGain:
     Attributes:
         layer: of the target.
         cosine: of target and source.
-        distance: the quantity that the alignment minimises, see `mam.merge.align`.
+        distance: the quantity that the alignment minimises, see `mam.merging.align`.
         noise: cosine after aligning a random source with the same singular values, as a reference level.
     """
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
-from mam.merge.activations import Activations
-from mam.merge.adapted_source import AdaptedSource, finite, layer_of
-from mam.merge.merger import MergeReport, moments_of
-from mam.merge.mixing import Effect, effect, merged_layer
-from mam.merge.plan import MergePlan
-from mam.merge.tables import METHODS
+from mam.merging.activations import Activations
+from mam.merging.adapted_source import AdaptedSource, finite, layer_of
+from mam.merging.merger import MergeReport, moments_of
+from mam.merging.mixing import Effect, effect, merged_layer
+from mam.merging.plan import MergePlan
+from mam.merging.tables import METHODS
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
 from mam.models.sources import Source

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import yaml
 
 from mam import __version__
-from mam.merge.tables import METHODS
+from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.records.parts import MergeRecord
 from mam.records.result import RunResult

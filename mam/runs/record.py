@@ -13,10 +13,10 @@ from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings
-from mam.merge.options import merge_options
-from mam.merge.plan import mismatch_notes
-from mam.merge.selection import parse_parts
-from mam.merge.tables import METHODS
+from mam.merging.options import merge_options
+from mam.merging.plan import mismatch_notes
+from mam.merging.selection import parse_parts
+from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.records.parts import CheckpointRecord, DataRecord, Delta, MergeRecord, SoundBaseline, SpeechBaseline, Timing
 from mam.records.reading import PredictionRow

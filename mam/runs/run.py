@@ -29,7 +29,7 @@ from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.files import expanded, sha256_json
 from mam.identity import code_sha256
-from mam.merge.plan import MergePlan
+from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
 from mam.records.parts import ModelRecord, Seeds

@@ -9,7 +9,7 @@ from mam.config.checks import problems
 from mam.config.composer import Job
 from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
 from mam.errors import ConfigError
-from mam.merge.shape import Shape
+from mam.merging.shape import Shape
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 

@@ -11,7 +11,7 @@ from mam.config.composer import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config
 from mam.config.words import key_values
-from mam.merge.tables import CONTROLS
+from mam.merging.tables import CONTROLS
 from mam.records.reading import read_config, read_predictions
 from mam.runs.run import RunOutcome
 from mam.scoring.sign_flip import LEVEL

@@ -17,7 +17,7 @@ from mam.config.words import key_values
 from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
-from mam.merge.plan import plan_merge
+from mam.merging.plan import plan_merge
 from mam.records.folder import run_root
 from mam.runs.run import RunOutcome, run
 

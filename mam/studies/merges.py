@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.files import sha256_json
-from mam.merge.options import unresolved
+from mam.merging.options import unresolved
 from mam.records.result import RunResult, plain
 
 NOT_THE_MERGE = ("notes", "asked")  # a given λ and the same λ chosen on dev make the same merge

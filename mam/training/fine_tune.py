@@ -20,9 +20,9 @@ from mam.evaluation.devices import device_of
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings, Workbench
 from mam.files import expanded, sha256_json
-from mam.merge.learnable import Lambdas
-from mam.merge.options import OPTION_NAMES
-from mam.merge.plan import MergePlan
+from mam.merging.learnable import Lambdas
+from mam.merging.options import OPTION_NAMES
+from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.targets import Target
 from mam.records.folder import RunFolder

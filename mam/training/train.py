@@ -20,9 +20,9 @@ from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
-from mam.merge.learnable import Lambdas, fold, learn
-from mam.merge.merger import Merger
-from mam.merge.plan import MergePlan
+from mam.merging.learnable import Lambdas, fold, learn
+from mam.merging.merger import Merger
+from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.sources import Source

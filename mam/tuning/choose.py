@@ -16,7 +16,7 @@ from mam.config.tuning import PER_LAYER
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
-from mam.merge.plan import MergePlan
+from mam.merging.plan import MergePlan
 from mam.records.learning import ChosenLam, DevRecord, TriedLam, TuneRecord
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS

@@ -19,7 +19,7 @@ from mam.errors import DataError
 from mam.evaluation.predict import out_of_memory, packs_of
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
-from mam.merge.learnable import Lambdas, learn, unlearn
+from mam.merging.learnable import Lambdas, learn, unlearn
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
 

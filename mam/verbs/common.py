@@ -29,7 +29,7 @@ def refuse_meaningless(verb: str, words: Sequence[str]) -> list[str]:
 
     Such a verb takes a pair of models and the options of the merge.
     """
-    from mam.merge.options import FILE_OPTION_NAMES
+    from mam.merging.options import FILE_OPTION_NAMES
 
     keys = {"model", "seed", *FILE_OPTION_NAMES}
     meaningless = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]

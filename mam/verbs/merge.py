@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
         remarks_of,
     )
     from mam.files import expanded
-    from mam.merge.plan import mismatch_notes, plan_merge
+    from mam.merging.plan import mismatch_notes, plan_merge
     from mam.models.sources import Source
     from mam.models.targets import TARGETS
     from mam.runs.merge_files import merge_checkpoint

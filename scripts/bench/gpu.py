@@ -39,9 +39,9 @@ from mam.evaluation.devices import make_repeatable
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
-from mam.merge.learnable import Lambdas, learn
-from mam.merge.merger import Merger
-from mam.merge.plan import plan_merge
+from mam.merging.learnable import Lambdas, learn
+from mam.merging.merger import Merger
+from mam.merging.plan import plan_merge
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

@@ -21,11 +21,11 @@ import torch
 from common import make_pair, peak_alone, peak_memory
 
 from mam.config.training import TrainConfig
-from mam.merge.learnable import Lambdas, learn
-from mam.merge.merger import Merger
-from mam.merge.options import MergeOptions
-from mam.merge.plan import plan_merge
-from mam.merge.shape import Shape
+from mam.merging.learnable import Lambdas, learn
+from mam.merging.merger import Merger
+from mam.merging.options import MergeOptions
+from mam.merging.plan import plan_merge
+from mam.merging.shape import Shape
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

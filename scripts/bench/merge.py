@@ -17,10 +17,10 @@ from common import LARGE, extra_memory, make_pair, median_of, peak_alone
 from safetensors import safe_open
 from transformers import BertModel
 
-from mam.merge.merger import Merger
-from mam.merge.options import MergeOptions
-from mam.merge.plan import MergePlan, plan_merge
-from mam.merge.shape import Shape
+from mam.merging.merger import Merger
+from mam.merging.options import MergeOptions
+from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.shape import Shape
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target

@@ -23,7 +23,7 @@ from scipy.stats import ttest_1samp
 from mam.config.compose import jobs
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
-from mam.merge.plan import plan_merge
+from mam.merging.plan import plan_merge
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, error_counts, errors
 from mam.tuning.race import race

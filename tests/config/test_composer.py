@@ -17,7 +17,7 @@ from mam.config.composer import Composer, Job
 from mam.config.schema import Config
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
-from mam.merge.options import Calibration
+from mam.merging.options import Calibration
 from mam.studies.pairs import words_of_pairs
 
 EXPERIMENTS = sorted((Path(next(iter(mam.conf.__path__))) / "experiment").glob("*.yaml"))

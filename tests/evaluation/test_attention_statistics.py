@@ -13,7 +13,7 @@ from transformers import AutoProcessor, HubertForCTC
 
 from mam.evaluation.attention_statistics import UNIFORM, AttentionChange, AttentionStatistics, measure
 from mam.evaluation.workbench import Workbench
-from mam.merge.plan import plan_merge
+from mam.merging.plan import plan_merge
 
 
 def measured(words: list[str]):

@@ -29,8 +29,8 @@ from mam.evaluation.calibration import (
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.projection_inputs import inputs_of_target
 from mam.evaluation.workbench import Workbench
-from mam.merge.methods import MERGES, LayerSide
-from mam.merge.options import Calibration
+from mam.merging.methods import MERGES, LayerSide
+from mam.merging.options import Calibration
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

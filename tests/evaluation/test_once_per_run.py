@@ -9,8 +9,8 @@ import pytest
 from support.models import LAYERS
 from support.runs import once
 
-from mam.merge.merger import Merger
-from mam.merge.plan import plan_merge
+from mam.merging.merger import Merger
+from mam.merging.plan import plan_merge
 from mam.runs.run import question_of
 
 

@@ -14,7 +14,7 @@ from support.merging import linear_plan, logits, merge_by_hand
 from support.models import LAYERS, WIDTH
 from transformers import AutoFeatureExtractor
 
-from mam.merge.merger import Merger
+from mam.merging.merger import Merger
 from mam.models.checkpoints import locate
 from mam.models.ctc import Hubert
 from mam.models.sources import Source

@@ -15,7 +15,7 @@ from support.models import HEADS, LAYERS, WIDTH, make_hubert, make_whisper, wide
 from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError
-from mam.merge.merger import Merger
+from mam.merging.merger import Merger
 from mam.models.checkpoints import locate
 from mam.models.sources import SOURCES, Source
 from mam.models.targets import load_target

@@ -15,7 +15,7 @@ from support.models import HEADS, LAYERS, LETTERS, WIDTH, make_hubert
 from transformers import AutoProcessor, HubertForCTC, HubertModel, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
-from mam.merge.merger import Merger
+from mam.merging.merger import Merger
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

@@ -20,7 +20,7 @@ from transformers import HubertForCTC
 from mam.errors import MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.merge.merger import Merger
+from mam.merging.merger import Merger
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
@@ -181,9 +181,9 @@ import json, sys, threading, time
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from mam.merge.options import MergeOptions
-from mam.merge.plan import plan_merge
-from mam.merge.shape import Shape
+from mam.merging.options import MergeOptions
+from mam.merging.plan import plan_merge
+from mam.merging.shape import Shape
 from mam.runs.merge_files import merge_checkpoint
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate

@@ -11,7 +11,7 @@ from support.runs import jobs, mam
 from mam.config.model import shapes
 from mam.errors import CheckpointError, ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.merge.shape import Shape
+from mam.merging.shape import Shape
 from mam.models.sources import Source
 from mam.runs.run import RunOutcome, run
 from mam.runs.shapes import plan_with_shapes, with_shapes

@@ -16,7 +16,7 @@ from support.studies import say
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.merge.tables import ALIGNMENTS, METHODS
+from mam.merging.tables import ALIGNMENTS, METHODS
 from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study

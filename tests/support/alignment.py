@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from mam.merge.basis import Basis, Heads, LayerPair, moved
+from mam.merging.basis import Basis, Heads, LayerPair, moved
 
 D, HEADS = 8, Heads(2, 2)
 

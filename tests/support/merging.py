@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from transformers import BertModel
 
-from mam.merge.options import MergeOptions
-from mam.merge.plan import MergePlan
-from mam.merge.shape import Shape
+from mam.merging.options import MergeOptions
+from mam.merging.plan import MergePlan
+from mam.merging.shape import Shape
 from mam.models.ctc import CTCTarget
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mam.merge.options import MergeOptions, MethodOptions
-from mam.merge.plan import MergePlan
-from mam.merge.shape import Shape
+from mam.merging.options import MergeOptions, MethodOptions
+from mam.merging.plan import MergePlan
+from mam.merging.shape import Shape
 
 
 def plan_by_hand(

@@ -20,7 +20,7 @@ from mam.config.schema import Config
 from mam.config.words import verbatim
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
-from mam.merge.plan import MergePlan, plan_merge
+from mam.merging.plan import MergePlan, plan_merge
 from mam.runs.run import RunOutcome, run
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 

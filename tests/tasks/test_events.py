@@ -58,7 +58,7 @@ def features(words: list[str], merged: bool):
     bench, config = Workbench(), jobs(words)[0].config
     pair = bench.pair(config)
     if merged:
-        from mam.merge.plan import plan_merge
+        from mam.merging.plan import plan_merge
 
         pair.merger.apply(plan_merge(config, *pair.shapes, config.seed))
     return np.stack(bench.predict(config, 0, "test").items)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mam.errors import MergeError
-from mam.merge.options import ScheduleOptions
-from mam.merge.pairing import PAIRINGS, index, proportional, top
-from mam.merge.schedules import SCHEDULES
-from mam.merge.selection import parse_layers, parse_parts
+from mam.merging.options import ScheduleOptions
+from mam.merging.pairing import PAIRINGS, index, proportional, top
+from mam.merging.schedules import SCHEDULES
+from mam.merging.selection import parse_layers, parse_parts
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from support.plans import plan_by_hand
 from support.runs import jobs
 
 from mam.errors import ConfigError, MergeError
-from mam.merge.activations import Moments
-from mam.merge.merger import Merger
-from mam.merge.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
-from mam.merge.mixing import effect, merged_layer
-from mam.merge.plan import MergePlan
-from mam.merge.shape import Shape
-from mam.merge.tables import CONTROLS, METHODS
+from mam.merging.activations import Moments
+from mam.merging.merger import Merger
+from mam.merging.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
+from mam.merging.mixing import effect, merged_layer
+from mam.merging.plan import MergePlan
+from mam.merging.shape import Shape
+from mam.merging.tables import CONTROLS, METHODS
 from mam.models.blocks import find_blocks
 
 D, HEADS = 8, 2

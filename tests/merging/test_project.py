@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.alignment import HEADS, D, pairs
 
-from mam.merge.align import distance
-from mam.merge.basis import Heads, LayerPair, moved, nearest_isometry
-from mam.merge.project import projected
-from mam.merge.tables import PROJECTS
+from mam.merging.align import distance
+from mam.merging.basis import Heads, LayerPair, moved, nearest_isometry
+from mam.merging.project import projected
+from mam.merging.tables import PROJECTS
 
 
 @settings(deadline=None, max_examples=20)

@@ -13,9 +13,9 @@ from support.models import HEADS, LAYERS, WIDTH
 from support.runs import jobs, pair_words, plan_of
 
 from mam.errors import MergeError
-from mam.merge.learnable import RULES, Lambdas, Mix, fold, learn
-from mam.merge.merger import Merger
-from mam.merge.tables import CONSTRAINTS, PER
+from mam.merging.learnable import RULES, Lambdas, Mix, fold, learn
+from mam.merging.merger import Merger
+from mam.merging.tables import CONSTRAINTS, PER
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merge.activations import Activations, Moments
-from mam.merge.adapted_source import AdaptedSource, Read, layer_of
-from mam.merge.methods import Projection
-from mam.merge.mixing import Effect, effect, merged_layer, substituted
-from mam.merge.plan import MergePlan
-from mam.merge.tables import ALIGNMENTS, METHODS
+from mam.merging.activations import Activations, Moments
+from mam.merging.adapted_source import AdaptedSource, Read, layer_of
+from mam.merging.methods import Projection
+from mam.merging.mixing import Effect, effect, merged_layer, substituted
+from mam.merging.plan import MergePlan
+from mam.merging.tables import ALIGNMENTS, METHODS
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from mam.merge.tables import CONTROLS, ControlTraits, summary_of
+from mam.merging.tables import CONTROLS, ControlTraits, summary_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def control(
 ) -> Callable[[Substitute], Substitute]:
     """Register a function (source tensor, target tensor, place) -> S under its own name; see `ControlTraits`.
 
-    The traits of mam's own controls are in `mam.merge.tables`; plug-ins pass theirs here.
+    The traits of mam's own controls are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Substitute) -> Substitute:

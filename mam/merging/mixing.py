@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merge.adapted_source import is_finite
-from mam.merge.controls import SUBSTITUTES, Place
-from mam.merge.methods import MERGES, LayerSide, Projection
-from mam.merge.plan import MergePlan
+from mam.merging.adapted_source import is_finite
+from mam.merging.controls import SUBSTITUTES, Place
+from mam.merging.methods import MERGES, LayerSide, Projection
+from mam.merging.plan import MergePlan
 
 Projections = Mapping[str, Projection]  # by part
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mam.merge.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
-from mam.merge.methods import Projection
-from mam.merge.tables import ALIGNMENTS, AlignmentTraits, summary_of
+from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
+from mam.merging.methods import Projection
+from mam.merging.tables import ALIGNMENTS, AlignmentTraits, summary_of
 
 Fit = Callable[[Sequence[LayerPair], Heads], Basis]
 Distance = Callable[[LayerPair, Heads], float]
@@ -59,7 +59,7 @@ def alignment(
 ) -> Callable[[Fit], Fit]:
     """Register a function (pairs of equal width, heads) -> basis under its own name.
 
-    The traits of mam's own alignments are in `mam.merge.tables`; plug-ins pass theirs here.
+    The traits of mam's own alignments are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Fit) -> Fit:

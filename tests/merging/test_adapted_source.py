@@ -8,11 +8,11 @@ from support.alignment import D, block
 from support.plans import plan_by_hand
 
 from mam.errors import MergeError
-from mam.merge.adapted_source import AdaptedSource
-from mam.merge.basis import Basis
-from mam.merge.controls import Place, haar
-from mam.merge.plan import MergePlan
-from mam.merge.shape import Shape
+from mam.merging.adapted_source import AdaptedSource
+from mam.merging.basis import Basis
+from mam.merging.controls import Place, haar
+from mam.merging.plan import MergePlan
+from mam.merging.shape import Shape
 
 
 def plan(control: str = "none", **fields) -> MergePlan:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merge.activations import Activations
-from mam.merge.align import FITS
-from mam.merge.basis import Basis, Heads, LayerPair, moved
-from mam.merge.methods import Projection
-from mam.merge.plan import MergePlan
-from mam.merge.project import projected
-from mam.merge.tables import ALIGNMENTS
+from mam.merging.activations import Activations
+from mam.merging.align import FITS
+from mam.merging.basis import Basis, Heads, LayerPair, moved
+from mam.merging.methods import Projection
+from mam.merging.plan import MergePlan
+from mam.merging.project import projected
+from mam.merging.tables import ALIGNMENTS
 
 QKV = ("q", "k", "v")
 Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32

@@ -8,9 +8,9 @@ from typing import Annotated
 from annotated_types import Ge, Le
 from typing_extensions import Doc
 
-from mam.merge.pairing import PAIRINGS
-from mam.merge.schedules import SCHEDULES
-from mam.merge.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
+from mam.merging.pairing import PAIRINGS
+from mam.merging.schedules import SCHEDULES
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
 from mam.scoring.bounds import OneOf, Share
 
 RESOLVED = {"resolved": True}  # marks options that a record stores in the form resolved for the pair of models
@@ -18,7 +18,7 @@ RESOLVED = {"resolved": True}  # marks options that a record stores in the form 
 
 @dataclass
 class ScheduleOptions:
-    """The dependence of λ on depth; see `mam.merge.schedules`."""
+    """The dependence of λ on depth; see `mam.merging.schedules`."""
 
     name: Annotated[str, OneOf(SCHEDULES), Doc("dependence of λ on depth")] = "constant"
     start: Annotated[float, Doc("share of lam at the first layer (linear)")] = 0.0

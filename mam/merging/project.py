@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mam.merge.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
-from mam.merge.controls import Place, haar
-from mam.merge.tables import PROJECTS, summary_of
+from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
+from mam.merging.controls import Place, haar
+from mam.merging.tables import PROJECTS, summary_of
 
 Stream = Callable[[Sequence[LayerPair], Heads], Tensor]
 STREAMS: dict[str, Stream] = {}  # the functions, by the names in PROJECTS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mam.merge.methods import Projection
+from mam.merging.methods import Projection
 
 
 @dataclass(frozen=True)

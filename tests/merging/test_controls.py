@@ -17,13 +17,13 @@ from support.runs import jobs, plan_of
 from mam.config.schema import Config
 from mam.errors import ConfigError, MergeError
 from mam.evaluation.workbench import Workbench
-from mam.merge.controls import SUBSTITUTES, Place, haar, shuffled
-from mam.merge.merger import Merger
-from mam.merge.methods import linear
-from mam.merge.mixing import effect, merged_layer
-from mam.merge.options import MethodOptions
-from mam.merge.plan import MergePlan, plan_merge
-from mam.merge.tables import CONTROLS, METHODS
+from mam.merging.controls import SUBSTITUTES, Place, haar, shuffled
+from mam.merging.merger import Merger
+from mam.merging.methods import linear
+from mam.merging.mixing import effect, merged_layer
+from mam.merging.options import MethodOptions
+from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.tables import CONTROLS, METHODS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 8, 3

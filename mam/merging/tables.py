@@ -1,7 +1,7 @@
 """The choices of a merge by name, with the requirements of each; this module does not import torch.
 
-The functions are registered in `mam.merge.methods`, `controls`, `align` and `project`. Their names and traits are here
-so that a configuration can be checked, and help printed, before torch is loaded.
+The functions are registered in `mam.merging.methods`, `controls`, `align` and `project`. Their names and traits are
+here so that a configuration can be checked, and help printed, before torch is loaded.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ PROJECTS: dict[str, str] = {
 
 
 PER = ("global", "layer", "part", "head")  # the scope of a learnt λ
-CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # bounds of a learnt λ, see `mam.merge.learnable`
+CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # bounds of a learnt λ, see `mam.merging.learnable`
 
 
 def summary_of(function: Callable[..., object]) -> str:

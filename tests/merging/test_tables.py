@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from mam.merge import align, controls, methods, project
-from mam.merge.learnable import RULES
-from mam.merge.tables import ALIGNMENTS, CONSTRAINTS, CONTROLS, METHODS, PROJECTS, summary_of
+from mam.merging import align, controls, methods, project
+from mam.merging.learnable import RULES
+from mam.merging.tables import ALIGNMENTS, CONSTRAINTS, CONTROLS, METHODS, PROJECTS, summary_of
 
 TABLES = {
     "methods": (METHODS, methods.MERGES),
@@ -27,7 +27,7 @@ def test_every_name_has_its_function_and_every_function_its_name(names, function
 
 @pytest.mark.parametrize("module", ["tables", "options"])
 def test_what_a_configuration_is_checked_with_is_read_without_torch(module):
-    script = f"import sys, mam.merge.{module}; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    script = f"import sys, mam.merging.{module}; print('torch' in sys.modules, 'transformers' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["False", "False"]
 

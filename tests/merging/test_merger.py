@@ -10,11 +10,11 @@ from support.encoder import random_source, small_encoder
 from support.plans import plan_by_hand
 
 from mam.errors import MergeError
-from mam.merge.controls import SUBSTITUTES, Place
-from mam.merge.merger import Merger
-from mam.merge.methods import linear
-from mam.merge.shape import Shape
-from mam.merge.tables import CONTROLS
+from mam.merging.controls import SUBSTITUTES, Place
+from mam.merging.merger import Merger
+from mam.merging.methods import linear
+from mam.merging.shape import Shape
+from mam.merging.tables import CONTROLS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from mam.merge.tables import METHODS, MethodTraits, summary_of
+from mam.merging.tables import METHODS, MethodTraits, summary_of
 
 Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [out] or None; fp32
 
@@ -58,7 +58,7 @@ def method(function: Mix) -> Mix:
 def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callable[[Merge], Merge]:
     """Register a function (target layer, source layer, λ) -> merged projections.
 
-    The traits of mam's own methods are in `mam.merge.tables`; plug-ins pass theirs here.
+    The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
     def register(function: Merge) -> Merge:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mam.errors import MergeError
-from mam.merge.merger import Block
-from mam.merge.methods import Projection
-from mam.merge.plan import MergePlan
-from mam.merge.tables import CONSTRAINTS
+from mam.merging.merger import Block
+from mam.merging.methods import Projection
+from mam.merging.plan import MergePlan
+from mam.merging.tables import CONSTRAINTS
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from support.encoder import random_source, small_encoder
 from support.plans import plan_by_hand
 
 from mam.errors import MergeError
-from mam.merge.merger import Merger, MergeReport
-from mam.merge.methods import Projection
-from mam.merge.mixing import Effect, effect
-from mam.merge.options import LayerOptions, MergeOptions, ScheduleOptions
-from mam.merge.plan import MergePlan, mismatch_notes, plan_merge
-from mam.merge.shape import Shape
-from mam.merge.tables import CONTROLS
+from mam.merging.merger import Merger, MergeReport
+from mam.merging.methods import Projection
+from mam.merging.mixing import Effect, effect
+from mam.merging.options import LayerOptions, MergeOptions, ScheduleOptions
+from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merging.shape import Shape
+from mam.merging.tables import CONTROLS
 from mam.models.blocks import find_blocks
 
 WIDTH, DEPTH = 6, 3

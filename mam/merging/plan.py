@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mam.merge.controls import shuffled
-from mam.merge.options import MergeOptions, merge_options
-from mam.merge.pairing import PAIRINGS
-from mam.merge.schedules import SCHEDULES
-from mam.merge.selection import parse_heads, parse_layers, parse_parts
-from mam.merge.shape import Shape
-from mam.merge.tables import CONTROLS
+from mam.merging.controls import shuffled
+from mam.merging.options import MergeOptions, merge_options
+from mam.merging.pairing import PAIRINGS
+from mam.merging.schedules import SCHEDULES
+from mam.merging.selection import parse_heads, parse_layers, parse_parts
+from mam.merging.shape import Shape
+from mam.merging.tables import CONTROLS
 
 
 @dataclass(frozen=True)
