@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from mam.errors import ConfigError, MamError, choices
+from mam.extensions import blaming
 from mam.processes import leave
 from mam.verbs import VERBS
 
@@ -49,7 +50,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows ? instead
     try:
-        code = _dispatch(sys.argv[1:])
+        with blaming():
+            code = _dispatch(sys.argv[1:])
         leave()
         sys.stdout.flush()
         sys.exit(code)
@@ -79,9 +81,9 @@ def _dispatch(argv: Sequence[str]) -> int:
         print(f"mam {__version__}")
         return 0
     if argv[0] in ("--shell-completion", "-sc"):
-        from mam.verbs.hydra import answer
+        from mam.verbs.hydra import complete
 
-        return answer(argv, tuple(VERBS))
+        return complete(argv, tuple(VERBS))
     if argv[0] not in VERBS:
         raise ConfigError(
             f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. `mam --help` explains."

@@ -10,7 +10,7 @@ import hashlib
 import os
 import subprocess
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,35 +41,22 @@ class Commit:
     dirty: bool | None
 
 
-def code_sha256(extra: Sequence[Path] = ()) -> str:
-    """Return the hex SHA-256 of the package's sources by relative path and content.
-
-    The files are read only on the first call.
-
-    Args:
-        extra: Further source files or folders that results depend on, such as those of a plug-in.
-
-    Raises:
-        OSError: A path in ``extra`` does not exist.
-    """
-    package_hash = _tree_sha256(PACKAGE)
-    if not extra:
-        return package_hash
-    extra_hashes = [_tree_sha256(Path(path).resolve()) for path in extra]
-    return hashlib.sha256("\n".join([package_hash, *extra_hashes]).encode()).hexdigest()
+@cache
+def code_sha256() -> str:
+    """Return the hex SHA-256 of the package's sources by relative path and content, as they were on the first call."""
+    return tree_sha256(PACKAGE)
 
 
-def code_record(extra: Sequence[Path] = ()) -> Code:
+def code_record() -> Code:
     """Return the entry about the code in `result.json`; the commit is that of a checkout of mam."""
     commit = checkout(PACKAGE.parent)
     if commit is None:
-        return Code(code_sha256(extra))
-    return Code(code_sha256(extra), commit.commit, commit.dirty)
+        return Code(code_sha256())
+    return Code(code_sha256(), commit.commit, commit.dirty)
 
 
-@cache
-def _tree_sha256(root: Path) -> str:
-    """Return the hash of one file, or of all sources below a folder."""
+def tree_sha256(root: Path) -> str:
+    """Return the hash of one file, or of all sources below a folder; raises OSError if a file cannot be read."""
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in _sources(root)):
         content = path.read_bytes()

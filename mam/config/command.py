@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from mam.config.composer import Composer, Job
+from mam.config.composer import Composer
+from mam.config.job import Job
+from mam.config.search import ONLY_MAMS, SearchPath
 from mam.config.words import word_of
 
 GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # groups whose files a word selects
@@ -15,7 +17,7 @@ GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # g
 
 def command_of(job: Job) -> str:
     """Return the command that reproduces only this run, quoted for a shell."""
-    return shlex.join(["mam", "run", *words_of(job)])
+    return shlex.join(["mam", "run", *job.search.words, *words_of(job)])
 
 
 def words_of(job: Job) -> tuple[str, ...]:
@@ -26,23 +28,31 @@ def words_of(job: Job) -> tuple[str, ...]:
     """
     if not job.config.study.is_plan:
         return job.words
-    default, _ = _made_of(())
+    default, _ = _made_of((), job.search)
     choices = _choices(job)
     chosen = tuple(word_of(group, name) for group, name in choices.items() if name != default.get(group))
-    _, base = _made_of(chosen)
+    _, base = _made_of(chosen, job.search)
     resolved = _flat(job.resolved)
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
     # A language that was reset to null is absent from the resolved configuration.
     changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
-    return (*chosen, *changed, *(["evaluate.dev=true"] if job.config.evaluate.dev else []))
+    apart = {"plugins": job.config.plugins, "evaluate.dev": job.config.evaluate.dev}  # not in the resolved one
+    return (*chosen, *changed, *(word_of(key, value) for key, value in apart.items() if value))
+
+
+def _made_of(words: tuple[str, ...], search: SearchPath) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the file of each group, and the resolved configuration, for these words."""
+    return _composed(words, search) if search.own else _composed_of_mams(words)
 
 
 @cache
-def _made_of(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Return the file of each group, and the resolved configuration, for these words."""
-    with Composer() as composer:
-        config, files = composer.configured(words)
-    job = Job(config, words, files)
+def _composed_of_mams(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str, Any]]:
+    return _composed(words, ONLY_MAMS)
+
+
+def _composed(words: tuple[str, ...], search: SearchPath) -> tuple[dict[str, str], dict[str, Any]]:
+    with Composer(search) as composer:
+        job = composer.unchecked(words)
     return _choices(job), _flat(job.resolved)
 
 

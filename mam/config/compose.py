@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Override
 
-from mam.config.composer import Composer, Job
+from mam.config.composer import Composer
+from mam.config.job import Job
 from mam.config.merging import idle_lam_problems, without_idle_alignment, without_idle_words
 from mam.config.override_checks import values_of
 from mam.config.schema import Config
+from mam.config.search import ONLY_MAMS, SearchPath
 from mam.errors import ConfigError
 
 CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep without any in its words
@@ -25,7 +27,7 @@ class Plan:
     adds_baseline: bool = False
 
 
-def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
+def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY_MAMS) -> Plan:
     """Compose and check one job or, with ``multirun``, one for each combination of comma-separated values.
 
     A sweep adds `shrink` to every merge, unless its words name the controls. A control at λ=0 repeats the baseline and
@@ -34,7 +36,8 @@ def jobs(words: Sequence[str], multirun: bool = False) -> Plan:
     Raises:
         ConfigError: A word is wrong or a check fails; all problems are listed.
     """
-    with Composer() as composer:
+    with Composer(search) as composer:
+        composer.load_plugins(words)
         overrides, problems = composer.parsed(words, multirun)
         values = {override.key_or_group: list(_expand(word, override)) for word, override in overrides}
         adds_baseline = False

@@ -5,79 +5,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar
 
-from hydra import compose, initialize_config_module
-from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.types import RunMode
+from hydra.version import VersionBase, setbase
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mam.config.checks import problems
-from mam.config.merging import merges_nothing
+from mam.config.job import Job
 from mam.config.override_checks import OF_THE_USER, override_problem
-from mam.config.schema import Config, resolved, signature_of
+from mam.config.schema import Config
+from mam.config.search import ONLY_MAMS, ConfigFile, SearchPath, groups, publish_choices
 from mam.config.words import verbatim
 from mam.errors import ConfigError, first_line
+from mam.extensions import use
 from mam.merging.selection import is_selection
-
-
-@dataclass(frozen=True)
-class Job:
-    """A checked configuration and the words that produce it from the defaults.
-
-    ``files`` is Hydra's own node, with the selected file of each group.
-    """
-
-    config: Config
-    words: tuple[str, ...]
-    files: DictConfig = field(repr=False)
-
-    @property
-    def resolved(self) -> dict[str, Any]:
-        """The configuration as plain values, without keys that do not change results."""
-        return resolved(self.config)
-
-    @property
-    def signature(self) -> str:
-        """The first 8 hex digits of the resolved configuration's hash; used only in the name of the folder."""
-        return signature_of(self.config)
-
-    @property
-    def is_empty_control(self) -> bool:
-        """True for a control at λ=0, which repeats the baseline."""
-        return self.config.control != "none" and merges_nothing(self.config)
-
-    def varied(self, plan: Sequence[Job]) -> dict[str, str]:
-        """Return the words of this job that not all jobs of ``plan`` share, as key -> value."""
-        shared = set.intersection(*(set(job.words) for job in plan))
-        own_words = [word for word in self.words if word not in shared and not word.startswith("evaluate.dev=")]
-        words = dict(word.split("=", 1) for word in own_words)
-        arm = words.pop("study.arm", None)
-        if arm is None:
-            return words
-        study = self.config.study
-        in_arms = {word.partition("=")[0] for arm_words in study.arms.values() for word in arm_words}
-        axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are added to every arm
-        return {"arm": arm} | {key: value for key, value in words.items() if key in axes}
-
-
-def hydra_files(job: Job) -> dict[str, str]:
-    """Return the content of ``.hydra/`` in a run folder, in Hydra's own format: file name -> YAML."""
-    files = copy.deepcopy(job.files)
-    with open_dict(files):
-        files.overrides.task = list(job.words)
-    return {
-        "config.yaml": OmegaConf.to_yaml(OmegaConf.structured(job.config)),
-        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": files})),
-        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(job.words))),
-    }
 
 
 @dataclass(frozen=True)
@@ -86,10 +36,11 @@ class _Base:
 
     config: DictConfig
     files: DictConfig
+    own_files: tuple[ConfigFile, ...]
 
 
 @contextmanager
-def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
+def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[DictConfig]:
     """Set keys as Hydra would, and restore them afterwards, because copying the whole configuration is slow."""
     before: list[tuple[str, Any]] = []
     try:
@@ -99,7 +50,7 @@ def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[Non
                 raise ConfigError(f"{override.input_line}: there is no such key")
             before.append((override.key_or_group, copy.deepcopy(parent._get_node(name))))
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        yield
+        yield config
     finally:
         for key, node in reversed(before):
             parent, name = _place_of(config, key)  # anew: a later word may have replaced the node above
@@ -120,34 +71,76 @@ class Composer:
     Hydra. The members of a study differ mostly in keys, so they cost very little.
     """
 
-    _bases: ClassVar[dict[tuple[str, ...], _Base]] = {}  # files do not change while a process runs
+    _bases_of_mam: ClassVar[dict[tuple[str, ...], _Base]] = {}  # mam's files do not change while a process runs
+
+    def __init__(self, search: SearchPath = ONLY_MAMS) -> None:
+        """Create the context; ``search`` gives the places of the user's own configuration files."""
+        self.search = search
+        self._bases = {} if search.own else self._bases_of_mam
 
     def __enter__(self) -> Composer:
-        """Prepare Hydra to compose from mam.conf."""
-        GlobalHydra.instance().clear()
-        self._hydra = initialize_config_module("mam.conf", version_base="1.3")
-        self._hydra.__enter__()
-        self.loader: ConfigLoader = GlobalHydra.instance().config_loader()
+        """Prepare Hydra to compose; its global instance is neither used nor changed."""
+        self._version_before = VersionBase.instance().getbase()
+        setbase("1.3")
+        self.loader = self.search.loader()
         self._parser = OverridesParser.create(self.loader)
-        self.groups = {group: self._options(group) for group in self.loader.list_groups("") if group != "hydra"}
+        self._list_groups()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Restore Hydra's state."""
-        self._hydra.__exit__(kind, error, traceback)
+        VersionBase.instance().version_base = self._version_before
+
+    def _list_groups(self) -> None:
+        publish_choices()
+        self.groups = {group: self._options(group) for group in groups() if group != "hydra"}
 
     def _options(self, group: str) -> list[str]:
-        return self.loader.get_group_options(group, ObjectType.CONFIG)
+        """Return the names of the files of a group, those in folders below it with a path."""
+        names = self.loader.get_group_options(group, ObjectType.CONFIG)
+        folders = self.loader.get_group_options(group, ObjectType.GROUP) if self.search.own else []
+        return [*names, *(f"{folder}/{name}" for folder in folders for name in self._options(f"{group}/{folder}"))]
 
     def job(self, words: Sequence[str]) -> Job:
-        """Compose one configuration and check its fields together; raises ConfigError."""
-        config, files = self.configured(words)
-        messages = problems(config)
+        """Compose one configuration, load its plug-ins and check its fields together; raises ConfigError."""
+        self.load_plugins(words)
+        job = self.unchecked(words)
+        use(job.config.plugins)
+        messages = problems(job.config)
         if messages:
             raise ConfigError(messages)
-        return Job(config, tuple(map(self.spelled, words)), files)
+        return job
+
+    def load_plugins(self, words: Sequence[str]) -> None:
+        """Load the plug-ins that words name, directly or by a file of the user's own.
+
+        What plug-ins register is then known when the other words are checked. Wrong words are left to these checks.
+
+        Raises:
+            ConfigError: A plug-in cannot be loaded.
+        """
+        choosing = []
+        for word in words:
+            group, _, name = word.partition("=")
+            if group == "plugins" or (self.search.own and name in self.groups.get(group, ())):
+                choosing.append(word)
+        try:
+            overrides = [self._parser.parse_override(word) for word in choosing]
+        except HydraException:
+            return
+        use(self._plugins_of(overrides))
+        self._list_groups()
+
+    def _plugins_of(self, overrides: Sequence[Override]) -> list[str]:
+        """Return the plug-ins named by words that select files or set ``plugins``; none if the words are wrong."""
+        files = [override for override in overrides if override.key_or_group in self.groups]
+        try:
+            with _set_keys(self._base(files).config, [each for each in overrides if each not in files]) as config:
+                return [str(name) for name in config.plugins]
+        except (HydraException, OmegaConfBaseException):
+            return []
 
     def spelled(self, word: str) -> str:
         """Rewrite a selection of layers that is not a file's name, such as ``layers=top4``, as ``layers.spec=top4``.
@@ -165,8 +158,8 @@ class Composer:
     def _read(self, word: str, multirun: bool = False) -> Override:
         return self._parser.parse_override(verbatim(self.spelled(word), multirun))
 
-    def configured(self, words: Sequence[str]) -> tuple[Config, DictConfig]:
-        """Compose words without checking fields together, and return the configuration and Hydra's node.
+    def unchecked(self, words: Sequence[str]) -> Job:
+        """Compose words without checking fields together.
 
         Raises:
             ConfigError: A word cannot be composed, or a key has no value.
@@ -183,7 +176,7 @@ class Composer:
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(first_line(error)) from error
         assert isinstance(config, Config)
-        return config, base.files
+        return Job(config, tuple(map(self.spelled, words)), base.files, self.search, base.own_files)
 
     def base(self) -> DictConfig:
         """Return the defaults."""
@@ -195,13 +188,36 @@ class Composer:
         if lines not in self._bases:
             dotted = [override for override in choosing if override.key_or_group.startswith(OF_THE_USER)]
             words = [str(override.input_line) for override in choosing if override not in dotted]
-            composed = compose("config", overrides=words, return_hydra_config=True)
+            composed = self.composed(words)
             own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
             config: Any = OmegaConf.merge(OmegaConf.structured(Config), own)
             for override in dotted:
                 _set_own_key(config.study, override)
-            self._bases[lines] = _Base(config, composed.hydra)
+            self._bases[lines] = _Base(config, composed.hydra, self._own_files(words))
         return self._bases[lines]
+
+    def composed(self, words: Sequence[str]) -> DictConfig:
+        """Return Hydra's composition of words, with Hydra's own node.
+
+        Raises:
+            ConfigError: A file is not valid YAML, or files include each other.
+            HydraException: The words cannot be composed.
+        """
+        try:
+            return self.loader.load_configuration("config", list(words), RunMode.RUN, from_shell=False)
+        except YAMLError as error:
+            raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            names = ", ".join(words)
+            raise ConfigError(f"{names}: files include each other in their defaults, without end") from error
+
+    def _own_files(self, words: Sequence[str]) -> tuple[ConfigFile, ...]:
+        """Return the user's own files from which words are composed, in order of name."""
+        if not self.search.own:
+            return ()
+        defaults = self.loader.compute_defaults_list("config", list(words), RunMode.RUN).defaults
+        names = sorted({default.config_path for default in defaults if default.config_path})
+        return tuple(file for file in map(self.search.find, names) if file is not None)
 
     def _needs_hydra(self, override: Override) -> bool:
         """Return whether a word does more than set an existing key."""
@@ -222,7 +238,7 @@ class Composer:
             except HydraException as error:
                 messages.append(f"{word}: {first_line(error)}")
                 continue
-            problem = override_problem(override, self.groups, self.base(), multirun)
+            problem = override_problem(override, self.groups, self.search, self.base(), multirun)
             if problem:
                 messages.append(problem)
             else:

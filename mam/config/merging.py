@@ -10,23 +10,13 @@ from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
 from mam.merging.options import Calibration, MergeOptions, MethodOptions, ScheduleOptions
 from mam.merging.pairing import PAIRINGS
-from mam.merging.schedules import ABSOLUTE, SCHEDULES
+from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 
 if TYPE_CHECKING:
     from mam.config.schema import Config
-
-SCHEDULE_READERS = {  # option -> schedules that read it
-    "start": ("linear",),
-    "end": ("linear",),
-    "values": ("list",),
-    "alpha": ("power", "lines"),
-    "beta": ("power", "lines"),
-    "center": ("gaussian",),
-    "width": ("gaussian",),
-}
 
 
 def merging_problems(config: Config) -> Iterator[str]:
@@ -43,7 +33,8 @@ def merging_problems(config: Config) -> Iterator[str]:
 
 def _schedule_problems(schedule: ScheduleOptions) -> Iterator[str]:
     defaults = ScheduleOptions()
-    for name, readers in SCHEDULE_READERS.items():
+    for name in _schedule_keys():
+        readers = [other for other, entry in SCHEDULES.items() if name in entry.reads]
         if schedule.name not in readers and getattr(schedule, name) != getattr(defaults, name):
             yield f"schedule.{name}: has no effect without schedule={' or '.join(readers)}"
 
@@ -151,7 +142,7 @@ def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[st
 
 def reads_lam(config: Config) -> bool:
     """Return whether ``lam`` has an effect: not if the schedule sets λ itself, or λ is chosen on dev."""
-    return config.schedule.name not in ABSOLUTE and config.tune.name == "none"
+    return not SCHEDULES[config.schedule.name].is_absolute and config.tune.name == "none"
 
 
 def reads_calibration(options: MergeOptions) -> bool:
@@ -163,7 +154,7 @@ def merges_nothing(config: Config) -> bool:
     """Return whether λ is 0 in every selected layer, so that the run is the unmerged target."""
     if config.tune.name != "none":
         return False
-    if config.schedule.name not in ABSOLUTE:
+    if not SCHEDULES[config.schedule.name].is_absolute:
         return config.lam == 0
     target = shape_of(config.model, "target")
     if target is None:  # asked again when the shape is known
@@ -179,7 +170,7 @@ def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
     if len({config.lam for config in idle}) < 2:
         return []
     first = idle[0]
-    is_absolute = first.schedule.name in ABSOLUTE
+    is_absolute = SCHEDULES[first.schedule.name].is_absolute
     why = f"schedule={first.schedule.name} says λ itself" if is_absolute else f"tune={first.tune.name} chooses λ"
     remedy = "schedule=constant" if is_absolute else "tune=none"
     lams = ", ".join(f"{lam:g}" for lam in sorted({config.lam for config in idle}))
@@ -211,10 +202,11 @@ def without_idle_alignment(words: Sequence[str]) -> tuple[str, ...]:
 def with_schedule_of(words: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     """Return ``words`` followed by ``more``; a schedule in ``more`` removes options that it does not read."""
     chosen = [word.partition("=")[2] for word in more if word.startswith(("schedule=", "schedule.name="))]
-    unread = tuple(
-        f"schedule.{key}=" for key, readers in SCHEDULE_READERS.items() if chosen and chosen[-1] not in readers
-    )
+    entry = SCHEDULES.get(chosen[-1]) if chosen else None
+    unread = tuple(f"schedule.{key}=" for key in _schedule_keys() if entry is not None and key not in entry.reads)
     return (*(word for word in words if not (unread and word.startswith(unread))), *more)
 
 
-assert set(SCHEDULE_READERS) == {field.name for field in fields(ScheduleOptions)} - {"name"}
+def _schedule_keys() -> list[str]:
+    """Return the options of a schedule."""
+    return [option.name for option in fields(ScheduleOptions) if option.name != "name"]

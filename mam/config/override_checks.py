@@ -6,7 +6,6 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
@@ -14,14 +13,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mam.config.search import SearchPath
 from mam.errors import choices, first_line
+from mam.registry import summary_of_choice
 
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
 # Prefixes of user-defined keys, which may be added.
 OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
 
 
-def override_problem(override: Override, groups: dict[str, list[str]], base: DictConfig, multirun: bool) -> str | None:
+def override_problem(
+    override: Override, groups: dict[str, list[str]], search: SearchPath, base: DictConfig, multirun: bool
+) -> str | None:
     """Return the problem of one override on its own, or None."""
     key, line = override.key_or_group, override.input_line or ""
     if key.startswith(("hydra.", "hydra/")):
@@ -29,6 +32,8 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
             f"{line}: mam lays out folders and logs itself; set outputs=FOLDER instead. Of Hydra's own keys it knows"
             " hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
         )
+    if key == "plugins" and (override.is_sweep_override() or not isinstance(override.value(), list)):
+        return f"{line}: a run has one list of plug-ins, plugins=[./FILE.py,PACKAGE.MODULE]"
     if override.is_sweep_override() and not multirun:
         return f"{line}: several values need --multirun"
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
@@ -40,7 +45,11 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
     if key in groups:
         unknown = [value for value in values if value not in groups[key]]
         more = SELECTIONS if key == "layers" else ""
-        return f"{key}={unknown[0]}: not known. Choose one of:{_listed(key, groups[key])}{more}" if unknown else None
+        return (
+            f"{key}={unknown[0]}: not known. Choose one of:{_listed(key, groups[key], search)}{more}"
+            if unknown
+            else None
+        )
     if key == "study.axes":
         return f"{line}: set one axis at a time, study.axes.KEY=[...]"
     if key.startswith("study.axes."):
@@ -66,15 +75,14 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
     return None
 
 
-def _listed(group: str, names: Sequence[str]) -> str:
+def _listed(group: str, names: Sequence[str], search: SearchPath) -> str:
     """Return the files of a group, one per line, each with its opening comment."""
     width = max(map(len, names))
     lines = []
     for name in names:
-        path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE)
-        lines.append(f"\n      {name:<{width}}  {comments[0] if comments else ''}".rstrip())
+        text = search.text(f"{group}/{name}")
+        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE) or [summary_of_choice(group, name)]
+        lines.append(f"\n      {name:<{width}}  {comments[0]}".rstrip())
     return "".join(lines)
 
 

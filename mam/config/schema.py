@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -16,7 +17,9 @@ from mam.config.model import ModelConfig
 from mam.config.study import LaunchConfig, StudyConfig
 from mam.config.training import DTYPES, TrainConfig
 from mam.config.tuning import TuneConfig
+from mam.extensions import Plugin, code_in_use
 from mam.files import sha256_json
+from mam.identity import code_sha256
 from mam.merging.options import MergeOptions
 from mam.scoring.bounds import OneOf
 from mam.scoring.language_codes import tag_of, whisper_code
@@ -54,6 +57,9 @@ class Config(MergeOptions):
     track: Annotated[
         list[str], Doc("trackers of results and pictures: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")
     ] = field(default_factory=list)
+    plugins: Annotated[
+        list[str], Doc("code of your own that registers methods, formats, ...: files, folders or modules")
+    ] = field(default_factory=list)
     outputs: Annotated[str, Doc("folder for run folders")] = "outputs"
     cache_dir: Annotated[str | None, Doc("cache folder that runs share; null: $MAM_CACHE, else ~/.cache/mam")] = None
     force: Annotated[bool, Doc("whether a run is repeated although a finished one with the same hash exists")] = False
@@ -64,6 +70,7 @@ VOLATILE = (
     "outputs",
     "cache_dir",
     "force",
+    "plugins",
     "study",
     "launch",
     "track",
@@ -121,6 +128,26 @@ def _name_languages(plain: dict[str, Any]) -> None:
         plain["model"].pop("speech_task")
 
 
+def code_identity(config: Config) -> dict[str, Any]:
+    """Return the hashes of the code that a run depends on: mam's sources and, if there are any, plug-ins."""
+    hashes = sorted(plugin.sha256 for plugin in code_of(config))
+    return {"code": code_sha256()} | ({"plugins": hashes} if hashes else {})
+
+
+def code_of(config: Config) -> list[Plugin]:
+    """Return the plug-ins that a run depends on."""
+    return code_in_use(frozenset(_texts(resolved(config))))
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    """Yield all text in a tree of plain values."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict | list):
+        for value in tree.values() if isinstance(tree, dict) else tree:
+            yield from _texts(value)
+
+
 def signature_of(config: Config) -> str:
     """Return the first 8 hex digits of the resolved configuration's hash; used only in the name of a run's folder."""
     return sha256_json(resolved(config))[:8]
@@ -132,4 +159,5 @@ def read_from(config: ModelConfig | DataConfig) -> dict[str, Any]:
     return {key: value for key, value in asdict(config).items() if key not in apart}
 
 
-ConfigStore.instance().store(name="schema", node=Config)
+# A name of mam's own: a notebook may hold another program of Hydra's.
+ConfigStore.instance().store(name="mam_schema", node=Config)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mam.config.compose import CONTROLS_OF_SWEEPS, distinct
-from mam.config.composer import Composer, Job
+from mam.config.composer import Composer
+from mam.config.job import Job
 from mam.config.merging import with_schedule_of, without_idle_alignment
 from mam.config.model import shape_of
 from mam.config.words import word_of
@@ -33,7 +34,7 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     words_by_arm = pairs or study.config.study.arms
     arms = [[*words, f"study.arm={name}"] for name, words in words_by_arm.items()] or [[]]
     runs: list[Job] = []
-    with Composer() as composer:
+    with Composer(study.search) as composer:
         _refuse_wrong_words(composer, {"axes": [word for words in axes for word in words]})
         _refuse_wrong_words(composer, {f"arms.{name}": words for name, words in study.config.study.arms.items()})
         for combination in itertools.product(*axes):
@@ -73,7 +74,7 @@ def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:
 
 def extended(job: Job, words: Sequence[str]) -> Job:
     """Return the job with further words, the last of which wins; raises ConfigError."""
-    with Composer() as composer:
+    with Composer(job.search) as composer:
         return composer.job(with_schedule_of(job.words, words))
 
 

@@ -9,22 +9,45 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
-from mam.merging.schedules import ABSOLUTE
+from mam.merging.schedules import SCHEDULES
 from mam.scoring.bounds import OneOf
 
 if TYPE_CHECKING:
     from mam.config.schema import Config
 
-TUNINGS: dict[str, tuple[str, ...]] = {  # search -> keys that it reads
-    "none": (),
-    "grid": ("values",),
-    "race": ("values", "looks", "alpha"),
-    "golden": ("low", "high", "evaluations"),
-    "optuna": ("low", "high", "evaluations"),
-    "cmaes": ("low", "high", "evaluations", "start"),
-    "entropy": ("low", "high", "start", "epochs", "learning_rate", "audio"),
+
+@dataclass(frozen=True)
+class TunerTraits:
+    """The traits of a search for λ: the keys of ``tune`` that it reads, and whether it chooses a λ for every layer.
+
+    A search that ``is_sequential`` proposes the next λ from earlier rates, so that it needs a single process.
+    """
+
+    summary: str
+    reads: tuple[str, ...] = ()
+    is_per_layer: bool = False
+    is_sequential: bool = False
+
+
+_SEARCHED = ("low", "high", "evaluations")
+TUNINGS: dict[str, TunerTraits] = {
+    "none": TunerTraits("lam as given."),
+    "grid": TunerTraits("Every one of tune.values on all of dev.", ("values",)),
+    "race": TunerTraits(
+        "tune.values on growing parts of dev; those that are clearly worse are dropped.", ("values", "looks", "alpha")
+    ),
+    "golden": TunerTraits("Golden section between tune.low and tune.high, for a rate with one valley.", _SEARCHED),
+    "optuna": TunerTraits(
+        "Optuna's tree-structured Parzen estimator between tune.low and tune.high.", _SEARCHED, is_sequential=True
+    ),
+    "cmaes": TunerTraits("A λ for every layer by CMA-ES.", (*_SEARCHED, "start"), True, True),
+    "entropy": TunerTraits(
+        "A λ for every layer with the least entropy of the target's decisions; no labels.",
+        ("low", "high", "start", "epochs", "learning_rate", "audio"),
+        True,
+        True,
+    ),
 }
-PER_LAYER = ("cmaes", "entropy")  # searches that choose a λ for every layer
 
 
 @dataclass
@@ -37,7 +60,7 @@ class TuneConfig:
     or test, which makes it transductive) with ``learning_rate``.
     """
 
-    name: Annotated[str, OneOf(tuple(TUNINGS)), Doc("search for λ on dev; none: lam as given")] = "none"
+    name: Annotated[str, OneOf(TUNINGS), Doc("search for λ on dev; none: lam as given")] = "none"
     values: Annotated[list[float], Doc("values of λ to try (grid, race)")] = field(default_factory=list)
     low: Annotated[float, Doc("smallest λ of a search")] = 0.0
     high: Annotated[float, Doc("largest λ of a search")] = 0.5
@@ -58,20 +81,20 @@ class TuneConfig:
 
 def tuning_problems(config: Config) -> Iterator[str]:
     """Yield options that conflict with a choice of λ, or have no effect without one."""
-    tune = config.tune
+    tune, traits = config.tune, TUNINGS[config.tune.name]
     yield from _idle_keys(tune)
     if tune.name == "none":
         return
-    is_grid = "values" in TUNINGS[tune.name]
+    is_grid = "values" in traits.reads
     if is_grid and (len(set(tune.values)) < 2 or not all(0 <= lam <= 1 for lam in tune.values)):
         yield f"tune.values={tune.values}: give two or more λ from 0 to 1"
     if not 0 <= tune.low < tune.high <= 1:
         yield f"tune.low={tune.low:g}, tune.high={tune.high:g}: must be in order and from 0 to 1"
-    if tune.name in PER_LAYER and not tune.low <= tune.start <= tune.high:
+    if traits.is_per_layer and not tune.low <= tune.start <= tune.high:
         yield f"tune.start={tune.start:g}: must be from tune.low={tune.low:g} to tune.high={tune.high:g}"
-    if tune.name in PER_LAYER and config.schedule.name != "constant":
+    if traits.is_per_layer and config.schedule.name != "constant":
         yield f"schedule={config.schedule.name}: tune={tune.name} chooses λ of every layer. Leave schedule out"
-    elif config.schedule.name in ABSOLUTE:
+    elif SCHEDULES[config.schedule.name].is_absolute:
         yield f"schedule={config.schedule.name}: says λ itself, and tune={tune.name} would choose it. Leave one out"
     if tune.name == "entropy":
         yield from _entropy_problems(config)
@@ -88,7 +111,7 @@ def tuning_problems(config: Config) -> Iterator[str]:
 def _idle_keys(tune: TuneConfig) -> Iterator[str]:
     defaults = TuneConfig()
     for key in (option.name for option in fields(TuneConfig) if option.name != "name"):
-        readers = [name for name, keys in TUNINGS.items() if key in keys]
+        readers = [name for name, traits in TUNINGS.items() if key in traits.reads]
         if tune.name not in readers and getattr(tune, key) != getattr(defaults, key):
             yield f"tune.{key}: has no effect without tune={' or '.join(readers)}"
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from mam.config.schema import VERBATIM
+from mam.errors import ConfigError, first_line
 
 # Text that Hydra's grammar reads unchanged without quotes, unlike numbers and constants.
 PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)
@@ -42,6 +46,17 @@ def in_grammar(value: object) -> str:
         return "[" + ",".join(map(in_grammar, value)) + "]"
     text = str(value).replace("${", "\\${")
     return text if PLAIN.fullmatch(text) else quoted(text)
+
+
+def listed(word: str) -> list[str]:
+    """Return the texts of a word ``key=[a,b]``; raises ConfigError if its value is no list of texts."""
+    try:
+        value = OverridesParser.create().parse_override(word).value()
+    except HydraException as error:
+        raise ConfigError(f"{word}: {first_line(error)}") from error
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise ConfigError(f"{word}: must be a list, {word.partition('=')[0]}=[...]")
+    return [str(text) for text in value]
 
 
 def key_values(values: Mapping[str, str], but_for: str = "") -> str:

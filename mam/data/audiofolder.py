@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mam.data.listing import SPLITS, Example, Listing, folder_format, is_blank, lines_of
+from mam.data.listing import SPLITS, Example, Listing, data_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 CONTENT = ("transcription", "label")  # at least one of them is required
@@ -29,7 +29,7 @@ DOWNLOAD = (
 )
 
 
-@folder_format("audiofolder", DOWNLOAD)
+@data_format("audiofolder", DOWNLOAD)
 def list_audiofolder(root: Path) -> Listing:
     """List the rows in the order of the metadata; ``id`` defaults to the file name without its extension.
 

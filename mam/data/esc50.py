@@ -9,7 +9,7 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from mam.data.listing import Example, Listing, folder_format, is_blank, lines_of
+from mam.data.listing import Example, Listing, data_format, is_blank, lines_of
 from mam.errors import DataError, bullets, choices
 
 FOLDS = (1, 2, 3, 4, 5)
@@ -21,7 +21,7 @@ DOWNLOAD = (
 )
 
 
-@folder_format("esc50", DOWNLOAD)
+@data_format("esc50", DOWNLOAD)
 def list_esc50(root: Path) -> Listing:
     """List the rows in the order of the table; ``label`` is the category, ``origin`` the upload the clip was cut from.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mam.data.listing import Example, Listing, folder_format, lines_of
+from mam.data.listing import Example, Listing, data_format, lines_of
 from mam.errors import DataError, bullets
 
 SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # prefix of a subset's name -> split
@@ -14,7 +14,7 @@ DOWNLOAD = (
 )
 
 
-@folder_format("librispeech", DOWNLOAD)
+@data_format("librispeech", DOWNLOAD)
 def list_librispeech(root: Path) -> Listing:
     """List the rows sorted by id; readers are clusters, and the split is that of the subset.
 

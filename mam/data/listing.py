@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mam.errors import DataError, choices
+from mam.registry import register
 
 SPLITS = ("train", "dev", "test")
 
@@ -64,14 +65,14 @@ class Format:
 FORMATS: dict[str, Format] = {}
 
 
-def folder_format(name: str, download: str) -> Callable[[Callable[[Path], Listing]], Callable[[Path], Listing]]:
+def data_format(name: str, download: str) -> Callable[[Callable[[Path], Listing]], Callable[[Path], Listing]]:
     """Register a function ``root -> Listing`` as the format ``name``; ``download`` explains where to get the data."""
 
-    def register(function: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
-        FORMATS[name] = Format(function, download)
+    def add(function: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
+        register("data", name, function, (FORMATS, Format(function, download)))
         return function
 
-    return register
+    return add
 
 
 def list_folder(name: str, root: Path) -> Listing:
@@ -87,7 +88,10 @@ def list_folder(name: str, root: Path) -> Listing:
         raise DataError(f"data.root={root}: there is no such folder. {FORMATS[name].download}")
     if not any(root.iterdir()):
         raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
-    return FORMATS[name].list(root)
+    listing = FORMATS[name].list(root)
+    if not isinstance(listing, Listing) or not all(isinstance(row, Example) for row in listing.rows):
+        raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing of Examples")
+    return listing
 
 
 def text_of(path: Path) -> str:

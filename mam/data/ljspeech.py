@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mam.data.listing import Example, Listing, folder_format, is_blank, lines_of
+from mam.data.listing import Example, Listing, data_format, is_blank, lines_of
 from mam.errors import DataError, bullets
 
 HELD_OUT = 500  # the last 500 of the sorted ids, half dev, half test, as in ESPnet's recipe
@@ -16,7 +16,7 @@ DOWNLOAD = (
 )
 
 
-@folder_format("ljspeech", DOWNLOAD)
+@data_format("ljspeech", DOWNLOAD)
 def list_ljspeech(root: Path) -> Listing:
     """List the rows sorted by id, with the third field as text; more than 500 rows are split by ESPnet's rule.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mam.data.listing import Example, Listing, folder_format, text_of
+from mam.data.listing import Example, Listing, data_format, text_of
 from mam.errors import DataError
 
 LAYOUTS = {  # folder with the recordings -> version, suffix of the first microphone's files
@@ -20,7 +20,7 @@ DOWNLOAD = (
 )
 
 
-@folder_format("vctk", DOWNLOAD)
+@data_format("vctk", DOWNLOAD)
 def list_vctk(root: Path) -> Listing:
     """List the rows sorted by id, first microphone only; speakers are clusters.
 

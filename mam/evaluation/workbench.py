@@ -20,7 +20,7 @@ from torch import Tensor
 from mam import __version__, processes
 from mam.cache import Cache, cache_folder
 from mam.config.model import ModelConfig
-from mam.config.schema import Config, read_from
+from mam.config.schema import Config, code_identity, read_from
 from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
@@ -186,8 +186,8 @@ class Workbench:
             "target": self.pair(config).target.checkpoint.fingerprint,
             "data": self.audio(config).corpus.sha256,
             "readout": self.pair(config).target.readout,
-            "environment": plain(environment(config)) | {"code": code_sha256()},
-        }
+            "environment": plain(environment(config)),
+        } | code_identity(config)
 
     def free_states(self) -> None:
         """Free the states that prefixes keep, since a training needs the memory."""

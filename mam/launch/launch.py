@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.merging import merges_nothing
 from mam.errors import ConfigError, MamError, RecordError, UnfitError
 from mam.evaluation.workbench import Workbench

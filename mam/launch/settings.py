@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mam.config.composer import Composer
+from mam.config.search import ONLY_MAMS, SearchPath
 from mam.errors import ConfigError, choices, first_line
 
 LAUNCHERS = ("basic", "joblib", "slurm")  # basic: one after the other, in this process
@@ -37,7 +37,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return run, [word for word in words if word.startswith(own)]
 
 
-def launcher_of(words: Sequence[str]) -> Launcher:
+def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launcher:
     """Return the launcher set by ``hydra/launcher=`` and ``hydra.launcher.*``, checked against this machine.
 
     Raises:
@@ -53,8 +53,8 @@ def launcher_of(words: Sequence[str]) -> Launcher:
     if chosen == "slurm" and (find_spec("submitit") is None or find_spec(PLUGIN) is None):
         raise ConfigError("hydra/launcher=slurm: is not installed here. Install it: pip install 'mam[slurm]'")
     try:
-        with Composer():
-            composed = compose("config", overrides=list(words), return_hydra_config=True)
+        with Composer(search) as composer:
+            composed = composer.composed(words)
         settings = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"hydra/launcher={chosen}: {first_line(error)}") from error

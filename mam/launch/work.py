@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mam.config.search import SearchPath
 from mam.files import sha256_json, write_json
 
 if TYPE_CHECKING:
-    from mam.config.composer import Job
+    from mam.config.job import Job
     from mam.evaluation.workbench import Workbench
     from mam.studies.execute import Member
 
@@ -28,6 +29,7 @@ class JobBatch:
     jobs: tuple[tuple[str, ...], ...]
     folder: Path
     place: Path  # working directory, to which paths in the words are relative
+    search: SearchPath
     threads: int | None
 
     def __call__(self) -> None:
@@ -46,7 +48,7 @@ class JobBatch:
         logging.raiseExceptions = False
         if not _benches:
             _benches.append(Workbench())
-        with Composer() as composer:
+        with Composer(self.search) as composer:
             plan = with_shapes([composer.job(words) for words in self.jobs])
         missing = [job for job in plan if read_note(self.folder, job) is None]
         for job in missing:
@@ -88,7 +90,7 @@ def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) 
     """Cut a plan into tasks of ``each`` jobs, in its order."""
     words = [job.words for job in plan]
     batches = [tuple(words[start : start + each]) for start in range(0, len(words), each)]
-    return [JobBatch(batch, folder.absolute(), Path.cwd(), threads) for batch in batches]
+    return [JobBatch(batch, folder.absolute(), Path.cwd(), plan[0].search, threads) for batch in batches]
 
 
 def write_note(folder: Path, member: Member) -> None:

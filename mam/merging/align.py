@@ -19,6 +19,7 @@ from torch import Tensor
 from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
 from mam.merging.methods import Projection
 from mam.merging.tables import ALIGNMENTS, AlignmentTraits, summary_of
+from mam.registry import register
 
 Fit = Callable[[Sequence[LayerPair], Heads], Basis]
 Distance = Callable[[LayerPair, Heads], float]
@@ -62,13 +63,13 @@ def alignment(
     The traits of mam's own alignments are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
-    def register(function: Fit) -> Fit:
+    def add(function: Fit) -> Fit:
         traits = AlignmentTraits(summary_of(function), needs_heads, needs_activations)
-        ALIGNMENTS.setdefault(function.__name__, traits)
-        FITS[function.__name__] = Alignment(function, distance)
+        entry = Alignment(function, distance)
+        register("align", function.__name__, function, (ALIGNMENTS, traits), (FITS, entry))
         return function
 
-    return register
+    return add
 
 
 @alignment()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mam.merging.tables import CONTROLS, ControlTraits, summary_of
+from mam.registry import register
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ def control(
     The traits of mam's own controls are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
-    def register(function: Substitute) -> Substitute:
+    def add(function: Substitute) -> Substitute:
+        traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure)
         name = function.__name__.removesuffix("_")
-        CONTROLS.setdefault(name, ControlTraits(summary_of(function), parts, layers, is_random, has_structure))
-        SUBSTITUTES[name] = function
+        register("control", name, function, (CONTROLS, traits), (SUBSTITUTES, function))
         return function
 
-    return register
+    return add
 
 
 @control()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mam.merging.tables import METHODS, MethodTraits, summary_of
+from mam.registry import register
 
 Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [out] or None; fp32
 
@@ -50,8 +51,8 @@ def method(function: Mix) -> Mix:
     def merge(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
         return {part: _each(function, own, source.parts[part], lam) for part, own in target.parts.items()}
 
-    METHODS.setdefault(function.__name__, MethodTraits(summary_of(function)))
-    MERGES[function.__name__] = merge
+    traits = MethodTraits(summary_of(function))
+    register("method", function.__name__, function, (METHODS, traits), (MERGES, merge))
     return function
 
 
@@ -61,12 +62,12 @@ def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callabl
     The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
-    def register(function: Merge) -> Merge:
-        METHODS.setdefault(function.__name__, MethodTraits(summary_of(function), needs_moments, joins_qk))
-        MERGES[function.__name__] = function
+    def add(function: Merge) -> Merge:
+        traits = MethodTraits(summary_of(function), needs_moments, joins_qk)
+        register("method", function.__name__, function, (METHODS, traits), (MERGES, function))
         return function
 
-    return register
+    return add
 
 
 @method

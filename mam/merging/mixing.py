@@ -80,19 +80,32 @@ def merged_layer(
         LayerSide(source, heads, plan.source.head_width, moments[1], alpha),
         plan.lams[layer],
     )
-    for part, tensors in merged.items():
-        if not all(tensor is None or is_finite(tensor) for tensor in tensors):
-            raise MergeError(
-                f"layer {layer}, {part}: method={plan.options.method.name} control={plan.options.control} made NaN or"
-                " infinite values of it."
-            )
+    for part in plan.parts:
+        _refuse_unlike(plan, layer, part, target[part], merged.get(part))
     return {part: _of_heads(plan, part, target[part], merged[part]) for part in plan.parts}
+
+
+def _refuse_unlike(plan: MergePlan, layer: int, part: str, own: Projection, merged: Projection | None) -> None:
+    """Raise MergeError unless a merged projection can take the place of the target's."""
+    method, control = plan.options.method.name, plan.options.control
+    place = f"layer {layer}, {part}: method={method} control={control}"
+    if not isinstance(merged, tuple) or len(merged) != 2 or not isinstance(merged[0], Tensor):
+        raise MergeError(f"{place} gives no pair (weight, bias or None) for it.")
+    for name, tensor, like in zip(("weight", "bias"), merged, own, strict=True):
+        if (tensor is None) != (like is None):
+            raise MergeError(f"{place} gives {'no' if tensor is None else 'a'} {name}, unlike the target.")
+        if tensor is None or like is None:
+            continue
+        if not isinstance(tensor, Tensor) or (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            shape = f"{tuple(tensor.shape)} of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise MergeError(f"{place} makes a {name} {shape}; the target's is {tuple(like.shape)} of {like.dtype}.")
+        if not is_finite(tensor):
+            raise MergeError(f"{place} makes NaN or infinite values of it.")
 
 
 def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Projection:
     """Return the tensors in the source's place under the plan's control; no bias only if neither side has one."""
-    place, substitute = Place(plan.seed, plan.draw, layer, part), SUBSTITUTES[plan.options.control]
-    return substitute(given[0], own[0], place), substituted_bias(plan, layer, part, own, given)
+    return _substitute(plan, layer, part, given[0], own[0]), substituted_bias(plan, layer, part, own, given)
 
 
 def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
@@ -101,8 +114,19 @@ def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, gi
     if bias is None and other_bias is None:
         return None
     zeros = torch.zeros_like(weight[:, 0])
-    place, substitute = Place(plan.seed, plan.draw, layer, part), SUBSTITUTES[plan.options.control]
-    return substitute(zeros if other_bias is None else other_bias, zeros if bias is None else bias, place)
+    return _substitute(plan, layer, part, zeros if other_bias is None else other_bias, zeros if bias is None else bias)
+
+
+def _substitute(plan: MergePlan, layer: int, part: str, given: Tensor, own: Tensor) -> Tensor:
+    """Return what the plan's control puts in the place of one of the source's tensors."""
+    control = plan.options.control
+    tensor = SUBSTITUTES[control](given, own, Place(plan.seed, plan.draw, layer, part))
+    if not isinstance(tensor, Tensor) or (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
+        shape = f"{tuple(tensor.shape)} of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise MergeError(
+            f"layer {layer}, {part}: control={control} makes {shape} of a tensor {tuple(own.shape)} of {own.dtype}."
+        )
+    return tensor
 
 
 def changed(plan: MergePlan, tensor: Tensor) -> int:

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 
 from mam.errors import MergeError
+from mam.registry import register
 
 Pairing = Callable[[Sequence[int], int, int], dict[int, int]]
 PAIRINGS: dict[str, Pairing] = {}
 
 
 def pairing(function: Pairing) -> Pairing:
-    """Register ``function`` under its own name; it maps (selected, target depth, source depth) to target -> source."""
-    PAIRINGS[function.__name__] = function
-    return function
+    """Register ``function`` under its own name; it maps (selected, target depth, source depth) to target -> source.
+
+    What is registered raises MergeError if a selected layer gets no layer of the source.
+    """
+    name = function.__name__
+
+    @wraps(function)
+    def checked(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
+        pairs = function(selected, target_depth, source_depth)
+        return _checked(pairs, selected, source_depth, name)
+
+    register("pairing", name, function, (PAIRINGS, checked))
+    return checked
 
 
 @pairing
 def index(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Layer i takes layer i, counted from the input.
-
-    Raises:
-        MergeError: The source has no such layer.
-    """
-    return _checked({layer: layer for layer in selected}, source_depth, "index")
+    """Layer i takes layer i, counted from the input."""
+    return {layer: layer for layer in selected}
 
 
 @pairing
 def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """The last layer takes the last, counted from the output.
-
-    Raises:
-        MergeError: The source has no such layer.
-    """
-    return _checked({layer: layer - target_depth + source_depth for layer in selected}, source_depth, "top")
+    """The last layer takes the last, counted from the output."""
+    return {layer: layer - target_depth + source_depth for layer in selected}
 
 
 @pairing
@@ -44,8 +48,8 @@ def proportional(selected: Sequence[int], target_depth: int, source_depth: int) 
     return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}
 
 
-def _checked(pairs: dict[int, int], source_depth: int, name: str) -> dict[int, int]:
-    unpaired = [layer for layer, source in pairs.items() if not 0 <= source < source_depth]
+def _checked(pairs: dict[int, int], selected: Sequence[int], source_depth: int, name: str) -> dict[int, int]:
+    unpaired = [layer for layer in selected if not 0 <= pairs.get(layer, -1) < source_depth]
     if unpaired:
         raise MergeError(
             f"pairing={name}: the source has {source_depth} layers, so target layer(s)"

@@ -1,12 +1,15 @@
-"""Schedules: the λ_l of every target layer l of L, computed from lam, or set directly by those in `ABSOLUTE`."""
+"""Schedules: the λ_l of every target layer l of L, computed from lam or, by absolute schedules, set directly."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mam.errors import MergeError
+from mam.merging.tables import summary_of
+from mam.registry import register
 
 
 class Options(Protocol):
@@ -21,24 +24,52 @@ class Options(Protocol):
     width: float
 
 
-Schedule = Callable[[float, int, Options], list[float]]
-SCHEDULES: dict[str, Schedule] = {}
-ABSOLUTE: set[str] = set()  # schedules that set λ itself and ignore lam
+ByLayer = Callable[[float, int, Options], Sequence[float]]
 
 
-def schedule(name: str, is_absolute: bool = False) -> Callable[[Schedule], Schedule]:
-    """Register a function (lam, depth, options) -> λ of every target layer, before the selection is applied.
+@dataclass(frozen=True)
+class Schedule:
+    """A registered schedule.
 
-    With ``is_absolute``, it does not read ``lam``.
+    Attributes:
+        name: Its name.
+        function: (lam, depth, options) -> λ of every target layer, before the selection is applied.
+        reads: The options that it reads.
+        is_absolute: Whether it sets λ itself and ignores ``lam``.
     """
 
-    def register(function: Schedule) -> Schedule:
-        SCHEDULES[name] = function
-        if is_absolute:
-            ABSOLUTE.add(name)
+    name: str
+    function: ByLayer
+    reads: tuple[str, ...] = ()
+    is_absolute: bool = False
+
+    @property
+    def summary(self) -> str:
+        """One line for display."""
+        return summary_of(self.function)
+
+    def __call__(self, lam: float, depth: int, options: Options) -> list[float]:
+        """Return λ of every target layer; raises MergeError unless it is ``depth`` numbers from 0 to 1."""
+        lams = list(self.function(lam, depth, options))
+        if len(lams) != depth or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams):
+            raise MergeError(f"schedule={self.name}: gives {lams[:8]}, not {depth} numbers from 0 to 1, one a layer")
+        return lams
+
+
+SCHEDULES: dict[str, Schedule] = {}
+
+
+def schedule(name: str, reads: Sequence[str] = (), is_absolute: bool = False) -> Callable[[ByLayer], ByLayer]:
+    """Register a function (lam, depth, options) -> λ of every target layer, before the selection is applied.
+
+    ``reads`` names the options of the group ``schedule`` that it reads. With ``is_absolute``, it does not read ``lam``.
+    """
+
+    def add(function: ByLayer) -> ByLayer:
+        register("schedule", name, function, (SCHEDULES, Schedule(name, function, tuple(reads), is_absolute)))
         return function
 
-    return register
+    return add
 
 
 @schedule("constant")
@@ -47,7 +78,7 @@ def constant(lam: float, depth: int, options: Options) -> list[float]:
     return [lam] * depth
 
 
-@schedule("linear")
+@schedule("linear", reads=("start", "end"))
 def linear(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam · (start + (end - start) · l / (L - 1)); a single layer takes ``end``.
 
@@ -62,7 +93,7 @@ def linear(lam: float, depth: int, options: Options) -> list[float]:
     return [lam * (options.start + (options.end - options.start) * layer / (depth - 1)) for layer in range(depth)]
 
 
-@schedule("power")
+@schedule("power", reads=("alpha", "beta"))
 def power(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0 the source fades towards the output.
 
@@ -75,7 +106,7 @@ def power(lam: float, depth: int, options: Options) -> list[float]:
     return [lam**exponent for exponent in exponents]
 
 
-@schedule("lines", is_absolute=True)
+@schedule("lines", reads=("alpha", "beta"), is_absolute=True)
 def lines(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = alpha + beta · l / (L - 1), whatever ``lam`` is.
 
@@ -89,7 +120,7 @@ def lines(lam: float, depth: int, options: Options) -> list[float]:
     return lams
 
 
-@schedule("gaussian")
+@schedule("gaussian", reads=("center", "width"))
 def gaussian(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = lam · exp(-(l - center)² / (2 width²)), in layers.
 
@@ -103,7 +134,7 @@ def gaussian(lam: float, depth: int, options: Options) -> list[float]:
     return [lam * math.exp(-((layer - options.center) ** 2) / (2 * options.width**2)) for layer in range(depth)]
 
 
-@schedule("list", is_absolute=True)
+@schedule("list", reads=("values",), is_absolute=True)
 def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     """λ_l = values[l], whatever ``lam`` is.
 

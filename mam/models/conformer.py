@@ -14,10 +14,10 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.ctc import CTCTarget
 from mam.models.hidden import Hidden
-from mam.models.targets import target
+from mam.models.targets import target_family
 
 
-@target("wav2vec2-conformer")
+@target_family("wav2vec2-conformer")
 class Wav2Vec2Conformer(CTCTarget):
     """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last layer."""
 
@@ -64,7 +64,7 @@ class Wav2Vec2Conformer(CTCTarget):
                 hook.remove()
 
 
-@target("wav2vec2-bert")
+@target_family("wav2vec2-bert")
 class Wav2Vec2Bert(Wav2Vec2Conformer):
     """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
 

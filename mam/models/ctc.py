@@ -21,7 +21,7 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Readout, target
+from mam.models.targets import Readout, target_family
 from mam.models.tokens import FILES, has_language_model
 from mam.models.vocabulary import Vocabulary
 
@@ -215,7 +215,7 @@ class CTCTarget(HubTarget):
         return samples
 
 
-@target("hubert")
+@target_family("hubert")
 class Hubert(CTCTarget):
     """HuBERT, with or without a batch norm before the positional convolution (mHuBERT has one)."""
 
@@ -233,14 +233,14 @@ class Hubert(CTCTarget):
         return states + convolved if self.is_pre_norm else self._normed(states + convolved)
 
 
-@target("wav2vec2")
+@target_family("wav2vec2")
 class Wav2Vec2(CTCTarget):
     """wav2vec 2.0."""
 
     stem = "Wav2Vec2"
 
 
-@target("data2vec-audio")
+@target_family("data2vec-audio")
 class Data2VecAudio(CTCTarget):
     """Data2Vec-audio: five positional convolutions, run clip by clip to keep padding out of real frames."""
 
@@ -252,7 +252,7 @@ class Data2VecAudio(CTCTarget):
         return self._normed(nn.utils.rnn.pad_sequence(placed, batch_first=True))
 
 
-@target("wavlm")
+@target_family("wavlm")
 class WavLM(CTCTarget):
     """WavLM: a relative position bias, computed by layer 0 and gated in every layer by the hidden states (not by Q)."""
 

@@ -18,10 +18,10 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.fbank import frames_of
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Readout, Target, target
+from mam.models.targets import Readout, Target, target_family
 
 
-@target("beats")
+@target_family("beats")
 class Beats(Target):
     """BEATs in its original format: a `.pt` file, pre-trained or fine-tuned."""
 
@@ -116,7 +116,7 @@ class Beats(Target):
         return ~hidden.real if hidden.is_padded else None
 
 
-@target("audio-spectrogram-transformer")
+@target_family("audio-spectrogram-transformer")
 class AudioSpectrogramTransformer(HubTarget):
     """Audio spectrogram transformer (AST): 10.24 s per clip; shorter clips are padded as in its training."""
 

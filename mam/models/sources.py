@@ -15,6 +15,7 @@ from mam.models.beats_encoder import Attention
 from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint
 from mam.models.refusals import refuse_unmergeable
+from mam.registry import register
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,18 @@ SOURCES: dict[str, Family] = {  # by model_type in config.json
     "audio-spectrogram-transformer": Family("audio"),
     "beats": Family("audio", heads="encoder_attention_heads"),
 }
+
+
+def source_family(
+    model_type: str,
+    modality: str,
+    heads: str = "num_attention_heads",
+    section: str | None = None,
+    stack: str | None = None,
+) -> None:
+    """Register the layout of the source checkpoints of this ``model_type``; see `Family`."""
+    family = Family(modality, heads, section, stack)
+    register("source family", model_type, family, (SOURCES, family))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.prompt import Prompts
 from mam.models.refusals import refuse_unmergeable
+from mam.registry import register
 
 # A target's output: a transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
@@ -250,14 +251,14 @@ class Target(ABC):
 TARGETS: dict[str, type[Target]] = {}  # by model_type in config.json
 
 
-def target(model_type: str) -> Callable[[type[Target]], type[Target]]:
+def target_family(model_type: str) -> Callable[[type[Target]], type[Target]]:
     """Register a class as the target for checkpoints of this ``model_type``."""
 
-    def register(family: type[Target]) -> type[Target]:
-        TARGETS[model_type] = family
+    def add(family: type[Target]) -> type[Target]:
+        register("target family", model_type, family, (TARGETS, family))
         return family
 
-    return register
+    return add
 
 
 def family_of(checkpoint: Checkpoint, readout: Readout) -> type[Target]:

@@ -15,13 +15,13 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
 from mam.models.prompt import END, PLAIN, START, Prompt, Prompts
-from mam.models.targets import Readout, target
+from mam.models.targets import Readout, target_family
 
 SAMPLES = 480_000  # 30 s, the length of Whisper's input
 STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary
 
 
-@target("whisper")
+@target_family("whisper")
 class Whisper(HubTarget):
     """Whisper: the encoder is merged, the decoder is greedy. Up to 30 s at once, longer recordings in windows."""
 

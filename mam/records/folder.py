@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from mam import processes
-from mam.config.composer import Job, hydra_files
+from mam.config.job import Job, hydra_files
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, write_json, write_jsonl
 from mam.records.reading import BASELINE, LAMBDA, RESULT, of_draw

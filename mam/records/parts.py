@@ -233,6 +233,33 @@ class Seeds:
 
 
 @dataclass(frozen=True)
+class PluginRecord:
+    """A plug-in that was in use: its name, the hash of its sources and, if it is installed, its version."""
+
+    name: str
+    sha256: Sha256
+    version: str | None = field(default=None, metadata=ABSENT)
+
+
+@dataclass(frozen=True)
+class ConfigFileRecord:
+    """A configuration file of the user's own: group and name, place, hash, and whether it hid one of mam's."""
+
+    name: str
+    path: str
+    sha256: Sha256
+    hides: bool
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """The user's own configurations and code; copies of what was named by a path are in ``.hydra/``."""
+
+    configs: list[ConfigFileRecord]
+    plugins: list[PluginRecord]
+
+
+@dataclass(frozen=True)
 class Rescoring:
     """The code that scored saved predictions again."""
 

@@ -177,7 +177,9 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
             composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
-        faults = problems(config) if isinstance(config, Config) else ["is no configuration of a run"]
+        if not isinstance(config, Config):
+            raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
+        faults = problems(config, is_recorded=True)
     except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:

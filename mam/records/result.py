@@ -15,6 +15,7 @@ from mam.records.parts import (
     DataRecord,
     Delta,
     Environment,
+    Extensions,
     HeadRecord,
     MergeRecord,
     Metric,
@@ -59,6 +60,7 @@ class RunResult:
     dev: DevRecord | None = None
     remarks: list[str] = field(default_factory=list)
     scored: Rescoring | None = field(default=None, metadata=ABSENT)
+    extensions: Extensions | None = field(default=None, metadata=ABSENT)
 
     @property
     def metric(self) -> Metric:

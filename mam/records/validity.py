@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mam.errors import RecordError
+from mam.errors import RecordError, choices
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.records.result import SCHEMA, RunResult
 from mam.scoring.error_rate import ErrorRates
@@ -72,7 +72,9 @@ def parse_result(text: str, path: Path) -> RunResult:
         raise RecordError(f"{path}: {misfit}. {AGAIN}")
     unknown = next(_unknown(result), None)
     if unknown:
-        raise RecordError(f"{path}: {unknown}, which this mam does not know: a plug-in's, or another version's.")
+        plugins = [plugin.name for plugin in result.extensions.plugins] if result.extensions else []
+        owner = f"; say plugins=[...] with {choices(plugins)}" if plugins else ": a plug-in's, or another version's"
+        raise RecordError(f"{path}: {unknown}, which this mam does not know{owner}.")
     return result
 
 
@@ -157,11 +159,14 @@ def _misfit_counts(
 
 def _unknown(result: RunResult) -> Iterator[str]:
     merge, normalizer = result.merge, result.data.normalizer
+    plugins = result.extensions.plugins if result.extensions else []
+    if normalizer is not None and normalizer not in NORMALIZERS:  # texts cannot be compared without it
+        yield f"has normalizer={normalizer}"
+    if plugins:  # how a plug-in merged is only shown
+        return
     if merge.method not in METHODS:
         yield f"has method={merge.method}"
     if merge.control not in CONTROLS:
         yield f"has control={merge.control}"
     if merge.align not in ALIGNMENTS:
         yield f"has align={merge.align}"
-    if normalizer is not None and normalizer not in NORMALIZERS:
-        yield f"has normalizer={normalizer}"

@@ -95,7 +95,8 @@ def _formula(merge: MergeRecord) -> str:
     """Return how the two were mixed, and in which basis."""
     text = "`W = (1-λ)·W_target + λ·W_source`"
     if merge.method != "linear":
-        text = f"by `{merge.method}` ({METHODS[merge.method].summary.rstrip('.')})"
+        traits = METHODS.get(merge.method)
+        text = f"by `{merge.method}` ({traits.summary.rstrip('.') if traits else 'of a plug-in'})"
     if merge.project:
         text += f", the source projected to the target's width by `{merge.project}`"
     return text if merge.align == "none" else f"{text}, the source aligned by `{merge.align}`"

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mam.config.job import Job
 from mam.config.merging import reads_calibration
-from mam.config.schema import Config
+from mam.config.schema import Config, code_of
 from mam.data.audio import RATE
 from mam.data.store import AudioStore
 from mam.evaluation.diagnostics import diagnose
@@ -18,7 +19,18 @@ from mam.merging.plan import mismatch_notes
 from mam.merging.selection import parse_parts
 from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
-from mam.records.parts import CheckpointRecord, DataRecord, Delta, MergeRecord, SoundBaseline, SpeechBaseline, Timing
+from mam.records.parts import (
+    CheckpointRecord,
+    ConfigFileRecord,
+    DataRecord,
+    Delta,
+    Extensions,
+    MergeRecord,
+    PluginRecord,
+    SoundBaseline,
+    SpeechBaseline,
+    Timing,
+)
 from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
@@ -94,6 +106,13 @@ def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int)
         metric=asr.metric(config) if is_speech else None,
         in_windows=in_windows,
     )
+
+
+def extensions_record(job: Job) -> Extensions | None:
+    """Return the entry about the user's own configurations and plug-ins; None if there are none."""
+    configs = [ConfigFileRecord(file.name, file.place, file.sha256, file.hides) for file in job.own_files]
+    plugins = [PluginRecord(plugin.name, plugin.sha256, plugin.version) for plugin in code_of(job.config)]
+    return Extensions(configs, plugins) if configs or plugins else None
 
 
 def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str]) -> MergeRecord:

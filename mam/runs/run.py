@@ -18,24 +18,24 @@ import torch
 
 from mam import __version__, processes
 from mam.config.command import command_of
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.merging import reads_calibration
-from mam.config.schema import Config, resolved
+from mam.config.schema import Config, code_identity, resolved
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.language import settled
 from mam.evaluation.model_pair import ModelPair, refuse_unfit
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
+from mam.extensions import blaming, use
 from mam.files import expanded, sha256_json
-from mam.identity import code_sha256
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
 from mam.records.parts import ModelRecord, Seeds
 from mam.records.reading import find_finished, read_result
 from mam.records.result import SCHEMA, RunResult
-from mam.runs.record import checkpoint_record, data_record, merge_record, score, timing, window_notes
+from mam.runs.record import checkpoint_record, data_record, extensions_record, merge_record, score, timing, window_notes
 from mam.tasks import TASKS
 from mam.training.resumption import forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
@@ -52,6 +52,7 @@ class RunOutcome:
     result: RunResult
 
 
+@blaming()
 def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     """Run one job, or return its earlier result.
 
@@ -64,6 +65,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
         MamError: anything that the user can fix. No folder is left then.
     """
     config = job.config
+    use(config.plugins)
     refuse_unwritable(expanded(config.outputs))
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -144,13 +146,14 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
             timing=timing(pair.loading, measurement, baseline, sum(audio.seconds)),
             env=environment(config),
             seeds=Seeds(config.seed, config.seed, config.seed if is_trained else None),
+            extensions=extensions_record(job),
         )
         folder.finish(result)
     return RunOutcome("finished", folder.path, result)
 
 
 def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
-    """Return what identifies a run: the configuration, and hashes of data, checkpoints and mam's own sources.
+    """Return what identifies a run: the configuration, and hashes of data, checkpoints and code.
 
     A run with the same question as a finished one is skipped.
 
@@ -166,10 +169,9 @@ def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
         "target": target.fingerprint,
         "source": source.fingerprint,
         "mam": __version__,
-        "code": code_sha256(),
         "device": device_of(config).type,
         "dtype": config.dtype,
-    }
+    } | code_identity(config)
     if config.train.name != "none":
         from mam.training.folds import corpora
 

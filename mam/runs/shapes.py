@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from mam.config.checks import problems
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
 from mam.errors import ConfigError
 from mam.merging.shape import Shape

@@ -21,6 +21,11 @@ class OneOf:
     names: Collection[str]
     also: tuple[str, ...] = ()
 
+    @property
+    def is_open(self) -> bool:
+        """True for a registry, to which plug-ins can add."""
+        return isinstance(self.names, dict)
+
     def __contains__(self, value: object) -> bool:
         """Return whether the field may have the value."""
         return value in self.names or value in self.also

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 
+from mam.errors import MamError
+from mam.registry import register
 from mam.scoring.languages import bare_code
 from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
@@ -25,14 +27,14 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´":
 
 def normalizer(function: Normalizer) -> Normalizer:
     """Register ``function`` under its own name."""
-    NORMALIZERS[function.__name__] = function
+    register("normalizer", function.__name__, function, (NORMALIZERS, function))
     return function
 
 
 def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
     """Register ``function``, which also takes the language, under its own name."""
-    NORMALIZERS[function.__name__] = partial(function, language=None)
-    _BY_LANGUAGE[function.__name__] = function
+    without_language = partial(function, language=None)
+    register("normalizer", function.__name__, function, (NORMALIZERS, without_language), (_BY_LANGUAGE, function))
     return function
 
 
@@ -44,8 +46,21 @@ def default_normalizer(language: str | None, is_whisper: bool) -> str:
 
 
 def normalizer_for(name: str, language: str | None) -> Normalizer:
-    """Return the normalizer registered as ``name``, bound to ``language`` if it depends on it."""
-    return partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
+    """Return the normalizer registered as ``name``, bound to ``language`` if it depends on it.
+
+    The function that is returned raises MamError if the normalizer gives anything but text.
+    """
+    if name not in NORMALIZERS:
+        raise MamError(f"normalizer={name}: is not known here. Say plugins=[FILE.py] with the plug-in that has it")
+    chosen = partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
+
+    def normalise(text: str) -> str:
+        normalised = chosen(text)
+        if not isinstance(normalised, str):
+            raise MamError(f"normalizer={name}: makes {type(normalised).__name__} of {text[:40]!r}, not text")
+        return normalised
+
+    return normalise
 
 
 @normalizer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config
 from mam.config.words import key_values
@@ -133,8 +133,12 @@ def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
 
 def _matches(source: MergedRun, control: MergedRun) -> bool:
     """Return whether the two were merged in the same way; for a control without structure alignment is ignored."""
-    is_bare = control.control in CONTROLS and not CONTROLS[control.control].has_structure
-    return source.unaligned == control.unaligned if is_bare else source.key == control.key
+    return source.unaligned == control.unaligned if _is_bare(control.control) else source.key == control.key
+
+
+def _is_bare(control: str) -> bool:
+    """Return whether a control leaves nothing of a source to align; one of a plug-in that is not loaded may."""
+    return control in CONTROLS and not CONTROLS[control].has_structure
 
 
 def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
@@ -148,7 +152,7 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     fair = [
         comparison
         for comparison in comparisons
-        if comparison.where.get("align", "none") == "none" or CONTROLS[comparison.control].has_structure
+        if comparison.where.get("align", "none") == "none" or not _is_bare(comparison.control)
     ]
     rest = "" if len(fair) == len(comparisons) else "; aligned sources, whose controls are not aligned, are left out"
     if not fair:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mam import processes
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.model import shapes
 from mam.config.words import key_values
 from mam.errors import MamError, UnfitError

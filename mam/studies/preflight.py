@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.data.corpus import open_corpus
 from mam.errors import MamError, bullets
 from mam.files import sha256_json

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.studies import extended
 from mam.errors import ConfigError
 from mam.studies.execute import Member

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mam import processes
 from mam.config.schema import Config
-from mam.config.tuning import PER_LAYER
+from mam.config.tuning import TUNINGS
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
@@ -147,7 +147,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         ConfigError: a search whose library is not installed, or that cannot run in several processes.
     """
     tune = config.tune
-    if tune.name in ("optuna", *PER_LAYER) and processes.count() > 1:
+    if TUNINGS[tune.name].is_sequential and processes.count() > 1:
         raise ConfigError(f"tune={tune.name}: several processes would search apart. Say tune=grid, or start one")
     if tune.name == "entropy":
         return _without_labels(config, bench)

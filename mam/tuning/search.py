@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mam.config.tuning import TuneConfig
+from mam.config.tuning import TUNINGS, TuneConfig, TunerTraits
 from mam.errors import ConfigError
 from mam.evaluation.zero_shot import Lam
 from mam.files import write_json
+from mam.merging.tables import summary_of
+from mam.registry import register
 
 Rate = Callable[[Lam], float]
 Tried = dict[Lam, float]
@@ -24,15 +26,22 @@ Search = Callable[[Rate, TuneConfig, int, Path, int], Tried]
 SEARCHES: dict[str, Search] = {}
 
 
-def search(function: Search) -> Search:
-    """Register ``function`` under its own name.
+def tuner(
+    reads: Sequence[str] = (), is_per_layer: bool = False, is_sequential: bool = True
+) -> Callable[[Search], Search]:
+    """Register a search for λ under its own name; see `TunerTraits`.
 
-    Args:
-        function: (rate, settings, seed, folder, number of merged layers) -> rates by λ that it knows beyond those it
-            evaluated. It keeps in the folder what it needs to resume.
+    The function takes (rate, settings, seed, folder, number of merged layers) and returns the rates by λ that it knows
+    beyond those it evaluated with ``rate``. It keeps in the folder what it needs to resume. The traits of mam's own
+    searches are in `mam.config.tuning`; plug-ins pass theirs here.
     """
-    SEARCHES[function.__name__] = function
-    return function
+
+    def add(function: Search) -> Search:
+        traits = TunerTraits(summary_of(function), tuple(reads), is_per_layer, is_sequential)
+        register("tune", function.__name__, function, (TUNINGS, traits), (SEARCHES, function))
+        return function
+
+    return add
 
 
 def best(tried: Mapping[Lam, float]) -> Lam:
@@ -40,13 +49,13 @@ def best(tried: Mapping[Lam, float]) -> Lam:
     return min(tried, key=lambda lam: (tried[lam], np.mean(lam), np.atleast_1d(lam).tolist()))
 
 
-@search
+@tuner()
 def grid(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Evaluate every one of ``values`` on all of dev."""
     return {lam: rate(lam) for lam in sorted(set(settings.values))}
 
 
-@search
+@tuner()
 def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Search between ``low`` and ``high`` by golden section (Kiefer 1953), for a rate with one valley."""
     shrink = (math.sqrt(5) - 1) / 2
@@ -67,7 +76,7 @@ def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     return {}
 
 
-@search
+@tuner()
 def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Search with Optuna's tree-structured Parzen estimator. Its journal in ``folder`` is resumed after a kill."""
     try:
@@ -88,7 +97,7 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     return {round(trial.params["lam"], 4): trial.value for trial in trials if trial.value is not None}
 
 
-@search
+@tuner()
 def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
     """Search for a λ per layer by CMA-ES (Hansen & Ostermeier 2001), starting from ``start`` in all of them.
 

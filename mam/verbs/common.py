@@ -12,7 +12,9 @@ from mam.errors import ConfigError
 from mam.verbs import VERBS
 
 if TYPE_CHECKING:
+    from mam.config.job import Job
     from mam.config.schema import Config
+    from mam.config.search import SearchPath
     from mam.terminal import Terminal
 
 
@@ -31,17 +33,26 @@ def refuse_meaningless(verb: str, words: Sequence[str]) -> list[str]:
     """
     from mam.merging.options import FILE_OPTION_NAMES
 
-    keys = {"model", "seed", *FILE_OPTION_NAMES}
+    keys = {"model", "seed", "plugins", *FILE_OPTION_NAMES}
     meaningless = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]
     return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
 
 
-def merge_config(words: Sequence[str]) -> Config:
+def merge_config(words: Sequence[str], search: SearchPath) -> Config:
     """Return the configuration of a verb that only merges, with the shapes of both models. Raises ConfigError."""
     from mam.config.compose import jobs
     from mam.runs.shapes import with_shapes
 
-    return with_shapes(jobs(words).jobs)[0].config
+    (job,) = with_shapes(jobs(words, search=search).jobs)
+    say_hidden([job])
+    return job.config
+
+
+def say_hidden(plan: Sequence[Job]) -> None:
+    """Tell on standard error which of the user's own configuration files hide mam's."""
+    hidden = {file.name: file.place for job in plan for file in job.own_files if file.hides}
+    for name, place in hidden.items():
+        print(f"mam: {name.replace('/', '=')} is {place}, which hides mam's own", file=sys.stderr)
 
 
 class Words(argparse.ArgumentParser):
@@ -68,15 +79,25 @@ class Words(argparse.ArgumentParser):
         self._keys.add(name)
         self.add_argument(f"--{name}", metavar=metavar, help=meaning, choices=choices)
 
+    def plugins(self) -> None:
+        """Accept ``plugins=[...]``, whose plug-ins `read` loads; runs that were made with them may need it."""
+        self.key("plugins", "[FILE.py,...]", "plug-ins that the run was made with, if it needs them here")
+
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
-        """Parse the words. Raises ConfigError for invalid ones; exits after ``--help``."""
+        """Parse the words, and load plug-ins. Raises ConfigError for invalid ones; exits after ``--help``."""
         keys = [word.partition("=")[0] for word in argv if "=" in word and not word.startswith("-")]
         unknown = [key for key in keys if key not in self._keys]
         if unknown and not self._is_configured:
             self.error(f"{', '.join(unknown)}: not known")
-        return self.parse_intermixed_args(
+        options = self.parse_intermixed_args(
             [f"--{word}" if "=" in word and word.partition("=")[0] in self._keys else word for word in argv]
         )
+        if "plugins" in self._keys:
+            from mam.config.words import listed
+            from mam.extensions import use
+
+            use(listed(f"plugins={options.plugins}") if options.plugins else [])
+        return options
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with the message of argparse."""

@@ -13,6 +13,7 @@ def main(argv: Sequence[str]) -> int:
     words = Words("compare", "A B", "mam compare outputs/RUN outputs/OTHER")
     words.add_argument("old", metavar="A", help="the folder of a finished run")
     words.add_argument("new", metavar="B", help="the folder of another; B minus A is shown")
+    words.plugins()
     options = words.read(argv)
     terminal = open_terminal()
     from mam.report.comparison import show_comparison

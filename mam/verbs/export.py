@@ -15,6 +15,7 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("folder", metavar="DIR", help="the folder to write, made where it is not there")
     words.key("fold", "N", "which fold's model, where the run has one a fold")
     words.key("force", "true", "take the place of a checkpoint in DIR", choices=("true", "false"))
+    words.plugins()
     options = words.read(argv)
     terminal = open_terminal()
     from mam.runs.export import export

@@ -5,37 +5,67 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mam.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hydra.core.config_search_path import ConfigSearchPath
+
+    from mam.config.search import SearchPath
 
 CONFIGURED = ("run", "inspect", "merge")  # the verbs whose words are a configuration
 
 
-def answer(argv: Sequence[str], verbs: Sequence[str]) -> int:
-    """Pass the words to Hydra; ``verbs`` are the completions of the first word."""
+def complete(argv: Sequence[str], verbs: Sequence[str]) -> int:
+    """Complete the words in ``$COMP_LINE``, or print what a shell needs to do so.
+
+    Hydra's completion knows programs, but no verbs.
+    """
+    program, _, rest = os.environ.get("COMP_LINE", "").partition(" ")
+    verb, has_words, typed = rest.partition(" ")
+    if program and not has_words:
+        print(" ".join(name for name in verbs if name.startswith(verb)))
+        return 0
+    if program and verb not in CONFIGURED:
+        return 0
+    from mam.config.search import ONLY_MAMS, split_search
+
+    # The last word is being typed: a flag there has no folder yet.
+    before, _, last = typed.rpartition(" ")
+    try:
+        search, words = split_search(before.split())
+    except ConfigError:  # the places of the user's own files are not usable yet; complete from mam's
+        search, words = ONLY_MAMS, before.split()
+    if program:
+        os.environ["COMP_LINE"] = " ".join([program, *words, last])
+    return answer(argv, search)
+
+
+def answer(argv: Sequence[str], search: SearchPath) -> int:
+    """Pass the words to Hydra."""
     import logging
 
     import hydra
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    import mam.config.schema  # noqa: F401  # registers the schema
+    from mam.config.composer import Composer
+    from mam.config.words import verbatim
 
     logging.raiseExceptions = False  # no traceback for a closed pipe, as in `mam run --info | head`
 
     def no_task(config: object) -> None:
         raise AssertionError("Hydra only answers questions here")
 
-    line = os.environ.get("COMP_LINE", "").split(" ", 2)  # Hydra's completion knows programs, but no verbs
-    if len(line) == 2:
-        print(" ".join(verb for verb in verbs if verb.startswith(line[1])))
-        return 0
-    if len(line) == 3 and line[1] not in CONFIGURED:
-        return 0
-    if len(line) == 3:
-        os.environ["COMP_LINE"] = f"{line[0]} {line[2]}"
-    from mam.config.composer import Composer
-    from mam.config.words import verbatim
+    class OwnPlaces(SearchPathPlugin):
+        """Hydra's way to search further places."""
 
-    with Composer() as composer:
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+            search.add_to(search_path)
+
+    Plugins.instance().register(OwnPlaces)
+    with Composer(search) as composer:
         sys.argv = [sys.argv[0], *(verbatim(composer.spelled(word)) for word in argv)]
     try:
         hydra.main(version_base="1.3", config_path="pkg://mam.conf", config_name="config")(no_task)()

@@ -13,6 +13,7 @@ def main(argv: Sequence[str]) -> int:
     words = Words("report", "DIR... [out=FOLDER]", "mam report outputs")
     words.add_argument("places", metavar="DIR", nargs="+", help="a folder with finished runs anywhere below it")
     words.key("out", "FOLDER", "where the report goes (default: report/ in the first DIR)")
+    words.plugins()
     options = words.read(argv)
     terminal = open_terminal()
     from mam.report.collect import collect

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mam.errors import ConfigError
-from mam.verbs.common import open_terminal
+from mam.verbs.common import open_terminal, say_hidden
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mam.config.composer import Job
+    from mam.config.job import Job
     from mam.config.study import StudyConfig
     from mam.launch.settings import Launcher
     from mam.studies.execute import Member
@@ -24,6 +24,9 @@ HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "-
 
 def main(argv: Sequence[str]) -> int:
     """Check the words and start the run, sweep or study."""
+    from mam.config.search import split_search
+
+    search, argv = split_search(argv)
     words = [word for word in argv if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     flags = [word for word in argv if word.startswith("-")]
     asks_hydra = any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags)
@@ -38,13 +41,14 @@ def main(argv: Sequence[str]) -> int:
     words, launcher_words = split_words(words)
     if asks_hydra:
         if words:
-            jobs(words)
+            jobs(words, search=search)
         from mam.verbs.hydra import answer
 
-        return answer(argv, ())
+        return answer(argv, search)
     multirun = any(flag in MULTIRUN for flag in flags)
-    launcher = launcher_of(launcher_words)
-    plan = jobs(words, multirun)
+    launcher = launcher_of(launcher_words, search)
+    plan = jobs(words, multirun, search)
+    say_hidden(plan.jobs)
     studies = [job for job in plan.jobs if job.config.study.is_plan]
     if studies and multirun:
         raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")

@@ -14,6 +14,7 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("run", metavar="RUN", help="the folder of a finished run")
     words.key("normalizer", "NAME", "what is done to texts before words are counted (default: the run's)")
     words.key("seed", "N", "seed of the test and its interval (default: the run's)")
+    words.plugins()
     options = words.read(argv)
     terminal = open_terminal()
     from mam.report.run_table import show_run

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from support.runs import jobs, once
 
 from mam.config.command import command_of, words_of
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.studies import study_jobs
 from mam.config.words import verbatim, word_of
 from mam.evaluation.workbench import Workbench

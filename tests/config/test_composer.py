@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from support.runs import by_hydra, jobs
 
 from mam.config import composer as module
-from mam.config.composer import Composer, Job
+from mam.config.composer import Composer
+from mam.config.job import Job
 from mam.config.schema import Config
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from support.runs import by_hydra, jobs, once, plan_of
 
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import resolved
 from mam.config.studies import study_jobs

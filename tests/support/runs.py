@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from mam.config import compose
-from mam.config.composer import Job
+from mam.config.job import Job
 from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.config.words import verbatim
