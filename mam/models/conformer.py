@@ -14,7 +14,7 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.ctc import CTCTarget
 from mam.models.hidden import Hidden
-from mam.models.targets import target_family
+from mam.models.targets import Configured, target_family
 
 
 @target_family("wav2vec2-conformer")
@@ -27,7 +27,7 @@ class Wav2Vec2Conformer(CTCTarget):
     positions_on_query: tuple[str, ...] = ("relative",)  # rotary positions rotate the input of Q and K, not Q
 
     @classmethod
-    def reads_query(cls, checkpoint: Checkpoint) -> str | None:  # noqa: D102
+    def reads_query(cls, checkpoint: Configured) -> str | None:  # noqa: D102
         kind = checkpoint.config.get("position_embeddings_type", cls.default_positions)
         return f"its position embedding ({kind})" if kind in cls.positions_on_query else None
 

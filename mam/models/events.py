@@ -18,7 +18,7 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.fbank import frames_of
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Readout, Target, target_family
+from mam.models.targets import Configured, Readout, Target, target_family
 
 
 @target_family("beats")
@@ -57,7 +57,7 @@ class Beats(Target):
         return ("merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",)
 
     @classmethod
-    def reads_query(cls, checkpoint: Checkpoint) -> str | None:  # noqa: D102
+    def reads_query(cls, checkpoint: Configured) -> str | None:  # noqa: D102
         config = _config(checkpoint)
         return "the gate of its position bias" if config.gru_rel_pos and config.relative_position_embedding else None
 
@@ -190,7 +190,7 @@ class AudioSpectrogramTransformer(HubTarget):
         return logits.float().sigmoid()
 
 
-def _config(checkpoint: Checkpoint) -> BeatsConfig:
+def _config(checkpoint: Configured) -> BeatsConfig:
     try:
         return BeatsConfig.of(checkpoint.config)
     except ValueError as error:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from mam.data.audio import Wave
-from mam.errors import CheckpointError, choices
+from mam.errors import CheckpointError, ConfigError, choices
 from mam.merging.shape import Shape
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
@@ -29,6 +29,18 @@ from mam.registry import register
 # A target's output: a transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
 BUCKET = 64  # frames; inputs of compiled layers are padded to a multiple of it, so that few shapes occur
+
+
+class Configured(Protocol):
+    """Anything with a name for messages and the content of a model's ``config.json``."""
+
+    @property
+    def id(self) -> str:
+        """The name."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The values by name."""
 
 
 class Target(ABC):
@@ -215,7 +227,7 @@ class Target(ABC):
         return ()
 
     @classmethod
-    def reads_query(cls, checkpoint: Checkpoint) -> str | None:
+    def reads_query(cls, checkpoint: Configured) -> str | None:
         """Return what reads the projected query besides its dot product with the keys; None if nothing does."""
         return None
 
@@ -255,6 +267,9 @@ def target_family(model_type: str) -> Callable[[type[Target]], type[Target]]:
     """Register a class as the target for checkpoints of this ``model_type``."""
 
     def add(family: type[Target]) -> type[Target]:
+        lacking = getattr(family, "__abstractmethods__", ())
+        if lacking:
+            raise ConfigError(f"target family={model_type}: {family.__name__} lacks {choices(list(lacking))}")
         register("target family", model_type, family, (TARGETS, family))
         return family
 

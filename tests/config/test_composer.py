@@ -48,13 +48,13 @@ def members(name: str) -> list[Job]:
 def test_members_of_a_study_are_what_hydra_composes(name):
     plan = members(name)
     with Composer() as composer:
-        there = [composer.configured(job.words) for job in plan]
-        back = [composer.configured(job.words) for job in reversed(plan)]
-    assert [config for config, _ in back] == [config for config, _ in reversed(there)], "no word outlives its member"
-    for job, (config, files) in zip(plan, there, strict=True):
+        there = [composer.unchecked(job.words) for job in plan]
+        back = [composer.unchecked(job.words) for job in reversed(plan)]
+    assert [job.config for job in back] == [job.config for job in reversed(there)], "no word outlives its member"
+    for job, again in zip(plan, there, strict=True):
         expected, choices = composed(job.words)
-        assert config == expected == job.config
-        assert OmegaConf.to_container(files.runtime.choices) == choices
+        assert again.config == expected == job.config
+        assert OmegaConf.to_container(again.files.runtime.choices) == choices
 
 
 @pytest.mark.parametrize(
@@ -75,20 +75,20 @@ def test_members_of_a_study_are_what_hydra_composes(name):
 )
 def test_words_of_every_kind_are_what_hydra_makes_of_them(words):
     with Composer() as composer:
-        first = composer.configured([])[0]
-        config = composer.configured(words)[0]
-        assert composer.configured([])[0] == first and isinstance(first.calibration, Calibration)
-        assert composer.configured(words)[0] == config
+        first = composer.unchecked([]).config
+        config = composer.unchecked(words).config
+        assert composer.unchecked([]).config == first and isinstance(first.calibration, Calibration)
+        assert composer.unchecked(words).config == config
     assert config == composed(words)[0]
 
 
 @pytest.mark.parametrize("wrong", ["seed=x", "lam=high", "seeed=1", "model.widths=1", "data.limit=[1]"])
 def test_a_word_that_is_refused_leaves_nothing_behind(wrong):
     with Composer() as composer:
-        first = composer.configured([])[0]
+        first = composer.unchecked([]).config
         with pytest.raises(ConfigError):
-            composer.configured(["lam=0.3", "calibration.limit=3", wrong, "device=cpu"])
-        assert composer.configured([])[0] == first
+            composer.unchecked(["lam=0.3", "calibration.limit=3", wrong, "device=cpu"])
+        assert composer.unchecked([]).config == first
 
 
 @pytest.fixture
@@ -96,13 +96,14 @@ def asked(monkeypatch) -> list[tuple[str, ...]]:
     """The words of every time that Hydra composed."""
     calls: list[tuple[str, ...]] = []
 
-    def counting(name: str, overrides: list[str], **options: object) -> object:
-        calls.append(tuple(overrides))
-        return hydra.compose(name, overrides, **options)
+    whole = Composer.composed
 
-    assert isinstance(module, ModuleType) and module.compose is hydra.compose
-    monkeypatch.setattr(module, "compose", counting)
-    monkeypatch.setattr(Composer, "_bases", {})  # which a process keeps
+    def counting(self: Composer, words: Sequence[str]) -> object:
+        calls.append(tuple(words))
+        return whole(self, words)
+
+    monkeypatch.setattr(Composer, "composed", counting)
+    monkeypatch.setattr(Composer, "_bases_of_mam", {})  # which a process keeps
     return calls
 
 

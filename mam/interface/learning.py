@@ -1,0 +1,134 @@
+"""λ as parameters of a model in memory, for a training loop of one's own (L-MAM)."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mam.errors import ConfigError, MergeError, choices
+from mam.interface.isolation import isolated
+from mam.interface.merges import options_from, sides_of
+from mam.merging.learnable import Lambdas, fold, learn, unlearn
+from mam.merging.merger import Merger
+from mam.merging.tables import CONSTRAINTS, PER
+from mam.models.blocks import AttentionBlock
+from mam.models.live import unwrapped
+
+NAME = "mam_lambdas"  # of the submodule that holds λ
+
+
+class Handle:
+    """The learnable λ of one model; `learnable` makes it.
+
+    λ is a parameter of the model's submodule ``mam_lambdas``, so that an optimizer over ``model.parameters()`` trains
+    it, and checkpoints of the model hold it. It deserves a group of its own, with a larger learning rate and no weight
+    decay: see `parameters`.
+    """
+
+    def __init__(self, model: nn.Module, blocks: list[AttentionBlock], lambdas: Lambdas) -> None:
+        self._model, self._blocks, self._lambdas = model, blocks, lambdas
+        self._is_open = True
+        # An optimizer step may leave the range of the constraint; λ is put back before it is used.
+        self._hook = model.register_forward_pre_hook(lambda *_: lambdas.project())
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters from which λ is computed: one vector, with an entry per λ."""
+        return list(self._lambdas.parameters())
+
+    def others(self) -> list[nn.Parameter]:
+        """Return the model's other parameters, for another group of an optimizer."""
+        own = {id(parameter) for parameter in self.parameters()}
+        return [parameter for parameter in self._model.parameters() if id(parameter) not in own]
+
+    def lambdas(self) -> dict[str, float]:
+        """Return every λ by name: ``all``, ``3`` (layer), ``3.q`` (layer and projection) or ``3.q.0`` (and head)."""
+        self._lambdas.project()
+        return self._lambdas.as_dict()
+
+    def pull(self) -> Tensor:
+        """Return Σ (λ - initial λ)², a penalty to add to a loss, as a tensor without dimensions."""
+        return self._lambdas.pull()
+
+    def fold(self) -> nn.Module:
+        """Write the merged weights into the model and remove λ and source; return the plain model.
+
+        Raises:
+            MergeError: It is folded or removed already.
+        """
+        return self._close(keeps=True)
+
+    def remove(self) -> nn.Module:
+        """Remove λ and source; return the model with its own weights as they are trained so far.
+
+        Raises:
+            MergeError: It is folded or removed already.
+        """
+        return self._close(keeps=False)
+
+    def _close(self, keeps: bool) -> nn.Module:
+        if not self._is_open:
+            raise MergeError("this handle is closed: λ was folded or removed already.")
+        self._lambdas.project()
+        with torch.no_grad():
+            (fold if keeps else unlearn)(self._blocks)
+        delattr(self._model, NAME)
+        self._hook.remove()
+        self._is_open = False
+        return self._model
+
+
+def learnable(
+    target: nn.Module,
+    source: nn.Module | str | PathLike[str],
+    lam: float = 0.05,
+    *,
+    per: str = "layer",
+    constraint: str = "clamp",
+    seed: int = 0,
+    **options: Any,
+) -> Handle:
+    """Make λ a parameter of ``target``: in every forward pass W = (1-λ) W_target + λ W_source, as in ``train=lmam``.
+
+    The source is frozen; the target's weights are trained or not, as ``requires_grad`` says. The merged weights are
+    part of the model, so that any loop trains it: plain torch, transformers' Trainer, Lightning.
+
+    Args:
+        target: A model of transformers, or any module with one stack of layers that have Q, K and V.
+        source: The same; or a hub id or folder, of which only the attention is read.
+        lam: The initial λ.
+        per: The scope of one λ: ``global``, ``layer``, ``part`` (a layer's Q, K or V) or ``head``.
+        constraint: The range of λ: ``clamp`` and ``sigmoid`` (0 to 1), ``tanh`` (-1 to 1) or ``none``. With ``clamp``,
+            λ is put back into its range at the start of each forward pass of ``target``.
+        seed: The seed of random controls.
+        **options: As in `mam.merge`; ``method`` must be ``linear``.
+
+    Returns:
+        The handle on λ.
+
+    Raises:
+        ConfigError: An option is unknown or invalid.
+        MergeError: As in `mam.merge`, or λ cannot start at ``lam`` under this constraint.
+    """
+    for key, value, known in (("per", per, PER), ("constraint", constraint, CONSTRAINTS)):
+        if value not in known:
+            raise ConfigError(f"{key}={value}: not known. Choose one of: {choices(known)}")
+    with isolated():
+        model, choice = unwrapped(target), options_from(lam, options)
+        if choice.method.name != "linear":
+            raise ConfigError(f"method={choice.method.name}: λ is learnt of (1-λ) W_t + λ W_s. Say method='linear'")
+        if hasattr(model, NAME):
+            raise MergeError(
+                f"target {type(model).__name__}: its λ is learnable already. Fold or remove the handle first."
+            )
+        sides = sides_of(model, source)
+        plan = sides.plan(choice, seed)
+        blocks = sides.target.blocks
+        first = blocks[plan.layers[0]].q.weight
+        lambdas = Lambdas(plan, per, constraint).to(first.device)
+        sources = Merger(blocks, sides.read_source).sources(plan)
+        learn(blocks, plan, sources, lambdas, first.dtype)
+    model.add_module(NAME, lambdas)
+    return Handle(model, blocks, lambdas)

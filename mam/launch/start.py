@@ -1,0 +1,83 @@
+"""Starting one run, a sweep or a study; the command line and Python share this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mam.config.job import Job
+from mam.config.studies import study_jobs
+from mam.config.study import StudyConfig
+from mam.evaluation.workbench import Workbench
+from mam.launch.launch import launch
+from mam.launch.request import Request
+from mam.processes import is_main
+from mam.report.lambdas import draw_lambdas
+from mam.report.paper import paper_table, show_paper_table, write_table_files
+from mam.report.study import report_study
+from mam.report.tracking import track
+from mam.runs.run import RunOutcome, run
+from mam.runs.shapes import plan_with_shapes, with_shapes
+from mam.studies.analysis import MULTIRUN
+from mam.studies.execute import Member, study_folder
+from mam.studies.pairs import words_of_pairs
+from mam.studies.preflight import refuse_incomplete
+from mam.studies.transfer import SECOND_STAGES
+from mam.terminal import Terminal
+
+
+def run_one(job: Job, terminal: Terminal) -> RunOutcome:
+    """Run one job, draw its learnt λ and send it to trackers; raises MamError."""
+    (job,) = with_shapes([job])
+    outcome = run(job, Workbench(terminal))
+    if outcome.status == "finished" and is_main():
+        draw_lambdas(outcome.folder, outcome.result)
+        if job.config.track:
+            track(outcome.folder, outcome.result, job.config.track)
+    return outcome
+
+
+def run_several(asked: Request, terminal: Terminal) -> list[Member]:
+    """Run a sweep or a study, write its tables and pictures, and show them.
+
+    Raises:
+        MamError: Nothing could be started. A run that fails does not stop the others; its member has the error.
+    """
+    if asked.study is None:
+        plan = plan_with_shapes(asked.plan.jobs)
+        folder = study_folder(plan, MULTIRUN)
+        members = launch(plan, Workbench(terminal), folder, asked.launcher)
+        _report(terminal, members, folder, StudyConfig(), MULTIRUN)
+        return members
+    (study,) = with_shapes([asked.study])
+    config = study.config.study
+    plan = plan_with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
+    bench, folder = Workbench(terminal), study_folder(plan, config.name)
+    if config.table != "none":
+        refuse_incomplete(plan)
+
+    def run_plan(jobs: Sequence[Job]) -> list[Member]:
+        return launch(with_shapes(jobs), bench, folder, asked.launcher)
+
+    members = run_plan(plan)
+    if config.then != "none":
+        members = SECOND_STAGES[config.then](study, members, run_plan)
+    _report(terminal, members, folder, config, config.name)
+    return members
+
+
+def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> None:
+    """Show and record the results of a plan."""
+    if not is_main():
+        return
+    finished = [member for member in members if member.outcome]
+    report_study(terminal, members, folder, study, name)
+    if study.table != "none" and finished:
+        table = paper_table(study, members)
+        write_table_files(table, folder)
+        show_paper_table(terminal, table)
+    pictures = sorted(folder.glob("*.png"))  # pictures of the study are sent with its first run
+    for member in finished:
+        if member.job.config.track and member.outcome and member.outcome.status == "finished":
+            track(member.outcome.folder, member.outcome.result, member.job.config.track, pictures)
+            pictures = []
