@@ -13,7 +13,8 @@ from typing import Any
 
 from mam.errors import ConfigError
 
-NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+# A name that Hydra's grammar reads as text without quotes.
+NAME = re.compile(r"(?!(?:null|true|false|inf|nan|\d+)$)[A-Za-z0-9][A-Za-z0-9_.-]*", re.IGNORECASE)
 Entries = tuple[tuple[dict[str, Any], Any], ...]  # registries with the entry that each of them gets
 
 
@@ -60,7 +61,7 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
             registry.setdefault(name, entry)
         return
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{kind}={name}: a name has letters, digits, _, . and - only")
+        raise ConfigError(f"{kind}={name}: cannot be typed. A name has letters, digits, _, . and -, and is no constant")
     owner = _owners[-1] if _owners else ""
     earlier = next((entry for entry in _foreign if (entry.kind, entry.name) == (kind, name)), None)
     if earlier is not None and earlier.owner == owner == "":

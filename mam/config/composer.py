@@ -174,7 +174,7 @@ class Composer:
                     raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
                 config = OmegaConf.to_object(base.config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(first_line(error)) from error
+            raise ConfigError(_in_one_line(error)) from error
         assert isinstance(config, Config)
         return Job(config, tuple(map(self.spelled, words)), base.files, self.search, base.own_files)
 
@@ -205,8 +205,12 @@ class Composer:
         """
         try:
             return self.loader.load_configuration("config", list(words), RunMode.RUN, from_shell=False)
+        except HydraException:  # one of its kinds is an OSError
+            raise
         except YAMLError as error:
             raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
+        except (UnicodeDecodeError, OSError) as error:
+            raise ConfigError(f"{', '.join(words)}: a file cannot be read as UTF-8 ({first_line(error)})") from error
         except RecursionError as error:
             names = ", ".join(words)
             raise ConfigError(f"{names}: files include each other in their defaults, without end") from error
@@ -244,6 +248,12 @@ class Composer:
             else:
                 valid.append((self.spelled(word), override))
         return valid, messages
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return the message of Hydra or OmegaConf, without the lines that describe the key to programmers."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith((" ", "full_key", "object_type"))]
+    return " ".join(lines) or type(error).__name__
 
 
 def _set_own_key(study: DictConfig, override: Override) -> None:

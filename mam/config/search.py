@@ -185,12 +185,13 @@ def _is_file(place: str) -> bool:
     return place.startswith(FILE)
 
 
-def _problems(place: str) -> Iterator[str]:
-    if not place.startswith((FILE, PACKAGE)):
-        yield f"{place}: is neither file://FOLDER nor pkg://PACKAGE"
+def _problems(written: str) -> Iterator[str]:
+    if not written.startswith((FILE, PACKAGE)):
+        yield f"{written}: is neither file://FOLDER nor pkg://PACKAGE"
         return
+    place = written.removeprefix(FILE)
     try:
-        folder = _folder(place)
+        folder = _folder(written)
         names = {entry.name for entry in folder.iterdir()}
         present = {group: list(_names(folder.joinpath(group))) for group in (*groups(), "hydra") if group in names}
     except ConfigError as error:

@@ -59,6 +59,9 @@ def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:
     """Return the words of each axis, and add an axis of controls if none are named."""
     config = study.config.study
     axes = {key: values for key, values in config.axes.items() if not (has_pairs and key == "model")}
+    arm_keys = {word.partition("=")[0] for words in config.arms.values() for word in words}
+    if "plugins" in {*axes, *arm_keys}:
+        raise ConfigError("study: plug-ins do not vary within a study. Name all of them in plugins=[...]")
     conflicts = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in keys]
     if conflicts:
         raise ConfigError(conflicts)
@@ -66,8 +69,7 @@ def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:
         axes["layers.spec"] = axes.pop("layers")  # files are named after the selection in them
     if "layers.spec" in axes:
         axes["layers.spec"] = _layer_sets(study, axes["layers.spec"])
-    in_arms = {word.split("=")[0] for words in config.arms.values() for word in words}
-    if "control" not in {*axes, *keys, *in_arms}:
+    if "control" not in {*axes, *keys, *arm_keys}:
         axes["control"] = list(CONTROLS_OF_SWEEPS)
     return [[word_of(key, value) for value in values] for key, values in axes.items()]
 

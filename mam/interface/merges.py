@@ -15,18 +15,18 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel
 
-from mam.config.composer import Composer
+from mam.config.compose import jobs
 from mam.errors import CheckpointError, ConfigError, MergeError, choices, first_line
 from mam.interface.isolation import isolated
 from mam.interface.words import words_from
-from mam.merging.adapted_source import Read
+from mam.merging.adapted_source import Read, finite
 from mam.merging.merger import Merger
 from mam.merging.options import FILE_OPTION_NAMES, MergeOptions, merge_options
 from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, METHODS
 from mam.models.checkpoints import locate
-from mam.models.live import LiveModel, refuse_unplain, unwrapped
+from mam.models.live import LiveModel, unwrapped
 from mam.models.refusals import refuse_unmergeable
 from mam.models.sources import Source
 
@@ -49,8 +49,7 @@ class Sides:
         _refuse_unfit(plan, self.target)
         for layer in plan.layers:
             for part in plan.parts:
-                place = f"{self.target.id}: layer {layer}, {part}"
-                refuse_unplain(self.target.blocks[layer].projection(part), place)
+                finite(self.target.read, "target", layer, part)  # also refuses what cannot be written
         return plan
 
 
@@ -186,8 +185,8 @@ def options_from(lam: float, options: dict[str, Any]) -> MergeOptions:
     unknown = sorted(keys - known)
     if unknown:
         raise ConfigError(f"{choices(unknown)}: no option of a merge. The options are {choices(list(known))}")
-    with Composer() as composer:
-        return merge_options(composer.job(words_from((), {"lam": lam, **options})).config)
+    (job,) = jobs(words_from((), {"lam": lam, **options})).jobs
+    return merge_options(job.config)
 
 
 def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:

@@ -196,7 +196,8 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
     assert isinstance(config, Config)
-    faults = problems(config)
+    tolerated = problems(config, is_recorded=True)
+    faults = [fault for fault in problems(config) if fault in tolerated or fault.startswith(tuple(changes))]
     if faults:
         raise ConfigError(faults)
     return config

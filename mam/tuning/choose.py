@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mam import processes
 from mam.config.schema import Config
 from mam.config.tuning import TUNINGS
-from mam.errors import ConfigError, DataError
+from mam.errors import ConfigError, DataError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
 from mam.merging.plan import MergePlan
@@ -165,6 +165,8 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         rates: dict[Lam, float] = {}
 
         def rate(lam: Lam, fold: str = fold, rates: dict[Lam, float] = rates) -> float:
+            if not _is_lam(lam, len(layers)):
+                raise MamError(f"tune={tune.name}: asks for λ={lam!r}, not a number from 0 to 1 or one a merged layer")
             rates[lam] = dev.rate(_of_all(lam, layers, depth), fold)
             return rates[lam]
 
@@ -210,6 +212,12 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
             " target hears, and were not eligible"
         )
     return Choice(lams, TuneRecord("entropy", _chosen(lams, layers), tried, 1.0, [], transductive=on_test), notes)
+
+
+def _is_lam(lam: object, layers: int) -> bool:
+    """Return whether a search asks for something that can be merged: λ from 0 to 1, or one for each merged layer."""
+    lams = lam if isinstance(lam, tuple) and len(lam) == layers else (lam,)
+    return all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams)
 
 
 def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
-import hydra
 import mam.conf
 import pytest
 from omegaconf import OmegaConf
 from support.runs import by_hydra, jobs
 
-from mam.config import composer as module
 from mam.config.composer import Composer
 from mam.config.job import Job
 from mam.config.schema import Config

@@ -1,0 +1,140 @@
+"""Experiments from Python: results, equal runs, sweeps and studies, errors, and what a notebook finds unchanged."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from support.runs import mam as command
+
+import mam
+from mam.records.reading import read_result
+
+QUICK = {"data": {"limit": 4}, "evaluate": {"draws": 100}}
+
+
+def test_a_run_is_what_the_command_line_makes(capfd):
+    result = mam.run("lam=0.3", layers="top2", **QUICK)
+    assert capfd.readouterr() == ("", "")
+    assert isinstance(result, mam.RunResult) and result.merge.lam == [0, 0, 0.3, 0.3]
+    again = command("run", "lam=0.3", "layers=top2", "data.limit=4", "evaluate.draws=100")
+    assert "skipped: finished already" in again.stdout
+    loaded = mam.load_result(result.folder)
+    assert loaded == result and loaded.folder == result.folder
+    assert mam.run(lam=0.3, layers="top2", **QUICK).folder == result.folder
+    assert str(result).startswith(f"demo_hubert_bert on demo_speech, merged λ=0.3: WER {100 * result.rate:.2f} %")
+
+
+def test_a_sweep_in_the_order_of_its_plan(capfd):
+    results = mam.sweep(lam=[0.1, 0.3], **QUICK)
+    assert capfd.readouterr() == ("", "")
+    made = [(result.merge.lam[0], result.merge.control) for result in results]
+    assert made == [(0, "none"), (0.1, "none"), (0.1, "shrink"), (0.3, "none"), (0.3, "shrink")]
+    folder = results[1].folder.parent
+    assert (folder / "sweep.json").is_file() or list(folder.glob("*.json"))
+    assert [result.hash for result in mam.sweep(lam=[0.1, 0.3], **QUICK)] == [result.hash for result in results]
+
+
+def test_a_study():
+    axes = {"lam": [0.1], "parts": ["q", "v"]}
+    results = mam.sweep(study={"name": "mine", "axes": axes}, control="none", **QUICK)
+    assert [result.merge.parts for result in results] == ["q", "v"]
+    assert (results[0].folder.parent / "study.json").is_file()
+
+
+def test_ones_own_configurations_and_code():
+    Path("conf/data").mkdir(parents=True)
+    Path("conf/data/own.yaml").write_text("name: own\nformat: audiofolder\nroot: asset:demo_speech\nlanguage: en\n")
+    code = "from mam.plugins import method\n@method\ndef same(target, source, lam):\n    return target\n"
+    Path("mine.py").write_text(code)
+    result = mam.run(data="own", method="same", plugins=["./mine.py"], config_dir="conf", lam=0.9, **_limit(3))
+    assert result.delta.absolute == 0 and result.data.name == "own"
+    assert [file.name for file in result.extensions.configs] == ["data/own"]
+
+
+def _limit(n: int) -> dict[str, int]:
+    return {"data.limit": n}
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "kind", "message"),
+    [
+        (["lam=2"], {}, mam.ConfigError, "lam=2.0: must be from 0 to 1"),
+        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, "lam"),
+        (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Say mam.sweep"),
+        (["nothing=3"], {"seed": -1}, mam.ConfigError, "nothing: there is no such key"),
+        ([], {"plugins": ["./none.py"]}, mam.ConfigError, "there is no file"),
+        (["hydra/launcher=joblib"], {}, mam.ConfigError, "starts several runs"),
+        ([], {"data": "audiofolder", "data.root": "nowhere"}, mam.DataError, "there is no such folder"),
+        ([], {"model.target": "nowhere/at_all"}, mam.CheckpointError, "nowhere/at_all"),
+    ],
+)
+def test_errors(words, options, kind, message):
+    with pytest.raises(kind, match=message):
+        mam.run(*words, **options)
+    assert issubclass(kind, mam.MamError)
+
+
+def test_a_sweep_with_failures_names_them_and_keeps_the_rest():
+    with pytest.raises(mam.MamError, match=r"2 of 4 runs failed; the others are finished. 2 problems:.*model=mine"):
+        Path("conf/model").mkdir(parents=True)
+        Path("conf/model/mine.yaml").write_text("name: mine\ntask: asr\ntarget: asset:demo_hubert\nsource: nowhere\n")
+        mam.sweep("model=demo_hubert_bert,mine", "lam=0.1", config_dir="conf", **QUICK)
+    assert len(list(Path("outputs").rglob("result.json"))) == 2
+
+
+def test_load_result_of_something_else():
+    with pytest.raises(mam.RecordError, match="nowhere: is not a finished run"):
+        mam.load_result("nowhere")
+
+
+def test_another_program_of_hydras_is_not_disturbed():
+    with initialize_config_module("mam.conf", version_base="1.3"):
+        own = GlobalHydra.instance().hydra
+        mam.run(lam=0.1, **QUICK)
+        assert GlobalHydra.instance().hydra is own
+        assert compose("config", ["lam=0.7"]).lam == 0.7
+
+
+def test_settings_of_libraries_are_restored(capfd):
+    """A handler that the user set up is there afterwards, and prints nothing of the run."""
+    handler = logging.StreamHandler()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        expected = random.random(), np.random.rand(), torch.rand(1).item()
+        random.seed(1), np.random.seed(1), torch.manual_seed(1)
+        before = root.level, logging.lastResort, list(root.handlers), torch.get_num_threads()
+        mam.run(lam=0.2, train="lmam", threads=1, **QUICK | {"train.steps": 2, "train.evaluate_every": 1})
+        assert (root.level, logging.lastResort, list(root.handlers), torch.get_num_threads()) == before
+        assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected
+        assert capfd.readouterr() == ("", "")
+        logging.getLogger("theirs").warning("still said")
+        assert capfd.readouterr().err == "still said\n"
+    finally:
+        root.removeHandler(handler)
+
+
+def test_importing_mam_is_quick_and_names_are_complete():
+    import subprocess
+    import sys
+
+    code = "import mam, sys; print('torch' in sys.modules, [n for n in mam.__all__ if n not in dir(mam)])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.stdout == "False []\n"
+    assert all(getattr(mam, name) is not None for name in mam.__all__)
+    assert all(getattr(mam.plugins, name) is not None for name in mam.plugins.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mam.nothing
+
+
+def test_a_result_is_read_like_the_file():
+    result = mam.run(lam=0.3, **QUICK)
+    assert read_result(result.folder).metrics == result.metrics

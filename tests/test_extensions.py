@@ -1,0 +1,351 @@
+"""Plug-ins: loading, what they register, identity, records, workers, and every way in which one can be broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from support.runs import mam, once
+
+import mam as package
+from mam import extensions
+from mam.config.compose import jobs
+from mam.config.schema import code_of
+from mam.errors import ConfigError, MamError
+from mam.evaluation.workbench import Workbench
+from mam.extensions import in_use, use
+from mam.merging.tables import METHODS
+from mam.records.reading import read_config, read_predictions, read_result
+from mam.registry import foreign
+from mam.runs.rescore import rescore
+from mam.runs.run import question_of, run
+
+HALF = '''
+from mam.plugins import method
+
+@method
+def half(target, source, lam):
+    """Half of MAM."""
+    return target.lerp(source, lam / 2)
+'''
+QUICK = ["data.limit=2", "evaluate.draws=100"]
+
+
+@pytest.fixture(autouse=True)
+def no_plugins():
+    """No test leaves a plug-in."""
+    yield
+    extensions._loaded.clear()
+    extensions._resting.clear()
+    for owner in {entry.owner for entry in foreign()}:
+        extensions.withdraw(owner)
+    use([])
+
+
+def plugin(text: str, name: str = "mine.py") -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_registers_and_rests_where_it_is_not_named():
+    plugin(HALF)
+    (loaded,) = use(["./mine.py"])
+    assert (loaded.name, loaded.place, loaded.version) == ("./mine.py", str(Path("mine.py").resolve()), None)
+    assert METHODS["half"].summary == "Half of MAM."
+    assert use([]) == () and "half" not in METHODS
+    assert use(["mine.py"]) == (loaded,) and "half" in METHODS  # another spelling of the same file
+
+
+def test_a_changed_file_is_loaded_again():
+    path = plugin(HALF)
+    (first,) = use(["./mine.py"])
+    path.write_text(HALF.replace("half", "third"))
+    (second,) = use(["./mine.py"])
+    assert first.sha256 != second.sha256 and "third" in METHODS and "half" not in METHODS
+
+
+def test_a_folder_with_several_files():
+    plugin("from . import methods\n", "own/__init__.py")
+    plugin(
+        HALF.replace("lam / 2", "lam / PARTS").replace("@method", "from .numbers_ import PARTS\n\n@method"),
+        "own/methods.py",
+    )
+    plugin("PARTS = 4\n", "own/numbers_.py")
+    (first,) = use(["./own"])
+    assert "half" in METHODS and sorted(first.sources) == ["own/__init__.py", "own/methods.py", "own/numbers_.py"]
+    plugin("PARTS = 8\n", "own/numbers_.py")
+    assert use(["./own"])[0].sha256 != first.sha256
+
+
+def test_a_module_and_an_entry_point(monkeypatch):
+    plugin("", "mypackage/__init__.py")
+    plugin(HALF, "mypackage/methods.py")
+    plugin(HALF.replace("half", "third"), "entry.py")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    point = EntryPoint("third", "entry", extensions.GROUP)
+    monkeypatch.setattr(extensions, "entry_points", lambda group: [point])
+    loaded = use(["mypackage.methods"])
+    assert [entry.name for entry in loaded] == ["third", "mypackage.methods"]
+    assert {"half", "third"} <= set(METHODS)
+    assert loaded[1].place == str(Path("mypackage").resolve())  # what the module imports counts too
+    for name in ("mypackage", "mypackage.methods", "entry"):
+        sys.modules.pop(name)
+
+
+def test_the_source_is_part_of_a_runs_identity():
+    path = plugin(HALF)
+    words = ["plugins=[./mine.py]", "lam=0.2", "method=half", *QUICK]
+    first = once(words)
+    assert once(words).status == "skipped"
+    shutil.copy(path, "renamed.py")
+    assert once(["plugins=[./renamed.py]", *words[1:]]).folder == first.folder  # the same code by another name
+    path.write_text(HALF + "# changed\n")
+    assert once(words).status == "finished"
+
+
+def test_a_plugin_that_is_not_named_does_not_count():
+    plain = once(["lam=0.2", *QUICK])
+    plugin(HALF)
+    once(["plugins=[./mine.py]", "lam=0.2", "method=half", *QUICK])
+    assert once(["lam=0.2", *QUICK]).folder == plain.folder
+    with pytest.raises(ConfigError, match="method=half: not known"):
+        jobs(["method=half"])
+
+
+def test_a_methods_numbers_are_its_own():
+    plugin(HALF)
+    half = once(["plugins=[./mine.py]", "lam=0.4", "method=half", "data.limit=20"])
+    whole = once(["lam=0.2", "data.limit=20"])
+    assert read_predictions(half.folder)[0] == read_predictions(whole.folder)[0]
+    assert half.result.merge.method == "half"
+
+
+def test_what_a_run_records():
+    plugin(HALF)
+    made = once(["plugins=[./mine.py]", "lam=0.2", "method=half", *QUICK])
+    (recorded,) = made.result.extensions.plugins
+    assert (recorded.name, recorded.sha256) == ("./mine.py", use(["./mine.py"])[0].sha256)
+    assert made.result.extensions.configs == []
+    assert (made.folder / ".hydra" / "plugins" / "mine.py").read_text() == HALF
+    assert "'plugins=[./mine.py]'" in made.result.command
+    plain = once(["lam=0.2", *QUICK])
+    assert plain.result.extensions is None and "extensions" not in json.loads(
+        (plain.folder / "result.json").read_text()
+    )
+
+
+def test_a_run_can_be_read_where_its_plugin_is_not():
+    plugin(HALF)
+    made = once(["plugins=[./mine.py]", "lam=0.2", "method=half", *QUICK])
+    use([])
+    assert read_result(made.folder).merge.method == "half"
+    assert read_config(made.folder).plugins == ["./mine.py"]  # read, and not run
+    assert in_use() == ()
+    shown = mam("report", "outputs")
+    assert shown.returncode == 0 and "half" in shown.stdout, shown.stderr
+
+
+def test_a_normalizer_of_a_plugin_is_needed_to_compare_texts():
+    plugin("from mam.plugins import normalizer\n@normalizer\ndef shout(text):\n    return text.upper()\n")
+    made = once(["plugins=[./mine.py]", "data.normalizer=shout", *QUICK])
+    use([])
+    with pytest.raises(MamError, match=r"has normalizer=shout, .* say plugins=\[...\] with ./mine.py"):
+        rescore(made.folder, None, "3")
+    shown = mam("score", made.folder, "seed=3", "plugins=[./mine.py]")
+    assert shown.returncode == 0 and "normalizer shout" in shown.stdout, shown.stderr
+
+
+def test_a_plugin_in_an_experiment_of_ones_own():
+    plugin(HALF)
+    plugin("# @package _global_\nplugins: [./mine.py]\nmethod: { name: half }\n", "mam_conf/experiment/own.yaml")
+    shown = mam("run", "experiment=own", *QUICK)
+    assert shown.returncode == 0 and "by half" in shown.stdout, shown.stderr
+
+
+def test_workers_load_it():
+    plugin(HALF)
+    shown = mam(
+        "run", "--multirun", "plugins=[./mine.py]", "method=linear,half", "lam=0.2", "control=none",
+        "hydra/launcher=joblib", *QUICK,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    results = [json.loads(path.read_text()) for path in Path("outputs").rglob("result.json")]
+    assert sorted(result["merge"]["method"] for result in results) == ["half", "linear"]
+
+
+def test_code_of_a_session_counts_where_it_is_used():
+    def lower(text: str) -> str:
+        """Lower case."""
+        return text.lower()
+
+    plain, bench = jobs([*QUICK]).jobs[0], Workbench()
+    before = question_of(plain.config, bench)
+    package.plugins.normalizer(lower)
+    assert question_of(plain.config, bench) == before
+    (job,) = jobs(["data.normalizer=lower", *QUICK]).jobs
+    (code,) = code_of(job.config)
+    assert (code.name, code.place) == ("normalizer=lower", extensions.SESSION)
+    assert question_of(job.config, bench)["plugins"] == [code.sha256]
+    assert run(job, bench).result.extensions.plugins[0].name == "normalizer=lower"
+
+
+BROKEN = {
+    "def x(:\n": r"cannot be loaded. .*mine.py, line 1: invalid syntax",
+    "\n1 / 0\n": r"cannot be loaded. .*mine.py, line 2: 1 / 0 \(ZeroDivisionError: division by zero\)",
+    "import nowhere_at_all\n": r"mine.py, line 1: .*No module named 'nowhere_at_all'",
+    "raise SystemExit(3)\n": r"cannot be loaded. .*mine.py, line 1: raise SystemExit\(3\)",
+    "from mam.plugins import nothing_like_it\n": "cannot import name 'nothing_like_it'",
+    HALF.replace("half", "linear"): "method=linear: is registered already by mam",
+    HALF + HALF: "method=half: is registered already by the plug-in",
+    HALF.replace("half", "null"): "method=null: cannot be typed",
+    "from mam.plugins import Target, target_family as family\n@family('x')\nclass X(Target): ...\n": "=x: X lacks advance",
+    "\0": r"plugins=./mine.py: cannot be loaded",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_file_ends_in_one_message(text):
+    plugin(text)
+    with pytest.raises(ConfigError, match=BROKEN[text]) as caught:
+        jobs(["plugins=[./mine.py]"])
+    assert str(caught.value).startswith("plugins=./mine.py: ") and "\n" not in str(caught.value)
+    assert foreign() == [] and "half" not in METHODS
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("plugins=[./none.py]", "plugins=./none.py: there is no file .*/none.py"),
+        ("plugins=[nowhere.module]", "there is no module nowhere. Install it, or name a file by its path"),
+        ("plugins=[mam.nowhere]", "there is no module mam.nowhere"),
+        ("plugins=./mine.py", "a run has one list of plug-ins"),
+        ("plugins=['']", "plugins: has an empty name"),
+        ("plugins=[.]", "there is no file .*/__init__.py"),
+        ("plugins=[[a]]", "plugins"),
+    ],
+)
+def test_names_of_plugins_that_lead_nowhere(word, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs([word])
+
+
+def test_plugins_do_not_vary_in_a_sweep_or_a_study():
+    plugin(HALF)
+    with pytest.raises(ConfigError, match="a run has one list of plug-ins"):
+        jobs(["plugins=[./mine.py],[./mine.py]"], multirun=True)
+    (study,) = jobs(["study.name=x", "+study.axes.plugins=[[./mine.py]]"]).jobs
+    with pytest.raises(ConfigError, match="plugins"):
+        from mam.config.studies import study_jobs
+
+        study_jobs(study)
+
+
+MISBEHAVING = '''
+import torch
+from mam.plugins import Listing, control, data_format, layer_method, method, normalizer, pairing, schedule, tuner
+
+@method
+def cut(target, source, lam):
+    """Of another shape."""
+    return target[:1]
+
+@method
+def undefined(target, source, lam):
+    """Not a number."""
+    return target * float("nan")
+
+@method
+def wrong(target, source, lam):
+    """Fails."""
+    return target @ source[:3]
+
+@layer_method()
+def lacking(target, source, lam):
+    """Q alone."""
+    return {"q": target.parts["q"]}
+
+@schedule("much")
+def much(lam, depth, options):
+    """Above 1."""
+    return [2.0] * depth
+
+@schedule("short")
+def short(lam, depth, options):
+    """Too few."""
+    return [lam]
+
+@control()
+def small(source, target, place):
+    """Of another shape."""
+    return torch.zeros(3)
+
+@pairing
+def far(selected, target_depth, source_depth):
+    """Layers that are not there."""
+    return {0: 99}
+
+@normalizer
+def number(text):
+    """No text."""
+    return 3
+
+@tuner()
+def lost(rate, settings, seed, folder, layers):
+    """Asks for words."""
+    return {"x": rate("x")}
+
+@data_format("listless", "Nothing.")
+def listless(root):
+    """No listing."""
+    return []
+'''
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("method=cut", r"layer 0, q: method=cut control=none makes a weight \(1, 128\)"),
+        ("method=undefined", "layer 0, q: method=undefined control=none makes NaN or infinite values of it"),
+        ("method=wrong", "mine.py, line 18, in wrong: RuntimeError: "),
+        ("method=lacking", r"layer 0, k: method=lacking control=none gives no pair \(weight, bias or None\)"),
+        ("schedule=much", r"schedule=much: gives \[2.0, 2.0, 2.0, 2.0\], not 4 numbers from 0 to 1"),
+        ("schedule=short", r"schedule=short: gives \[0.05\], not 4 numbers"),
+        ("control=small", r"layer 0, q: control=small makes \(3,\)"),
+        ("pairing=far", "pairing=far: the source has 4 layers"),
+        ("data.normalizer=number", "normalizer=number: makes int of"),
+        ("tune=lost", "tune=lost: asks for λ='x'"),
+        ("data=listless data.root=.", "data.format=listless: gives list, not a Listing of Examples"),
+    ],
+)
+def test_a_plugin_that_gives_something_else(words, message):
+    plugin(MISBEHAVING)
+    with pytest.raises(MamError, match=message):
+        once(["plugins=[./mine.py]", *words.split(), *QUICK])
+    assert not list(Path("outputs").rglob("result.json"))
+
+
+def test_what_a_plugin_prints_does_not_mix_with_output():
+    plugin("print('hello')\n" + HALF)
+    shown = mam("inspect", "plugins=[./mine.py]", "method=half", "--json")
+    assert json.loads(shown.stdout)["target"]["model_type"] == "hubert" and shown.stderr == "hello\n"
+
+
+def test_an_error_in_a_plugin_has_no_traceback():
+    plugin(MISBEHAVING)
+    shown = mam("run", "plugins=[./mine.py]", "method=wrong", *QUICK)
+    assert shown.returncode == 1 and "Traceback" not in shown.stderr
+    assert shown.stderr.startswith("mam: ") and "mine.py, line 18, in wrong" in shown.stderr
+
+
+def test_a_checkpoint_cannot_name_a_plugin(tmp_path):
+    folder = shutil.copytree(Path(package.__file__).parent / "assets" / "demo_bert", tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    path = plugin("raise RuntimeError('was run')\n", str(tmp_path / "evil.py"))
+    (folder / "config.json").write_text(json.dumps(config | {"plugins": [str(path)]}))
+    assert once([f"model.source={folder}", *QUICK]).result.extensions is None

@@ -1,0 +1,93 @@
+"""Registration by name: whose a name is, taken names, withdrawal, hashes of code that belongs to no plug-in."""
+
+from __future__ import annotations
+
+import pytest
+
+from mam import registry
+from mam.errors import ConfigError
+from mam.merging.tables import METHODS
+from mam.registry import foreign, register, registering, restore, summary_of_choice, withdraw
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    yield
+    for registration in foreign():
+        registry.withdraw_one(registration)
+
+
+def halve(text: str) -> str:
+    """Half of it."""
+    return text[: len(text) // 2]
+
+
+def test_a_plugins_name_is_added_withdrawn_and_restored():
+    names, traits = {}, {}
+    with registering("a plug-in"):
+        register("kind", "half", halve, (names, halve), (traits, 1))
+    assert names == {"half": halve} and traits == {"half": 1}
+    assert [(entry.kind, entry.name, entry.owner, entry.sha256) for entry in foreign()] == [
+        ("kind", "half", "a plug-in", "")
+    ]
+    assert summary_of_choice("kind", "half") == "Half of it." and summary_of_choice("kind", "x") == ""
+    kept = withdraw("a plug-in")
+    assert names == traits == {} and foreign() == []
+    restore(kept)
+    assert names == {"half": halve} and len(foreign()) == 1
+    withdraw("a plug-in")
+    names["half"] = str
+    with pytest.raises(ConfigError, match="kind=half: of the plug-in a plug-in was registered by other code"):
+        restore(kept)
+
+
+def test_taken_names():
+    names = {"own": str}
+    with pytest.raises(ConfigError, match="kind=own: is registered already by mam. Choose another name"):
+        register("kind", "own", halve, (names, halve))
+    with registering("p"):
+        register("kind", "half", halve, (names, halve))
+    with registering("q"), pytest.raises(ConfigError, match="kind=half: is registered already by the plug-in p"):
+        register("kind", "half", halve, (names, halve))
+
+
+def test_a_cell_may_be_run_again_and_its_code_is_hashed():
+    names: dict[str, object] = {}
+    register("kind", "half", halve, (names, halve))
+    (first,) = foreign()
+
+    def other(text: str) -> str:
+        return text
+
+    register("kind", "half", other, (names, other))
+    (second,) = foreign()
+    assert names == {"half": other} and first.sha256 != second.sha256
+    with registering("p"), pytest.raises(ConfigError, match="registered already by this session"):
+        register("kind", "half", halve, (names, halve))
+
+
+def test_code_without_a_source_is_hashed_by_what_it_does():
+    made = []
+    for body in ("x", "x", "x + x"):
+        namespace: dict[str, object] = {}
+        exec(f"def f(x):\n    return {body}\nclass C:\n    def m(self, x):\n        return {body}", namespace)
+        made.append([registry._code_sha256(namespace[name]) for name in ("f", "C")])
+    assert made[0] == made[1] and all(a != b for a, b in zip(made[0], made[2], strict=True))
+
+
+def test_a_failing_plugin_leaves_nothing():
+    names: dict[str, object] = {}
+    with pytest.raises(ZeroDivisionError), registering("p"):
+        register("kind", "half", halve, (names, halve))
+        raise ZeroDivisionError
+    assert names == {} and foreign() == []
+
+
+@pytest.mark.parametrize("name", ["", "a b", "null", "True", "nan", "inf", "7", "a,b", "a=b", "ä", "-x", "[x]"])
+def test_names_that_cannot_be_typed(name):
+    with pytest.raises(ConfigError, match="cannot be typed"):
+        register("kind", name, halve, ({}, halve))
+
+
+def test_mams_own_are_not_foreign():
+    assert {"linear", "slerp"} <= set(METHODS) and foreign() == []
