@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mam.config.data import DataConfig
 from mam.errors import DataError, choices
 
 SPLITS = ("train", "dev", "test")
@@ -29,7 +31,7 @@ class Example:
     label: str | None = None
     fold: int | None = None
     origin: str | None = None
-    index: int = -1  # row of the recording in a Parquet copy, or -1 if ``audio`` is a file
+    index: int = -1  # row of the recording in a hub data set, or -1 if ``audio`` is a file
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,16 @@ class Listing:
     """All rows of a folder; ``rule`` describes in words how ``Example.split`` was assigned.
 
     ``left_out`` are pairs (id, reason) of recordings for which the data set itself has no text. They do not stop a run,
-    but are counted and shown like skipped examples.
+    but are counted and shown like skipped examples. ``note`` says what was recognised on reading, such as columns by
+    their usual names; it is shown and recorded with the rule. With ``is_anywhere``, ``Example.audio`` may be outside
+    the root, because a file of the data set's own format names such paths.
     """
 
     rows: list[Example]
     rule: str
     left_out: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+    is_anywhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,15 @@ def folder_format(name: str, download: str) -> Callable[[Callable[[Path], Listin
     return register
 
 
-def list_folder(name: str, root: Path) -> Listing:
+def list_folder(name: str, root: Path, config: DataConfig | None = None) -> Listing:
     """List ``root`` in the format ``name``.
 
+    A format whose function has a second parameter ``config`` gets the configuration of the data, and reads
+    ``data.columns`` and ``data.metadata`` of it.
+
     Raises:
-        DataError: The format is unknown, the folder is missing or empty (the message explains what to download), or its
-            metadata is unusable.
+        DataError: The format is unknown, the folder is missing or empty (the message explains what to download), its
+            metadata is unusable, or options are given that the format does not read.
     """
     if name not in FORMATS:
         raise DataError(f"data.format={name}: not known. Choose one of: {choices(list(FORMATS))}")
@@ -87,7 +96,15 @@ def list_folder(name: str, root: Path) -> Listing:
         raise DataError(f"data.root={root}: there is no such folder. {FORMATS[name].download}")
     if not any(root.iterdir()):
         raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
-    return FORMATS[name].list(root)
+    function: Callable[..., Listing] = FORMATS[name].list
+    if config is None:
+        return function(root)
+    if "config" in inspect.signature(function).parameters:
+        return function(root, config=config)
+    idle = [f"data.columns.{key}" for key in config.columns.asked] + ["data.metadata"] * (config.metadata is not None)
+    if idle:
+        raise DataError(f"{', '.join(idle)}: data.format={name} has columns of its own. Leave them out.")
+    return function(root)
 
 
 def text_of(path: Path) -> str:
