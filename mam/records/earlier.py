@@ -28,4 +28,5 @@ def renamed(recorded: DictConfig | ListConfig) -> DictConfig | ListConfig:
         old.pop(key, None)
     if data.get("source") == "hub":
         data["columns"] = columns
-    return OmegaConf.create(plain)
+    made: DictConfig = OmegaConf.create(plain)
+    return made
