@@ -65,7 +65,7 @@ def test_a_command_runs_as_it_stands(command, places):
     shown = mam(*words)
     assert shown.returncode == 0, shown.stderr
     said = next(examples for part, examples in EXAMPLES.items() if part in command)
-    assert said in shown.stdout, shown.stdout
+    assert said in shown.stdout and "\nsplit   " in shown.stdout, shown.stdout
 
 
 def test_the_page_names_every_usual_column():

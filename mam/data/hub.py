@@ -6,6 +6,7 @@ with the encoded recordings and the cells as text, and beside it a JSON file, wr
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,7 +152,7 @@ def _stream(request: Request, place: _Place, path: Path) -> None:
         ArrowWriter(features=schema, path=str(temporary), writer_batch_size=100) as writer,
     ):
         for split, name in ((split, name) for split, names in splits.items() for name in names):
-            for row in _rows(parts[name], audio, columns, limit, place):
+            for row in _rows(hub, parts[name], audio, columns, limit, place):
                 has_recordings |= bool((row[RECORDING] or {}).get("bytes"))
                 writer.write(row | {SPLIT: split, PART: name})
                 count += 1
@@ -224,20 +225,21 @@ def _is_cell(feature: Any) -> bool:
 
 
 def _rows(
-    part: IterableDataset, audio: str, columns: Sequence[str], limit: int | None, place: _Place
+    hub: HubConfig, part: IterableDataset, audio: str, columns: Sequence[str], limit: int | None, place: _Place
 ) -> Iterator[dict[str, Any]]:
-    """Yield the first rows: cells as text, and ``RECORDING`` with its bytes wherever the repository has them."""
-    features, left = part.features, limit
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for table in part.with_format("arrow").iter(AT_ONCE):  # as Arrow, recordings stay encoded
-            rows = table.slice(0, left).to_pylist()
-            recordings = pool.map(lambda row: _recording(row.get(audio), place), rows)
-            for row, recording in zip(rows, recordings, strict=True):
+    """Yield the first rows: cells as text, and ``RECORDING`` with its bytes wherever the repository has them.
+
+    Errors of reading are translated here, since those of the caller are of writing.
+    """
+    features = part.features
+    tables = part.with_format("arrow")  # a table of one row for each; as Arrow, recordings stay encoded
+    rows = itertools.islice((row for table in tables for row in table.to_pylist()), limit)
+    with translated(hub), ThreadPoolExecutor(AT_ONCE) as pool:
+        while some := list(itertools.islice(rows, AT_ONCE)):
+            recordings = pool.map(lambda row: _recording(row.get(audio), place), some)
+            for row, recording in zip(some, recordings, strict=True):
                 cells = {name: _text(row.get(name), features.get(name)) for name in columns}
                 yield {**cells, RECORDING: recording}
-            left = None if left is None else left - len(rows)
-            if left == 0:
-                return
 
 
 def _text(cell: Any, feature: Any) -> str | None:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -19,21 +18,11 @@ from huggingface_hub.errors import (
 )
 
 from mam.config.data import HubConfig
-from mam.errors import DataError, choices, first_line
+from mam.errors import DataError, MamError, choices, first_line
 
 UNREACHABLE = (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError, TimeoutError)
 # The error of the library that huggingface_hub speaks HTTP with: httpx until 1.x, then httpx2.
 HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-RAISED = (
-    DatasetsError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTP_ERROR,
-    OSError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-)
 
 
 @contextmanager
@@ -41,7 +30,9 @@ def translated(hub: HubConfig) -> Iterator[None]:
     """Raise what goes wrong in reading a data set as a DataError that says the remedy."""
     try:
         yield
-    except RAISED as error:
+    except MamError:
+        raise
+    except Exception as error:  # datasets reads many formats, by libraries that share no base of their errors
         raise DataError(_reason(error, hub)) from error
 
 

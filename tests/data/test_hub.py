@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,20 @@ def test_a_limit_within_folds_reads_all_folds(place, clips):
     assert corpus.column("fold") == [1, 2] and corpus.rule.startswith("folds as given; ")
 
 
+def test_a_repository_of_tar_files(place, clips):
+    """As WebDataset lays them out: a recording and its text have the same name."""
+    place.mkdir()
+    with tarfile.open(place / "test-0.tar", "w") as tar:
+        for i, clip in enumerate(clips):
+            (place / "words").write_text(f"WORD {i}")
+            tar.add(clip, f"u{i}.wav")
+            tar.add(place / "words", f"u{i}.txt")
+    (place / "words").unlink()
+    corpus = open_corpus(config(place, columns={"text": "txt"}))
+    assert corpus.column("text") == ["WORD 0", "WORD 1", "WORD 2"]
+    np.testing.assert_array_equal(corpus.wave(2, 16000), soundfile.read(clips[2], dtype="float32")[0])
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves metadata.csv open
 def test_a_repository_of_audio_files(place, clips):
     """Recordings are files and metadata.csv names them: `datasets` would want torchcodec to read them."""
@@ -341,6 +356,27 @@ def test_what_the_hub_refuses(raised, message, monkeypatch):
     monkeypatch.setattr(hub_module, "load_dataset", refuse)
     with pytest.raises(DataError, match=message):
         open_corpus(config("owner/name"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [(ConnectionError("cut"), "the hub cannot be reached"), (GatedRepoError("403", response=_Answer()), "is gated")],
+)
+def test_what_fails_while_rows_are_read_leaves_nothing(raised, message, place, clips, tmp_path, monkeypatch):
+    write_part(place / "test.parquet", clips, text=["A", "B", "C"])
+    recording = hub_module._recording
+
+    def third_fails(cell, at):
+        if cell["path"] == "clip2.wav":
+            raise raised
+        return recording(cell, at)
+
+    monkeypatch.setattr(hub_module, "_recording", third_fails)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(place))
+    assert [path.suffix for path in (tmp_path / "datasets" / "mam").iterdir()] == [".lock"]
+    monkeypatch.setattr(hub_module, "_recording", recording)
+    assert len(open_corpus(config(place))) == 3
 
 
 def test_the_parquet_branch_has_a_folder_for_each_configuration(monkeypatch):
