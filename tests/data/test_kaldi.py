@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.audio import noise
 
 from mam.config.data import DataConfig
@@ -100,4 +102,15 @@ def test_files_that_are_missing_or_not_read(root, tmp_path):
         open_corpus(config(root))
     (root / "wav.scp").unlink()
     with pytest.raises(DataError, match="has no wav.scp, nor have folders train, dev or test in it"):
+        open_corpus(config(root))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=4), st.booleans())
+def test_whatever_wav_scp_holds_is_read_or_refused(lines, is_named, tmp_path_factory):
+    root = tmp_path_factory.mktemp("odd")
+    content = "\n".join(f"a{i} {line}" if is_named else line for i, line in enumerate(lines))
+    (root / "wav.scp").write_bytes(content.encode())
+    (root / "text").write_text("a0 YES\na1 NO\n")
+    with pytest.raises(DataError):  # there is no recording that it could name
         open_corpus(config(root))

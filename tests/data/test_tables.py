@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audio import noise, write_folder
 
@@ -232,3 +232,16 @@ def test_split_folders_may_have_any_table(tmp_path):
     corpus = open_corpus(config(tmp_path, split="test"))
     assert corpus.column("audio") == ["test/clip0.wav"] and corpus.column("id") == ["test/clip0"]
     assert corpus.rule == "as the metadata says; audio from path; text from sentence; id from the paths"
+
+
+LINES = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=4).map("\n".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(["metadata.csv", "metadata.tsv", "metadata.jsonl"]), lines=LINES, head=st.booleans())
+def test_whatever_a_table_holds_is_read_or_refused(name, lines, head, tmp_path_factory):
+    root = tmp_path_factory.mktemp("odd")
+    heading = {"metadata.csv": "path,text\n", "metadata.tsv": "path\ttext\n", "metadata.jsonl": ""}[name]
+    (root / name).write_bytes(f"{heading if head else ''}{lines}".encode())
+    with pytest.raises(DataError):  # there is no recording that it could name
+        open_corpus(config(root))
