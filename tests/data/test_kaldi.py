@@ -106,7 +106,9 @@ def test_files_that_are_missing_or_not_read(root, tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=4), st.booleans())
+@given(
+    lines=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=4), is_named=st.booleans()
+)
 def test_whatever_wav_scp_holds_is_read_or_refused(lines, is_named, tmp_path_factory):
     root = tmp_path_factory.mktemp("odd")
     content = "\n".join(f"a{i} {line}" if is_named else line for i, line in enumerate(lines))
