@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
@@ -23,6 +23,7 @@ DATA_SPLITS = ("train", "dev", "test", "all", "not_dev")
 DATA_SOURCES = ("folder", "hub")
 CLUSTERS = ("utterance", "speaker", "origin")
 METRICS = (AUTO, "wer", "cer")
+PARQUET_BRANCH = "refs/convert/parquet"  # the hub's own conversion; its folders are named after configurations
 ON_BAD = ("stop", "skip")
 
 
@@ -41,19 +42,41 @@ class IdsConfig:
 
 
 @dataclass
-class HubConfig:
-    """A Parquet copy on the hub: its files and the names of its columns, null for missing columns."""
+class HubSplitConfig:
+    """Which splits of a hub data set are train, dev and test; null: recognised by their names."""
 
-    id: str | None = None
-    revision: str = "main"
-    files: str = "**/*.parquet"
-    audio: str = "audio"
-    text: str | None = "text"
-    ids: str | None = None
-    speaker: str | None = None
-    label: str | None = None
-    fold: str | None = None
-    origin: str | None = None
+    train: Annotated[str | None, Doc("its split for training; several joined by +")] = None
+    dev: Annotated[str | None, Doc("its split for choosing λ")] = None
+    test: Annotated[str | None, Doc("its split for testing, e.g. test.clean")] = None
+
+
+@dataclass
+class HubConfig:
+    """A data set on the hub."""
+
+    id: Annotated[str | None, Doc("OWNER/NAME, or a folder with a copy of the repository")] = None
+    revision: Annotated[str, Doc("branch, tag or commit")] = "main"
+    config: Annotated[str | None, Doc("name of its configuration, where it has several")] = None
+    split: HubSplitConfig = field(default_factory=HubSplitConfig)
+
+
+@dataclass
+class ColumnsConfig:
+    """The columns of a folder's metadata or of a hub data set; null: recognised among usual names."""
+
+    audio: Annotated[str | None, Doc("recording: its path in metadata, its audio on the hub")] = None
+    text: Annotated[str | None, Doc("transcript")] = None
+    label: Annotated[str | None, Doc("class of a sound")] = None
+    id: Annotated[str | None, Doc("id of the example")] = None
+    speaker: Annotated[str | None, Doc("speaker")] = None
+    split: Annotated[str | None, Doc("split: train, dev or test")] = None
+    fold: Annotated[str | None, Doc("number of the fold (audio events)")] = None
+    origin: Annotated[str | None, Doc("upload or session that the recording was cut from")] = None
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """The columns that are named."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass
@@ -64,7 +87,9 @@ class DataConfig:
     format: Annotated[str, Doc("registered folder layout")] = MISSING
     source: Annotated[str, OneOf(DATA_SOURCES), Doc("folder or hub")] = "folder"
     root: Annotated[str | None, Doc("folder with the data")] = None
-    hub: Annotated[HubConfig, Doc("copy on the hub")] = field(default_factory=HubConfig)
+    metadata: Annotated[str | None, Doc("table of an audiofolder: .csv, .tsv or .jsonl, in root or elsewhere")] = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    hub: HubConfig = field(default_factory=HubConfig)
     split: Annotated[str, OneOf(DATA_SPLITS), Doc("evaluated split; not_dev is everything except dev")] = "test"
     ids: Annotated[IdsConfig, Doc("files with one id per line that define the splits")] = field(
         default_factory=IdsConfig
@@ -94,8 +119,15 @@ def data_problems(config: Config) -> Iterator[str]:
         yield "data.ids: has no effect with data.split=all"
     if data.root is not None and not data.root.strip():
         yield "data.root: is empty. Give a folder"
+    for key, value in (("data.metadata", data.metadata), ("data.hub.id", data.hub.id), *_columns(data)):
+        if value is not None and not value.strip():
+            yield f"{key}: is empty. Leave it out or give a name"
     if data.source == "hub" and data.hub.id is None:
-        yield f"data.hub.id: data={data.name} names no copy on the hub. Say data.hub.id=OWNER/NAME"
+        yield f"data.hub.id: data={data.name} names no data set on the hub. Say data.hub.id=OWNER/NAME"
+    if data.source == "hub" and data.hub.revision == PARQUET_BRANCH and data.hub.config is None:
+        yield f"data.hub.config: is needed with data.hub.revision={PARQUET_BRANCH}, whose folders are configurations"
+    if data.source == "hub" and data.metadata is not None:
+        yield "data.metadata: has no effect with data.source=hub"
     if data.source == "folder" and data.root is None:
         yield f"data.root: data={data.name} needs a folder. Say data.root=FOLDER"
     if data.language is not None and tag_of(data.language) is None:
@@ -105,6 +137,11 @@ def data_problems(config: Config) -> Iterator[str]:
             yield "data.fold: has no effect on speech recognition"
     elif config.model.task == "events":
         yield from _events_problems(config)
+
+
+def _columns(data: DataConfig) -> Iterator[tuple[str, str]]:
+    for key, value in data.columns.asked.items():
+        yield f"data.columns.{key}", value
 
 
 def _events_problems(config: Config) -> Iterator[str]:

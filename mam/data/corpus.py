@@ -16,8 +16,8 @@ from datasets.arrow_writer import ArrowWriter
 
 from mam.config.data import DataConfig
 from mam.data.audio import Wave, read
+from mam.data.hub_rows import list_hub, recording
 from mam.data.listing import SPLITS, Example, Listing, SkippedExample, lines_of, list_folder
-from mam.data.parquet import download, list_parquet, recording
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
 
@@ -33,8 +33,8 @@ class Corpus:
 
     ``examples`` is an Arrow table. It is memory-mapped, so 100,000 rows take no memory. Its columns are those of
     `mam.data.listing.Example`: ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``,
-    ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from a Parquet
-    copy. For audio events it contains all splits and folds, because a head that is tested on one fold is fitted on the
+    ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from the
+    hub. For audio events it contains all splits and folds, because a head that is tested on one fold is fitted on the
     others.
 
     ``problems`` are the unusable lines of the metadata, which are also in ``skipped``. `AudioStore.checked` reports
@@ -115,16 +115,16 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     """
     recordings = None
     if config.source == "hub":
-        root = download(config.hub)
-        listing, recordings = list_parquet(root, config.hub, config.format)
+        root, listing, recordings = list_hub(config, task)
     else:
         root = local_path(str(config.root))
-        listing = list_folder(config.format, root)
+        listing = list_folder(config.format, root, config)
     _refuse_duplicates(listing.rows)
     rows, rule = _select_sounds(listing, config) if task == "events" else _select(listing, config)
+    rule = "; ".join(filter(None, (rule, listing.note)))
     good, bad = [], []
     for row in rows:
-        problem = _problem(row, root, task)
+        problem = _problem(row, root, task, listing.is_anywhere)
         if problem:
             bad.append((row, problem))
         else:
@@ -141,7 +141,7 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     return Corpus(config.name, config.split, root, rule, _memory_mapped(good), tuple(skipped), recordings, problems)
 
 
-def _problem(row: Example, root: Path, task: str) -> str | None:
+def _problem(row: Example, root: Path, task: str, is_anywhere: bool) -> str | None:
     if task == "asr" and not row.text.strip():
         return f"{row.id}: the transcript is empty"
     if task == "events" and not (row.label or "").strip():
@@ -149,7 +149,8 @@ def _problem(row: Example, root: Path, task: str) -> str | None:
     if row.index >= 0:
         return None
     try:
-        is_present = inside(root, row.audio, row.id).is_file()
+        path = root / row.audio if is_anywhere else inside(root, row.audio, row.id)
+        is_present = path.is_file()
     except DataError as error:
         return str(error)
     except (OSError, ValueError, RuntimeError) as error:  # too long, contains NUL, or a link to itself

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from mam.config.data import DataConfig
 from mam.errors import DataError, choices
 from mam.registry import register
 
@@ -30,7 +33,7 @@ class Example:
     label: str | None = None
     fold: int | None = None
     origin: str | None = None
-    index: int = -1  # row of the recording in a Parquet copy, or -1 if ``audio`` is a file
+    index: int = -1  # row of the recording in a hub data set, or -1 if ``audio`` is a file
 
 
 @dataclass(frozen=True)
@@ -46,41 +49,52 @@ class Listing:
     """All rows of a folder; ``rule`` describes in words how ``Example.split`` was assigned.
 
     ``left_out`` are pairs (id, reason) of recordings for which the data set itself has no text. They do not stop a run,
-    but are counted and shown like skipped examples.
+    but are counted and shown like skipped examples. ``note`` says what was recognised on reading, such as columns by
+    their usual names; it is shown and recorded with the rule. With ``is_anywhere``, ``Example.audio`` may be outside
+    the root, because a file of the data set's own format names such paths.
     """
 
     rows: list[Example]
     rule: str
     left_out: tuple[tuple[str, str], ...] = ()
+    note: str = ""
+    is_anywhere: bool = False
 
 
 @dataclass(frozen=True)
 class Format:
-    """A folder layout: the function that lists it, and how to obtain the data."""
+    """A folder layout: the function that lists it, how to obtain the data, and whether it reads ``data.columns``."""
 
-    list: Callable[[Path], Listing]
+    list: Callable[..., Listing]
     download: str
+    reads_config: bool = False
 
 
 FORMATS: dict[str, Format] = {}
+ListFolder = TypeVar("ListFolder", bound=Callable[..., Listing])
 
 
-def data_format(name: str, download: str) -> Callable[[Callable[[Path], Listing]], Callable[[Path], Listing]]:
-    """Register a function ``root -> Listing`` as the format ``name``; ``download`` explains where to get the data."""
+def data_format(name: str, download: str) -> Callable[[ListFolder], ListFolder]:
+    """Register a function ``root -> Listing`` as the format ``name``; ``download`` explains where to get the data.
 
-    def add(function: Callable[[Path], Listing]) -> Callable[[Path], Listing]:
-        register("data", name, function, (FORMATS, Format(function, download)))
+    A function with a second parameter ``config`` gets the configuration of the data (`mam.config.data.DataConfig`), and
+    reads ``data.columns`` and ``data.metadata`` of it.
+    """
+
+    def add(function: ListFolder) -> ListFolder:
+        parameters = inspect.signature(function).parameters
+        register("data", name, function, (FORMATS, Format(function, download, "config" in parameters)))
         return function
 
     return add
 
 
-def list_folder(name: str, root: Path) -> Listing:
+def list_folder(name: str, root: Path, config: DataConfig | None = None) -> Listing:
     """List ``root`` in the format ``name``.
 
     Raises:
-        DataError: The format is unknown, the folder is missing or empty (the message explains what to download), or its
-            metadata is unusable.
+        DataError: The format is unknown, the folder is missing or empty (the message explains what to download), its
+            metadata is unusable, or options are given that the format does not read.
     """
     if name not in FORMATS:
         raise DataError(f"data.format={name}: not known. Choose one of: {choices(list(FORMATS))}")
@@ -88,7 +102,13 @@ def list_folder(name: str, root: Path) -> Listing:
         raise DataError(f"data.root={root}: there is no such folder. {FORMATS[name].download}")
     if not any(root.iterdir()):
         raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
-    listing = FORMATS[name].list(root)
+    entry = FORMATS[name]
+    if config is not None and not entry.reads_config:
+        idle = [f"data.columns.{key}" for key in config.columns.asked]
+        idle += ["data.metadata"] * (config.metadata is not None)
+        if idle:
+            raise DataError(f"{', '.join(idle)}: data.format={name} has columns of its own. Leave them out.")
+    listing = entry.list(root, config=config) if entry.reads_config else entry.list(root)
     if not isinstance(listing, Listing) or not all(isinstance(row, Example) for row in listing.rows):
         raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing of Examples")
     return listing

@@ -76,10 +76,14 @@ class Workbench:
 
     def corpus(self, config: Config) -> Corpus:
         """Return the metadata of the configured split's examples. Raises DataError."""
+
+        def read() -> Corpus:
+            is_fetched = config.data.source == "hub"
+            with self.terminal.status(f"reading {config.data.hub.id}") if is_fetched else nullcontext():
+                return open_corpus(config.data, config.model.task)
+
         key = sha256_json([read_from(config.data), config.model.task])
-        return self._slots.once(
-            Slot("corpus", config.data.split), key, lambda: open_corpus(config.data, config.model.task)
-        )
+        return self._slots.once(Slot("corpus", config.data.split), key, read)
 
     def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
         """Return the located checkpoints of target and source. Raises CheckpointError."""

@@ -19,6 +19,7 @@ from mam.config.data import AUTO
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
 from mam.files import read_jsonl
+from mam.records.earlier import renamed
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
 
@@ -170,7 +171,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     """
     path = folder / CONFIG
     try:
-        composed = OmegaConf.merge(_schema(), OmegaConf.load(path))
+        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.load(path)))
         for key, value in [*ELSEWHERE.items(), *_used(folder).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)

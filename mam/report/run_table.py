@@ -40,6 +40,7 @@ def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
         f"data    {result.data.n} examples, {result.data.seconds:.0f} s of"
         f" {'speech' if result.task == 'asr' else 'audio'}; what depends on λ took {result.timing.evaluate:.1f} s"
     )
+    terminal.say(f"split   {result.data.rule}")
     if result.data.skipped:
         terminal.say(f"        {len(result.data.skipped)} unusable examples were skipped; result.json lists them")
     for sentence in result.diagnostics:

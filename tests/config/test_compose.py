@@ -19,7 +19,8 @@ GROUPS = ["model", "data", "schedule", "layers", "method", "train", "tune", "exp
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {  # what a choice needs beside it to be complete
     "method=regmean": ["calibration.source=sentences.txt"],
-    "data=audiofolder": ["data.root=here"],
+    **{f"data={name}": ["data.root=here"] for name in ("audiofolder", "commonvoice", "kaldi")},
+    "data=hub": ["data.hub.id=owner/name"],
     "schedule=list": ["schedule.values=[0,0.1,0.2,0.3]"],
     **{f"layers=top{n}": ["model=hubert_bert"] for n in (6, 12)},
 }

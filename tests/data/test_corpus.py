@@ -92,7 +92,11 @@ def test_audiofolder_jsonl_and_quoted_csv(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file_name,text\na.wav,x\n", "has no column transcription or label; its columns are: file_name, text"),
+        (
+            "file_name,words\na.wav,x\n",
+            "no column that is called like text or label; its columns are: file_name, words",
+        ),
+        ("words,text\na.wav,x\n", "no column that is called like audio; its columns are: words, text"),
         ("file_name,transcription\nclip0.wav\n", r"line 2: 1 fields instead of 2"),
         ("file_name,transcription\nclip0.wav,a,b\n", r"line 2: 3 fields instead of 2"),
         ("file_name,transcription\nnone.wav,a\n", r"line 2: none: there is no recording .*none.wav"),
@@ -119,7 +123,12 @@ def test_broken_metadata_is_named(tmp_path, content, message):
     [
         ("{", "line 1: not a JSON object"),
         ("[1]", "a JSON list"),
-        ('{"a": 1}', "no field file_name"),
+        (
+            '{"a": 1}',
+            "no column that is called like audio and text or label; its columns are: a. Say data.columns.audio=",
+        ),
+        ('{"path": "a", "text": "b"}\n{"text": "c"}', "line 2: no field path; there are: text"),
+        ('{"path": "a", "text": "b"}\n{"path": "c"}', "line 2: no field text; there are: path"),
         ('{"file_name": "a.wav", "transcription": {"text": "x"}}', "line 1: transcription must be text"),
         ('{"file_name": "a.wav", "transcription": "x", "speaker": [1]}', "line 1: speaker must be text"),
         ('{"file_name": "a.wav", "transcription": "x", "transcription": "y"}', "a key occurs twice"),

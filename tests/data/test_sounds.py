@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from datasets import Audio, Dataset
 from support.audio import CLASSES, noise, sound, write_sounds
+from support.hub import write_part
 from support.layouts import write_esc50
+from support.runs import jobs
 
-from mam.config.data import DataConfig, HubConfig
-from mam.data import parquet
+from mam.config.data import DataConfig
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
 
@@ -130,7 +130,7 @@ def test_labels_folds_and_origins_are_part_of_the_hash(tmp_path):
         assert open_corpus(config(root, "audiofolder"), "events").sha256 != before
 
 
-def test_a_parquet_copy(tmp_path, monkeypatch):
+def test_a_copy_on_the_hub(tmp_path):
     root = write_sounds(tmp_path / "sounds")
     names = [f"{fold}-{label}-0.wav" for fold in (1, 2) for label in CLASSES]
     columns = {
@@ -138,19 +138,14 @@ def test_a_parquet_copy(tmp_path, monkeypatch):
         "fold": [1, 1, 1, 2, 2, 2],
         "category": [*CLASSES, *CLASSES],
         "src_file": list(range(6)),
-        "audio": [{"bytes": (root / name).read_bytes(), "path": name} for name in names],
     }
-    (tmp_path / "copy" / "data").mkdir(parents=True)
-    Dataset.from_dict(columns).cast_column("audio", Audio(decode=False)).to_parquet(
-        tmp_path / "copy" / "data" / "train-00000-of-00001.parquet"
-    )
-    monkeypatch.setattr(parquet, "snapshot_download", lambda *_, **__: str(tmp_path / "copy"))
-    hub = HubConfig(id="x/y", ids="filename", text=None, label="category", fold="fold", origin="src_file")
-    settings = {"name": "x", "format": "esc50", "source": "hub", "clusters": "origin"}
-    corpus = open_corpus(DataConfig(hub=hub, **settings), "events")  # type: ignore[arg-type]
+    write_part(tmp_path / "copy/data/train-00000-of-00001.parquet", [root / name for name in names], **columns)
+    (job,) = jobs(["model=demo_beats_vit", "data=esc50", "data.source=hub", f"data.hub.id={tmp_path / 'copy'}"])
+    corpus = open_corpus(job.config.data, "events")
     assert corpus.column("label") == [*CLASSES, *CLASSES] and corpus.column("fold") == [1, 1, 1, 2, 2, 2]
-    assert corpus.column("origin") == list("012345") and corpus.rule == "folds as given"
+    assert corpus.column("origin") == list("012345") and corpus.rule.startswith("folds as given; ")
+    assert corpus.column("id")[0] == "1-hum-0"
     np.testing.assert_array_equal(corpus.wave(3, 16000), soundfile.read(root / names[3], dtype="float32")[0])
-    hub.fold = "category"
-    with pytest.raises(DataError, match="column category: 'hum' is not a number"):
-        open_corpus(DataConfig(hub=hub, **settings), "events")  # type: ignore[arg-type]
+    job.config.data.columns.fold = "filename"
+    with pytest.raises(DataError, match="column filename: '1-hum-0.wav' is not a number"):
+        open_corpus(job.config.data, "events")

@@ -1,0 +1,110 @@
+"""Metadata as CSV, TSV or JSON lines: rows of named cells, each with its file and line.
+
+CSV may quote cells, as spreadsheets do. In TSV a quote is a letter like any other: Common Voice writes sentences with
+open quotes in them, and a quote that opened a cell would swallow the lines that follow.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mam.data.listing import is_blank, lines_of
+from mam.errors import DataError, choices
+
+Fields = tuple[str, list[str]]  # the place of a row, and its cells
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of metadata; ``rows`` are pairs of a place (file and line) and the cells by column."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[tuple[str, dict[str, Any]]]
+
+
+def read_table(path: Path, problems: list[str]) -> Table:
+    """Read a table; lines that are no rows of it are added to ``problems``.
+
+    Raises:
+        DataError: The file is missing, not UTF-8, of another kind, or has a broken heading.
+    """
+    if path.suffix not in READERS:
+        raise DataError(f"{path}: is no table that mam reads. Its name must end in one of: {choices(list(READERS))}.")
+    return READERS[path.suffix](path, problems)
+
+
+def _read_csv(path: Path, problems: list[str]) -> Table:
+    reader = csv.reader((f"{line}\n" for _, line in lines_of(path)), strict=True)
+
+    def rows() -> Iterator[Fields]:
+        try:
+            for cells in reader:
+                yield f"{path}, line {reader.line_num}", cells
+        except csv.Error as error:
+            raise DataError(
+                f"{path}, line {reader.line_num}: broken CSV ({error}). Is a quote left open further up?"
+            ) from error
+
+    return _with_heading(path, rows(), ",", problems)
+
+
+def _read_tsv(path: Path, problems: list[str]) -> Table:
+    rows = ((f"{path}, line {number}", line.split("\t")) for number, line in lines_of(path))
+    return _with_heading(path, rows, "\t", problems)
+
+
+def _with_heading(path: Path, rows: Iterator[Fields], separator: str, problems: list[str]) -> Table:
+    heading = next((cells for _, cells in rows if not is_blank(cells)), [])
+    columns = tuple(name.strip() for name in heading)
+    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    if duplicates:
+        raise DataError(f"{path}: has two columns {' and '.join(name or '(without a name)' for name in duplicates)}.")
+    made = []
+    for place, cells in rows:
+        if is_blank(cells):
+            continue
+        if len(cells) != len(columns):
+            problems.append(f"{place}: {len(cells)} fields instead of {len(columns)} ({separator.join(columns)})")
+        else:
+            made.append((place, dict(zip(columns, cells, strict=True))))
+    return Table(path, columns, made)
+
+
+def _read_jsonl(path: Path, problems: list[str]) -> Table:
+    columns: dict[str, None] = {}
+    made = []
+    for number, line in lines_of(path):
+        place = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line, object_pairs_hook=_distinct)
+            if not isinstance(record, dict):
+                raise ValueError(f"a JSON {type(record).__name__}, not an object")
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{place}: not a JSON object ({error})")
+            continue
+        columns |= dict.fromkeys(record)
+        made.append((place, record))
+    return Table(path, tuple(columns), made)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object from its pairs; ValueError if a key occurs twice."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return record
+
+
+READERS: dict[str, Callable[[Path, list[str]], Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+}

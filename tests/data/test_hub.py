@@ -1,0 +1,461 @@
+"""Data sets of the hub: columns and splits recognised, rows kept, and every refusal with its remedy."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from datasets import Audio, Dataset
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import constants
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from support.audio import write_folder
+from support.hub import write_cells, write_part
+from support.runs import data_words, jobs, pair_words
+
+from mam.config.data import ColumnsConfig, DataConfig, HubConfig, HubSplitConfig, IdsConfig
+from mam.data import hub as hub_module
+from mam.data.corpus import open_corpus
+from mam.data.store import AudioStore
+from mam.errors import ConfigError, DataError
+from mam.evaluation.workbench import Workbench
+from mam.runs.run import run
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_module.settings, "HF_DATASETS_CACHE", tmp_path / "datasets")
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    """The folder of a repository; it has no README, so that all its files are one configuration."""
+    return tmp_path / "repository"
+
+
+@pytest.fixture
+def clips(tmp_path) -> list[Path]:
+    folder = write_folder(tmp_path / "clips", [0.6, 1.3, 0.9])
+    return [folder / f"clip{i}.wav" for i in range(3)]
+
+
+def config(place, split="test", columns=None, form="audiofolder", limit=None, splits=None, **hub):
+    return DataConfig(
+        name="x",
+        format=form,
+        source="hub",
+        split=split,
+        limit=limit,
+        columns=ColumnsConfig(**columns or {}),
+        hub=HubConfig(id=str(place), split=HubSplitConfig(**splits or {}), **hub),
+    )
+
+
+def test_audio_text_and_the_rest_are_recognised_and_said(place, clips):
+    write_part(
+        place / "data/test-0.parquet",
+        clips,
+        sentence=["A", "B", "C"],
+        raw_text=["a", "b", "c"],
+        client_id=[7, 8, 7],
+        up_votes=[1, 2, 3],
+    )
+    corpus = open_corpus(config(place))
+    assert corpus.column("text") == ["A", "B", "C"] and corpus.column("speaker") == ["7", "8", "7"]
+    assert corpus.column("id") == ["clip0", "clip1", "clip2"] == [Path(a).stem for a in corpus.column("audio")]
+    assert corpus.rule.startswith(f"the hub's splits; {place} at ")
+    said = "audio from audio; text from sentence, not raw_text; speaker from client_id; id from the files' names"
+    assert corpus.rule.endswith(f"test is test; {said}")
+    for i, clip in enumerate(clips):
+        np.testing.assert_array_equal(corpus.wave(i, 16000), soundfile.read(clip, dtype="float32")[0])
+
+
+def test_columns_by_name(place, clips):
+    write_part(
+        place / "test.parquet", clips, words=["A", "B", "C"], text=["x", "y", "z"], who=["p", "q", "r"], nr=[3, 2, 1]
+    )
+    corpus = open_corpus(config(place, columns={"text": "words", "speaker": "who", "id": "nr"}))
+    assert corpus.column("text") == ["A", "B", "C"] and corpus.column("speaker") == ["p", "q", "r"]
+    assert corpus.column("id") == ["3", "2", "1"]
+    with pytest.raises(
+        DataError, match=r"has no column data.columns.speaker=reader; its columns are: words, text, who, nr"
+    ):
+        open_corpus(config(place, columns={"speaker": "reader"}))
+    with pytest.raises(DataError, match=r"has no column data.columns.audio=sound; its columns are: audio, words"):
+        open_corpus(config(place, columns={"audio": "sound"}))
+    with pytest.raises(DataError, match=r"data.columns.audio=words holds no encoded audio"):
+        open_corpus(config(place, columns={"audio": "words"}))
+
+
+def test_ids_that_repeat_are_passed_over_unless_they_are_asked_for(place, clips):
+    write_part(place / "test.parquet", [clips[0], clips[0], clips[1]], text=["A", "A", "B"], id=[1, 1, 2])
+    corpus = open_corpus(config(place))
+    assert corpus.column("id") == ["test-0", "test-1", "test-2"] and "id from the rows' numbers" in corpus.rule
+    with pytest.raises(DataError, match=r"row 1: the id '1' stands already in .*row 0"):
+        open_corpus(config(place, columns={"id": "id"}))
+
+
+def test_splits_by_name_and_by_key(place, clips):
+    for name in ("test.clean", "test.other", "validation", "train", "odd"):
+        write_part(place / name / "0.parquet", clips[:1], text=[name], id=[name])
+    readme = "---\nconfigs:\n- config_name: default\n  data_files:\n"
+    names = ("test.clean", "test.other", "validation", "train", "odd")
+    readme += "".join(f"  - split: {name}\n    path: {name}/*\n" for name in names) + "---\n"
+    (place / "README.md").write_text(readme)
+
+    def ids(split, **splits):
+        return open_corpus(config(place, split, splits=splits)).column("id")
+
+    assert ids("test") == ["test.clean", "test.other"] and ids("dev") == ["validation"] and ids("train") == ["train"]
+    assert ids("test", test="test.clean") == ["test.clean"]
+    assert ids("dev", dev="odd+validation") == ["odd", "validation"]
+    assert ids("all") == ["train", "validation", "test.clean", "test.other", "odd"]
+    assert ids("not_dev") == ["train", "test.clean", "test.other", "odd"]
+    assert (
+        "train is train; dev is validation; test is test.clean and test.other; odd in no split"
+        in open_corpus(config(place, "all")).rule
+    )
+    with pytest.raises(
+        DataError, match=r"has no split data.hub.split.test=eval; its splits are: test.clean, test.other"
+    ):
+        ids("test", test="eval")
+
+
+def test_a_set_of_one_split_says_what_to_set(place, clips):
+    write_part(place / "train.parquet", clips, text=["A", "B", "C"])
+    with pytest.raises(
+        DataError, match=r"data.split=test: .* has the splits train, none of them .* data.hub.split.test=NAME"
+    ):
+        open_corpus(config(place))
+    assert len(open_corpus(config(place, splits={"test": "train"}))) == 3
+
+
+def test_only_what_is_asked_for_is_read_and_kept(place, clips, tmp_path, monkeypatch):
+    write_part(place / "test.parquet", clips, text=["A", "B", "C"])
+    read = []
+    recording = hub_module._recording
+    monkeypatch.setattr(
+        hub_module, "_recording", lambda cell, place: read.append(cell["path"]) or recording(cell, place)
+    )
+    assert open_corpus(config(place, limit=2)).column("text") == ["A", "B"] and len(read) == 2
+    monkeypatch.setattr(hub_module, "load_dataset", None)  # neither the hub nor the files are asked again
+    again = open_corpus(config(place, limit=2))
+    assert again.column("text") == ["A", "B"] and again.wave(1, 16000).shape == (20800,)
+    (kept,) = (tmp_path / "datasets" / "mam").glob("*.arrow")
+    kept.write_bytes(kept.read_bytes()[:500])  # damaged: read again
+    with pytest.raises(DataError, match="'NoneType' object is not callable"):
+        open_corpus(config(place, limit=2))
+
+
+def test_a_folder_that_changed_is_read_again(place, clips):
+    path = write_part(place / "test.parquet", clips[:2], text=["a", "b"])
+    before = open_corpus(config(place)).sha256
+    path.unlink()
+    write_part(path, clips[1::-1], text=["a", "b"])
+    assert open_corpus(config(place)).sha256 != before
+
+
+def test_own_ids_are_looked_for_in_all_splits(place, clips, tmp_path):
+    write_part(place / "train.parquet", clips[:2], text=["A", "B"])
+    write_part(place / "test.parquet", clips[2:], text=["C"])
+    (tmp_path / "ids").write_text("clip2\nclip0\n")
+    asked = config(place, limit=1)
+    asked.ids = IdsConfig(test=str(tmp_path / "ids"))
+    assert open_corpus(asked).column("text") == ["C"]
+
+
+def test_a_column_of_splits(place, clips):
+    write_part(
+        place / "train.parquet", clips, text=["A", "B", "C"], part=["train", "validation", "test"], of=list("xyz")
+    )
+    assert open_corpus(config(place, columns={"split": "part"})).column("text") == ["C"]
+    assert open_corpus(config(place, "dev", columns={"split": "part"})).column("text") == ["B"]
+    with pytest.raises(DataError, match=r"row 0: split 'x' is not one of: dev, test, train"):
+        open_corpus(config(place, columns={"split": "of"}))
+
+
+def test_classes_become_names(place, clips):
+    write_part(place / "train.parquet", clips, label=[1, 0, 1], classes=["hum", "buzz"])
+    write_part(place / "test.parquet", clips[:2], label=[0, 1], classes=["hum", "buzz"])
+    corpus = open_corpus(config(place), "events")
+    assert corpus.column("label") == ["buzz", "hum", "buzz", "hum", "buzz"]
+    assert corpus.column("split") == ["train"] * 3 + ["test"] * 2
+    assert open_corpus(config(place, limit=1), "events").column("label") == ["buzz", "hum"]
+
+
+def test_a_limit_within_folds_reads_all_folds(place, clips):
+    write_part(place / "train.parquet", clips, label=["a", "b", "a"], fold=[1, 1, 2])
+    corpus = open_corpus(config(place, limit=1), "events")
+    assert corpus.column("fold") == [1, 2] and corpus.rule.startswith("folds as given; ")
+
+
+def test_a_repository_of_tar_files(place, clips):
+    """As WebDataset lays them out: a recording and its text have the same name."""
+    place.mkdir()
+    with tarfile.open(place / "test-0.tar", "w") as tar:
+        for i, clip in enumerate(clips):
+            (place / "words").write_text(f"WORD {i}")
+            tar.add(clip, f"u{i}.wav")
+            tar.add(place / "words", f"u{i}.txt")
+    (place / "words").unlink()
+    corpus = open_corpus(config(place, columns={"text": "txt"}))
+    assert corpus.column("text") == ["WORD 0", "WORD 1", "WORD 2"]
+    np.testing.assert_array_equal(corpus.wave(2, 16000), soundfile.read(clips[2], dtype="float32")[0])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # datasets leaves metadata.csv open
+def test_a_repository_of_audio_files(place, clips):
+    """Recordings are files and metadata.csv names them: `datasets` would want torchcodec to read them."""
+    (place / "test").mkdir(parents=True)
+    for clip in clips:
+        (place / "test" / clip.name).write_bytes(clip.read_bytes())
+    lines = ["file_name,transcription", *(f"{clip.name},WORD {i}" for i, clip in enumerate(clips))]
+    (place / "test/metadata.csv").write_text("\n".join(lines) + "\n")
+    corpus = open_corpus(config(place))
+    assert corpus.column("text") == ["WORD 0", "WORD 1", "WORD 2"]
+    assert corpus.column("audio") == [f"test/clip{i}.wav" for i in range(3)]
+    np.testing.assert_array_equal(corpus.wave(2, 16000), soundfile.read(clips[2], dtype="float32")[0])
+
+
+def test_files_of_the_repository_are_fetched_and_no_others(tmp_path, monkeypatch, clips):
+    """A cell may name any path; only one that leads into the repository is opened."""
+    ours = f"zip://wavs/clip0.wav::hf://datasets/owner/name@{COMMIT}/clips.zip"
+    monkeypatch.setattr(hub_module, "xopen", lambda name, mode: clips[0].open(mode) if name == ours else None)
+    place = hub_module._Place("owner/name", COMMIT)
+    got = hub_module._recording({"bytes": None, "path": ours}, place)
+    assert got == {"bytes": clips[0].read_bytes(), "path": "wavs/clip0.wav"}
+    plain = ours.partition("::")[2]
+    monkeypatch.setattr(hub_module, "xopen", lambda name, mode: clips[1].open(mode) if name == plain else None)
+    assert hub_module._recording({"bytes": None, "path": plain}, place)["path"] == "clips.zip"
+    for other in (str(clips[0]), "hf://datasets/other/name@main/a.wav", "https://example.org/a.wav"):
+        assert hub_module._recording({"bytes": None, "path": other}, place) == {"bytes": None, "path": other}
+    here = hub_module._Place(str(tmp_path / "clips"), "x")
+    assert hub_module._recording({"bytes": None, "path": "../secret"}, here)["bytes"] is None
+
+
+BAD_COLUMNS = {
+    "two of audio": (
+        {"text": ["A"]},
+        "asr",
+        "has several columns of audio, audio, more; its columns are: .*data.columns.audio=NAME",
+    ),
+    "no text": (
+        {"words": ["A"]},
+        "asr",
+        r"has no column that is called like text; its columns are: audio, words. Say data.columns.text=NAME",
+    ),
+    "no label": ({"text": ["A"]}, "events", "called like label; its columns are: audio, text"),
+}
+
+
+@pytest.mark.parametrize(("columns", "task", "message"), BAD_COLUMNS.values(), ids=BAD_COLUMNS)
+def test_columns_that_are_missing_or_ambiguous(columns, task, message, place, clips):
+    path = write_part(place / "test.parquet", clips[:1], **columns)
+    if "several" in message:
+        made = Dataset.from_parquet(str(path)).cast_column("audio", Audio(decode=False))
+        made = made.add_column("more", [{"bytes": clips[0].read_bytes(), "path": "m.wav"}])
+        made.cast_column("more", Audio(decode=False)).to_parquet(path)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(place), task)
+
+
+def test_no_audio_at_all(place):
+    (place).mkdir()
+    Dataset.from_dict({"text": ["A"], "audio": ["a.wav"]}).to_parquet(place / "test.parquet")
+    with pytest.raises(DataError, match="has no column of audio; its columns are: text, audio"):
+        open_corpus(config(place))
+
+
+def test_paths_without_recordings(place):
+    write_cells(place / "test.parquet", [{"bytes": None, "path": "/far/away.wav"}], text=["a"])
+    with pytest.raises(
+        DataError, match=r"column audio names files but holds no recordings.*data=audiofolder data.root="
+    ):
+        open_corpus(config(place))
+
+
+def test_a_cell_that_is_null_is_a_recording_that_is_missing(place, clips):
+    cells = [{"bytes": clips[0].read_bytes(), "path": "a.wav"}, None, {"bytes": None, "path": "b.wav"}]
+    write_cells(place / "test.parquet", cells, text=["A", "B", "C"])
+    corpus = open_corpus(config(place))
+    with pytest.raises(DataError, match=r"(?s)row 1: .* its cell is empty.*row 2: .* only the path 'b.wav'"):
+        AudioStore.checked(corpus, 16000, 10**9, "stop")
+    store = AudioStore.checked(corpus, 16000, 10**9, "skip")
+    assert store.corpus.column("text") == ["A"] and len(store.corpus.skipped) == 2
+
+
+def test_no_rows(place):
+    write_cells(place / "test.parquet", [], text=[])
+    with pytest.raises(DataError, match="has no rows in what was asked for"):
+        open_corpus(config(place))
+    assert not list(place.parent.glob("datasets/mam/*.arrow")) + list(place.parent.glob("datasets/mam/.*.arrow*"))
+
+
+def test_a_configuration_that_is_missing(place, clips):
+    for name in ("en", "de"):
+        write_part(place / name / "test.parquet", clips[:1], text=[name])
+    readme = "---\nconfigs:\n" + "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test.parquet\n"
+        for name in ("en", "de")
+    )
+    (place / "README.md").write_text(f"{readme}---\n")
+    with pytest.raises(
+        DataError, match=r"has several configurations. Choose one of: de, en, with data.hub.config=NAME"
+    ):
+        open_corpus(config(place))
+    with pytest.raises(DataError, match=r"has no configuration data.hub.config=it. Choose one of: de, en"):
+        open_corpus(config(place, config="it"))
+    corpus = open_corpus(config(place, config="de"))
+    assert corpus.column("text") == ["de"] and corpus.rule.startswith("the hub's splits of de; ")
+
+
+def test_a_damaged_file(place):
+    place.mkdir()
+    (place / "test.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(DataError, match="data.hub.id=.*: cannot be read at revision 'main'"):
+        open_corpus(config(place))
+
+
+class _Answer:
+    """The part of a response that the hub's errors look at."""
+
+    status_code, headers, request, text = 404, {}, None, ""
+    url = "https://huggingface.co/api/datasets/owner/name"
+
+
+GATED = DatasetNotFoundError("Dataset 'owner/name' is a gated dataset on the Hub. You must be authenticated")
+SCRIPT = RuntimeError("Dataset scripts are no longer supported, but found name.py")
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (GATED, "is gated. Accept its conditions at https://huggingface.co/datasets/owner/name, .* `hf auth login`"),
+        (GatedRepoError("403", response=_Answer()), "is gated. Accept its conditions"),
+        (SCRIPT, r"has a loading script \(name.py\).*data.hub.revision=refs/convert/parquet data.hub.config="),
+        (RepositoryNotFoundError("404", response=_Answer()), "there is no such data set, or it is private"),
+        (RevisionNotFoundError("404", response=_Answer()), "has no revision data.hub.revision=main"),
+        (OSError("disk on fire"), r"cannot be read at revision 'main' \(OSError: disk on fire\)"),
+        (TimeoutError("slow"), "the hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_refuses(raised, message, monkeypatch):
+    class Info:
+        sha = COMMIT
+
+    def refuse(path, streaming, **named):
+        assert (path, named) == ("owner/name", {"name": None, "revision": COMMIT})
+        raise raised
+
+    monkeypatch.setattr(hub_module.HfApi, "dataset_info", lambda *_, **__: Info())
+    monkeypatch.setattr(hub_module, "load_dataset", refuse)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config("owner/name"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [(ConnectionError("cut"), "the hub cannot be reached"), (GatedRepoError("403", response=_Answer()), "is gated")],
+)
+def test_what_fails_while_rows_are_read_leaves_nothing(raised, message, place, clips, tmp_path, monkeypatch):
+    write_part(place / "test.parquet", clips, text=["A", "B", "C"])
+    recording = hub_module._recording
+
+    def third_fails(cell, at):
+        if cell["path"] == "clip2.wav":
+            raise raised
+        return recording(cell, at)
+
+    monkeypatch.setattr(hub_module, "_recording", third_fails)
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(place))
+    assert [path.suffix for path in (tmp_path / "datasets" / "mam").iterdir()] == [".lock"]
+    monkeypatch.setattr(hub_module, "_recording", recording)
+    assert len(open_corpus(config(place))) == 3
+
+
+def test_the_parquet_branch_has_a_folder_for_each_configuration(monkeypatch):
+    class Info:
+        sha = COMMIT
+
+    def load(path, streaming, **named):
+        assert named == {"data_dir": "en_us", "revision": COMMIT}
+        raise OSError("seen")
+
+    monkeypatch.setattr(hub_module.HfApi, "dataset_info", lambda *_, **__: Info())
+    monkeypatch.setattr(hub_module, "load_dataset", load)
+    with pytest.raises(DataError, match="seen"):
+        open_corpus(config("owner/name", revision="refs/convert/parquet", config="en_us"))
+    with pytest.raises(ConfigError, match=r"data.hub.config: is needed with data.hub.revision=refs/convert/parquet"):
+        jobs(["data=fleurs", "data.hub.config=null"])
+
+
+def test_offline_says_so_at_once():
+    with pytest.raises(DataError, match=r"data.hub.id=owner/other: the hub cannot be reached or HF_HUB_OFFLINE is set"):
+        open_corpus(config("owner/other"))
+
+
+def test_offline_a_downloaded_copy_is_read(tmp_path, monkeypatch, clips):
+    repository = tmp_path / "hub" / "datasets--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    write_part(repository / "snapshots" / COMMIT / "test.parquet", clips[:1], text=["HELLO"])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    corpus = open_corpus(config("owner/name"))
+    assert (
+        corpus.column("text") == ["HELLO"]
+        and "owner/name at 0123456789ab: test is test; audio from audio" in corpus.rule
+    )
+
+
+def test_vctk_is_split_by_speaker_here_too(place, clips):
+    speakers = [f"p{200 + i // 2}" for i in range(20)]
+    texts = ["Please call Stella." if i % 2 else f"Only {speakers[i]}." for i in range(20)]
+    ids = [str(i) for i in range(20)]
+    write_part(place / "data/train-0.parquet", [clips[0]] * 20, text=texts, id=ids, speaker_id=speakers)
+    sizes = {s: len(open_corpus(config(place, s, form="vctk", limit=9))) for s in ("train", "dev", "test")}
+    assert sizes == {"train": 8, "dev": 2, "test": 2}
+
+
+def test_vctk_takes_the_first_microphone(place, clips):
+    both = [clips[0].with_name(f"p225_001_{microphone}.wav") for microphone in ("mic1", "mic2")]
+    for clip in both:
+        clip.write_bytes(clips[0].read_bytes())
+    write_part(place / "data/train-0.parquet", both, text=["Please."] * 2, speaker_id=["p225"] * 2)
+    assert open_corpus(config(place, "all", form="vctk")).column("id") == ["p225_001_mic1"]
+
+
+def test_broken_bytes_are_skipped_and_counted(place, clips):
+    clips[1].write_bytes(b"not audio")
+    write_part(place / "test-0.parquet", clips[:2], text=["a", "b"])
+    store = AudioStore.checked(open_corpus(config(place)), 16000, 10**9, "skip")
+    assert store.corpus.column("id") == ["clip0"] and store.corpus.skipped[0].id == "clip1"
+    np.testing.assert_array_equal(store.wave(0), store.corpus.wave(0, 16000))
+
+
+def test_a_run_on_the_hub_equals_a_run_on_the_folder(place, clips, hubert_group, bert):
+    write_part(place / "data/test-0.parquet", clips, text=["HELLO THERE", "ANNA", "BOTTLES AND JARS"])
+    pair = [*pair_words(hubert_group, bert), "lam=0.4"]
+    copy = run(jobs([*pair, "data=hub", f"data.hub.id={place}"])[0], Workbench())
+    plain = run(jobs([*pair, *data_words(clips[0].parent)])[0], Workbench())
+    assert (copy.folder / "predictions.jsonl").read_text() == (plain.folder / "predictions.jsonl").read_text()
+    assert copy.result.metrics == plain.result.metrics
+    assert "text from text" in copy.result.data.rule
+
+
+def test_a_data_set_must_be_named():
+    with pytest.raises(ConfigError, match="data.hub.id: data=ljspeech names no data set on the hub"):
+        jobs(["data=ljspeech", "data.source=hub"])
+    with pytest.raises(ConfigError, match="data.metadata: has no effect with data.source=hub"):
+        jobs(["data=hub", "data.hub.id=a/b", "data.metadata=x.csv"])
+    with pytest.raises(ConfigError, match="data.columns.text: is empty"):
+        jobs(["data=hub", "data.hub.id=a/b", "data.columns.text="])
+    (job,) = jobs(
+        ["data=hub", "data.hub.id=a/b", "data.hub.split.test=test.clean+test.other", "data.columns.text=a, b"]
+    )
+    assert (job.config.data.hub.split.test, job.config.data.columns.text) == ("test.clean+test.other", "a, b")
