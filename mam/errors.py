@@ -7,6 +7,7 @@ MamError            exit code 1
 ├── MergeError      blocks, layers or shapes that do not fit together
 │   └── UnfitError  a method or an alignment that this pair of models does not allow; a study leaves the run out
 ├── TrainingError   a training run that cannot start, continue or be resumed
+├── StillQueuedError exit code 0; jobs were left in a queue
 └── RecordError     a run folder that cannot be written or read
 """
 
@@ -52,6 +53,12 @@ class UnfitError(MergeError):
 
 class TrainingError(MamError):
     """A training run that cannot start, continue or be resumed."""
+
+
+class StillQueuedError(MamError):
+    """The jobs of a plan were left in a queue, as the user asked; nothing failed."""
+
+    exit_code = 0
 
 
 class RecordError(MamError):

@@ -38,6 +38,10 @@ class LaunchConfig:
     patience_minutes: Annotated[
         float, Ge(0), Le(10**5), Doc("minutes without news from the cluster after which mam stops waiting")
     ] = 15.0
+    wait: Annotated[
+        bool,
+        Doc("whether mam waits for jobs in Slurm; false: it submits and leaves, the same command collects them"),
+    ] = True
 
 
 @dataclass

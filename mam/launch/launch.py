@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from mam.config.job import Job
 from mam.config.merging import merges_nothing
-from mam.errors import ConfigError, MamError, RecordError, UnfitError
+from mam.errors import ConfigError, MamError, RecordError, StillQueuedError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.launch.settings import Launcher, processors
-from mam.launch.work import LEFT_OUT, LaunchRequest, read_note, tasks_of
+from mam.launch.work import LEFT_OUT, LaunchRequest, Submission, read_note, tasks_of
 from mam.records.reading import read_result
 from mam.runs.run import RunOutcome, finished_run
 from mam.studies.execute import Member, execute, how, in_order, say_schedules, varied_text
 
+SENDERS = {"joblib": ("local", "send_to_processes"), "slurm": ("slurm", "send_to_slurm")}
 LOST = "it ended without a word: killed, out of memory or out of time"
 
 
@@ -33,23 +35,27 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
             members[id(job)] = member
             bench.terminal.say(f"{varied_text(job, plan)}: {how(member)}")
     missing = [job for job in in_order(plan) if id(job) not in members]
-    for wave in ([job for job in missing if _is_ft(job)], [job for job in missing if not _is_ft(job)]):
+    for number, is_ft in enumerate((True, False)):
+        wave = [job for job in missing if _is_ft(job) == is_ft]
         if wave:
+            submission = Submission.of(plan, number, folder)
             try:
-                _send(wave, plan, folder, launcher, bench)
+                _send(wave, plan, submission, launcher, bench)
+            except StillQueuedError:
+                raise
             except MamError as problem:  # jobs that ended nevertheless are shown
                 if isinstance(problem, ConfigError) and len(members) == len(plan) - len(missing):
                     raise
                 bench.terminal.error(str(problem))
-            members |= {id(job): _ended(job, folder, bench) for job in wave}
+            members |= {id(job): _ended(job, submission.folder, bench) for job in wave}
     return [members[id(job)] for job in plan]
 
 
-def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Launcher, bench: Workbench) -> None:
+def _send(
+    wave: Sequence[Job], plan: Sequence[Job], submission: Submission, launcher: Launcher, bench: Workbench
+) -> None:
     """Start the tasks of a wave and return when all of its jobs have ended, or no more can be expected."""
-    from mam.launch.local import send_to_processes
-    from mam.launch.slurm import send_to_slurm
-
+    folder = submission.folder
     at_once = launcher.settings.get("n_jobs") or 1
     threads = max(1, processors() // at_once) if launcher.name == "joblib" else launcher.settings.get("cpus_per_task")
     tasks = tasks_of(wave, folder, wave[0].config.launch.jobs_per_task, threads)
@@ -66,9 +72,19 @@ def _send(wave: Sequence[Job], plan: Sequence[Job], folder: Path, launcher: Laun
         return [job for job in wave if id(job) not in reported]
 
     patience = wave[0].config.launch.patience_minutes
-    send = send_to_processes if launcher.name == "joblib" else send_to_slurm
-    send(LaunchRequest(tasks, launcher.settings, folder, left, patience, bench.terminal.say))
+    search, waits = wave[0].search, wave[0].config.launch.wait
+    request = LaunchRequest(
+        tasks, launcher.settings, launcher.words, search, folder, left, patience, bench.terminal.say, submission, waits
+    )
+    _sender(launcher.name)(request)
     left()
+
+
+def _sender(launcher: str) -> Callable[[LaunchRequest], None]:
+    """Return the function that sends tasks out; its libraries are imported only when they are needed."""
+    module, function = SENDERS.get(launcher, ("by_hydra", "send_by_hydra"))
+    sender: Callable[[LaunchRequest], None] = getattr(import_module(f"mam.launch.{module}"), function)
+    return sender
 
 
 def _finished(job: Job, bench: Workbench) -> Member | None:

@@ -37,6 +37,8 @@ def request(words: Sequence[str], multirun: bool, search: SearchPath) -> Request
     asked = Request(jobs(own_words, multirun, search), launcher, multirun)
     if asked.study and multirun:
         raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
+    if launcher.name != "slurm" and any(not job.config.launch.wait for job in asked.plan.jobs):
+        raise ConfigError("launch.wait=false: only hydra/launcher=slurm has a queue in which jobs can be left")
     if launcher_words and not (asked.study or multirun):
         raise ConfigError(f"{launcher_words[0]}: starts several runs. Say --multirun, or choose an experiment")
     return asked

@@ -17,7 +17,7 @@ from mam.config.composer import Composer
 from mam.config.search import ONLY_MAMS, SearchPath
 from mam.errors import ConfigError, choices, first_line
 
-LAUNCHERS = ("basic", "joblib", "slurm")  # basic: one after the other, in this process
+LAUNCHERS = ("basic", "joblib", "slurm")  # mam's own; basic: one after the other, in this process
 SWEEPER = "hydra/sweeper=optuna"  # another spelling of tune=optuna
 PLUGIN = "hydra_plugins.hydra_submitit_launcher"
 
@@ -28,6 +28,7 @@ class Launcher:
 
     name: str
     settings: dict[str, Any]
+    words: tuple[str, ...] = ()
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -44,8 +45,6 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
         ConfigError: an unknown launcher or key, one that is not installed, or no Slurm on this machine.
     """
     chosen = next((word.partition("=")[2] for word in words if word.startswith("hydra/launcher=")), "basic")
-    if chosen not in LAUNCHERS:
-        raise ConfigError(f"hydra/launcher={chosen}: not known. Choose one of: {choices(LAUNCHERS)}")
     if chosen == "basic":
         if words:
             raise ConfigError(f"{words[0]}: has no effect without hydra/launcher=joblib or slurm")
@@ -54,6 +53,12 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
         raise ConfigError("hydra/launcher=slurm: is not installed here. Install it: pip install 'mam[slurm]'")
     try:
         with Composer(search) as composer:
+            installed = composer.loader.get_group_options("hydra/launcher")
+            if chosen not in installed:
+                raise ConfigError(
+                    f"hydra/launcher={chosen}: is not installed here. Choose one of: {choices(installed)}. Or install"
+                    " the plug-in of Hydra that has it"
+                )
             composed = composer.composed(words)
         settings = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
     except (HydraException, OmegaConfBaseException) as error:
@@ -64,12 +69,12 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
         jobs = kept.get("n_jobs")
         if not isinstance(jobs, int) or not 1 <= jobs <= 1024:
             raise ConfigError(f"hydra.launcher.n_jobs={jobs}: must be a number from 1 to 1 024")
-    elif shutil.which("sbatch") is None:
+    elif chosen == "slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
             "hydra/launcher=slurm: there is no Slurm on this machine (no sbatch on the PATH). Log in where there is, or"
             " say hydra/launcher=joblib."
         )
-    return Launcher(chosen, kept)
+    return Launcher(chosen, kept, tuple(words))
 
 
 def processors() -> int:

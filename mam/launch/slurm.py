@@ -16,7 +16,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from mam.errors import ConfigError, MamError, choices, first_line
+from mam.errors import ConfigError, MamError, StillQueuedError, choices, first_line
 from mam.launch.work import LaunchRequest
 
 LOOK = 1.0  # seconds between checks of notes and queue
@@ -32,9 +32,9 @@ def send_to_slurm(errand: LaunchRequest) -> None:
         ConfigError: Slurm refuses the settings.
         MamError: neither Slurm nor a job responded for ``patience_minutes``. The jobs may still be running.
     """
-    jobs = _submit(errand)
-    folder, array = errand.folder, jobs[0].job_id.partition("_")[0]
-    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {folder / LOGS}")
+    folder, array = errand.folder, _array(errand)
+    if not errand.waits:
+        _leave(errand, array)
     alive = seen = time.monotonic()
     waiting = len(errand.left())
     try:
@@ -46,7 +46,7 @@ def send_to_slurm(errand: LaunchRequest) -> None:
                 alive = time.monotonic()
                 seen = time.monotonic() if queued else seen
                 if not queued and time.monotonic() - seen > GONE:
-                    return
+                    break
             elif time.monotonic() - max(alive, _written(folder / LOGS)) > 60 * errand.patience_minutes:
                 raise MamError(
                     f"Slurm has not answered for {errand.patience_minutes:g} minutes, and no job has written anything."
@@ -56,6 +56,32 @@ def send_to_slurm(errand: LaunchRequest) -> None:
     except KeyboardInterrupt:
         errand.say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
         raise
+    errand.submission.forget()
+
+
+def _array(errand: LaunchRequest) -> str:
+    """Return the id of the array that an earlier equal command submitted, or submit one."""
+    submission = errand.submission
+    if submission.queue_id is not None:
+        known = f"{submission.queue_id}, {submission.jobs} jobs"
+        errand.say(f"in Slurm already as {known}; their logs are in {errand.folder / LOGS}")
+        return submission.queue_id
+    jobs = _submit(errand)
+    array = str(jobs[0].job_id.partition("_")[0])
+    submission.keep(array, len(jobs))
+    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {errand.folder / LOGS}")
+    return array
+
+
+def _leave(errand: LaunchRequest, array: str) -> None:
+    """Raise StillQueuedError while jobs are expected in the queue; return when there is nothing to wait for."""
+    missing, queued = errand.left(), _queued(array)
+    if missing and queued != []:
+        unknown = "Slurm does not answer" if queued is None else f"{len(queued)} are queued or run"
+        raise StillQueuedError(
+            f"{len(missing)} jobs have not ended, {unknown} (squeue -j {array}). The same command collects them later;"
+            f" `scancel {array}` ends them."
+        )
 
 
 def _submit(errand: LaunchRequest) -> list[submitit.Job[Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mam.config.search import SearchPath
-from mam.files import sha256_json, write_json
+from mam.files import expanded, sha256_json, write_json
 
 if TYPE_CHECKING:
     from mam.config.job import Job
@@ -75,15 +75,48 @@ class JobBatch:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """Jobs that are in a queue: its id, their number, and the study's folder, in which they leave their notes."""
+
+    path: Path
+    folder: Path
+    queue_id: str | None = None
+    jobs: int = 0
+
+    @classmethod
+    def of(cls, plan: Sequence[Job], wave: int, folder: Path) -> Submission:
+        """Return what an earlier command submitted of this plan, or a submission in ``folder`` still to come."""
+        name = f"{sha256_json([list(job.words) for job in plan])[:16]}-{wave}.json"
+        path = expanded(plan[0].config.outputs) / "queued" / name
+        try:
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, Path(noted["folder"]), str(noted["queue_id"]), int(noted["jobs"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls(path, folder)
+
+    def keep(self, queue_id: str, jobs: int) -> None:
+        """Note that the jobs are in the queue, so that the same command finds them there."""
+        write_json(self.path, {"queue_id": queue_id, "folder": str(self.folder.absolute()), "jobs": jobs})
+
+    def forget(self) -> None:
+        """Remove the note: all of the jobs have ended."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
 class LaunchRequest:
     """The input of a launcher. ``left`` returns the jobs that have not ended, and reports each that has, once."""
 
     tasks: Sequence[JobBatch]
     settings: Mapping[str, Any]
+    words: tuple[str, ...]
+    search: SearchPath
     folder: Path
     left: Callable[[], list[Job]]
     patience_minutes: float
     say: Callable[[str], None]
+    submission: Submission
+    waits: bool = True
 
 
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:
