@@ -30,9 +30,9 @@ ON_BAD = ("stop", "skip")
 class IdsConfig:
     """Files with one id per line that replace the format's own split rule."""
 
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
+    train: Annotated[str | None, Doc("file with the ids of train")] = None
+    dev: Annotated[str | None, Doc("file with the ids of dev")] = None
+    test: Annotated[str | None, Doc("file with the ids of test")] = None
 
     @property
     def is_given(self) -> bool:
@@ -44,16 +44,16 @@ class IdsConfig:
 class HubConfig:
     """A Parquet copy on the hub: its files and the names of its columns, null for missing columns."""
 
-    id: str | None = None
-    revision: str = "main"
-    files: str = "**/*.parquet"
-    audio: str = "audio"
-    text: str | None = "text"
-    ids: str | None = None
-    speaker: str | None = None
-    label: str | None = None
-    fold: str | None = None
-    origin: str | None = None
+    id: Annotated[str | None, Doc("hub id of the data set, OWNER/NAME")] = None
+    revision: Annotated[str, Doc("branch, tag or commit on the hub")] = "main"
+    files: Annotated[str, Doc("pattern of the Parquet files")] = "**/*.parquet"
+    audio: Annotated[str, Doc("column of the recordings")] = "audio"
+    text: Annotated[str | None, Doc("column of the transcripts")] = "text"
+    ids: Annotated[str | None, Doc("column of the ids; null: by file and row")] = None
+    speaker: Annotated[str | None, Doc("column of the speakers")] = None
+    label: Annotated[str | None, Doc("column of the classes of sounds")] = None
+    fold: Annotated[str | None, Doc("column of the folds")] = None
+    origin: Annotated[str | None, Doc("column of the uploads or sessions that clips were cut from")] = None
 
 
 @dataclass
@@ -75,7 +75,11 @@ class DataConfig:
     language: Annotated[
         str | None, Doc("language of the references; null: that of the decoder, else of a CTC vocabulary's letters")
     ] = None
-    normalizer: Annotated[str, OneOf(NORMALIZERS, also=(AUTO,))] = AUTO
+    normalizer: Annotated[
+        str,
+        OneOf(NORMALIZERS, also=(AUTO,)),
+        Doc("what is done to references and hypotheses before words are counted; auto: by the language"),
+    ] = AUTO
     metric: Annotated[
         str, OneOf(METRICS), Doc("compared metric; auto: cer for languages without spaces between words, else wer")
     ] = AUTO

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
@@ -14,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mam.config.reference import comment_of
 from mam.errors import choices, first_line
 
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
@@ -69,13 +68,7 @@ def override_problem(override: Override, groups: dict[str, list[str]], base: Dic
 def _listed(group: str, names: Sequence[str]) -> str:
     """Return the files of a group, one per line, each with its opening comment."""
     width = max(map(len, names))
-    lines = []
-    for name in names:
-        path = files("mam.conf").joinpath(*group.split("/"), f"{name}.yaml")
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE)
-        lines.append(f"\n      {name:<{width}}  {comments[0] if comments else ''}".rstrip())
-    return "".join(lines)
+    return "".join(f"\n      {name:<{width}}  {comment_of(group, name)}".rstrip() for name in names)
 
 
 def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:

@@ -32,11 +32,9 @@ from mam import processes
 from mam.config.composer import Job, hydra_files
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, write_json, write_jsonl
-from mam.records.reading import BASELINE, LAMBDA, RESULT, of_draw
+from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
-
-LOG = "mam.log"
 
 log = logging.getLogger("mam")
 

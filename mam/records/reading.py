@@ -24,7 +24,7 @@ from mam.records.validity import AGAIN, parse_result, read_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
-METRICS, CONFIG = "metrics.jsonl", Path(".hydra") / "config.yaml"
+METRICS, LOG, CONFIG = "metrics.jsonl", "mam.log", Path(".hydra") / "config.yaml"
 ELSEWHERE: dict[str, list[str]] = {
     "track": [],
     "train.report_to": [],

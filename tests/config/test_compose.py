@@ -47,7 +47,6 @@ def test_every_file_composes(group, name):
 def test_every_file_is_in_a_tested_group():
     tested = {CONF / group / f"{name}.yaml" for group, name in FILES} | {
         CONF / "config.yaml",
-        CONF / "hydra/help/mam.yaml",
         CONF / "hydra/launcher/joblib.yaml",
         CONF / "hydra/launcher/slurm.yaml",  # both in tests/launch
     }
@@ -224,7 +223,7 @@ def test_configuration_is_answered_without_torch():
 
 
 def test_record_has_hydras_own_node():
-    assert OmegaConf.select(jobs([])[0].files, "help.app_name") == "mam run"
+    assert OmegaConf.select(jobs([])[0].files, "runtime.choices.model") == "demo_hubert_bert"
 
 
 @pytest.mark.parametrize("name", ["lmam_ljspeech", "lmam_vctk", "lmam_esc50"])
