@@ -34,7 +34,10 @@ def words_of(job: Job) -> tuple[str, ...]:
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
     # A language that was reset to null is absent from the resolved configuration.
     changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
-    return (*chosen, *changed, *(["evaluate.dev=true"] if job.config.evaluate.dev else []))
+    evaluate = job.config.evaluate  # what more is measured does not change the results of a run
+    changed += ["evaluate.dev=true"] if evaluate.dev else []
+    changed += [word_of("evaluate.by", evaluate.by)] if evaluate.by else []
+    return (*chosen, *changed)
 
 
 @cache

@@ -15,6 +15,7 @@ from mam.records.parts import (
     DataRecord,
     Delta,
     Environment,
+    GroupsRecord,
     HeadRecord,
     MergeRecord,
     Metric,
@@ -59,6 +60,7 @@ class RunResult:
     dev: DevRecord | None = None
     remarks: list[str] = field(default_factory=list)
     scored: Rescoring | None = field(default=None, metadata=ABSENT)
+    groups: list[GroupsRecord] | None = field(default=None, metadata=ABSENT)
 
     @property
     def metric(self) -> Metric:
@@ -74,6 +76,11 @@ class RunResult:
     def baseline_rate(self) -> float:
         """The compared metric of the baseline."""
         return float(getattr(self.baseline, self.metric))
+
+    @property
+    def grouped_by(self) -> set[str]:
+        """The columns by whose values rates are recorded."""
+        return {table.by for table in self.groups or ()}
 
     @property
     def is_merged(self) -> bool:
