@@ -9,6 +9,7 @@ from functools import cache, partial
 from importlib import import_module
 
 from mam.scoring.languages import bare_code
+from mam.scoring.leaderboard import open_asr_leaderboard
 from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
 
@@ -84,6 +85,7 @@ def basic(text: str) -> str:
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 
+normalizer(open_asr_leaderboard)
 language_normalizer(multilingual)
 
 
