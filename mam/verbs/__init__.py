@@ -10,5 +10,6 @@ VERBS = {
     "report": "finished runs in tables and on one page",
     "compare": "two finished runs over the same examples",
     "export": "a finished run as a plain checkpoint with its card",
+    "push": "an exported run, sent to the hub with its card",
     "cache": "what runs share on disk: show it or remove it",
 }
