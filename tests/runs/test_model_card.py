@@ -189,10 +189,10 @@ def test_of_sounds_the_accuracy_is_said(event_words):
     )
 
 
-def test_only_a_model_with_classes_is_offered_for_classification(result, tmp_path):
+def test_only_a_model_with_classes_is_offered_for_classification(result, event_words, tmp_path):
     target, source = parent(tmp_path, "t"), parent(tmp_path, "s")
     assert written(result, target, source)["pipeline_tag"] == "automatic-speech-recognition"
-    sounds = once(["model=demo_beats_vit", "data=demo_sounds", "data.limit=4", "evaluate.draws=200"]).result
+    sounds = once([*event_words, "evaluate.draws=200"]).result
     assert "pipeline_tag" not in written(sounds, target, source)
     own = replace(sounds, head=HeadRecord("checkpoint", []))
     assert written(own, target, source)["pipeline_tag"] == "audio-classification"
