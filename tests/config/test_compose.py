@@ -97,7 +97,7 @@ def test_every_problem_is_reported_together():
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
         (
             "data.normalizer=english",
-            "=english: not known. Choose one of:\n      auto\n      none             The text unchanged",
+            "=english: not known. Choose one of:\n      auto\n      none                  The text unchanged",
         ),
         ("data.limit=0", "data.limit=0: must be from 1"),
         ("seed=-1", "seed=-1: must be from 0"),
