@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,6 +41,11 @@ class Terminal:
         self._out = Console(quiet=quiet, highlight=False)
         self._err = Console(quiet=quiet, stderr=True, highlight=False)
 
+    @property
+    def width(self) -> int:
+        """The width of the terminal in characters; that of a line in a pipe is `WIDEST`."""
+        return self._out.width if self._out.is_terminal else WIDEST
+
     def say(self, text: str) -> None:
         """Print a line of plain text, wrapped at the width of the terminal; markup in it is not interpreted."""
         self._out.print(escape(text), soft_wrap=not self._out.is_terminal)
@@ -58,8 +64,7 @@ class Terminal:
         self.say(title)
         is_styled = self._out.is_terminal and self._out.color_system is not None
         page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False)
-        width = self._out.width if self._out.is_terminal else WIDEST
-        for part in _parts(table, lambda candidate: page.measure(candidate).maximum <= width):
+        for part in _parts(table, lambda candidate: page.measure(candidate).maximum <= self.width):
             with page.capture() as capture:
                 page.print(part)
             for line in capture.get().splitlines():
@@ -146,6 +151,22 @@ def plain_table(*columns: tuple[str, Any]) -> Table:
     for heading, justify in columns:
         table.add_column(escape(heading), justify=justify, no_wrap=True)
     return table
+
+
+def explained(entries: Mapping[str, str], width: int, indent: int = 2, most: int = 24) -> list[str]:
+    """Return lines of names, each with its explanation beside it, which is wrapped at ``width`` characters.
+
+    Names of more than ``most`` characters have their explanation below.
+    """
+    column = indent + 2 + max((len(name) for name in entries if len(name) <= most), default=0)
+    lines = []
+    for name, text in entries.items():
+        wrapped = textwrap.wrap(text, max(20, width - column), break_on_hyphens=False)
+        start = f"{' ' * indent}{name}"
+        if len(name) <= most and wrapped:
+            start = f"{start:<{column}}{wrapped.pop(0)}"
+        lines += [start, *(f"{' ' * column}{line}" for line in wrapped)]
+    return lines
 
 
 def percent(value: float) -> str:

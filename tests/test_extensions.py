@@ -204,7 +204,7 @@ BROKEN = {
     HALF.replace("half", "linear"): "method=linear: is registered already by mam",
     HALF + HALF: "method=half: is registered already by the plug-in",
     HALF.replace("half", "null"): "method=null: cannot be typed",
-    "from mam.plugins import Target, target_family as family\n@family('x')\nclass X(Target): ...\n": "=x: X lacks advance",
+    "from mam.plugins import *\n@target_family('x')\nclass X(Target): ...\n": "target family=x: X lacks advance",
     "\0": r"plugins=./mine.py: cannot be loaded",
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mam.report.layout import fitted
-from mam.terminal import Terminal, plain_table
+from mam.terminal import Terminal, explained, plain_table
 
 CELLS = [["lam0", "24.18 %", "-0.43", "[-1.06, +0.20]"], ["lam1", "24.03 %", "-0.57", "[-1.84, +0.70]"]]
 HEADS = ["run", "WER", "Δ points", "95 %"]
@@ -66,3 +66,15 @@ def test_fitted_never_drops_what_is_needed(rows):
     kept = [column.header for column in fitted(columns, rows, ("c",)).columns]
     varied = [name for i, (name, _) in enumerate(columns[:2]) if i == 0 or len({row[i] for row in rows}) > 1]
     assert set(varied) <= set(kept)
+
+
+def test_names_are_explained_beside_or_below():
+    entries = {"a": "one two three four five six seven", "much_longer": "short", "none": ""}
+    assert explained(entries, 28, most=4) == [
+        "  a     one two three four",
+        "        five six seven",
+        "  much_longer",
+        "        short",
+        "  none",
+    ]
+    assert explained({"a": "one two"}, 80, indent=0) == ["a  one two"] and explained({}, 80) == []

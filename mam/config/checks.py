@@ -19,6 +19,7 @@ from mam.config.data import data_problems
 from mam.config.evaluation import evaluation_problems
 from mam.config.merging import merging_problems
 from mam.config.model import model_problems
+from mam.config.reference import line_about
 from mam.config.schema import Config
 from mam.config.study import study_problems
 from mam.config.training import missing_trackers, training_problems
@@ -116,14 +117,5 @@ def _listed(bound: OneOf) -> str:
     if not isinstance(names, Mapping):
         return f" {choices([*names, *bound.also])}"
     width = max(map(len, names))
-    lines = [f"\n      {name:<{width}}  {_in_one_line(entry)}" for name, entry in names.items()]
+    lines = [f"\n      {name:<{width}}  {line_about(entry)}" for name, entry in names.items()]
     return "".join(f"\n      {name}" for name in bound.also) + "".join(lines)
-
-
-def _in_one_line(entry: Any) -> str:
-    """Return the description of a registered function or table entry: its first line, without the errors it raises."""
-    function = getattr(entry, "func", entry)  # of a partial
-    line = (
-        entry if isinstance(entry, str) else getattr(entry, "summary", None) or (function.__doc__ or "").splitlines()[0]
-    )
-    return str(line).split(" Raises ")[0].rstrip(".")

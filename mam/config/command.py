@@ -36,7 +36,8 @@ def words_of(job: Job) -> tuple[str, ...]:
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
     # A language that was reset to null is absent from the resolved configuration.
     changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
-    apart = {"plugins": job.config.plugins, "evaluate.dev": job.config.evaluate.dev}  # not in the resolved one
+    evaluate = job.config.evaluate  # what more is measured is not in the resolved configuration, as plug-ins are not
+    apart = {"plugins": job.config.plugins, "evaluate.dev": evaluate.dev, "evaluate.by": evaluate.by}
     return (*chosen, *changed, *(word_of(key, value) for key, value in apart.items() if value))
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar
 
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -95,13 +94,7 @@ class Composer:
 
     def _list_groups(self) -> None:
         publish_choices()
-        self.groups = {group: self._options(group) for group in groups() if group != "hydra"}
-
-    def _options(self, group: str) -> list[str]:
-        """Return the names of the files of a group, those in folders below it with a path."""
-        names = self.loader.get_group_options(group, ObjectType.CONFIG)
-        folders = self.loader.get_group_options(group, ObjectType.GROUP) if self.search.own else []
-        return [*names, *(f"{folder}/{name}" for folder in folders for name in self._options(f"{group}/{folder}"))]
+        self.groups = {group: self.search.names(group) for group in groups() if group != "hydra"}
 
     def job(self, words: Sequence[str]) -> Job:
         """Compose one configuration, load its plug-ins and check its fields together; raises ConfigError."""

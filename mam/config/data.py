@@ -31,9 +31,9 @@ ON_BAD = ("stop", "skip")
 class IdsConfig:
     """Files with one id per line that replace the format's own split rule."""
 
-    train: str | None = None
-    dev: str | None = None
-    test: str | None = None
+    train: Annotated[str | None, Doc("file with the ids of train")] = None
+    dev: Annotated[str | None, Doc("file with the ids of dev")] = None
+    test: Annotated[str | None, Doc("file with the ids of test")] = None
 
     @property
     def is_given(self) -> bool:
@@ -100,7 +100,11 @@ class DataConfig:
     language: Annotated[
         str | None, Doc("language of the references; null: that of the decoder, else of a CTC vocabulary's letters")
     ] = None
-    normalizer: Annotated[str, OneOf(NORMALIZERS, also=(AUTO,))] = AUTO
+    normalizer: Annotated[
+        str,
+        OneOf(NORMALIZERS, also=(AUTO,)),
+        Doc("what is done to references and hypotheses before words are counted; auto: by the language"),
+    ] = AUTO
     metric: Annotated[
         str, OneOf(METRICS), Doc("compared metric; auto: cer for languages without spaces between words, else wer")
     ] = AUTO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Le
@@ -47,6 +47,10 @@ class EvaluateConfig:
     dev: Annotated[
         bool, Doc("whether dev is evaluated too, for a choice between runs; set by mam in a multirun over λ")
     ] = False
+    by: Annotated[
+        list[str],
+        Doc("columns, such as [speaker], by whose values rates are shown: speaker, label, origin, fold, split"),
+    ] = field(default_factory=list)
     memory_gb: Annotated[
         float, Ge(0), Le(10**5), Doc("memory for decoded audio, and the same again for results that do not depend on λ")
     ] = 2.0
@@ -59,6 +63,9 @@ class EvaluateConfig:
 
 
 def evaluation_problems(config: Config) -> Iterator[str]:
-    """Yield a problem if the task does not support the head."""
+    """Yield a problem if the task does not support the head, or a column is named more than once."""
+    by = config.evaluate.by
+    if len(set(by)) < len(by):
+        yield f"evaluate.by={','.join(by)}: names a column more than once"
     if config.model.task == "asr" and config.head != "probe_fixed":
         yield "head: has no effect on speech recognition"

@@ -30,9 +30,9 @@ SIDES = ("target", "source")
 class ShapeConfig:
     """The depth, width and heads of a model; null values are read from its checkpoint, others checked against it."""
 
-    layers: Annotated[int | None, Ge(1)] = None
-    width: Annotated[int | None, Ge(1)] = None
-    heads: Annotated[int | None, Ge(1)] = None
+    layers: Annotated[int | None, Ge(1), Doc("number of layers; null: read from the checkpoint")] = None
+    width: Annotated[int | None, Ge(1), Doc("width of the stream; null: read from the checkpoint")] = None
+    heads: Annotated[int | None, Ge(1), Doc("number of heads of a layer; null: read from the checkpoint")] = None
 
 
 @dataclass

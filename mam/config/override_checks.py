@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.errors import choices, first_line
-from mam.registry import summary_of_choice
 
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
 # Prefixes of user-defined keys, which may be added.
@@ -78,12 +77,7 @@ def override_problem(
 def _listed(group: str, names: Sequence[str], search: SearchPath) -> str:
     """Return the files of a group, one per line, each with its opening comment."""
     width = max(map(len, names))
-    lines = []
-    for name in names:
-        text = search.text(f"{group}/{name}")
-        comments = re.findall(r"(?:^|  )# (?!@)(.+)$", text, re.MULTILINE) or [summary_of_choice(group, name)]
-        lines.append(f"\n      {name:<{width}}  {comments[0]}".rstrip())
-    return "".join(lines)
+    return "".join(f"\n      {name:<{width}}  {comment_of(group, name, search)}".rstrip() for name in names)
 
 
 def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:

@@ -76,6 +76,7 @@ VOLATILE = (
     "track",
     "data.page",
     "evaluate.dev",
+    "evaluate.by",
     "train.resume",
     "train.report_to",
     "evaluate.memory_gb",

@@ -89,6 +89,13 @@ class SearchPath:
                 return ConfigFile(name, str(entry), _text(entry), _below(files("mam.conf"), name) is not None)
         return None
 
+    def names(self, group: str) -> list[str]:
+        """Return the names of a group's files, the user's own and mam's, and of choices that plug-ins registered."""
+        folders = [*map(_folder, self.own), files("mam.conf")]
+        paths = [path for folder in folders for path in _names(folder.joinpath(*group.split("/")))]
+        registered = {entry.name for entry in foreign() if entry.kind == group and group in _KEYS}
+        return sorted({path.removesuffix(".yaml") for path in paths if path.endswith(".yaml")} | registered)
+
     def text(self, name: str) -> str:
         """Return the content of a file, the user's own or mam's; "" if it does not exist."""
         own = self.find(name)

@@ -51,7 +51,9 @@ class TrainConfig:
     folder of an unfinished training. ``limit`` takes the first clips of train, ``dev_limit`` those of dev.
     """
 
-    name: Annotated[str, OneOf(TRAININGS)] = "none"
+    name: Annotated[
+        str, OneOf(TRAININGS), Doc("training: none (zero-shot), finetune (λ fixed; FT at lam=0), lmam (λ learnt)")
+    ] = "none"
     steps: Annotated[Number, Doc("number of updates")] = 200
     batch_size: Annotated[Number, Doc("clips per batch, over all processes")] = 8
     accumulate: Annotated[Number, Doc("batches per update")] = 1

@@ -27,7 +27,7 @@ from mam.scoring.text import default_normalizer
 CLIPS, SECONDS = 16, 30  # a language is detected on the first seconds of the first clips
 CLEAR = 2 / 3  # share of the votes below which a detection counts as doubtful
 TOKENIZERS = ("vocab.json", "tokenizer.json", "tokenizer_config.json")
-FOR_ENGLISH = ("hubert_english", "whisper_english")
+FOR_ENGLISH = ("hubert_english", "whisper_english", "open_asr_leaderboard")
 
 
 @dataclass(frozen=True)

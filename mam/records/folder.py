@@ -3,7 +3,7 @@
 outputs/<date>/<time>-<signature>/
     result.json         schema version 1 (mam/records/result.schema.json); a folder with this file is a finished run
     predictions.jsonl   one line per example: id, audio, duration, reference, prediction (raw text); for audio events
-                        id, audio, fold, label, prediction, scores_top5
+                        id, audio, fold, label, prediction, scores_top5; and the columns of evaluate.by
     predictions-N.jsonl the same for further draws of a random control
     baseline.jsonl      the same for the λ=0 baseline, so that a run can be scored again without a model
     lambda.csv          step, layer, part, lam (and fold, if several were trained)
@@ -12,6 +12,7 @@ outputs/<date>/<time>-<signature>/
     attention.csv       entropy and scale of the attention's logits without positions, by layer, merged and unmerged;
                         merged is the last draw of a random control, or the last λ of a tuned run
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
+    groups.csv          rates of both sides and their difference by the values of the columns of evaluate.by
     mam.log, .hydra/    the log, the configuration
 """
 
@@ -32,11 +33,9 @@ from mam import processes
 from mam.config.job import Job, hydra_files
 from mam.errors import MamError, RecordError
 from mam.files import atomic, expanded, write_json, write_jsonl
-from mam.records.reading import BASELINE, LAMBDA, RESULT, of_draw
+from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
-
-LOG = "mam.log"
 
 log = logging.getLogger("mam")
 

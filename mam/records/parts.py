@@ -190,6 +190,30 @@ class Delta(Difference):
         return self.changed is None
 
 
+@dataclass(frozen=True)
+class GroupRecord:
+    """The ``n`` examples that share a value of a column; ``value`` is None for those that have none.
+
+    ``rate``, ``baseline`` and ``delta`` are None if no reference of the group has a word. ``p_holm`` is the p of
+    ``delta``, corrected for all groups of the column. Groups of few units have no interval.
+    """
+
+    value: str | int | None
+    n: Positive
+    rate: Rate | None
+    baseline: Rate | None
+    delta: Difference | None
+    p_holm: Share | None = None
+
+
+@dataclass(frozen=True)
+class GroupsRecord:
+    """Rates and differences by the values of the column ``by``; the group with most examples comes first."""
+
+    by: str
+    groups: Annotated[list[GroupRecord], Len(1)]
+
+
 @with_config(LENIENT)
 @dataclass(frozen=True)
 class Timing:

@@ -25,7 +25,7 @@ from mam.records.validity import AGAIN, parse_result, read_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
-METRICS, CONFIG = "metrics.jsonl", Path(".hydra") / "config.yaml"
+METRICS, LOG, CONFIG = "metrics.jsonl", "mam.log", Path(".hydra") / "config.yaml"
 ELSEWHERE: dict[str, list[str]] = {
     "track": [],
     "train.report_to": [],
@@ -103,6 +103,7 @@ def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[Pred
     for name, rows in zip((*names, BASELINE), (*draws, baseline), strict=True):
         if len(rows) != result.data.n:
             raise RecordError(f"{folder}: {name} has {len(rows)} lines, {RESULT} says {result.data.n}. {AGAIN}")
+    _refuse_without_groups(folder / PREDICTIONS, draws[0], config.evaluate.by)
     for name, rows in zip(names, draws, strict=True):
         for number, (row, other) in enumerate(zip(rows, baseline, strict=True), 1):
             if any(row[key] != other[key] for key in truth):
@@ -111,6 +112,16 @@ def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[Pred
                     f" {row['id']!r} and of {other['id']!r}, or says another truth of it. {AGAIN}"
                 )
     return draws, baseline
+
+
+def _refuse_without_groups(path: Path, rows: Sequence[PredictionRow], columns: Sequence[str]) -> None:
+    """Raise RecordError if a prediction lacks a column of evaluate.by, or has something else there than a value."""
+    for number, row in enumerate(rows, 1):
+        for name in columns:
+            value = row.get(name)
+            is_value = value is None or _is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
+            if name not in row or not is_value:
+                raise RecordError(f"{path}, line {number}: has no {name}, by which results are grouped. {AGAIN}")
 
 
 def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:

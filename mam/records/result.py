@@ -16,6 +16,7 @@ from mam.records.parts import (
     Delta,
     Environment,
     Extensions,
+    GroupsRecord,
     HeadRecord,
     MergeRecord,
     Metric,
@@ -61,6 +62,7 @@ class RunResult:
     remarks: list[str] = field(default_factory=list)
     scored: Rescoring | None = field(default=None, metadata=ABSENT)
     extensions: Extensions | None = field(default=None, metadata=ABSENT)
+    groups: list[GroupsRecord] | None = field(default=None, metadata=ABSENT)
 
     @property
     def metric(self) -> Metric:
@@ -76,6 +78,11 @@ class RunResult:
     def baseline_rate(self) -> float:
         """The compared metric of the baseline."""
         return float(getattr(self.baseline, self.metric))
+
+    @property
+    def grouped_by(self) -> set[str]:
+        """The columns by whose values rates are recorded."""
+        return {table.by for table in self.groups or ()}
 
     @property
     def is_merged(self) -> bool:

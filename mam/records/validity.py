@@ -131,6 +131,9 @@ def _misfits(result: RunResult) -> Iterator[str]:
                 yield "$.tune.chosen has not one number a layer"
     yield from _misfit_rates(result.metrics, "$.metrics", result.task)
     yield from _misfit_rates(result.baseline, "$.baseline", result.task)
+    for table in result.groups or ():
+        if sum(group.n for group in table.groups) != result.data.n:
+            yield f"$.groups by {table.by} are not of all {result.data.n} examples"
     for key in ("ci95", "relative_ci95"):
         bounds = [bound for bound in getattr(result.delta, key) or () if bound is not None]
         if bounds != sorted(bounds):

@@ -8,16 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mam.errors import MamError, RecordError
-from mam.records.reading import RESULT
+from mam.errors import RecordError
 from mam.records.text import plain_id
+from mam.report.found import UNNAMED, find_runs, left_out
 from mam.report.paper_table import TABLE, PaperTable, read_paper_table
 from mam.report.runs import Run, read_run
 from mam.scoring.significance import holm
 from mam.studies.evidence import MergedRun
 from mam.studies.merges import same_merges
-
-UNNAMED = 10  # number of unusable folders to name; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,7 @@ class Collection:
     @property
     def remarks(self) -> list[str]:
         """Sentences on what is missing from the tables, and why."""
-        sentences = []
-        if self.unfinished:
-            sentences.append(f"{len(self.unfinished)} unfinished: {_named([str(path) for path in self.unfinished])}")
-        if self.broken:
-            sentences.append(f"{len(self.broken)} unreadable: {_named([reason for _, reason in self.broken])}")
+        sentences = left_out(self.unfinished, self.broken)
         if self.repeated:
             sentences.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
         if self.alike:
@@ -109,22 +103,10 @@ def collect(folders: Sequence[Path]) -> Collection:
     Raises:
         RecordError: a folder that does not exist, or no finished run in any of them.
     """
-    for folder in folders:
-        if not folder.is_dir():
-            raise RecordError(f"{folder}: there is no such folder.")
-    runs_by_hash: dict[str, Run] = {}
-    broken, repeated = [], 0
-    paths = {path for folder in folders for path in folder.rglob(RESULT)}
-    for path in sorted(paths, key=lambda path: (_written(path), path)):
-        try:
-            run = read_run(path.parent)
-        except MamError as error:
-            broken.append((path, str(error) if str(path.parent) in str(error) else f"{path.parent}: {error}"))
-            continue
-        repeated += run.result.hash in runs_by_hash
-        runs_by_hash[run.result.hash] = run
-    started = {path.parent for folder in folders for path in folder.rglob(".hydra") if path.is_dir()}
-    unfinished = sorted(path for path in started if not (path / RESULT).exists())
+    found = find_runs(folders, read_run)
+    unfinished, broken = found.unfinished, found.broken
+    runs_by_hash = {run.result.hash: run for run in found.runs}
+    repeated = len(found.runs) - len(runs_by_hash)
     if not runs_by_hash:
         what = f"; {len(unfinished)} unfinished, {len(broken)} unreadable" if unfinished or broken else ""
         reasons = "".join(f"\n  - {reason}" for _, reason in broken[:UNNAMED])
@@ -140,13 +122,6 @@ def collect(folders: Sequence[Path]) -> Collection:
 def _distinct(runs: Sequence[Run]) -> list[Run]:
     """Return the first run of every merge."""
     return [runs[i] for i in same_merges([run.result for run in runs])]
-
-
-def _written(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:  # a dangling link; reading it raises an error later
-        return 0.0
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[PaperTable]:
@@ -194,8 +169,3 @@ def _order(run: Run) -> tuple[Any, ...]:
     merge = run.result.merge
     size = len(merge.merged_layers)
     return run.result.train is not None, run.traits["method"], size, merge.layers, sum(merge.lam), merge.control
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - UNNAMED} more" if len(names) > UNNAMED else ""
-    return "; ".join(names[:UNNAMED]) + more

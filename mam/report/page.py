@@ -12,10 +12,12 @@ import jinja2
 
 from mam import __version__
 from mam.files import atomic
+from mam.records.parts import GroupsRecord
 from mam.records.reading import read_config
 from mam.records.text import metric_name
 from mam.report.collect import Collection, Group
 from mam.report.files import cells, headings, latex, write_tables
+from mam.report.groups import COLUMNS, group_cells, groups_notes
 from mam.report.lambdas import lambdas_figure
 from mam.report.layout import difference_cells
 from mam.report.plots import as_svg, curve, differences, save
@@ -48,8 +50,18 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class GroupTable:
+    """Rates of the focus by the values of a column."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
 class Section:
-    """One group of runs on the page. ``focus`` is the run whose utterances or confusions are shown."""
+    """One group of runs on the page. ``focus`` is the run whose groups, utterances or confusions are shown."""
 
     title: str
     headings: list[str]
@@ -58,6 +70,7 @@ class Section:
     comparisons: list[list[str]]
     conclusion: str
     focus: str
+    groups: list[GroupTable]
     changed: list[Utterance]
     worst: list[Utterance]
     confusions: list[Confusion]
@@ -107,6 +120,7 @@ def _section(group: Group, number: int, folder: Path) -> Section:
         comparisons=[_comparison_row(comparison) for comparison in comparisons],
         conclusion=conclusion(comparisons, group.runs[0].result.data.n) if comparisons else "",
         focus=", ".join(f"{key} {focus.traits[key]}" for key in group.varied),
+        groups=[_group_table(table) for table in focus.result.groups or ()],
         changed=changed(speech)[:SHOWN],
         worst=worst(speech)[:SHOWN],
         confusions=_confusions(focus) if focus.result.task == "events" else [],
@@ -180,6 +194,13 @@ def _confusions(run: Run) -> list[Confusion]:
         off = [count for i, row in enumerate(counts) for j, count in enumerate(row) if i != j]
         confusions.append(Confusion(label, classes, counts, max([1, *off])))
     return confusions
+
+
+def _group_table(table: GroupsRecord) -> GroupTable:
+    headings = [table.by, *(name for name, _ in COLUMNS)]
+    return GroupTable(
+        f"by {table.by}", headings, list(map(group_cells, table.groups)), groups_notes(table, len(table.groups))
+    )
 
 
 def _environments(runs: Sequence[Run]) -> list[dict[str, Any]]:

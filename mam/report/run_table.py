@@ -11,6 +11,7 @@ from mam.records.learning import DevChange, TrainRecord, TuneRecord
 from mam.records.parts import FoldsDifference, MergeRecord
 from mam.records.result import RunResult
 from mam.records.text import arm_text, data_text, lambda_text, layers_text, metric_name
+from mam.report.groups import groups_notes, groups_table
 from mam.report.language import run_lines
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
@@ -43,6 +44,11 @@ def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
     terminal.say(f"split   {result.data.rule}")
     if result.data.skipped:
         terminal.say(f"        {len(result.data.skipped)} unusable examples were skipped; result.json lists them")
+    for table in result.groups or ():
+        terminal.table(f"by {table.by}", groups_table(table))
+        terminal.say("")
+        for remark in groups_notes(table):
+            terminal.say(remark)
     for sentence in result.diagnostics:
         terminal.say(f"note    {sentence}")
     terminal.say(f"files   {folder}")

@@ -62,7 +62,8 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
             settings |= {"lam": config.lam, "schedule": asdict(config.schedule), "tune": {"name": "none"}}
             lams = _merge(config, folder)
         with atomic(folder / CARD) as file:
-            file.write(card(result, parents, lams))
+            dataset = config.data.hub.id if config.data.source == "hub" else None
+            file.write(card(result, parents, lams, out.absolute().name, dataset))
         with atomic(folder / SETTINGS) as file:
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     return _remarks(config, result)

@@ -1,21 +1,31 @@
-"""The model card of an exported run."""
+"""The model card of an exported run: front matter that the hub reads, and a text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from mam import __version__
-from mam.merging.tables import METHODS
+from mam.merging.tables import CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.records.parts import MergeRecord
 from mam.records.result import RunResult
 from mam.records.text import arm_text, metric_name, plain_id
+from mam.scoring.languages import bare_code
 from mam.scoring.wording import difference_text, units_text
 from mam.terminal import percent
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
+TAGS = ("merge", "mam", "multimodal-attention-merging")
+NOT_SAID = "not said in its files"
+BASELINES = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}
+TASKS = {"asr": "automatic-speech-recognition", "events": "audio-classification"}
+Parents = tuple[Checkpoint, Checkpoint]  # target and source
 CITATION = """\
 ```bibtex
 @article{sundar2023multimodal,
@@ -30,30 +40,120 @@ CITATION = """\
 
 
 def licence_of(checkpoint: Checkpoint) -> str:
-    """Return the licence in the checkpoint's own card, or a phrase that none is given."""
+    """Return the licence in the checkpoint's own card, or `NOT_SAID`."""
     card = checkpoint.folder / CARD
     try:
         text = card.read_text(encoding="utf-8")
         front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
-        return str((front or {}).get("license") or "not said in its files")
+        licence = (front or {}).get("license")
+        return licence if isinstance(licence, str) and licence.strip() else NOT_SAID
     except (OSError, ValueError, IndexError, AttributeError, yaml.YAMLError):
-        return "not said in its files"
+        return NOT_SAID
 
 
-def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequence[float]) -> str:
-    """Return the model card: the merge, λ by layer, data, metrics with intervals, parents, citation."""
+def metadata(result: RunResult, parents: Parents, name: str, dataset: str | None) -> ModelCardData:
+    """Return what the hub reads of a card.
+
+    Base models are hub ids only: a parent that was read from a folder is not claimed. Neither is a source of which a
+    control left nothing. The licence is that of all parents, if they agree.
+
+    Args:
+        result: the finished run.
+        parents: its target and source.
+        name: the model's name.
+        dataset: the hub id of the data, or None.
+    """
+    used = _used(result, parents)
+    bases = [parent.id for parent in used if parent.revision is not None and _is_hub_id(parent.id)]
+    relation = "merge" if len(used) > 1 else "finetune" if result.train else None
+    licences = {licence_of(parent) for parent in used}
+    licence = licences.pop() if len(licences) == 1 else NOT_SAID
+    has_head = result.task == "asr" or result.train is not None or (result.head and result.head.name == "checkpoint")
+    further: dict[str, Any] = {"base_model_relation": relation} if bases and relation else {}
+    return ModelCardData(
+        base_model=bases or None,
+        language=bare_code(result.data.language) or None if result.task == "asr" else None,
+        license=None if licence in (NOT_SAID, "other") else licence,
+        library_name=None if parents[0].is_beats else "transformers",
+        pipeline_tag=TASKS[result.task] if has_head and not parents[0].is_beats else None,
+        tags=list(TAGS),
+        model_name=_readable(name) or "merged",
+        eval_results=[_evaluation(result, dataset)],
+        **further,
+    )
+
+
+def _used(result: RunResult, parents: Parents) -> Sequence[Checkpoint]:
+    """Return the parents whose weights are in the model."""
+    control = CONTROLS[result.merge.control]
+    has_source = result.is_merged and control.has_structure and control.layers != "own"
+    return parents if has_source else parents[:1]
+
+
+def _evaluation(result: RunResult, dataset: str | None) -> EvalResult:
+    """Return the rate in percent (of sounds the accuracy, which the hub knows), with the baseline as an argument."""
+    is_speech = result.task == "asr"
+    new, old = (_percent(rate if is_speech else 1 - rate) for rate in (result.rate, result.baseline_rate))
+    ends = [_percent(bound if is_speech else -bound) for bound in result.delta.ci95 or ()]
+    name = metric_name(result) if is_speech else "accuracy"
+    data = _readable(result.data.name) or "data"
+    return EvalResult(
+        task_type=TASKS[result.task],
+        dataset_type=dataset or data,
+        dataset_name=data,
+        dataset_split=_readable(result.data.split),
+        metric_type=result.metric if is_speech else "accuracy",
+        metric_name=f"{name} (%)",
+        metric_value=new,
+        metric_args={
+            "baseline": old,
+            "baseline_is": BASELINES[result.baseline.kind],
+            "difference": round(new - old, 4),
+            "interval": sorted(ends) or None,
+            "p_value": result.delta.p_value,
+            "examples": result.data.n,
+        },
+    )
+
+
+def _percent(rate: float) -> float:
+    return round(100 * rate, 4)
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.count("/") == 1
+
+
+def _readable(text: str) -> str:
+    """Return text on one line and in valid UTF-8; folders may be named otherwise."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _cell(text: str) -> str:
+    return _readable(text).replace("|", "\\|")
+
+
+def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, dataset: str | None = None) -> str:
+    """Return the model card: the merge, λ by layer, data, metrics with intervals, parents, citation.
+
+    ``lams`` has one λ a layer; ``name`` and ``dataset`` are as in `metadata`.
+    """
     merge, data, metric = result.merge, result.data, metric_name(result)
     target, source = result.model.target, result.model.source
     rows = [f"| {layer} | {lam:.6g} | {merge.pairs.get(str(layer), '–')} |" for layer, lam in enumerate(lams)]
-    baseline = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}[result.baseline.kind]
+    baseline = BASELINES[result.baseline.kind]
+    title = f"{plain_id(target.id)} ← {plain_id(source.id)}"
     control = "" if merge.control == "none" else f" The source is replaced by the control `{merge.control}`."
     lines = [
         "---",
-        "tags: [multimodal-attention-merging, mam]",
-        f"base_model: {plain_id(target.id)}",
+        metadata(result, parents, name, dataset).to_yaml(),
         "---",
         "",
-        f"# {plain_id(target.id)} ← {plain_id(source.id)}",
+        f"# {_readable(title)}",
         "",
         f"{arm_text(result)}: {merge.parts.upper()} of the source's attention merged into the target's"
         f" {'with' if merge.bias else 'without'} biases, {_formula(merge)}, by mam {__version__}.{control}",
@@ -64,7 +164,7 @@ def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequen
         "",
         "## Measured",
         "",
-        f"On {data.name}, {data.split} ({data.n} examples, {data.seconds:.0f} s): {metric}"
+        f"On {_readable(data.name)}, {data.split} ({data.n} examples, {data.seconds:.0f} s): {metric}"
         f" {percent(result.rate)}, {baseline} {percent(result.baseline_rate)};"
         f" difference {difference_text(result.delta)} ({units_text(result.delta)};"
         f" {result.delta.test}).",
@@ -76,7 +176,8 @@ def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequen
         "| | id | revision | SHA-256 of the weights | licence |",
         "|---|---|---|---|---|",
         *(
-            f"| {side} | {plain_id(record.id)} | {record.revision or '–'} | {record.sha256} | {licence_of(parent)} |"
+            f"| {side} | {_cell(plain_id(record.id))} | {record.revision or '–'} | {record.sha256}"
+            f" | {_cell(licence_of(parent))} |"
             for side, record, parent in (("target", target, parents[0]), ("source", source, parents[1]))
         ),
         "",
@@ -84,7 +185,7 @@ def card(result: RunResult, parents: tuple[Checkpoint, Checkpoint], lams: Sequen
         "",
         "## Made by",
         "",
-        f"`{result.command}` and `mam export`; the whole configuration is in `{SETTINGS}`.",
+        f"`{_readable(result.command)}` and `mam export`; the whole configuration is in `{SETTINGS}`.",
         "",
         CITATION,
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from mam.config.job import Job
 from mam.config.merging import reads_calibration
@@ -25,6 +25,7 @@ from mam.records.parts import (
     DataRecord,
     Delta,
     Extensions,
+    GroupsRecord,
     MergeRecord,
     PluginRecord,
     SoundBaseline,
@@ -35,16 +36,18 @@ from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
 from mam.tasks import TASKS, asr
+from mam.tasks.groups import by_groups
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """Everything that follows from predictions alone: rates of both sides, their difference, diagnostics."""
+    """Everything that follows from predictions alone: rates of both sides, their difference, diagnostics, groups."""
 
     metrics: Rates | ErrorRates
     baseline: SpeechBaseline | SoundBaseline
     delta: Delta
     diagnostics: list[str]
+    groups: list[GroupsRecord] | None = None
 
 
 def score(
@@ -68,7 +71,8 @@ def score(
     """
     scores = TASKS[config.model.task].score(config, merged, baseline)
     diagnostics = diagnose(scores.delta, [*scores.findings, *remarks], _caveat(config))
-    return Scoring(scores.metrics, replace(scores.baseline, kind=kind), scores.delta, diagnostics)
+    groups = by_groups(config, merged[0], scores.after, scores.before) if config.evaluate.by else None
+    return Scoring(scores.metrics, replace(scores.baseline, kind=kind), scores.delta, diagnostics, groups)
 
 
 def window_notes(in_windows: int, clips: int) -> list[str]:
@@ -140,6 +144,18 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
         parts_asked="".join(parse_parts(config.parts)),
         asked=merge_options(config),
     )
+
+
+def group_rows(tables: Sequence[GroupsRecord]) -> list[list[Any]]:
+    """Return the groups as rows for ``groups.csv``, with the heading first; what is not defined is empty."""
+    names = ("absolute", "p_value", "clusters", "unit", "changed", "better", "worse")
+    rows: list[list[Any]] = [["by", "value", "examples", "rate", "baseline", "low", "high", "p_holm", *names]]
+    for table in tables:
+        for group in table.groups:
+            low, high = (group.delta.ci95 if group.delta else None) or ("", "")
+            own = [table.by, group.value, group.n, group.rate, group.baseline, low, high, group.p_holm]
+            rows.append([*own, *(getattr(group.delta, name, "") for name in names)])
+    return rows
 
 
 def timing(loading: float, measurement: Measurement, baseline: Readings, audio_seconds: float) -> Timing:

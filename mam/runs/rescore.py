@@ -35,6 +35,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
         baseline=scoring.baseline,
         delta=scoring.delta,
         diagnostics=scoring.diagnostics,
+        groups=scoring.groups,
         seeds=replace(result.seeds, bootstrap=config.seed),
         scored=Rescoring(code_record()),
     )

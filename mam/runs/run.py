@@ -35,8 +35,18 @@ from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
 from mam.records.parts import ModelRecord, Seeds
 from mam.records.reading import find_finished, read_result
 from mam.records.result import SCHEMA, RunResult
-from mam.runs.record import checkpoint_record, data_record, extensions_record, merge_record, score, timing, window_notes
+from mam.runs.record import (
+    checkpoint_record,
+    data_record,
+    extensions_record,
+    group_rows,
+    merge_record,
+    score,
+    timing,
+    window_notes,
+)
 from mam.tasks import TASKS
+from mam.tasks.groups import refuse_unknown_columns
 from mam.training.resumption import forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
 
@@ -72,6 +82,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     processes.join(device_of(config).type == "cuda")
 
     question = question_of(config, bench)
+    if config.evaluate.by:
+        refuse_unknown_columns(config, bench.corpus(config))
     finished = processes.from_main(finished_run(job, bench, question))
     if finished:
         return RunOutcome("skipped", finished, read_result(finished))
@@ -143,11 +155,14 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
             baseline=scoring.baseline,
             delta=scoring.delta,
             diagnostics=scoring.diagnostics,
+            groups=scoring.groups,
             timing=timing(pair.loading, measurement, baseline, sum(audio.seconds)),
             env=environment(config),
             seeds=Seeds(config.seed, config.seed, config.seed if is_trained else None),
             extensions=extensions_record(job),
         )
+        if result.groups:
+            folder.table("groups", group_rows(result.groups))
         folder.finish(result)
     return RunOutcome("finished", folder.path, result)
 
@@ -192,9 +207,14 @@ def finished_run(job: Job, bench: Workbench, question: Mapping[str, Any] | None 
         return None
     run_hash = sha256_json(question_of(config, bench) if question is None else question)
     folder = find_finished(expanded(config.outputs), job.signature, run_hash)
-    if folder is None or not config.evaluate.dev:
+    if folder is None:
+        return None
+    result = read_result(folder)
+    if not result.grouped_by.issuperset(config.evaluate.by):
+        return None
+    if not config.evaluate.dev:
         return folder
-    dev = read_result(folder).dev
+    dev = result.dev
     return folder if dev is not None and dev.data == dev_sha256(config, bench) else None
 
 

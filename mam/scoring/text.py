@@ -11,6 +11,7 @@ from importlib import import_module
 from mam.errors import MamError
 from mam.registry import register
 from mam.scoring.languages import bare_code
+from mam.scoring.leaderboard import open_asr_leaderboard
 from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
 
@@ -99,6 +100,7 @@ def basic(text: str) -> str:
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 
+normalizer(open_asr_leaderboard)
 language_normalizer(multilingual)
 
 

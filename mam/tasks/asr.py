@@ -19,7 +19,7 @@ from mam.records.reading import PredictionRow
 from mam.scoring.coverage import corpus_notes
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import LENGTH, UNITS, Counts, Rates, Token, errors, pair_counts, rates, tokens
-from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
+from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of, with_columns
 
 REPEATED, RUNAWAY = 4, 3  # minimum words (or letters); multiple of the reference's words
 COLLAPSED = 0.9  # share of identical predictions
@@ -65,7 +65,8 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
     notes = corpus_notes(config.data.normalizer, config.data.language, [row["reference"] for row in baseline])
     findings = [*_findings(pooled, before.lengths, _token(config)), *notes]
     difference = paired(config, after, [before])
-    return Scores(_rates(new), SpeechBaseline(**asdict(_rates([old]))), Delta(**asdict(difference)), findings)
+    baseline_rates = SpeechBaseline(**asdict(_rates([old])))
+    return Scores(_rates(new), baseline_rates, Delta(**asdict(difference)), findings, after, before)
 
 
 def tables(merged: Sequence[PredictionRow], baseline: Sequence[PredictionRow]) -> dict[str, list[list[Any]]]:
@@ -77,16 +78,14 @@ def lines(config: Config, audio: AudioStore, items: Sequence[str], classes: Sequ
     """Build a row for every clip of ``audio``; ``items`` are the texts."""
     rows = []
     for example, seconds, text in zip(audio.corpus.examples, audio.seconds, items, strict=True):
-        row = {
+        row: PredictionRow = {
             "id": example["id"],
             "audio": example["audio"],
             "duration": round(seconds, 6),
             "reference": example["text"],
             "prediction": text,
         }
-        if config.data.clusters != "utterance":
-            row["cluster"] = example[config.data.clusters]
-        rows.append(row)
+        rows.append(with_columns(config, row, example))
     return rows
 
 

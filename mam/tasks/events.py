@@ -26,7 +26,7 @@ from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import confusion, error_rates, mistakes
 from mam.scoring.seeds import paired_t
 from mam.scoring.significance import exact_mcnemar
-from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of
+from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of, with_columns
 
 COLLAPSED = 0.9  # share of clips predicted as one class
 GIVEN_PROBES = "the interval is given these probes: how they vary with their training clips shows over folds only"
@@ -166,7 +166,7 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
         findings.append(GIVEN_PROBES)
     mcnemar = _mcnemar(new[0], old.errors) if len(merged) == 1 and old.clusters is not None else None
     delta = Delta(**asdict(difference), over_folds=over_folds, mcnemar=mcnemar)
-    return Scores(rates[0], SoundBaseline(**asdict(rates[1])), delta, findings)
+    return Scores(rates[0], SoundBaseline(**asdict(rates[1])), delta, findings, sides, old)
 
 
 def _mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> McNemarRecord:
@@ -261,7 +261,7 @@ def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequ
     rows = []
     for example, row_scores in zip(audio.corpus.examples, items, strict=True):
         best = np.argsort(-row_scores, kind="stable")[:5]
-        row = {
+        row: PredictionRow = {
             "id": example["id"],
             "audio": example["audio"],
             "fold": config.data.split if example["fold"] is None else example["fold"],
@@ -269,9 +269,7 @@ def lines(config: Config, audio: AudioStore, items: Sequence[Any], classes: Sequ
             "prediction": classes[best[0]],
             "scores_top5": {classes[i]: round(float(row_scores[i]), 6) for i in best},
         }
-        if config.data.clusters != "utterance":
-            row["cluster"] = example[config.data.clusters]
-        rows.append(row)
+        rows.append(with_columns(config, row, example))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -34,16 +34,6 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Rates of both sides, their difference, and sentences about anomalies in the predictions."""
-
-    metrics: Rates | ErrorRates
-    baseline: SpeechBaseline | SoundBaseline
-    delta: Delta
-    findings: list[str]
-
-
-@dataclass(frozen=True)
 class ErrorCounts:
     """Errors and reference lengths of each example, ``[n]``, and the units that a test flips.
 
@@ -55,6 +45,28 @@ class ErrorCounts:
     lengths: NDArray[np.int64]
     clusters: list[str] | None
     unit: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Rates of both sides, their difference, and sentences about anomalies in the predictions.
+
+    ``after`` are the errors of each draw of the merged target, ``before`` those of the baseline, by example.
+    """
+
+    metrics: Rates | ErrorRates
+    baseline: SpeechBaseline | SoundBaseline
+    delta: Delta
+    findings: list[str]
+    after: list[ErrorCounts]
+    before: ErrorCounts
+
+
+def with_columns(config: Config, row: PredictionRow, example: Mapping[str, Any]) -> PredictionRow:
+    """Return a prediction with further columns of its example: the unit of the test, and those of evaluate.by."""
+    unit = config.data.clusters
+    cluster = {} if unit == "utterance" else {"cluster": example[unit]}
+    return row | cluster | {name: example[name] for name in config.evaluate.by if name not in row}
 
 
 CLUSTER_NAMES = {"speaker": "speaker", "origin": "recording"}  # by ``data.clusters``

@@ -1,4 +1,4 @@
-"""Questions that Hydra itself answers: help, the composed configuration, information, shell completion."""
+"""Questions that Hydra itself answers: the composed configuration, information, shell completion."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from mam.verbs.common import open_terminal, say_hidden
 
 MULTIRUN = ("--multirun", "-m")
 HYDRA_VALUES = ("job", "hydra", "all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-HYDRA_FLAGS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
+HELP = ("--help", "-h")
+HYDRA_FLAGS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,6 +18,10 @@ def main(argv: Sequence[str]) -> int:
     from mam.config.search import split_search
 
     search, argv = split_search(argv)
+    if any(word in HELP for word in argv):
+        from mam.verbs.help import show_help
+
+        return show_help([word for word in argv if word not in HELP], search)
     words = [word for word in argv if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     flags = [word for word in argv if word.startswith("-")]
     asks_hydra = any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags)

@@ -55,11 +55,16 @@ def test_merges_of_speech(words):
 
 
 def test_choices_on_dev(split_words):
-    for more in (["tune=grid", "tune.values=[0,0.3]"], ["tune=race", "tune.values=[0,0.3]"], ["evaluate.dev=true"]):
+    for more in (
+        ["evaluate.by=[split]"],
+        ["tune=grid", "tune.values=[0,0.3]"],
+        ["tune=race", "tune.values=[0,0.3]"],
+        ["evaluate.dev=true"],
+    ):
         once([*split_words, *more])
     once([*split_words, "tune=cmaes", "tune.evaluations=3"])
     once([*split_words, "tune=entropy", "tune.epochs=1", "tune.audio=test"])
-    unchanged(5)
+    unchanged(6)
 
 
 def test_trainings(lesson):

@@ -63,7 +63,14 @@ def test_whispers_normalizers(raw, english, simple):
 
 
 def test_the_registry_is_complete():
-    assert set(NORMALIZERS) == {"none", "hubert_english", "whisper_english", "basic", "multilingual"}
+    assert set(NORMALIZERS) == {
+        "none",
+        "hubert_english",
+        "whisper_english",
+        "basic",
+        "open_asr_leaderboard",
+        "multilingual",
+    }
 
 
 @pytest.mark.parametrize(

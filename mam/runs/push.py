@@ -1,0 +1,129 @@
+"""Sending an exported run to the hub. What can be checked without a network is checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from huggingface_hub import HfApi, ModelCard, constants
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from mam.errors import ConfigError, MamError, RecordError, first_line
+from mam.runs.export import export
+from mam.runs.model_card import CARD, TAGS
+
+LOGIN = "Log in with `hf auth login`, or set HF_TOKEN"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a run.
+
+    Attributes:
+        folder: the exported folder, which stays.
+        url: where it is on the hub, or None if nothing was sent.
+        reason: why nothing was sent, or "".
+        remarks: those of the export.
+    """
+
+    folder: Path
+    url: str | None
+    reason: str
+    remarks: list[str]
+
+
+class _UnreachableError(Exception):
+    """The hub gives no answer."""
+
+
+def push(
+    run: Path, repo: str, out: Path, private: bool = False, fold: str | None = None, force: bool = False
+) -> Pushed:
+    """Export a finished run into ``out`` and send the folder to the model repository ``repo`` on the hub.
+
+    Without a network the folder is written and checked, and nothing is sent.
+
+    Args:
+        run: a run folder.
+        repo: OWNER/NAME; the repository is created.
+        out: the folder to write; an earlier export in it is replaced.
+        private: whether a new repository is private.
+        fold: for audio events, if each fold has its own model.
+        force: commit onto a repository that exists.
+
+    Raises:
+        ConfigError: an invalid name.
+        MamError: not logged in, no right to the name, or the repository exists.
+        RecordError, CheckpointError, MergeError: the run cannot be exported, or its card is invalid.
+    """
+    _check_name(repo)
+    api = HfApi()
+    try:
+        if constants.is_offline_mode():
+            raise _UnreachableError("HF_HUB_OFFLINE is set")
+        _asked(repo, api.whoami)
+        reason = ""
+    except _UnreachableError as error:
+        reason = str(error)
+    remarks = export(run, out, fold, force=True)
+    _check_card(out / CARD)
+    if reason:
+        return Pushed(out, None, reason, remarks)
+    try:
+        _asked(repo, lambda: api.create_repo(repo, private=private, repo_type="model", exist_ok=force))
+        sent: Any = _asked(
+            repo, lambda: api.upload_folder(repo_id=repo, folder_path=out, commit_message="mam push", repo_type="model")
+        )
+    except _UnreachableError as error:
+        return Pushed(out, None, str(error), remarks)
+    return Pushed(out, str(sent.commit_url), "", remarks)
+
+
+def _check_name(repo: str) -> None:
+    """Raise ConfigError for a name that the hub does not accept."""
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ConfigError(f"{repo}: is no name for a repository. {first_line(error)}") from error
+    if repo.count("/") != 1:
+        raise ConfigError(f"{repo}: names no owner. Say OWNER/NAME, with your own name or that of an organisation.")
+
+
+def _check_card(path: Path) -> None:
+    """Raise RecordError if the hub's client cannot read the card that was written, or loses any of it."""
+    try:
+        data = ModelCard.load(path).data
+        is_whole = set(TAGS) <= set(data.tags or []) and len(data.eval_results or []) == 1
+    except Exception as error:  # PyYAML's errors, and ValueError for metadata
+        raise RecordError(f"{path}: is no valid model card ({first_line(error)}).") from error
+    if not is_whole:
+        raise RecordError(f"{path}: is no valid model card (tags or results cannot be read back).")
+
+
+def _asked(repo: str, call: Callable[[], T]) -> T:
+    """Return the hub's answer.
+
+    Raises:
+        MamError: the hub refuses.
+        _UnreachableError: there is no answer.
+    """
+    try:
+        return call()
+    except LocalTokenNotFoundError as error:
+        raise MamError(f"{repo}: you are not logged in to the hub. {LOGIN}.") from error
+    except HfHubHTTPError as error:
+        status, said = error.response.status_code, first_line(error)
+        refusals = {
+            401: f"{repo}: the hub does not accept your token. {LOGIN}.",
+            403: f"{repo}: you have no right to write there ({said}). Take a name of your own, or another token.",
+            409: f"{repo}: exists already. Choose another name, or say force=true to add a commit to it.",
+        }
+        if status >= 500:
+            raise _UnreachableError(f"the hub fails: {said}") from error
+        raise MamError(refusals.get(status, f"{repo}: the hub refuses it: {said}")) from error
+    except Exception as error:  # the hub's client raises many types, including those of its HTTP library
+        raise _UnreachableError(f"the hub cannot be reached: {first_line(error)}") from error

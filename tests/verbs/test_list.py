@@ -1,0 +1,71 @@
+"""`mam list`: every registry and every file of conf/, with a line about each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mam.conf
+import pytest
+
+from mam.config.reference import line_about
+from mam.errors import ConfigError
+from mam.merging.tables import CONTROLS
+from mam.models.targets import TARGETS
+from mam.scoring.text import NORMALIZERS
+from mam.verbs.list import KINDS, main
+
+CONF = Path(next(iter(mam.conf.__path__)))
+
+
+def listed(capsys, kind: str) -> dict[str, str]:
+    assert main([kind, "--json"]) == 0
+    made: dict[str, str] = json.loads(capsys.readouterr().out)
+    return made
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_every_choice_of_a_kind_has_one_line(capsys, kind):
+    entries = listed(capsys, kind)
+    assert entries and all(line.strip() and "\n" not in line for line in entries.values())
+    assert main([kind]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(entries)
+
+
+def test_what_is_listed_is_what_there_is(capsys):
+    assert set(listed(capsys, "controls")) == set(CONTROLS)
+    assert set(listed(capsys, "targets")) == set(TARGETS) and set(listed(capsys, "normalizers")) == set(NORMALIZERS)
+    assert set(listed(capsys, "experiments")) == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+    assert listed(capsys, "layers")["odd"] == "layers 1, 3, 5, ..."
+    assert listed(capsys, "sources")["bert"] == "a source of modality text"
+    assert listed(capsys, "verbs")["ls"] == "finished runs, one line each"
+
+
+def test_alone_it_counts_the_kinds(capsys):
+    assert main([]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [kind for kind, _ in lines] == list(KINDS)
+    assert dict(map(tuple, lines))["controls"] == str(len(CONTROLS)) == "10"
+
+
+@pytest.mark.parametrize("argv", [["foo"], ["models", "data"], ["models", "--fast"], ["kind=models"]])
+def test_an_unknown_kind_is_an_error(argv):
+    with pytest.raises(ConfigError) as caught:
+        main(argv)
+    if argv == ["foo"]:
+        assert str(caught.value).startswith("foo: not a kind. Choose one of: alignments, controls, data, experiments")
+
+
+def test_the_line_of_an_entry():
+    def function():
+        """Does it. Raises an error.
+
+        More.
+        """
+
+    class Bare:
+        __doc__ = None
+
+    assert line_about(function) == "Does it" and line_about("A text.") == "A text" and line_about(Bare) == ""
+    assert line_about(CONTROLS["shrink_v"]) == "Zeros for V only: a smaller output of attention alone"
