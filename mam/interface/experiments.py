@@ -23,6 +23,9 @@ from mam.studies.execute import varied_text
 from mam.terminal import Terminal, percent
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+if TYPE_CHECKING:
     pass
 
 
