@@ -121,7 +121,9 @@ def install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     points = project["entry-points"]
-    groups = [f"[{group}]\n" + "".join(f"{key} = {place}\n" for key, place in points[group].items()) for group in points]
+    groups = [
+        f"[{group}]\n" + "".join(f"{key} = {place}\n" for key, place in points[group].items()) for group in points
+    ]
     (info / "entry_points.txt").write_text("".join(groups))
     monkeypatch.setenv("PYTHONPATH", str(site))
 
