@@ -41,6 +41,8 @@ def test_it_runs_and_shows_a_table_and_a_picture(notebook):
         pytest.skip("no kernel python3 (pip install ipykernel)")
     run_here(notebook)
     demo, numbers, table, picture, own, live = map(outputs_of, code_cells(notebook))
+    shapes = [[output.output_type for output in cell.outputs] for cell in code_cells(notebook)[1:]]
+    assert shapes == [["stream"], ["execute_result"], ["display_data"], ["stream"], ["stream"]]  # mam prints nothing
     assert "merged λ=0.05: WER 24.03 %, baseline 24.61 %" in demo["text"]
     assert "difference -0.57 points, 95 % [-1.84, +0.70]" in numbers["text"]
     shown = table["text/html"]
