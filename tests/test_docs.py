@@ -1,66 +1,131 @@
-"""The pages for contributors work as they are written, and generated tables are up to date."""
+"""The pages work as they are written, with mam as it is installed; links lead somewhere, tables are up to date."""
 
 from __future__ import annotations
 
-import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-import soundfile
-from support.audio import noise
+from support.pages import blocks, give
+
+from mam.interface import experiments
 
 ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r"(New file|Append to) `(\S+)`:\n\n```\w+\n(.*?)```", re.DOTALL)
-COMMAND = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+LONGEST = 30  # lines of a block
+# What commands of a page print, as evidence that they did what the page says.
+PAGES = {
+    "plugins.md": {
+        "mam run --config-dir conf model=itself data=corridor": "Δ WER +0.00 points: 0 of 4 utterances changed",
+        "mam run --config-dir conf experiment=corridor": "4 runs: 4 finished now, 0 skipped, 0 failed",
+        "mam run method=third lam=0.3 data.limit=3": "λ 0.3, by third",
+    },
+    "add-a-method.md": {
+        "mam run plugins=[./mine.py] --multirun method=linear,midpoint lam=0.1 data.limit=3": "midpoint",
+        "mam run plugins=[./layerwise.py] method=joint_norm lam=0.2 data.limit=3": "λ 0.2, by joint_norm",
+        "mam run plugins=[./signs.py] control=random_signs data.limit=3": "merged λ=0.05 (random_signs)",
+        "mam run plugins=[./energy.py,./mirror.py] align=energy pairing=mirrored lam=0.2 data.limit=3": (
+            "aligned by energy"
+        ),
+        "mam run plugins=[./step.py] schedule=step schedule.center=2 lam=0.1 data.limit=3": (
+            "λ by layer: 0:0 1:0 2:0.1 3:0.1"
+        ),
+        "mam run plugins=[./halving.py] tune=halving tune.evaluations=3 data.limit=3": (
+            "tune    halving on dev: λ 0 of 4 tried"
+        ),
+    },
+    "add-a-model.md": {
+        "mam run --config-dir conf model=itself lam=0.5 data.limit=3": "Δ WER +0.00 points: 0 of 3 utterances changed",
+        "mam inspect plugins=[./layoutlm.py] model.source=my-layoutlm": "changes 24 tensors, 198,144 parameters",
+        "mam run plugins=[./unispeech_sat.py] model.target=my-unispeech-sat data.limit=3": "merged λ=0.05",
+    },
+    "add-a-data-set.md": {
+        "mam run data=audiofolder data.root=recordings": "data    2 examples",
+        "mam run data=audiofolder data.root=recordings data.split=all data.clusters=speaker": "data    4 examples",
+        "mam run --config-dir conf data=corridor_csv": "on corridor_csv, test (2 examples)",
+        "mam run plugins=[./corridor.py] data=corridor data.root=corridor data.clusters=speaker": (
+            "on corridor, test (2 examples)"
+        ),
+    },
+    "add-a-normalizer.md": {
+        "mam run plugins=[./letters.py] data.normalizer=letters_only data.limit=3 outputs=letters": (
+            "text    language English (en), normalizer letters_only"
+        ),
+        "mam report letters plugins=[./letters.py]": "letters/report/report.html",
+        "mam run plugins=[./dotless.py] data.normalizer=turkish_lower data.limit=3": "normalizer turkish_lower",
+    },
+}
 
 
-def follow(page: str, tmp_path: Path) -> tuple[Path, list[str]]:
-    """A copy of mam with the page's code in it, laid out as in a wheel; and the page's commands."""
-    shutil.copytree(ROOT / "mam", tmp_path / "mam", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "conf", tmp_path / "mam" / "conf", ignore=shutil.ignore_patterns("__pycache__"))
-    text = (ROOT / "docs" / page).read_text()
-    steps = BLOCK.findall(text)
-    assert steps and all(len(code.splitlines()) <= 30 for _, _, code in steps)
-    for what, name, code in steps:
-        path = tmp_path / re.sub(r"^conf/", "mam/conf/", name)
-        assert path.exists() == (what == "Append to"), name
-        with path.open("a") as file:
-            file.write(code)
-    return tmp_path, [line for block in COMMAND.findall(text) for line in block.strip().splitlines()]
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_works_as_written(page, monkeypatch):
+    give(page)
+    printed, shown = "", {}
+    for block in blocks(page):
+        if block.file:
+            assert len(block.text.splitlines()) <= LONGEST, block.file
+            path = Path(block.file)
+            assert not path.exists(), path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+        elif block.language == "text":
+            missing = [line for line in block.text.splitlines() if line not in printed]
+            assert not missing, printed
+        elif block.language == "sh":
+            for command in block.text.splitlines():
+                printed = shown[command] = follow(command, monkeypatch)
+    for command, expected in PAGES[page].items():
+        assert expected in shown[command], shown[command]
 
 
-@pytest.mark.parametrize("page", ["add-a-normalizer.md", "add-a-data-set.md", "add-a-model.md", "add-a-method.md"])
-def test_a_contributors_page_works_as_written(page, tmp_path):
-    place, commands = follow(page, tmp_path)
-    Path("recordings").mkdir()
-    for i in range(2):
-        soundfile.write(f"recordings/{i}.wav", noise(0.5, i), 16000)
-        Path(f"recordings/{i}.txt").write_text("some words")
-    assert commands
-    for command in commands:
-        assert command.startswith("mam ")
-        shown = subprocess.run(
-            [sys.executable, "-m", *command.split()],
-            env=os.environ | {"PYTHONPATH": str(place)},
-            capture_output=True,
-            text=True,
-        )
-        assert shown.returncode == 0, shown.stderr
-        assert "baseline λ=0" in shown.stdout
+def follow(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Do what a line of a page says, and return what it prints."""
+    program, *words = shlex.split(command)
+    if program == "pip":
+        install(Path(words[-1]), monkeypatch)
+        return ""
+    assert program == "mam", command
+    if "run/.hydra/own" in command:
+        receive_a_run()
+    shown = subprocess.run([sys.executable, "-m", "mam", *words], capture_output=True, text=True)
+    text = shown.stdout + shown.stderr
+    is_wrong = "broken" in command or "taken" in command
+    assert bool(shown.returncode) == is_wrong and "Traceback" not in text, f"{command}\n{text}"
+    return text
 
 
-def test_what_the_page_on_models_registers_is_there(tmp_path):
-    place, _ = follow("add-a-model.md", tmp_path)
-    code = "from mam.models.sources import SOURCES; from mam.models.targets import TARGETS; import mam\n"
-    code += "assert 'layoutlm' in SOURCES; print(TARGETS['unispeech-sat'].architecture('text').__name__, mam.__file__)"
-    shown = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(place)}, capture_output=True, text=True
-    )
-    assert shown.stdout.split() == ["UniSpeechSatForCTC", str(place / "mam" / "__init__.py")], shown.stderr
+def receive_a_run() -> None:
+    """Make the folder ``run`` as the page says that somebody made it, and remove what it was made of."""
+    page = " ".join((ROOT / "docs" / "plugins.md").read_text().split())
+    made = re.search(r"the folder `run`, which was made with `([^`]+)`", page)
+    assert made is not None
+    words = [*made[1].split(), "outputs=sent"]
+    subprocess.run([sys.executable, "-m", "mam", "run", *words], check=True, capture_output=True)
+    (folder,) = Path("sent").glob("*/*")
+    shutil.move(folder, "run")
+    shutil.rmtree("conf")
+    Path("mine.py").unlink()
+
+
+def install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a package as pip does, but without the environment for building, for which pip needs a network."""
+    content = tomllib.loads((package / "pyproject.toml").read_text())
+    project, site = content["project"], Path("site-packages").resolve()
+    for name in content["tool"]["setuptools"]["packages"]:
+        shutil.copytree(package / name, site / name)
+    info = site / f"{package.name.replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = project["entry-points"]
+    groups = [
+        f"[{group}]\n" + "".join(f"{key} = {place}\n" for key, place in points[group].items()) for group in points
+    ]
+    (info / "entry_points.txt").write_text("".join(groups))
+    monkeypatch.setenv("PYTHONPATH", str(site))
 
 
 def test_generated_tables_are_up_to_date():
@@ -70,5 +135,31 @@ def test_generated_tables_are_up_to_date():
 
 def test_links_in_the_pages_lead_somewhere():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+        for link, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            place = page.parent / link if link else page
+            assert place.exists(), f"{page.name}: {link}"
+            assert not heading or heading in headings(place), f"{page.name}: {link}#{heading}"
+
+
+def headings(page: Path) -> list[str]:
+    """The headings of a page as they are written in links."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found]
+
+
+def test_the_page_on_python_works_as_written(capsys):
+    """In one process, in order; a block of text after a block of Python is all that it prints."""
+    names = {"__name__": "page"}
+    shown, printing = "", 0
+    for block in blocks("python.md"):
+        if block.language == "text":
+            assert shown == block.text
+            printing += 1
+            continue
+        assert block.language == "python"
+        if "mam.results(" in block.text and not hasattr(experiments, "results"):
+            continue  # mam.results comes with the tables of runs
+        capsys.readouterr()
+        exec(compile(block.text, "python.md", "exec"), names)
+        shown = capsys.readouterr().out
+    assert printing > 4
