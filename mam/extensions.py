@@ -203,7 +203,10 @@ def _load_path(path: Path, name: str) -> Plugin:
 def _texts(path: Path) -> dict[str, str]:
     """Return the Python files of a path, with their places relative to the folder that contains it."""
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return {file.relative_to(path.parent).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    try:
+        return {file.relative_to(path.parent).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
 
 
 def _root_of(module: ModuleType) -> Path:

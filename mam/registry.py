@@ -42,7 +42,7 @@ _foreign: list[Registration] = []  # registrations that are now in force and not
 _owners: list[str] = []  # the plug-ins that are being loaded, innermost last
 
 
-def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], Any]) -> None:
+def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], Any], takes: str = "") -> None:
     """Add ``name`` to one or more registries.
 
     Code that belongs to no plug-in may register a name again, as happens when a notebook's cell is run again.
@@ -52,14 +52,18 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
         name: The name by which a configuration refers to the choice.
         code: The function or class that is registered; it tells who registers.
         entries: Each registry with its entry.
+        takes: The arguments that a function must take, for example ``target, source, lam``.
 
     Raises:
-        ConfigError: The name is taken or cannot be typed on a command line.
+        ConfigError: The name is taken or cannot be typed on a command line, or the function takes other arguments.
     """
-    if getattr(code, "__module__", "").partition(".")[0] == "mam":
+    is_code = inspect.isroutine(code) or inspect.isclass(code)
+    if is_code and code.__module__.partition(".")[0] == "mam":
         for registry, entry in entries:
             registry.setdefault(name, entry)
         return
+    if takes and not inspect.isclass(code):
+        _refuse_signature(kind, name, code, takes)
     if not NAME.fullmatch(name):
         raise ConfigError(f"{kind}={name}: cannot be typed. A name has letters, digits, _, . and -, and is no constant")
     owner = _owners[-1] if _owners else ""
@@ -72,6 +76,24 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
         registry[name] = entry
     summary = (getattr(code, "__doc__", None) or "").strip().partition("\n")[0]
     _foreign.append(Registration(kind, name, owner, "" if owner else _code_sha256(code), entries, summary))
+
+
+def _refuse_signature(kind: str, name: str, code: Any, takes: str) -> None:
+    """Raise ConfigError unless a function can be called with these arguments."""
+    try:
+        signature = inspect.signature(code)
+    except (TypeError, ValueError):  # no function, or one that does not tell
+        raise ConfigError(f"{kind}={name}: is a {type(code).__name__}, not a function ({takes})") from None
+    try:
+        signature.bind(*takes.split(", "))
+    except TypeError as error:
+        raise ConfigError(f"{kind}={name}: takes {signature}, and must take ({takes})") from error
+
+
+def refuse_bare(decorator: str, argument: object) -> None:
+    """Raise ConfigError for a decorator without its parentheses, which would register nothing."""
+    if inspect.isroutine(argument) or inspect.isclass(argument):
+        raise ConfigError(f"@{decorator} needs parentheses: @{decorator}(...)")
 
 
 def _who(earlier: Registration | None) -> str:

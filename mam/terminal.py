@@ -38,8 +38,8 @@ class Terminal:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._out = Console(quiet=quiet, highlight=False)
-        self._err = Console(quiet=quiet, stderr=True, highlight=False)
+        self._out = Console(quiet=quiet, highlight=False, force_jupyter=False)
+        self._err = Console(quiet=quiet, stderr=True, highlight=False, force_jupyter=False)
 
     @property
     def width(self) -> int:
@@ -63,7 +63,7 @@ class Terminal:
         self.say("")
         self.say(title)
         is_styled = self._out.is_terminal and self._out.color_system is not None
-        page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False)
+        page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False, force_jupyter=False)
         for part in _parts(table, lambda candidate: page.measure(candidate).maximum <= self.width):
             with page.capture() as capture:
                 page.print(part)

@@ -41,7 +41,10 @@ def problems(config: Config, is_recorded: bool = False) -> list[str]:
     In a recorded configuration the names of methods and the like may be those of a plug-in that is not loaded here.
     """
     config = copy.deepcopy(config)
-    messages = list(_field_problems(config, is_recorded))
+    found = list(_field_problems(config))
+    messages = [message for message, is_name in found if not (is_recorded and is_name)]
+    if len(messages) < len(found):  # options that go with an unknown choice cannot be judged
+        return messages
     for check in (
         model_problems,
         data_problems,
@@ -56,21 +59,22 @@ def problems(config: Config, is_recorded: bool = False) -> list[str]:
     return list(dict.fromkeys(messages))
 
 
-def _field_problems(config: Any, is_recorded: bool, prefix: str = "") -> Iterator[str]:
+def _field_problems(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Yield a problem for every field outside the bounds in its annotation, and reset the field to its default.
 
-    Later checks of combinations can then assume valid values.
+    Later checks of combinations can then assume valid values. Each problem comes with whether it is an unknown name in
+    a registry, to which plug-ins can add.
     """
     for name, bounds in _bounds(config.__class__).items():
         value = getattr(config, name)
         if is_dataclass(value):
-            yield from _field_problems(value, is_recorded, f"{prefix}{name}.")
+            yield from _field_problems(value, f"{prefix}{name}.")
         elif value is not None:
             messages = list(_outside(f"{prefix}{name}", value, bounds))
             if messages:
                 setattr(config, name, getattr(type(config), name))
-            if not (is_recorded and any(isinstance(bound, OneOf) and bound.is_open for bound in bounds)):
-                yield from messages
+            is_name = any(isinstance(bound, OneOf) and bound.is_open for bound in bounds)
+            yield from ((message, is_name) for message in messages)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -109,6 +110,9 @@ ONLY_MAMS = SearchPath()
 
 
 def _quoted(place: str) -> str:
+    """Return a place as Hydra's grammar reads it in a list; most need no quotes."""
+    if re.fullmatch(r"(file|pkg)://[A-Za-z0-9_./-]+", place):
+        return place
     escaped = place.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 

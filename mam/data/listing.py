@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mam.config.data import DataConfig
 from mam.errors import DataError, choices
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 SPLITS = ("train", "dev", "test")
 
@@ -81,9 +81,11 @@ def data_format(name: str, download: str) -> Callable[[ListFolder], ListFolder]:
     reads ``data.columns`` and ``data.metadata`` of it.
     """
 
+    refuse_bare("data_format", name)
+
     def add(function: ListFolder) -> ListFolder:
         parameters = inspect.signature(function).parameters
-        register("data", name, function, (FORMATS, Format(function, download, "config" in parameters)))
+        register("data", name, function, (FORMATS, Format(function, download, "config" in parameters)), takes="root")
         return function
 
     return add

@@ -1,1 +1,8 @@
 """mam from Python: experiments, and merges of models in memory. `import mam` has all of it; see docs/python.md."""
+
+import warnings
+from importlib import import_module
+
+with warnings.catch_warnings():  # transformers and datasets import it, and what it misses is a progress bar
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    import_module("tqdm.auto")

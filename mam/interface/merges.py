@@ -164,6 +164,9 @@ def is_merged(model: nn.Module) -> bool:
 
 def sides_of(target: nn.Module | Named, source: nn.Module | Named) -> Sides:
     """Return both sides of a merge; raises MamError for a side that is unusable, or a target that is merged already."""
+    for side, model in (("target", target), ("source", source)):
+        if not isinstance(model, nn.Module | str | PathLike):
+            raise ConfigError(f"{side}: {type(model).__name__} is no model. Give a module, a hub id or a folder")
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
     if is_merged(model):
         raise MergeError(

@@ -14,6 +14,8 @@ from mam.config.override_checks import OF_THE_USER
 from mam.config.words import in_grammar, word_of
 from mam.errors import ConfigError
 
+FOLDER = "config_dir"
+
 
 def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: bool = False) -> list[str]:
     """Return the words that arguments stand for: ``lam=0.1`` is ``lam=0.1``, ``data={"limit": 3}`` is ``data.limit=3``.
@@ -26,12 +28,24 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     Raises:
         ConfigError: A word is not text, or a value cannot be typed.
     """
-    wrong = [repr(word) for word in words if not isinstance(word, str)]
+    wrong = [repr(word) for word in words if not isinstance(word, str) or "=" not in word]
     if wrong:
         raise ConfigError(f"{', '.join(wrong)}: is no word. Say 'key=value', or key=value as an argument")
-    listed = {key for key, value in _flat(options) if isinstance(value, list)}
-    sweeps = listed - _list_keys(listed) if has_sweeps else set()
-    return [*words, *(_word(key, value, key in sweeps) for key, value in _flat(options))]
+    flat = list(_flat(options))
+    listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
+    sweeps = listed - _list_keys(listed)
+    if sweeps and not has_sweeps:
+        raise ConfigError(
+            f"{', '.join(sorted(sweeps))}: takes one value. Say mam.sweep(...) for a run with each of several"
+        )
+    return [*_folders(options), *words, *(_word(key, value, key in sweeps) for key, value in flat if key != FOLDER)]
+
+
+def _folders(options: Mapping[str, Any]) -> list[str]:
+    """Return the words for one or several folders of configurations."""
+    folders = options.get(FOLDER, [])
+    listed = [folders] if isinstance(folders, str | PathLike) else folders
+    return [f"--config-dir={fspath(folder)}" for folder in listed]
 
 
 def _list_keys(keys: set[str]) -> set[str]:
@@ -46,8 +60,6 @@ def _list_keys(keys: set[str]) -> set[str]:
 
 
 def _word(key: str, value: Any, is_sweep: bool) -> str:
-    if key == "config_dir":
-        return f"--config-dir={value}"
     if is_sweep:
         return f"{key}={','.join(map(in_grammar, value))}"
     return word_of(f"+{key}" if key.startswith(OF_THE_USER) else key, value)

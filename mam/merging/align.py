@@ -19,7 +19,7 @@ from torch import Tensor
 from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
 from mam.merging.methods import Projection
 from mam.merging.tables import ALIGNMENTS, AlignmentTraits, summary_of
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 Fit = Callable[[Sequence[LayerPair], Heads], Basis]
 Distance = Callable[[LayerPair, Heads], float]
@@ -63,10 +63,12 @@ def alignment(
     The traits of mam's own alignments are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
+    refuse_bare("alignment", needs_heads)
+
     def add(function: Fit) -> Fit:
         traits = AlignmentTraits(summary_of(function), needs_heads, needs_activations)
         entry = Alignment(function, distance)
-        register("align", function.__name__, function, (ALIGNMENTS, traits), (FITS, entry))
+        register("align", function.__name__, function, (ALIGNMENTS, traits), (FITS, entry), takes="pairs, heads")
         return function
 
     return add

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mam.merging.tables import CONTROLS, ControlTraits, summary_of
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,12 @@ def control(
     The traits of mam's own controls are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
+    refuse_bare("control", parts)
+
     def add(function: Substitute) -> Substitute:
         traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure)
         name = function.__name__.removesuffix("_")
-        register("control", name, function, (CONTROLS, traits), (SUBSTITUTES, function))
+        register("control", name, function, (CONTROLS, traits), (SUBSTITUTES, function), takes="source, target, place")
         return function
 
     return add

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mam.merging.tables import METHODS, MethodTraits, summary_of
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [out] or None; fp32
 
@@ -39,6 +39,7 @@ Merge = Callable[[LayerSide, LayerSide, float], dict[str, Projection]]
 Mix = Callable[[Tensor, Tensor, float], Tensor]
 
 
+ARGUMENTS = "target, source, lam"
 MERGES: dict[str, Merge] = {}  # the functions, by the names in METHODS
 
 
@@ -52,7 +53,7 @@ def method(function: Mix) -> Mix:
         return {part: _each(function, own, source.parts[part], lam) for part, own in target.parts.items()}
 
     traits = MethodTraits(summary_of(function))
-    register("method", function.__name__, function, (METHODS, traits), (MERGES, merge))
+    register("method", function.__name__, function, (METHODS, traits), (MERGES, merge), takes=ARGUMENTS)
     return function
 
 
@@ -62,9 +63,13 @@ def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callabl
     The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here.
     """
 
+    refuse_bare("layer_method", needs_moments)
+
     def add(function: Merge) -> Merge:
         traits = MethodTraits(summary_of(function), needs_moments, joins_qk)
-        register("method", function.__name__, function, (METHODS, traits), (MERGES, function))
+        register(
+            "method", function.__name__, function, (METHODS, traits), (MERGES, function), takes="target, source, lam"
+        )
         return function
 
     return add

@@ -24,7 +24,7 @@ def pairing(function: Pairing) -> Pairing:
         pairs = function(selected, target_depth, source_depth)
         return _checked(pairs, selected, source_depth, name)
 
-    register("pairing", name, function, (PAIRINGS, checked))
+    register("pairing", name, function, (PAIRINGS, checked), takes="selected, target_depth, source_depth")
     return checked
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mam.errors import MergeError
+from mam.errors import ConfigError, MergeError, choices
 from mam.merging.tables import summary_of
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 
 class Options(Protocol):
@@ -65,8 +65,16 @@ def schedule(name: str, reads: Sequence[str] = (), is_absolute: bool = False) ->
     ``reads`` names the options of the group ``schedule`` that it reads. With ``is_absolute``, it does not read ``lam``.
     """
 
+    refuse_bare("schedule", name)
+    unknown = [option for option in reads if option not in Options.__annotations__]
+    if unknown:
+        raise ConfigError(
+            f"schedule={name}: reads {choices(unknown)}. The options are {choices(list(Options.__annotations__))}"
+        )
+
     def add(function: ByLayer) -> ByLayer:
-        register("schedule", name, function, (SCHEDULES, Schedule(name, function, tuple(reads), is_absolute)))
+        entry = Schedule(name, function, tuple(reads), is_absolute)
+        register("schedule", name, function, (SCHEDULES, entry), takes="lam, depth, options")
         return function
 
     return add

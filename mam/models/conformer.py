@@ -14,7 +14,8 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.ctc import CTCTarget
 from mam.models.hidden import Hidden
-from mam.models.targets import Configured, target_family
+from mam.models.settings import Configured
+from mam.models.targets import target_family
 
 
 @target_family("wav2vec2-conformer")

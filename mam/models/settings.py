@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mam.errors import CheckpointError
+
+
+class Configured(Protocol):
+    """Anything with a name for messages and the content of a model's ``config.json``."""
+
+    @property
+    def id(self) -> str:
+        """The name."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The values by name."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,23 +24,12 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.prompt import Prompts
 from mam.models.refusals import refuse_unmergeable
-from mam.registry import register
+from mam.models.settings import Configured
+from mam.registry import refuse_bare, register
 
 # A target's output: a transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
 Readout = Literal["text", "features", "scores"]
 BUCKET = 64  # frames; inputs of compiled layers are padded to a multiple of it, so that few shapes occur
-
-
-class Configured(Protocol):
-    """Anything with a name for messages and the content of a model's ``config.json``."""
-
-    @property
-    def id(self) -> str:
-        """The name."""
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The values by name."""
 
 
 class Target(ABC):
@@ -265,6 +254,8 @@ TARGETS: dict[str, type[Target]] = {}  # by model_type in config.json
 
 def target_family(model_type: str) -> Callable[[type[Target]], type[Target]]:
     """Register a class as the target for checkpoints of this ``model_type``."""
+
+    refuse_bare("target_family", model_type)
 
     def add(family: type[Target]) -> type[Target]:
         lacking = getattr(family, "__abstractmethods__", ())

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from mam.config.checks import problems
 from mam.config.merging import reads_calibration
 from mam.config.model import shapes
 from mam.config.schema import Config
-from mam.errors import RecordError
+from mam.errors import RecordError, bullets
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
@@ -50,6 +51,9 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
     """
     result, config = read_result(run), read_config(run)
     read_predictions(run)  # checked, since the card states the measurements
+    unknown = problems(config)
+    if unknown:
+        raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
     settings = yaml.safe_load((run / CONFIG).read_text("utf-8"))

@@ -28,14 +28,21 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´":
 
 def normalizer(function: Normalizer) -> Normalizer:
     """Register ``function`` under its own name."""
-    register("normalizer", function.__name__, function, (NORMALIZERS, function))
+    register("normalizer", function.__name__, function, (NORMALIZERS, function), takes="text")
     return function
 
 
 def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
     """Register ``function``, which also takes the language, under its own name."""
     without_language = partial(function, language=None)
-    register("normalizer", function.__name__, function, (NORMALIZERS, without_language), (_BY_LANGUAGE, function))
+    register(
+        "normalizer",
+        function.__name__,
+        function,
+        (NORMALIZERS, without_language),
+        (_BY_LANGUAGE, function),
+        takes="text, language",
+    )
     return function
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from mam.config.tuning import TUNINGS, TuneConfig, TunerTraits
-from mam.errors import ConfigError
+from mam.errors import ConfigError, choices
 from mam.evaluation.zero_shot import Lam
 from mam.files import write_json
 from mam.merging.tables import summary_of
-from mam.registry import register
+from mam.registry import refuse_bare, register
 
 Rate = Callable[[Lam], float]
 Tried = dict[Lam, float]
@@ -36,9 +37,21 @@ def tuner(
     searches are in `mam.config.tuning`; plug-ins pass theirs here.
     """
 
+    refuse_bare("tuner", reads)
+    unknown = set(reads) - {option.name for option in fields(TuneConfig)}
+    if unknown:
+        raise ConfigError(f"tuner: reads {choices(list(unknown))}, which are no keys of tune")
+
     def add(function: Search) -> Search:
         traits = TunerTraits(summary_of(function), tuple(reads), is_per_layer, is_sequential)
-        register("tune", function.__name__, function, (TUNINGS, traits), (SEARCHES, function))
+        register(
+            "tune",
+            function.__name__,
+            function,
+            (TUNINGS, traits),
+            (SEARCHES, function),
+            takes="rate, settings, seed, folder, layers",
+        )
         return function
 
     return add

@@ -165,7 +165,6 @@ def test_help_completion_and_the_configuration_show_own_files():
     write("conf/model/mine.yaml", "# A pair of my own.\n" + PAIR)
     assert "mine" in mam("-sc", "query=bash", COMP_LINE="mam run --config-dir conf model=mi").stdout
     assert mam("-sc", "query=bash", COMP_LINE="mam run model=mi").stdout.split() == []
-    assert mam("-sc", "query=bash", COMP_LINE="mam run --config-dir no").stdout.strip() == ""
     shown = mam("run", "--config-dir=conf", "--cfg", "job", "model=mine")
     assert OmegaConf.create(shown.stdout).model.name == "mine"
     shutil.move("conf", "mam_conf")

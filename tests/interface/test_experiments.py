@@ -66,8 +66,9 @@ def _limit(n: int) -> dict[str, int]:
     ("words", "options", "kind", "message"),
     [
         (["lam=2"], {}, mam.ConfigError, "lam=2.0: must be from 0 to 1"),
-        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, "lam"),
+        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Say mam.sweep\(...\)"),
         (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Say mam.sweep"),
+        (["hello"], {}, mam.ConfigError, "'hello': is no word"),
         (["nothing=3"], {"seed": -1}, mam.ConfigError, "nothing: there is no such key"),
         ([], {"plugins": ["./none.py"]}, mam.ConfigError, "there is no file"),
         (["hydra/launcher=joblib"], {}, mam.ConfigError, "starts several runs"),
@@ -82,11 +83,24 @@ def test_errors(words, options, kind, message):
 
 
 def test_a_sweep_with_failures_names_them_and_keeps_the_rest():
-    with pytest.raises(mam.MamError, match=r"2 of 4 runs failed; the others are finished. 2 problems:.*model=mine"):
-        Path("conf/model").mkdir(parents=True)
-        Path("conf/model/mine.yaml").write_text("name: mine\ntask: asr\ntarget: asset:demo_hubert\nsource: nowhere\n")
-        mam.sweep("model=demo_hubert_bert,mine", "lam=0.1", config_dir="conf", **QUICK)
+    Path("mine.py").write_text(
+        "from mam.plugins import method\n@method\ndef cut(target, source, lam):\n    return target[:1]\n"
+    )
+    with pytest.raises(mam.MamError, match=r"2 of 4 runs failed; the others are finished.") as caught:
+        mam.sweep(method=["linear", "cut"], lam=0.1, plugins=["./mine.py"], **QUICK)
+    assert "method=cut control=shrink: layer 0, q: method=cut control=shrink makes a weight" in str(caught.value)
     assert len(list(Path("outputs").rglob("result.json"))) == 2
+
+
+def test_a_table_of_results():
+    made = mam.sweep(lam=[0.1, 0.3], control="none", **QUICK)
+    frame = mam.results("outputs")
+    assert len(frame) == 3 and set(frame["hash"]) == {result.hash for result in made}
+    row = frame[frame["lam"] == 0.3].iloc[0]
+    assert row["delta"] == made[2].delta.absolute and row["baseline"] == made[0].baseline_rate
+    assert frame.attrs["left_out"] == []
+    with pytest.raises(mam.RecordError, match="nowhere"):
+        mam.results("nowhere")
 
 
 def test_load_result_of_something_else():

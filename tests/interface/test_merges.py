@@ -135,9 +135,7 @@ def test_an_image_source_and_a_fused_one(target):
     vit = ViTModel(ViTConfig(**sizes, image_size=8, patch_size=4))
     own = query(target, 0).weight.detach().clone()
     mam.merge(target, vit, 0.5)
-    torch.testing.assert_close(
-        query(target, 0).weight, (own + vit.encoder.layer[0].attention.attention.query.weight) / 2
-    )
+    torch.testing.assert_close(query(target, 0).weight, (own + vit.layers[0].attention.q_proj.weight) / 2)
     mam.unmerge(target)
     modern = ModernBertModel(ModernBertConfig(**sizes, vocab_size=20, pad_token_id=0))
     mam.merge(target, modern, 0.5, bias=False)
@@ -273,6 +271,12 @@ def test_models_whose_weights_cannot_be_merged(target, source, hubert_group, kin
     with pytest.raises(mam.MamError, match=message) as caught:
         mam.merge(*((bad, source) if side == "target" else (target, bad)), 0.3)
     assert side in str(caught.value)
+
+
+def test_what_is_no_model(target):
+    for sides in ((3, target), (target, None), ({}, target)):
+        with pytest.raises(mam.ConfigError, match="is no model. Give a module, a hub id or a folder"):
+            mam.merge(*sides)
 
 
 def test_names_that_lead_nowhere(target, tmp_path):

@@ -59,6 +59,10 @@ def test_axes_of_a_study():
     ]
 
 
+def test_several_folders_of_configurations():
+    assert words_from([], {"config_dir": ["a", Path("b")]}) == ["--config-dir=a", "--config-dir=b"]
+
+
 def test_numbers_of_numpy():
     assert words_from([], {"lam": np.float32(0.5), "seed": np.int64(3)}) == ["lam=0.5", "seed=3"]
     assert words_from([], {"lam": np.linspace(0, 1, 3)}, has_sweeps=True) == ["lam=0.0,0.5,1.0"]

@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow.parquet
 from datasets import Audio, ClassLabel, Dataset, Features, Value
 
+from mam.config.data import ColumnsConfig, DataConfig, HubConfig, HubSplitConfig
+
 
 def write_part(
     path: Path, clips: Sequence[Path], audio: str = "audio", classes: Sequence[str] = (), **columns: Any
@@ -30,3 +32,15 @@ def write_cells(path: Path, cells: Sequence[dict[str, Any] | None], **columns: A
     made = Dataset.from_dict({"audio": list(cells), **columns}, features=schema)
     pyarrow.parquet.write_table(made.cast_column("audio", Audio(decode=False)).data.table, path)
     return path
+
+
+def config(place, split="test", columns=None, form="audiofolder", limit=None, splits=None, **hub):
+    return DataConfig(
+        name="x",
+        format=form,
+        source="hub",
+        split=split,
+        limit=limit,
+        columns=ColumnsConfig(**columns or {}),
+        hub=HubConfig(id=str(place), split=HubSplitConfig(**splits or {}), **hub),
+    )
