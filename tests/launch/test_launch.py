@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from support.runs import jobs, mam, once
 
+from mam.config.search import ONLY_MAMS
 from mam.errors import ConfigError, MamError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.prefix import Prefix
@@ -17,7 +18,7 @@ from mam.evaluation.workbench import Workbench
 from mam.launch import settings
 from mam.launch.launch import launch
 from mam.launch.settings import Launcher, launcher_of, split_words
-from mam.launch.work import JobBatch, LaunchRequest, read_note, tasks_of
+from mam.launch.work import JobBatch, LaunchRequest, Submission, read_note, tasks_of
 from mam.records.result import plain
 from mam.studies.execute import execute, in_order, study_folder
 
@@ -25,14 +26,17 @@ from mam.studies.execute import execute, in_order, study_folder
 def test_words_are_told_apart():
     run, where = split_words(["lam=0.1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=3", "hydra/sweeper=optuna"])
     assert run == ["lam=0.1", "tune=optuna"] and where == ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3"]
-    assert launcher_of(where) == Launcher("joblib", {"n_jobs": 3})
+    assert launcher_of(where) == Launcher("joblib", {"n_jobs": 3}, tuple(where))
     assert launcher_of([]) == Launcher("basic", {})
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hydra/launcher=ray"], "hydra/launcher=ray: not known. Choose one of: basic, joblib, slurm"),
+        (
+            ["hydra/launcher=ray"],
+            "hydra/launcher=ray: is not installed here. Choose one of: basic, joblib, slurm, submitit_local",
+        ),
         (["hydra.launcher.n_jobs=2"], "has no effect without hydra/launcher=joblib or slurm"),
         (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "must be a number from 1 to 1 024"),
         (["hydra/launcher=joblib", "hydra.launcher.cores=2"], "hydra/launcher=joblib: "),
@@ -172,7 +176,8 @@ def test_the_wait_for_slurm_is_bounded(queued, ends, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "_queued", lambda array: queued)
     monkeypatch.setattr(slurm, "LOOK", 0.01)
     monkeypatch.setattr(slurm, "GONE", 0.05)
-    errand = LaunchRequest((), {}, tmp_path, lambda: ["a job"], 0.001, lambda text: None)
+    submission = Submission(tmp_path / "queued.json", tmp_path)
+    errand = LaunchRequest((), {}, (), ONLY_MAMS, tmp_path, lambda: ["a job"], 0.001, lambda text: None, submission)
     if ends == "returns":
         slurm.send_to_slurm(errand)
         return

@@ -133,6 +133,20 @@ def test_a_controller_that_stops_does_not_stop_the_jobs(words):
     assert "2 runs: 2 finished now, 0 skipped, 0 failed" in out
 
 
+def test_jobs_are_left_in_the_queue_and_collected_by_the_same_command(words):
+    sweep = [*words, *SWEEP, "lam=0,0.3,0.6"]
+    code, out, err = end(start(*sweep, "launch.wait=false"))
+    assert code == 0 and "3 jobs have not ended" in err and f"(squeue -j {array()})" in err
+    (note,) = Path().glob("outputs/queued/*.json")
+    assert json.loads(note.read_text())["queue_id"] == array()
+    code, out, err = end(start(*sweep, "launch.wait=false"))  # while they run, or when they have ended
+    assert code == 0 and (f"in Slurm already as {array()}, 3 jobs" in out or "3 skipped" in out)
+    code, out, err = end(start(*sweep))
+    assert code == 0 and "3 runs: " in out and "0 failed" in out, out + err
+    assert len(list(Path("outputs").glob("*/*-multirun/logs/*_submission.sh"))) == 1, "submitted once"
+    assert not note.exists() and len(list(Path("outputs").rglob("result.json"))) == 3
+
+
 def test_what_slurm_does_not_take_is_said(words):
     code, _, err = end(start(*words, *SWEEP, "lam=0,0.3", "hydra.launcher.partition=nowhere"))
     assert code == 2 and "hydra.launcher.partition=nowhere: Slurm has no such partition. There is: main" in err
