@@ -37,12 +37,12 @@ BROKEN = {
     HALF.replace("half", "null"): "method=null: cannot be typed",
     "from mam.plugins import *\n@target_family('x')\nclass X(Target): ...\n": "target family=x: X lacks advance",
     "\0": r"plugins=./mine.py: cannot be loaded",
-    "from mam.plugins import method\n@method\ndef two(target, source):\n    return target\n": "method=two: takes .*, and must take",
+    "from mam.plugins import method\n@method\ndef two(t, s):\n    return t\n": "method=two: takes .*, and must take",
     "from mam.plugins import control\n@control\ndef mine(s, t, p):\n    return s\n": "@control needs parentheses",
     "from mam.plugins import schedule\n@schedule\ndef mine(l, d, o):\n    return []\n": "@schedule needs parentheses",
-    "from mam.plugins import schedule\n@schedule('x', reads=('y',))\ndef x(l, d, o):\n    return []\n": "schedule=x: reads y",
+    "from mam.plugins import schedule\n@schedule('x', reads=('y',))\ndef x(l, d, o): ...\n": "schedule=x: reads y",
     "from mam.plugins import tuner\n@tuner(reads=('y',))\ndef x(a, b, c, d, e):\n    return {}\n": "tuner: reads y",
-    "from mam.plugins import source_family\nsource_family('bert', 'image')\n": "source family=bert: is registered already",
+    "from mam.plugins import *\nsource_family('bert', 'image')\n": "source family=bert: is registered already",
 }
 
 

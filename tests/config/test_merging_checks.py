@@ -128,7 +128,7 @@ def test_a_file_of_a_group_sets_keys_of_its_group_alone(path):
     group = path.parent.name
     needs = {
         "method=regmean": ["calibration.source=x.txt"],
-        **dict.fromkeys(("data=audiofolder", "data=commonvoice", "data=kaldi"), ["data.root=x"]),
+        **{f"data={name}": ["data.root=x"] for name in ("audiofolder", "commonvoice", "kaldi")},
         "data=hub": ["data.hub.id=x"],
         "schedule=list": ["schedule.values=[0,0,0,0]"],
     }
