@@ -86,7 +86,7 @@ class Submission:
     @classmethod
     def of(cls, plan: Sequence[Job], wave: int, folder: Path) -> Submission:
         """Return what an earlier command submitted of this plan, or a submission in ``folder`` still to come."""
-        name = f"{sha256_json([list(job.words) for job in plan])[:16]}-{wave}.json"
+        name = f"{sha256_json([_settling(job.words) for job in plan])[:16]}-{wave}.json"
         path = expanded(plan[0].config.outputs) / "queued" / name
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
@@ -152,4 +152,9 @@ def _note(folder: Path, job: Job) -> Path:
 
 
 def _note_of(folder: Path, words: Sequence[str]) -> Path:
-    return folder / ENDED / f"{sha256_json(list(words))[:16]}.json"
+    return folder / ENDED / f"{sha256_json(_settling(words))[:16]}.json"
+
+
+def _settling(words: Sequence[str]) -> list[str]:
+    """Return the words that settle what is run, without those that say how it is waited for."""
+    return [word for word in words if not word.startswith("launch.")]

@@ -25,9 +25,11 @@ def list_table(rows: Sequence[RunRow], is_long: bool) -> Table:
 
 
 def _merge_cell(row: RunRow) -> str:
-    """Return λ, and the control, training and search if there are any."""
+    """Return λ, and what else of the merge is not the default: method, alignment, control, training, search."""
     lam = f"mean {row.lam_mean:.3g}" if row.lam is None else f"{row.lam:.4g}"
-    return " ".join([lam, *(name for name in (row.control, row.train, row.tune) if name != "none")])
+    method = "none" if row.method == "linear" else row.method
+    names = (method, row.align, row.control, row.train, row.tune)
+    return " ".join([lam, *(name for name in names if name != "none")])
 
 
 def _difference_cell(row: RunRow) -> str:
