@@ -26,7 +26,9 @@ def isolated() -> Iterator[None]:
         stack.enter_context(_silent())
         stack.callback(random.setstate, random.getstate())
         stack.callback(np.random.set_state, np.random.get_state())
-        stack.enter_context(torch.random.fork_rng())
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        if torch.cuda.is_initialized():  # asking earlier would occupy every GPU
+            stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
         for name in ("benchmark", "allow_tf32"):
