@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 
 from mam.errors import ConfigError, MamError, first_line
-from mam.identity import tree_sha256
-from mam.registry import Registration, foreign, registering, restore, withdraw
+from mam.files import expanded
+from mam.identity import sources_of, tree_sha256
+from mam.registry import Registration, code_sha256, foreign, registering, restore, withdraw
 
 GROUP = "mam.plugins"
 INIT = "__init__.py"
@@ -84,7 +85,7 @@ def code_in_use(words: frozenset[str]) -> list[Plugin]:
             or if it is a family of models, which no configuration names.
     """
     cells = [entry for entry in foreign() if not entry.owner and (entry.name in words or "family" in entry.kind)]
-    return _in_use + [Plugin(f"{entry.kind}={entry.name}", SESSION, entry.sha256) for entry in cells]
+    return _in_use + [Plugin(f"{entry.kind}={entry.name}", SESSION, code_sha256(entry.code)) for entry in cells]
 
 
 @contextlib.contextmanager
@@ -123,16 +124,20 @@ def _is_path(name: str) -> bool:
 def _key(name: str) -> str:
     if not name.strip():
         raise ConfigError("plugins: has an empty name")
-    return str(Path(name).expanduser().resolve()) if _is_path(name) else name
+    if "\0" in name:
+        raise ConfigError(f"plugins={name!r}: is not a path")
+    return str(expanded(name).resolve()) if _is_path(name) else name
 
 
 def _ready(key: str, name: str | EntryPoint) -> Plugin:
     """Return the loaded plug-in ``key``; a file that has changed since is loaded again."""
     earlier = _loaded.get(key)
     if earlier is not None and earlier.sha256 == _sha256_now(key, earlier):
-        restore(_resting.pop(key, []))
+        restore(_resting.get(key, []))
+        _resting.pop(key, None)
         return earlier
     _resting.pop(key, None)
+    _loaded.pop(key, None)
     withdraw(key)
     label = f"plugins={name}" if isinstance(name, str) else f"plug-in {name.name} of {_distribution(name)}"
     try:
@@ -201,8 +206,8 @@ def _load_path(path: Path, name: str) -> Plugin:
 
 
 def _texts(path: Path) -> dict[str, str]:
-    """Return the Python files of a path, with their places relative to the folder that contains it."""
-    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    """Return the sources of a path, with their places relative to the folder that contains it."""
+    files = sorted(sources_of(path))
     try:
         return {file.relative_to(path.parent).as_posix(): file.read_text(encoding="utf-8") for file in files}
     except UnicodeDecodeError as error:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 SOURCES = (".py", ".csv")  # modules and the tables that they read
-APART = ("assets", "conf", "__pycache__")  # not sources: the content of assets and conf is hashed where it is used
+HIDDEN = ("__pycache__",)
+APART = ("assets", "conf", *HIDDEN)  # of mam: the content of assets and conf is hashed where it is used
 PATIENCE = 5.0  # time limit for git, in seconds
 
 
@@ -44,7 +45,7 @@ class Commit:
 @cache
 def code_sha256() -> str:
     """Return the hex SHA-256 of the package's sources by relative path and content, as they were on the first call."""
-    return tree_sha256(PACKAGE)
+    return tree_sha256(PACKAGE, APART)
 
 
 def code_record() -> Code:
@@ -55,22 +56,23 @@ def code_record() -> Code:
     return Code(code_sha256(), commit.commit, commit.dirty)
 
 
-def tree_sha256(root: Path) -> str:
+def tree_sha256(root: Path, apart: tuple[str, ...] = HIDDEN) -> str:
     """Return the hash of one file, or of all sources below a folder; raises OSError if a file cannot be read."""
     digest = hashlib.sha256()
-    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in _sources(root)):
+    for name, path in sorted((path.relative_to(root).as_posix(), path) for path in sources_of(root, apart)):
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def _sources(root: Path) -> Iterator[Path]:
+def sources_of(root: Path, apart: tuple[str, ...] = HIDDEN) -> Iterator[Path]:
+    """Yield a file itself, or the sources below a folder, without hidden files and folders and those named ``apart``."""
     if not root.is_dir():
         yield root
         return
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if name not in APART and not name.startswith(".")]
+        subfolders[:] = [name for name in subfolders if name not in apart and not name.startswith(".")]
         yield from (Path(folder, name) for name in names if name.endswith(SOURCES) and not name.startswith("."))
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import inspect
 import marshal
+import os
+import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CellType
 from typing import Any
 
 from mam.errors import ConfigError
@@ -26,14 +29,14 @@ class Registration:
         kind: The kind of choice, such as ``method``.
         name: The name of the choice.
         owner: The plug-in, or "" for code that belongs to none, such as a cell of a notebook.
-        sha256: The hash of the registered code, for an owner of "".
+        code: The registered function or class.
         entries: Each registry with its entry.
     """
 
     kind: str
     name: str
     owner: str
-    sha256: str
+    code: Any
     entries: Entries
     summary: str = ""
 
@@ -75,7 +78,7 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
     for registry, entry in entries:
         registry[name] = entry
     summary = (getattr(code, "__doc__", None) or "").strip().partition("\n")[0]
-    _foreign.append(Registration(kind, name, owner, "" if owner else _code_sha256(code), entries, summary))
+    _foreign.append(Registration(kind, name, owner, code, entries, summary))
 
 
 def _refuse_signature(kind: str, name: str, code: Any, takes: str) -> None:
@@ -132,12 +135,13 @@ def withdraw_one(registration: Registration) -> None:
 
 def restore(registrations: Sequence[Registration]) -> None:
     """Add registrations again; raises ConfigError if a name was taken in the meantime."""
+    taken = [each for each in registrations if any(each.name in registry for registry, _ in each.entries)]
+    if taken:
+        raise ConfigError(
+            f"{taken[0].kind}={taken[0].name}: of the plug-in {taken[0].owner} was registered by other code in the"
+            " meantime. Choose another name"
+        )
     for registration in registrations:
-        if any(registration.name in registry for registry, _ in registration.entries):
-            raise ConfigError(
-                f"{registration.kind}={registration.name}: of the plug-in {registration.owner} was registered by"
-                " other code in the meantime. Choose another name"
-            )
         for registry, entry in registration.entries:
             registry[registration.name] = entry
         _foreign.append(registration)
@@ -154,11 +158,54 @@ def summary_of_choice(kind: str, name: str) -> str:
     return "" if registration is None else registration.summary
 
 
-def _code_sha256(code: Any) -> str:
-    """Return the hash of a function's or class's source or, where Python keeps none, of its byte code."""
+def code_sha256(code: Any) -> str:
+    """Return the hash of a function's or class's source (or byte code) and of what it reads of its surroundings.
+
+    Functions and classes of the same module count with their code, other values with their content. A value whose
+    content cannot be told is different in every process, so that no earlier result is taken for the present one.
+    """
+    digest = hashlib.sha256()
+    for text in _content(code, set()):
+        digest.update(text)
+    return digest.hexdigest()
+
+
+def _content(code: Any, seen: set[int]) -> Iterator[bytes]:
+    if id(code) in seen:
+        return
+    seen.add(id(code))
+    functions = [code, *vars(code).values()] if inspect.isclass(code) else [inspect.unwrap(code)]
+    compiled = [function for function in functions if hasattr(function, "__code__")]
     try:
-        return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
+        yield inspect.getsource(code).encode()
     except (OSError, TypeError):
-        functions = [code, *vars(code).values()] if inspect.isclass(code) else [code]
-        compiled = [marshal.dumps(function.__code__) for function in functions if hasattr(function, "__code__")]
-        return hashlib.sha256(b"".join(compiled) or repr(code).encode()).hexdigest()
+        yield b"".join(marshal.dumps(function.__code__) for function in compiled) or repr(code).encode()
+    for function in compiled:
+        for name, value in sorted(_read_by(function).items()):
+            yield name.encode()
+            is_code = inspect.isfunction(value) or inspect.isclass(value)
+            if inspect.ismodule(value) or (is_code and value.__module__ != function.__module__):
+                yield getattr(value, "__qualname__", value.__name__).encode()
+            elif is_code:
+                yield from _content(value, seen)
+            else:
+                yield _value_content(value)
+
+
+def _read_by(function: Any) -> dict[str, Any]:
+    """Return the globals and the variables of outer functions that a function reads, by name."""
+    codes, names = [function.__code__], set[str]()
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    outer = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    read = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    return read | {name: cell.cell_contents for name, cell in outer if cell != CellType()}
+
+
+def _value_content(value: Any) -> bytes:
+    try:
+        return pickle.dumps(value)
+    except Exception:  # an open file, a lock, a lambda: pickle raises many types
+        return f"{os.getpid()}/{id(value)}".encode()

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 WIDEST = 10_000  # width of a line in a pipe, in characters
+CHATTY = ("httpx", "httpx2", "filelock", "fsspec", "matplotlib")  # libraries that log every request, lock or font
 Advance = Callable[[int, float], None]
 
 
@@ -119,7 +120,7 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.utils.logging.enable_propagation()
     datasets.disable_progress_bars()
-    for library in ("httpx", "httpx2", "filelock", "fsspec", "matplotlib"):
+    for library in CHATTY:
         logging.getLogger(library).setLevel(logging.WARNING)
 
 

@@ -16,11 +16,13 @@ import mam as package
 from mam import extensions
 from mam.config.compose import jobs
 from mam.config.schema import code_of
+from mam.config.search import split_search
 from mam.errors import ConfigError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.extensions import in_use, use
 from mam.merging.tables import METHODS
 from mam.records.reading import read_config, read_predictions, read_result
+from mam.registry import code_sha256
 from mam.runs.rescore import rescore
 from mam.runs.run import question_of, run
 
@@ -69,6 +71,8 @@ def test_a_module_and_an_entry_point(monkeypatch):
     plugin(HALF, "mypackage/methods.py")
     plugin(HALF.replace("half", "third"), "entry.py")
     monkeypatch.syspath_prepend(str(Path.cwd()))
+    for name in ("mypackage", "mypackage.methods", "entry"):
+        sys.modules.pop(name, None)
     point = EntryPoint("third", "entry", extensions.GROUP)
     monkeypatch.setattr(extensions, "entry_points", lambda group: [point])
     loaded = use(["mypackage.methods"])
@@ -124,6 +128,7 @@ def test_what_a_run_records():
 def test_a_run_can_be_read_where_its_plugin_is_not():
     plugin(HALF)
     made = once(["plugins=[./mine.py]", "lam=0.2", "method=half", *QUICK])
+    once(["lam=0.2", *QUICK])
     use([])
     assert read_result(made.folder).merge.method == "half"
     assert read_config(made.folder).plugins == ["./mine.py"]  # read, and not run
@@ -174,3 +179,74 @@ def test_code_of_a_session_counts_where_it_is_used():
     assert (code.name, code.place) == ("normalizer=lower", extensions.SESSION)
     assert question_of(job.config, bench)["plugins"] == [code.sha256]
     assert run(job, bench).result.extensions.plugins[0].name == "normalizer=lower"
+
+
+def test_an_edit_that_breaks_and_one_that_undoes_it():
+    path = plugin(HALF)
+    use(["./mine.py"])
+    path.write_text("def x(:")
+    with pytest.raises(ConfigError):
+        use(["./mine.py"])
+    path.write_text(HALF)
+    use(["./mine.py"])
+    assert "half" in METHODS
+
+
+def test_code_of_a_session_counts_with_what_it_reads():
+    """A global, a helper, and a variable of an outer function; and nothing else."""
+    namespace = {"__name__": "cell", "STRENGTH": 2, "OTHER": 1}
+    exec(
+        "def helper(x): return x / STRENGTH\n"
+        "def made(k):\n    def low(text):\n        return [text for _ in 'a' if helper(k)][0]\n    return low\n",
+        namespace,
+    )
+    hashes = []
+    for change in ({}, {"OTHER": 5}, {"STRENGTH": 3}, {"helper": lambda x: x}):
+        namespace.update(change)
+        hashes.append(code_sha256(namespace["made"](1)))
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3
+    assert code_sha256(namespace["made"](2)) != hashes[3]
+
+
+def test_copies_of_files_of_one_name():
+    plugin(HALF, "a/mine.py")
+    plugin(HALF.replace("half", "third"), "b/mine.py")
+    made = once(["plugins=[a/mine.py,b/mine.py]", "method=third", *QUICK])
+    copies = sorted((made.folder / ".hydra" / "plugins").rglob("mine.py"))
+    assert len(copies) == 2 and {copy.read_text() for copy in copies} == {HALF, HALF.replace("half", "third")}
+
+
+def test_everything_in_a_folder_of_sources_counts():
+    plugin(HALF, "own/__init__.py")
+    plugin("X = 1", "own/conf/extra.py")
+    first = use(["./own"])[0].sha256
+    plugin("X = 2", "own/conf/extra.py")
+    assert use(["./own"])[0].sha256 != first
+
+
+def test_an_experiment_selects_what_its_plugin_registers():
+    plugin(HALF)
+    text = "# @package _global_\ndefaults:\n  - override /method: half\nplugins: [./mine.py]\n"
+    plugin(text, "mam_conf/experiment/own.yaml")
+    search, words = split_search(["experiment=own", *QUICK])
+    assert jobs(words, search=search).jobs[0].config.method.name == "half"
+
+
+def test_a_sweep_over_experiments_with_other_plugins():
+    plugin(HALF)
+    plugin(HALF.replace("half", "third"), "other.py")
+    for name, file, method in (("f", "mine.py", "half"), ("g", "other.py", "third")):
+        text = f"# @package _global_\nplugins: [./{file}]\nmethod: {{ name: {method} }}\n"
+        plugin(text, f"mam_conf/experiment/{name}.yaml")
+    search, words = split_search(["experiment=f,g", *QUICK])
+    with pytest.raises(ConfigError, match="plugins: differ between the runs of this sweep"):
+        jobs(words, True, search)
+
+
+def test_workers_do_not_know_code_of_a_session():
+    def lower(text: str) -> str:
+        return text.lower()
+
+    package.plugins.normalizer(lower)
+    with pytest.raises(MamError, match="hydra/launcher=joblib: starts other processes, .*=lower"):
+        package.sweep("hydra/launcher=joblib", lam=[0, 0.1], data={"normalizer": "lower", "limit": 2})

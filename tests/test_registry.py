@@ -7,7 +7,7 @@ import pytest
 from mam import registry
 from mam.errors import ConfigError
 from mam.merging.tables import METHODS
-from mam.registry import foreign, register, registering, restore, summary_of_choice, withdraw
+from mam.registry import code_sha256, foreign, register, registering, restore, summary_of_choice, withdraw
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,8 @@ def test_a_plugins_name_is_added_withdrawn_and_restored():
     with registering("a plug-in"):
         register("kind", "half", halve, (names, halve), (traits, 1))
     assert names == {"half": halve} and traits == {"half": 1}
-    assert [(entry.kind, entry.name, entry.owner, entry.sha256) for entry in foreign()] == [
-        ("kind", "half", "a plug-in", "")
+    assert [(entry.kind, entry.name, entry.owner, entry.code) for entry in foreign()] == [
+        ("kind", "half", "a plug-in", halve)
     ]
     assert summary_of_choice("kind", "half") == "Half of it." and summary_of_choice("kind", "x") == ""
     kept = withdraw("a plug-in")
@@ -61,7 +61,7 @@ def test_a_cell_may_be_run_again_and_its_code_is_hashed():
 
     register("kind", "half", other, (names, other))
     (second,) = foreign()
-    assert names == {"half": other} and first.sha256 != second.sha256
+    assert names == {"half": other} and code_sha256(first.code) != code_sha256(second.code)
     with registering("p"), pytest.raises(ConfigError, match="registered already by this session"):
         register("kind", "half", halve, (names, halve))
 
@@ -71,7 +71,7 @@ def test_code_without_a_source_is_hashed_by_what_it_does():
     for body in ("x", "x", "x + x"):
         namespace: dict[str, object] = {}
         exec(f"def f(x):\n    return {body}\nclass C:\n    def m(self, x):\n        return {body}", namespace)
-        made.append([registry._code_sha256(namespace[name]) for name in ("f", "C")])
+        made.append([code_sha256(namespace[name]) for name in ("f", "C")])
     assert made[0] == made[1] and all(a != b for a, b in zip(made[0], made[2], strict=True))
 
 

@@ -35,14 +35,14 @@ COMPARED: dict[type, Callable[[Any, Any], bool]] = {
 }
 
 
-def problems(config: Config, is_recorded: bool = False) -> list[str]:
+def problems(config: Config, has_plugins: bool = False) -> list[str]:
     """Return all problems of a configuration, one sentence each; empty if it is valid.
 
-    In a recorded configuration the names of methods and the like may be those of a plug-in that is not loaded here.
+    With ``has_plugins`` names of methods and the like may be those of plug-ins that are not loaded here.
     """
     config = copy.deepcopy(config)
     found = list(_field_problems(config))
-    messages = [message for message, is_name in found if not (is_recorded and is_name)]
+    messages = [message for message, is_name in found if not (has_plugins and is_name)]
     if len(messages) < len(found):  # options that go with an unknown choice cannot be judged
         return messages
     for check in (

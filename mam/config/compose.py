@@ -62,6 +62,8 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
                 continue
             if not (multirun and job.is_empty_control):
                 runs.append(job)
+        if len({tuple(job.config.plugins) for job in runs}) > 1:
+            problems.append("plugins: differ between the runs of this sweep. Name all of them in plugins=[...]")
         if problems:
             raise ConfigError(problems)
         return Plan(distinct(runs), adds_baseline)

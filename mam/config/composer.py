@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -16,14 +17,13 @@ from hydra.types import RunMode
 from hydra.version import VersionBase, setbase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from mam.config.checks import problems
 from mam.config.job import Job
 from mam.config.override_checks import OF_THE_USER, override_problem
 from mam.config.schema import Config
 from mam.config.search import ONLY_MAMS, ConfigFile, SearchPath, groups, publish_choices
-from mam.config.words import verbatim
+from mam.config.words import listed, verbatim
 from mam.errors import ConfigError, first_line
 from mam.extensions import use
 from mam.merging.selection import is_selection
@@ -109,31 +109,34 @@ class Composer:
     def load_plugins(self, words: Sequence[str]) -> None:
         """Load the plug-ins that words name, directly or by a file of the user's own.
 
-        What plug-ins register is then known when the other words are checked. Wrong words are left to these checks.
+        What plug-ins register is then known when the other words are checked and composed. Wrong words are left to the
+        checks.
 
         Raises:
             ConfigError: A plug-in cannot be loaded.
         """
-        choosing = []
-        for word in words:
-            group, _, name = word.partition("=")
-            if group == "plugins" or (self.search.own and name in self.groups.get(group, ())):
-                choosing.append(word)
+        named = [word for word in words if word.startswith("plugins=")]
+        in_files = [name for word in words for name in self._plugins_in_files(word)]
         try:
-            overrides = [self._parser.parse_override(word) for word in choosing]
-        except HydraException:
+            names = listed(named[-1]) if named else in_files
+        except ConfigError:
             return
-        use(self._plugins_of(overrides))
+        use(names)
         self._list_groups()
 
-    def _plugins_of(self, overrides: Sequence[Override]) -> list[str]:
-        """Return the plug-ins named by words that select files or set ``plugins``; none if the words are wrong."""
-        files = [override for override in overrides if override.key_or_group in self.groups]
-        try:
-            with _set_keys(self._base(files).config, [each for each in overrides if each not in files]) as config:
-                return [str(name) for name in config.plugins]
-        except (HydraException, OmegaConfBaseException):
-            return []
+    def _plugins_in_files(self, word: str) -> list[str]:
+        """Return the plug-ins named at the top of the user's own files that a word selects, several with commas."""
+        group, _, value = word.partition("=")
+        files = [self.search.find(f"{group}/{name}") for name in value.split(",")] if group in self.groups else []
+        names: list[str] = []
+        for file in files:
+            try:
+                content = None if file is None else yaml.safe_load(file.text)
+            except yaml.YAMLError:  # reported when the file is composed
+                continue
+            plugins = content.get("plugins") if isinstance(content, dict) else None
+            names += [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
+        return list(dict.fromkeys(names))
 
     def spelled(self, word: str) -> str:
         """Rewrite a selection of layers that is not a file's name, such as ``layers=top4``, as ``layers.spec=top4``.
@@ -200,7 +203,7 @@ class Composer:
             return self.loader.load_configuration("config", list(words), RunMode.RUN, from_shell=False)
         except HydraException:  # one of its kinds is an OSError
             raise
-        except YAMLError as error:
+        except yaml.YAMLError as error:
             raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
         except (UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{', '.join(words)}: a file cannot be read as UTF-8 ({first_line(error)})") from error

@@ -76,5 +76,9 @@ def hydra_files(job: Job) -> dict[str, str]:
 def _copies(job: Job) -> dict[str, str]:
     """Return the user's own configurations and plug-ins that a job was made of."""
     configs = {f"own/{file.name}.yaml": file.text for file in job.own_files}
-    plugins = code_of(job.config)
-    return configs | {f"plugins/{name}": text for plugin in plugins for name, text in plugin.sources.items()}
+    plugins: dict[str, str] = {}
+    for plugin in code_of(job.config):
+        is_taken = any(f"plugins/{name}" in plugins for name in plugin.sources)
+        folder = f"plugins/{plugin.sha256[:8]}" if is_taken else "plugins"  # two files of one name
+        plugins |= {f"{folder}/{name}": text for name, text in plugin.sources.items()}
+    return configs | plugins

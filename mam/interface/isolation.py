@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from mam.extensions import blaming
-from mam.terminal import quiet_libraries
+from mam.terminal import CHATTY, quiet_libraries
 
 HF_LOGGING = transformers.utils.logging
 
@@ -27,10 +27,12 @@ def isolated() -> Iterator[None]:
         stack.callback(random.setstate, random.getstate())
         stack.callback(np.random.set_state, np.random.get_state())
         stack.callback(torch.set_rng_state, torch.get_rng_state())
-        if torch.cuda.is_initialized():  # asking earlier would occupy every GPU
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # asking earlier would occupy every GPU
             stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
         stack.callback(torch.set_num_threads, torch.get_num_threads())
-        stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+        is_deterministic = torch.are_deterministic_algorithms_enabled()
+        warns = torch.is_deterministic_algorithms_warn_only_enabled()
+        stack.callback(torch.use_deterministic_algorithms, is_deterministic, warn_only=warns)
         for name in ("benchmark", "allow_tf32"):
             stack.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
         yield
@@ -39,10 +41,10 @@ def isolated() -> Iterator[None]:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Send the messages of libraries to the log of a run only, and restore who prints them afterwards."""
-    root, library = logging.getLogger(), logging.getLogger("transformers")
-    handlers = [*root.handlers, *library.handlers, *logging.getLogger("datasets").handlers]
-    level, last_resort = root.level, logging.lastResort
-    had_handlers, did_propagate = list(library.handlers), library.propagate
+    loggers = [logging.getLogger(name) for name in (None, "transformers", "datasets", *CHATTY)]
+    before = [(logger, logger.level, logger.propagate, list(logger.handlers)) for logger in loggers]
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+    last_resort = logging.lastResort
     is_captured = logging._warnings_showwarning is not None  # type: ignore[attr-defined]
     shows_bars = HF_LOGGING.is_progress_bar_enabled(), not datasets.utils.are_progress_bars_disabled()
 
@@ -57,10 +59,11 @@ def _silent() -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.removeFilter(nothing)
-        root.setLevel(level)
+        for logger, level, propagate, own in before:
+            logger.setLevel(level)
+            logger.propagate, logger.handlers[:] = propagate, own
         logging.lastResort = last_resort
         logging.captureWarnings(is_captured)
-        library.handlers[:], library.propagate = had_handlers, did_propagate
         if shows_bars[0]:
             HF_LOGGING.enable_progress_bar()  # type: ignore[no-untyped-call]
         if shows_bars[1]:

@@ -32,7 +32,12 @@ from mam.models.sources import Source
 
 Model = TypeVar("Model", bound=nn.Module)
 Named = str | PathLike[str]
+# By the attention modules that a merge changed, so that it is known by every model that they are part of.
 _merged: WeakKeyDictionary[nn.Module, Merger] = WeakKeyDictionary()
+# The options are checked apart from the shapes of the demo's pair, which stand in the default configuration.
+WITHOUT_SHAPES = [
+    f"model.{side}_shape.{key}=null" for side in ("target", "source") for key in ("layers", "width", "heads")
+]
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def merge(
         CheckpointError: An id or folder cannot be read.
     """
     with isolated():
-        sides, choice = sides_of(target, source), options_from(lam, options)
+        choice = options_from(lam, options)
+        sides = sides_of(target, source)
         plan = sides.plan(choice, seed)
         model = sides.target.model
         if copy:
@@ -107,7 +113,7 @@ def merge(
             sides = Sides(LiveModel(model, "target"), sides.source_shape, sides.read_source)
         merger = Merger(sides.target.blocks, sides.read_source)
         merger.apply(plan)
-    _merged[model] = merger
+    _merged.update({block.owner: merger for block in sides.target.blocks})
     return model if copy or not isinstance(target, nn.Module) else target
 
 
@@ -123,10 +129,13 @@ def unmerge(model: Model) -> Model:
     Raises:
         MergeError: The model was not merged by `merge`, or is restored already.
     """
-    merger = _merged.pop(unwrapped(model), None)
-    if merger is None:
+    mergers = _mergers_of(model)
+    if not mergers:
         raise MergeError(f"{type(model).__name__}: is not merged by mam.merge, so that there is nothing to restore.")
-    merger.restore()
+    for merger in mergers:
+        merger.restore()
+        for owner in [owner for owner, other in _merged.items() if other is merger]:
+            del _merged[owner]
     return model
 
 
@@ -153,20 +162,26 @@ def merged(
     try:
         yield target
     finally:
-        if unwrapped(target) in _merged:  # the block may have restored it
+        if is_merged(target):  # the block may have restored it
             unmerge(target)
 
 
 def is_merged(model: nn.Module) -> bool:
     """Return whether `merge` has changed the model, and `unmerge` has not restored it."""
-    return unwrapped(model) in _merged
+    return bool(_mergers_of(model))
+
+
+def _mergers_of(model: nn.Module) -> list[Merger]:
+    """Return the merges that changed modules of a model."""
+    found = {id(_merged[module]): _merged[module] for module in model.modules() if module in _merged}
+    return list(found.values())
 
 
 def sides_of(target: nn.Module | Named, source: nn.Module | Named) -> Sides:
     """Return both sides of a merge; raises MamError for a side that is unusable, or a target that is merged already."""
     for side, model in (("target", target), ("source", source)):
         if not isinstance(model, nn.Module | str | PathLike):
-            raise ConfigError(f"{side}: {type(model).__name__} is no model. Give a module, a hub id or a folder")
+            raise ConfigError(f"{side}: {type(model).__name__} is not a model. Give a module, a hub id or a folder")
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
     if is_merged(model):
         raise MergeError(
@@ -176,9 +191,17 @@ def sides_of(target: nn.Module | Named, source: nn.Module | Named) -> Sides:
     live = LiveModel(model, "target")
     if isinstance(source, nn.Module):
         other = LiveModel(unwrapped(source), "source")
-        return Sides(live, other.shape, other.read)
+        shares = not {id(module) for module in model.modules()}.isdisjoint(map(id, source.modules()))
+        return Sides(live, other.shape, _as_it_is(other) if shares else other.read)
     file = Source(locate(fspath(source)))
     return Sides(live, file.shape, file.read)
+
+
+def _as_it_is(source: LiveModel) -> Read:
+    """Return a reader of a source as it is now, for one that the merge itself will change."""
+    parts = [part for part in "qkvo" if part in source.parts]
+    kept = {(layer, part): source.read(layer, part) for layer in range(source.shape.layers) for part in parts}
+    return lambda layer, part: kept[layer, part] if (layer, part) in kept else source.read(layer, part)
 
 
 def options_from(lam: float, options: dict[str, Any]) -> MergeOptions:
@@ -187,8 +210,8 @@ def options_from(lam: float, options: dict[str, Any]) -> MergeOptions:
     known = {*FILE_OPTION_NAMES, "plugins"}
     unknown = sorted(keys - known)
     if unknown:
-        raise ConfigError(f"{choices(unknown)}: no option of a merge. The options are {choices(list(known))}")
-    (job,) = jobs(words_from((), {"lam": lam, **options})).jobs
+        raise ConfigError(f"{choices(unknown)}: not an option of a merge. The options are {choices(list(known))}")
+    (job,) = jobs([*words_from((), {"lam": lam, **options}), *WITHOUT_SHAPES]).jobs
     return merge_options(job.config)
 
 

@@ -23,6 +23,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from mam.config.search import SearchPath
+from mam.config.words import quoted
 from mam.errors import ConfigError, MamError, first_line
 from mam.launch.work import JobBatch, LaunchRequest
 
@@ -66,7 +67,7 @@ def launcher_from(words: Sequence[str], search: SearchPath, folder: Path, batche
     fixed = [
         "hydra.job.name=mam",
         "hydra.output_subdir=null",
-        f"hydra.sweep.dir='{folder.absolute() / 'logs'}'",
+        f"hydra.sweep.dir={quoted(str(folder.absolute() / 'logs'))}",
         "hydra.sweep.subdir=${hydra.job.num}",
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from mam.config.job import Job
 from mam.config.merging import merges_nothing
-from mam.errors import ConfigError, MamError, RecordError, StillQueuedError, UnfitError
+from mam.config.schema import code_of
+from mam.errors import ConfigError, MamError, RecordError, StillQueuedError, UnfitError, choices
 from mam.evaluation.workbench import Workbench
+from mam.extensions import SESSION
 from mam.launch.settings import Launcher, processors
 from mam.launch.work import LEFT_OUT, LaunchRequest, Submission, read_note, tasks_of
 from mam.records.reading import read_result
@@ -27,6 +29,7 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
     """
     if launcher.name == "basic":
         return execute(plan, bench, folder)
+    _refuse_code_of_session(plan, launcher)
     say_schedules(plan, bench.terminal.say)
     members: dict[int, Member] = {}
     for job in plan:
@@ -49,6 +52,16 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
                 bench.terminal.error(str(problem))
             members |= {id(job): _ended(job, submission.folder, bench) for job in wave}
     return [members[id(job)] for job in plan]
+
+
+def _refuse_code_of_session(plan: Sequence[Job], launcher: Launcher) -> None:
+    """Raise ConfigError for code of this process, which others do not have."""
+    names = {code.name for job in plan for code in code_of(job.config) if code.place == SESSION}
+    if names:
+        raise ConfigError(
+            f"hydra/launcher={launcher.name}: starts other processes, which do not know {choices(list(names))} of this"
+            " session. Put the code into a file, plugins=[./FILE.py]"
+        )
 
 
 def _send(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mam.config.schema import code_identity
 from mam.config.search import SearchPath
 from mam.files import expanded, sha256_json, write_json
 
@@ -86,7 +87,8 @@ class Submission:
     @classmethod
     def of(cls, plan: Sequence[Job], wave: int, folder: Path) -> Submission:
         """Return what an earlier command submitted of this plan, or a submission in ``folder`` still to come."""
-        name = f"{sha256_json([_settling(job.words) for job in plan])[:16]}-{wave}.json"
+        asked = [[*job.search.words, *_settling(job.words), code_identity(job.config)] for job in plan]
+        name = f"{sha256_json(asked)[:16]}-{wave}.json"
         path = expanded(plan[0].config.outputs) / "queued" / name
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))

@@ -50,9 +50,11 @@ class Schedule:
 
     def __call__(self, lam: float, depth: int, options: Options) -> list[float]:
         """Return λ of every target layer; raises MergeError unless it is ``depth`` numbers from 0 to 1."""
-        lams = list(self.function(lam, depth, options))
+        given = self.function(lam, depth, options)
+        lams = list(given) if isinstance(given, list | tuple) else []
         if len(lams) != depth or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams):
-            raise MergeError(f"schedule={self.name}: gives {lams[:8]}, not {depth} numbers from 0 to 1, one a layer")
+            shown = f"{lams[:8]}" if lams else f"{given!r}"[:80]
+            raise MergeError(f"schedule={self.name}: gives {shown}, not {depth} numbers from 0 to 1, one a layer")
         return lams
 
 

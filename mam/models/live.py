@@ -43,7 +43,9 @@ class LiveModel:
         """Raise CheckpointError for weights that are not plain numbers: quantised ones and adapters."""
         config = getattr(self.model, "config", None)
         if getattr(config, "quantization_config", None):
-            raise CheckpointError(f"{self.id}: is quantised, its weights are not the numbers it computes with.")
+            raise CheckpointError(
+                f"{self.id}: is quantised, its weights are not the numbers it computes with. {DEQUANTISE}."
+            )
         peft = next((module for module in self.model.modules() if type(module).__module__.startswith("peft.")), None)
         if peft is not None:
             raise CheckpointError(f"{self.id}: has an adapter ({type(peft).__name__}). {MERGE}, loaded anew.")
@@ -66,6 +68,11 @@ class LiveModel:
         except MergeError as error:
             several = "If the model has several parts, pass the one that is meant."
             raise MergeError(f"{self.side}: {error} {several}") from error
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The existing projections, among q, k, v and o."""
+        return tuple(self._fused[0]) if self._fused is not None else self.blocks[0].parts
 
     @cached_property
     def shape(self) -> Shape:
@@ -155,7 +162,7 @@ def refuse_unplain(linear: nn.Module, place: str) -> None:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float32)
+    return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
 def _bounds(rows: int, third: int) -> tuple[int, int]:

@@ -191,13 +191,13 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         config = OmegaConf.to_object(composed)
         if not isinstance(config, Config):
             raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
-        faults = problems(config, is_recorded=True)
+        faults = problems(config, has_plugins=_had_plugins(folder))
     except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:
         raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
     overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
-    return _changed(composed, overrides)
+    return _changed(composed, overrides) if overrides else config
 
 
 def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
@@ -208,11 +208,19 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
     assert isinstance(config, Config)
-    tolerated = problems(config, is_recorded=True)
+    tolerated = problems(config, has_plugins=True)
     faults = [fault for fault in problems(config) if fault in tolerated or fault.startswith(tuple(changes))]
     if faults:
         raise ConfigError(faults)
     return config
+
+
+def _had_plugins(folder: Path) -> bool:
+    """Return whether a finished run used plug-ins, whose names need not be known here."""
+    if not (folder / RESULT).is_file():
+        return False
+    extensions = read_result(folder).extensions
+    return extensions is not None and bool(extensions.plugins)
 
 
 def _used(folder: Path) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
         parent: the folder for the run's folder; by default ``outputs/<date>``.
 
     Raises:
-        MamError: anything that the user can fix. No folder is left then.
+        MamError: anything that the user can fix. No folder is left then, except after an error in a plug-in.
     """
     config = job.config
     use(config.plugins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -72,7 +73,7 @@ def test_a_package_of_configurations(monkeypatch):
     monkeypatch.syspath_prepend(os.getcwd())
     (job,) = composed(["hydra.searchpath=[pkg://mypackage.conf]", "model=mine"])
     assert job.config.model.name == "mine"
-    assert command_of(job) == "mam run 'hydra.searchpath=['\"'\"'pkg://mypackage.conf'\"'\"']' model=mine"
+    assert command_of(job) == "mam run 'hydra.searchpath=[pkg://mypackage.conf]' model=mine"
 
 
 def test_default_folders_are_searched_unless_a_flag_names_others(monkeypatch):
@@ -147,7 +148,7 @@ def test_the_command_of_a_member_of_a_study_finds_the_files():
     assert len(plan) == 3
     for job in plan:
         words = shlex.split(command_of(job))[2:]
-        assert words[0] == "hydra.searchpath=['file://conf']"
+        assert words[0] == "hydra.searchpath=[file://conf]"
         (again,) = composed(words)
         assert again.resolved == job.resolved
 
@@ -170,7 +171,7 @@ def test_help_completion_and_the_configuration_show_own_files():
     shutil.move("conf", "mam_conf")
     assert OmegaConf.create(mam("run", "--cfg", "job", "model=mine").stdout).model.name == "mine"
     wrong = mam("run", "model=minus")
-    assert wrong.returncode == 2 and "mine                  A pair of my own." in wrong.stderr.replace("\t", " ")
+    assert wrong.returncode == 2 and re.search(r"\n      mine +A pair of my own.\n", wrong.stderr)
 
 
 @pytest.mark.parametrize(
@@ -212,10 +213,9 @@ def test_bad_places_and_files(files, words, message):
 
 def test_a_file_that_is_not_text():
     write("c/model/x.yaml", "").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="model=x: a file cannot be read as UTF-8"):
-        composed(["--config-dir=c", "model=x"])
-    with pytest.raises(ConfigError, match=r"c/model/x.yaml: cannot be read .* Save it as UTF-8"):
-        composed(["--config-dir=c", "model=y"])
+    for name in ("x", "y"):  # the file itself, and a list of all files
+        with pytest.raises(ConfigError, match=r"c/model/x.yaml: cannot be read .* Save it as UTF-8"):
+            composed(["--config-dir=c", f"model={name}"])
 
 
 def test_workers_find_own_files(monkeypatch):

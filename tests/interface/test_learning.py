@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from transformers import BertModel, HubertForCTC, Trainer, TrainingArguments
+from transformers import HubertForCTC, Trainer, TrainingArguments
 
 import mam
 from mam.merging.learnable import Lambdas, learn
@@ -17,18 +15,6 @@ from mam.merging.plan import plan_merge
 from mam.models.checkpoints import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
-
-
-@pytest.fixture
-def target(hubert_group: Path) -> HubertForCTC:
-    torch.manual_seed(0)
-    return HubertForCTC.from_pretrained(hubert_group, dtype=torch.float32).eval()
-
-
-@pytest.fixture
-def source(bert: Path) -> BertModel:
-    return BertModel.from_pretrained(bert, dtype=torch.float32)
-
 
 WAVE, LABELS = (
     torch.from_numpy(np.random.default_rng(0).normal(size=(1, 8000)).astype("float32")),

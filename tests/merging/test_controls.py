@@ -247,7 +247,7 @@ def test_heads_are_blocks_of_rows_and_of_os_columns():
 def test_a_tensor_that_would_become_nan_is_named(monkeypatch):
     monkeypatch.setitem(SUBSTITUTES, "shrink", lambda source, target, place: source * float("nan"))
     encoder = model()
-    with pytest.raises(MergeError, match="layer 0, q: method=linear control=shrink made NaN or infinite values of it"):
+    with pytest.raises(MergeError, match="layer 0, q: method=linear control=shrink makes NaN or infinite values of it"):
         Merger(find_blocks(encoder), source).apply(plan("shrink"))
     assert equal(dict(encoder.state_dict()), model().state_dict())
 

@@ -92,7 +92,7 @@ def test_the_default_follows_the_language(language, is_whisper, expected):
 
 def test_a_normalizer_is_told_the_language_where_it_takes_one():
     assert normalizer_for("multilingual", "de")("3") == "drei" and normalizer_for("multilingual", "fr")("3") == "trois"
-    assert normalizer_for("hubert_english", "de") is hubert_english
+    assert normalizer_for("hubert_english", "de")("It's 3.") == hubert_english("It's 3.")
 
 
 @pytest.mark.parametrize(

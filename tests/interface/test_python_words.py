@@ -27,6 +27,7 @@ def test_words_are_what_would_be_typed():
         "plugins": ["./a.py"],
     }
     assert words_from(["seed=3"], options) == [
+        "--config-dir=conf",
         "seed=3",
         "lam=0.05",
         "model=whisper_minilm",
@@ -37,7 +38,6 @@ def test_words_are_what_would_be_typed():
         "bias=false",
         "threads=null",
         "layers='0-3,5'",
-        "--config-dir=conf",
         "plugins=['./a.py']",
     ]
 
