@@ -122,10 +122,10 @@ def _is_path(name: str) -> bool:
 
 
 def _key(name: str) -> str:
+    if not isinstance(name, str) or "\0" in name:
+        raise ConfigError(f"plugins={name!r}: is not the name of a file, folder or module")
     if not name.strip():
         raise ConfigError("plugins: has an empty name")
-    if "\0" in name:
-        raise ConfigError(f"plugins={name!r}: is not a path")
     return str(expanded(name).resolve()) if _is_path(name) else name
 
 

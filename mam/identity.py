@@ -67,7 +67,7 @@ def tree_sha256(root: Path, apart: tuple[str, ...] = HIDDEN) -> str:
 
 
 def sources_of(root: Path, apart: tuple[str, ...] = HIDDEN) -> Iterator[Path]:
-    """Yield a file itself, or the sources below a folder, without hidden files and folders and those named ``apart``."""
+    """Yield a file itself, or the sources below a folder, without what is hidden or named in ``apart``."""
     if not root.is_dir():
         yield root
         return
