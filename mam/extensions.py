@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mam.errors import ConfigError, MamError, first_line
+from mam.files import expanded
 from mam.identity import tree_sha256
 from mam.registry import Registration, foreign, registering, restore, withdraw
 
@@ -123,7 +124,7 @@ def _is_path(name: str) -> bool:
 def _key(name: str) -> str:
     if not name.strip():
         raise ConfigError("plugins: has an empty name")
-    return str(Path(name).expanduser().resolve()) if _is_path(name) else name
+    return str(expanded(name).resolve()) if _is_path(name) else name
 
 
 def _ready(key: str, name: str | EntryPoint) -> Plugin:

@@ -22,6 +22,7 @@ from hydra.core.config_store import ConfigStore
 
 from mam.config.words import listed
 from mam.errors import ConfigError, choices, first_line
+from mam.files import expanded
 from mam.registry import foreign
 
 MAMS = "pkg://mam.conf"
@@ -189,7 +190,7 @@ def checked(search: SearchPath) -> SearchPath:
 
 
 def _expanded(place: str) -> str:
-    return f"{FILE}{Path(place.removeprefix(FILE)).expanduser()}" if _is_file(place) else place
+    return f"{FILE}{expanded(place.removeprefix(FILE))}" if _is_file(place) else place
 
 
 def _is_file(place: str) -> bool:

@@ -121,6 +121,12 @@ def text_of(path: Path) -> str:
     return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
 
 
+def without_ending(name: str) -> str:
+    """Return a path without the ending of its last part; what has no last part, such as ``/``, stays as it is."""
+    path = Path(name)
+    return str(path.with_suffix("") if path.name else path)
+
+
 def is_blank(fields: Sequence[str]) -> bool:
     """Return whether a table row is empty or has only empty cells, as spreadsheets write them."""
     return not any(field.strip() for field in fields)
