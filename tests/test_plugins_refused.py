@@ -63,6 +63,7 @@ def test_a_broken_file_ends_in_one_message(text):
         ("plugins=[mam.nowhere]", "there is no module mam.nowhere"),
         ("plugins=./mine.py", "a run has one list of plug-ins"),
         ("plugins=['']", "plugins: has an empty name"),
+        ("plugins=['~nosuchuser/mine.py']", "there is no file .*~nosuchuser/mine.py"),
         ("plugins=[.]", "there is no file .*/__init__.py"),
         ("plugins=[[a]]", "plugins"),
     ],

@@ -23,13 +23,13 @@ from mam.files import is_file, local_path
 
 DOWNLOAD = (
     "It needs your recordings and a metadata.csv (or .tsv or .jsonl) with the columns file_name and transcription"
-    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Other names of columns are said"
-    " with data.columns, another table with data.metadata. Sounds may also lie in one folder a class."
+    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Name other columns with"
+    " data.columns, another table with data.metadata. Sounds may also lie in one folder a class."
 )
 Source = tuple[Path, str | None]  # a table, and the split of all its rows or None
 
 
-@data_format("audiofolder", DOWNLOAD)
+@data_format("audiofolder", DOWNLOAD, __doc__)
 def list_audiofolder(root: Path, config: DataConfig | None = None) -> Listing:
     """List the rows in the order of the metadata; ``id`` defaults to the file name without its extension.
 

@@ -60,7 +60,7 @@ def test_ids_that_repeat_are_passed_over_unless_they_are_asked_for(place, clips)
     write_part(place / "test.parquet", [clips[0], clips[0], clips[1]], text=["A", "A", "B"], id=[1, 1, 2])
     corpus = open_corpus(config(place))
     assert corpus.column("id") == ["test-0", "test-1", "test-2"] and "id from the rows' numbers" in corpus.rule
-    with pytest.raises(DataError, match=r"row 1: the id '1' stands already in .*row 0"):
+    with pytest.raises(DataError, match=r"row 1: the id '1' is already in .*row 0"):
         open_corpus(config(place, columns={"id": "id"}))
 
 
