@@ -158,7 +158,7 @@ def listless(root):
         ("pairing=far", "pairing=far: the source has 4 layers"),
         ("data.normalizer=number", "normalizer=number: makes int of"),
         ("tune=lost", "tune=lost: asks for λ='x'"),
-        ("data=listless data.root=.", "data.format=listless: gives list, not a Listing of Examples"),
+        ("data=listless data.root=.", "data.format=listless: gives list, not a Listing with a list of Examples"),
     ],
 )
 def test_a_plugin_that_gives_something_else(words, message):
