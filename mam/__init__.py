@@ -7,17 +7,17 @@ of your own is registered with the decorators in `mam.plugins`. See docs/python.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from mam.errors import CheckpointError, ConfigError, DataError, MamError, MergeError, RecordError, TrainingError
+from mam.identity import VERSION
 
 if TYPE_CHECKING:
     from mam.interface.experiments import RunResult, load_result, results, run, sweep
     from mam.interface.learning import Handle, learnable
     from mam.interface.merges import merge, merged, unmerge
 
-__version__ = version("mam")
+__version__ = VERSION
 
 __all__ = [
     "CheckpointError",

@@ -76,9 +76,9 @@ def _dispatch(argv: Sequence[str]) -> int:
         print(USAGE, end="")
         return 0
     if argv[0] == "--version":
-        from mam import __version__
+        from mam.identity import VERSION
 
-        print(f"mam {__version__}")
+        print(f"mam {VERSION}")
         return 0
     if argv[0] in ("--shell-completion", "-sc"):
         from mam.verbs.hydra import complete

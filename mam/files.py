@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from mam.errors import DataError, MamError
 
 ASSETS = Path(__file__).parent / "assets"
 ASSET_SCHEME = "asset:"
+DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}  # what a disk answers to a write
 
 
 def local_path(name: str) -> Path:
@@ -48,28 +50,39 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that replaces it on success; an error leaves nothing behind.
 
     Raises:
-        MamError: The file cannot be written (disk full, read-only).
+        MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
+            as those of a network, are raised as they are.
     """
-    temporary: Path | None = None
-    try:
+    with _written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should be able to read results
-        temporary.replace(path)
+    temporary = Path(name)
+    try:
+        with _written(path, temporary):
+            yield temporary
+        with _written(path):
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should read results
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _written(path: Path, only: Path | None = None) -> Iterator[None]:
+    """Raise errors of writing ``path`` as a MamError; with ``only`` no others than those of that file or the disk."""
+    try:
+        yield
     except OSError as error:
+        if only is not None and error.errno not in DISK and error.filename not in (only, str(only)):
+            raise
         raise MamError(
             f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder."
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -144,22 +157,31 @@ def sha256_of(parts: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def locked(path: Path, seconds: float = 43_200) -> Iterator[None]:
+def locked(path: Path, seconds: float = 43_200, other: str = "cache_dir=FOLDER or MAM_CACHE") -> Iterator[None]:
     """Hold an exclusive lock file beside ``path``, so that jobs on one file system take turns.
+
+    Args:
+        path: The file that the jobs share.
+        seconds: The longest time to wait.
+        other: What the user sets for another folder, for the message.
 
     Raises:
         MamError: Another process held the lock for ``seconds``, or the folder cannot be written.
     """
+    lock = FileLock(f"{path}.lock", timeout=seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock", timeout=seconds):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise MamError(f"Waited {seconds:.0f} s for {path}.lock. If no other mam run is alive, delete it.") from error
     except OSError as error:
         raise MamError(
-            f"Cannot use the cache folder {path.parent} ({error.strerror}). Set cache_dir=FOLDER or MAM_CACHE."
+            f"Cannot use the cache folder {path.parent} ({error.strerror or error}). Set {other}."
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def free_memory() -> int:
@@ -167,6 +189,22 @@ def free_memory() -> int:
     from psutil import virtual_memory
 
     return int(virtual_memory().available)
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is such a folder; False for what cannot be a path."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # too long, contains NUL, or may not be looked at
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; False for what cannot be a path."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def expanded(name: str) -> Path:

@@ -13,8 +13,10 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
+VERSION = version("mam")
 PACKAGE = Path(__file__).parent
 SOURCES = (".py", ".csv")  # modules and the tables that they read
 HIDDEN = ("__pycache__",)

@@ -44,9 +44,9 @@ PAGES = {
         "mam run plugins=[./unispeech_sat.py] model.target=my-unispeech-sat data.limit=3": "merged λ=0.05",
     },
     "add-a-data-set.md": {
-        "mam run data=audiofolder data.root=recordings": "data    2 examples",
+        "mam run data=audiofolder data.root=recordings": "audio from path; text from sentence",
         "mam run data=audiofolder data.root=recordings data.split=all data.clusters=speaker": "data    4 examples",
-        "mam run --config-dir conf data=corridor_csv": "on corridor_csv, test (2 examples)",
+        "mam run --config-dir conf data=corridor_tsv": "on corridor_tsv, test (2 examples)",
         "mam run plugins=[./corridor.py] data=corridor data.root=corridor data.clusters=speaker": (
             "on corridor, test (2 examples)"
         ),

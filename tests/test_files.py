@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mam.errors import DataError, MamError
 from mam.files import (
     ASSETS,
     atomic,
+    atomic_path,
     free_memory,
     inside,
     local_path,
@@ -57,6 +59,48 @@ def test_a_full_disk_is_one_message(tmp_path, monkeypatch):
     with pytest.raises(MamError, match=r"Cannot write .*file.txt: No space left on device. Free space"):
         write_json(tmp_path / "file.txt", {})
     assert os.listdir(tmp_path) == []
+
+
+def test_only_errors_of_writing_are_called_so(tmp_path):
+    """What a block reads may fail too: a network, another file."""
+    for raised in (ConnectionResetError(104, "reset"), PermissionError(13, "denied", "other"), OSError("no number")):
+        with pytest.raises(OSError) as caught, write_then(tmp_path / "file.txt", raised):
+            pass
+        assert caught.value is raised
+    for raised in (OSError(28, "No space left on device"), OSError(30, "Read-only file system", "elsewhere")):
+        with pytest.raises(MamError, match="Cannot write .*file.txt: "), write_then(tmp_path / "file.txt", raised):
+            pass
+    with pytest.raises(MamError, match="Cannot write .*file.txt: denied"), atomic_path(tmp_path / "file.txt") as path:
+        raise PermissionError(13, "denied", str(path))
+    assert os.listdir(tmp_path) == []
+
+
+@contextmanager
+def write_then(path, raised):
+    with atomic(path) as file:
+        file.write("half")
+        yield
+        raise raised
+
+
+def test_a_lock_names_what_sets_its_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(MamError, match=r"Cannot use the cache folder .*file/deep .*Set cache_dir=FOLDER or MAM_CACHE\."),
+        locked(tmp_path / "file" / "deep" / "entry"),
+    ):
+        pass
+    with (
+        pytest.raises(MamError, match=r"Set HF_DATASETS_CACHE to another folder\."),
+        locked(tmp_path / "file" / "deep" / "entry", other="HF_DATASETS_CACHE to another folder"),
+    ):
+        pass
+
+
+def test_a_lock_leaves_errors_of_its_block_alone_and_is_released(tmp_path):
+    for _ in range(2):
+        with pytest.raises(PermissionError, match="denied"), locked(tmp_path / "entry", seconds=0.1):
+            raise PermissionError(13, "denied")
 
 
 def test_a_killed_writer_leaves_no_file_of_that_name(tmp_path):

@@ -63,6 +63,7 @@ def test_a_broken_file_ends_in_one_message(text):
         ("plugins=[mam.nowhere]", "there is no module mam.nowhere"),
         ("plugins=./mine.py", "a run has one list of plug-ins"),
         ("plugins=['']", "plugins: has an empty name"),
+        ("plugins=['~nosuchuser/mine.py']", "there is no file .*~nosuchuser/mine.py"),
         ("plugins=[.]", "there is no file .*/__init__.py"),
         ("plugins=[[a]]", "plugins"),
     ],
@@ -157,7 +158,7 @@ def listless(root):
         ("pairing=far", "pairing=far: the source has 4 layers"),
         ("data.normalizer=number", "normalizer=number: makes int of"),
         ("tune=lost", "tune=lost: asks for λ='x'"),
-        ("data=listless data.root=.", "data.format=listless: gives list, not a Listing of Examples"),
+        ("data=listless data.root=.", "data.format=listless: gives list, not a Listing with a list of Examples"),
     ],
 )
 def test_a_plugin_that_gives_something_else(words, message):

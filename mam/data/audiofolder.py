@@ -14,22 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from mam.config.data import ColumnsConfig, DataConfig
-from mam.data.listing import Example, Listing, data_format
+from mam.data.listing import Example, Listing, data_format, without_ending
 from mam.data.splits import SPLIT_NAMES
 from mam.data.table_rows import AUDIO_FOLDERS, ENDINGS, rows_of
 from mam.data.tables import READERS, read_table
 from mam.errors import DataError, bullets, choices
-from mam.files import local_path
+from mam.files import is_file, local_path
 
 DOWNLOAD = (
     "It needs your recordings and a metadata.csv (or .tsv or .jsonl) with the columns file_name and transcription"
-    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Other names of columns are said"
-    " with data.columns, another table with data.metadata. Sounds may also lie in one folder a class."
+    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Name other columns with"
+    " data.columns, another table with data.metadata. Sounds may also lie in one folder a class."
 )
 Source = tuple[Path, str | None]  # a table, and the split of all its rows or None
 
 
-@data_format("audiofolder", DOWNLOAD)
+@data_format("audiofolder", DOWNLOAD, __doc__)
 def list_audiofolder(root: Path, config: DataConfig | None = None) -> Listing:
     """List the rows in the order of the metadata; ``id`` defaults to the file name without its extension.
 
@@ -67,7 +67,7 @@ def read_sources(sources: Iterable[Source], asked: ColumnsConfig, root: Path) ->
         has_ids = has_ids or (columns is not None and "id" in columns.names)
     if problems:
         raise DataError(bullets(problems))
-    by_path = [str(Path(row.audio).with_suffix("")) for row in rows]
+    by_path = [without_ending(row.audio) for row in rows]
     if not has_ids and len({row.id for row in rows}) < len(rows) == len(set(by_path)):  # train/1.wav and test/1.wav
         rows = [replace(row, id=name) for row, name in zip(rows, by_path, strict=True)]
         said["id from the paths"] = None
@@ -101,7 +101,7 @@ def _sources(root: Path, metadata: str | None) -> list[Source]:
 
 def _named(root: Path, metadata: str) -> Path:
     """Return the table that ``data.metadata`` names, relative to ``root`` or to the working directory."""
-    path = next((path for path in (root / metadata, local_path(metadata)) if _is_file(path)), None)
+    path = next((path for path in (root / metadata, local_path(metadata)) if is_file(path)), None)
     if path is None:
         present = choices(tables_in(root))
         raise DataError(
@@ -109,13 +109,6 @@ def _named(root: Path, metadata: str) -> Path:
             f" in {root}: {present}."
         )
     return path
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or contains NUL
-        return False
 
 
 def tables_in(folder: Path) -> list[str]:

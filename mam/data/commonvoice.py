@@ -19,7 +19,7 @@ DOWNLOAD = (
 )
 
 
-@data_format("commonvoice", DOWNLOAD)
+@data_format("commonvoice", DOWNLOAD, __doc__)
 def list_commonvoice(root: Path) -> Listing:
     """List the rows in the order of the tables, with Common Voice's own splits; speakers are ``client_id``.
 

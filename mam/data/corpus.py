@@ -163,7 +163,7 @@ def _refuse_duplicates(rows: Iterable[Example]) -> None:
     problems = []
     for row in rows:
         if row.id in places:
-            problems.append(f"{row.place}: the id {row.id!r} stands already in {places[row.id]}")
+            problems.append(f"{row.place}: the id {row.id!r} is already in {places[row.id]}")
         places.setdefault(row.id, row.place)
     if problems:
         raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")

@@ -21,7 +21,7 @@ DOWNLOAD = (
 )
 
 
-@data_format("esc50", DOWNLOAD)
+@data_format("esc50", DOWNLOAD, __doc__)
 def list_esc50(root: Path) -> Listing:
     """List the rows in the order of the table; ``label`` is the category, ``origin`` the upload the clip was cut from.
 

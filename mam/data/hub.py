@@ -18,15 +18,15 @@ from typing import Any
 from datasets import Audio, ClassLabel, Dataset, Features, IterableDataset, Value, load_dataset
 from datasets import config as settings
 from datasets.arrow_writer import ArrowWriter
-from datasets.utils.file_utils import xopen
 from huggingface_hub import HfApi, snapshot_download
 
 from mam.config.data import PARQUET_BRANCH, HubConfig
 from mam.data.columns import listed
 from mam.data.hub_errors import is_offline, offline, translated
+from mam.data.hub_files import recording_at
 from mam.data.splits import splits_by_name
 from mam.errors import DataError
-from mam.files import atomic_path, local_path, locked, sha256_json, write_json
+from mam.files import atomic_path, is_folder, local_path, locked, sha256_json, write_json
 
 RECORDING, SPLIT, PART = "mam:recording", "mam:split", "mam:part"  # columns beside the data set's own
 CELL = {"bytes": Value("binary"), "path": Value("string")}
@@ -75,10 +75,10 @@ def rows_of_hub(request: Request) -> HubRows:
     """
     hub = request.hub
     folder = local_path(str(hub.id))
-    place = _Place(str(folder), _state_of(folder)) if folder.is_dir() else None
+    place = _Place(str(folder.resolve()), _state_of(folder)) if is_folder(folder) else None
     key = {"request": asdict(request), "state": place and place.commit, "version": 1}
     path = Path(settings.HF_DATASETS_CACHE) / "mam" / f"{sha256_json(key)}.arrow"
-    with locked(path):
+    with locked(path, other="HF_DATASETS_CACHE to another folder"):
         kept = _kept(path)
         if kept is not None:
             return kept
@@ -92,7 +92,7 @@ def rows_of_hub(request: Request) -> HubRows:
 
 @dataclass(frozen=True)
 class _Place:
-    """What `load_dataset` reads (an id or a folder), and the commit or the state of the folder."""
+    """What `load_dataset` reads (an id or a resolved folder), and the commit or the state of the folder."""
 
     path: str
     commit: str
@@ -108,7 +108,7 @@ def _on_the_hub(hub: HubConfig) -> _Place:
             raise
         with suppress(Exception):
             folder = snapshot_download(str(hub.id), repo_type="dataset", revision=hub.revision, local_files_only=True)
-            return _Place(folder, Path(folder).name)
+            return _Place(str(Path(folder).resolve()), Path(folder).name)
         raise DataError(offline(hub)) from error
 
 
@@ -152,7 +152,7 @@ def _stream(request: Request, place: _Place, path: Path) -> None:
         ArrowWriter(features=schema, path=str(temporary), writer_batch_size=100) as writer,
     ):
         for split, name in ((split, name) for split, names in splits.items() for name in names):
-            for row in _rows(hub, parts[name], audio, columns, limit, place):
+            for row in _rows(parts[name], audio, columns, limit, place):
                 has_recordings |= bool((row[RECORDING] or {}).get("bytes"))
                 writer.write(row | {SPLIT: split, PART: name})
                 count += 1
@@ -225,16 +225,13 @@ def _is_cell(feature: Any) -> bool:
 
 
 def _rows(
-    hub: HubConfig, part: IterableDataset, audio: str, columns: Sequence[str], limit: int | None, place: _Place
+    part: IterableDataset, audio: str, columns: Sequence[str], limit: int | None, place: _Place
 ) -> Iterator[dict[str, Any]]:
-    """Yield the first rows: cells as text, and ``RECORDING`` with its bytes wherever the repository has them.
-
-    Errors of reading are translated here, since those of the caller are of writing.
-    """
+    """Yield the first rows: cells as text, and ``RECORDING`` with its bytes wherever the repository has them."""
     features = part.features
     tables = part.with_format("arrow")  # a table of one row for each; as Arrow, recordings stay encoded
     rows = itertools.islice((row for table in tables for row in table.to_pylist()), limit)
-    with translated(hub), ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         while some := list(itertools.islice(rows, AT_ONCE)):
             recordings = pool.map(lambda row: _recording(row.get(audio), place), some)
             for row, recording in zip(some, recordings, strict=True):
@@ -249,23 +246,10 @@ def _text(cell: Any, feature: Any) -> str | None:
 
 
 def _recording(cell: dict[str, Any] | None, place: _Place) -> dict[str, Any] | None:
-    """Return a cell with its bytes.
-
-    A path in it is opened only if it leads into this repository or folder: anyone can write any path into a cell.
-    """
+    """Return a cell with its bytes, as far as the cell or the repository has them."""
     if cell is None:
         return None
     content, name = cell.get("bytes"), cell.get("path")
     if content or not name:
         return {"bytes": content, "path": name}
-    folder = Path(place.path)
-    path = folder / name
-    is_here = folder.is_dir() and "://" not in name and path.resolve().is_relative_to(folder.resolve())
-    if is_here and path.is_file():
-        return {"bytes": path.read_bytes(), "path": str(path.relative_to(folder))}
-    if f"hf://datasets/{place.path}@" not in name:
-        return {"bytes": None, "path": name}
-    with xopen(name, "rb") as file:
-        content = file.read()
-    inner = name.partition("::")[0].partition("://")[2]  # zip://a.wav::hf://datasets/OWNER/NAME@COMMIT/clips.zip
-    return {"bytes": content, "path": inner.partition("@")[2].partition("/")[2] or inner}
+    return recording_at(name, place.path, place.commit) or {"bytes": None, "path": name}

@@ -1,4 +1,4 @@
-"""What `datasets` and the hub raise, said as what to do."""
+"""Errors of `datasets` and the hub, with their remedies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
 
 @contextmanager
 def translated(hub: HubConfig) -> Iterator[None]:
-    """Raise what goes wrong in reading a data set as a DataError that says the remedy."""
+    """Turn errors of reading into a DataError that names the remedy."""
     try:
         yield
     except MamError:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from mam.config.data import ColumnsConfig, DataConfig
 from mam.data.columns import USUAL, Columns, find_columns, unrecognised
 from mam.data.hub import PART, RECORDING, SPLIT, HubRows, Request, rows_of_hub
-from mam.data.listing import SPLITS, Example, Listing
+from mam.data.listing import SPLITS, Example, Listing, without_ending
 from mam.data.splits import SPLIT_NAMES
 from mam.data.vctk import split_by_speaker
 from mam.errors import DataError, bullets, choices
@@ -129,7 +129,7 @@ def _ids(
     if is_asked and given is not None:
         return [value or number for value, number in zip(given, numbered, strict=True)], columns.names["id"]
     stems = [Path(path).stem if path else None for path in paths]
-    longer = [str(Path(path).with_suffix("")) if path else None for path in paths]
+    longer = [without_ending(path) if path else None for path in paths]
     for values, name in ((given, columns.names.get("id", "")), (stems, "the files' names"), (longer, "the paths")):
         if values is not None and all(values) and len(set(values)) == len(values):
             return [str(value) for value in values], name

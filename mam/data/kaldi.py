@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mam.data.listing import Example, Listing, data_format, lines_of
-from mam.data.splits import splits_by_name
+from mam.data.listing import SPLITS, Example, Listing, data_format, lines_of
+from mam.data.splits import split_of
 from mam.errors import DataError, bullets
 
 DOWNLOAD = (
@@ -19,30 +19,48 @@ DOWNLOAD = (
 )
 
 
-@data_format("kaldi", DOWNLOAD)
+@data_format("kaldi", DOWNLOAD, __doc__)
 def list_kaldi(root: Path) -> Listing:
     """List the utterances in the order of ``text``.
 
-    Utterances of ``wav.scp`` without a text are counted as left out. A relative path in ``wav.scp`` is looked for below
-    the data folder, below ``root``, and in the working directory as Kaldi does.
+    Of several folders in ``root``, each belongs to the split that its name begins with, or to none. Utterances of
+    ``wav.scp`` without a text are counted as left out. A relative path in ``wav.scp`` is looked for below the data
+    folder, below ``root``, and in the working directory as Kaldi does.
 
     Raises:
-        DataError: Files are missing, ``segments`` is there, or lines are unusable (all of them are listed).
+        DataError: Files are missing, ``segments`` is there, folders share utterances, or lines are unusable (all
+            of them are listed).
     """
-    parts = splits_by_name(sorted(path.parent.name for path in root.glob("*/wav.scp")))
     if (root / "wav.scp").is_file():
         folders: list[tuple[Path, str | None]] = [(root, None)]
         rule = "no split: one Kaldi folder"
     else:
-        folders = [(root / name, split) for split, names in parts.items() for name in names]
-        rule = "Kaldi folders: " + ", ".join(f"{split} is {' and '.join(names)}" for split, names in parts.items())
+        names = sorted(path.parent.name for path in root.glob("*/wav.scp"))
+        parts = {split: [name for name in names if split_of(name) == split] for split in (*SPLITS, None)}
+        folders = [(root / name, split) for split, some in parts.items() for name in some]
+        rule = "Kaldi folders: " + ", ".join(
+            f"{' and '.join(some)} in no split" if split is None else f"{split} is {' and '.join(some)}"
+            for split, some in parts.items()
+            if some
+        )
     if not folders:
-        raise DataError(f"data.root={root}: has no wav.scp, nor have folders train, dev or test in it. {DOWNLOAD}")
+        raise DataError(
+            f"data.root={root}: has no wav.scp, and neither has a folder train, dev or test in it. {DOWNLOAD}"
+        )
     rows: list[Example] = []
     left_out: list[tuple[str, str]] = []
     problems: list[str] = []
+    folder_of: dict[str, Path] = {}
     for folder, split in folders:
-        rows += _utterances(folder, split, root, problems, left_out)
+        made = _utterances(folder, split, root, problems, left_out)
+        again = next((row.id for row in made if row.id in folder_of), None)
+        if again is not None:
+            problems.append(
+                f"{folder}: has utterances of {folder_of[again]} again, such as {again}. Read one of them, with"
+                f" data.root={folder} data.split=all, or move one away"
+            )
+        folder_of |= {row.id: folder for row in made}
+        rows += made
     if problems:
         raise DataError(bullets(problems))
     if not rows:
@@ -91,7 +109,7 @@ def _pairs(path: Path, problems: list[str]) -> dict[str, tuple[str, str]]:
         name, _, value = re.sub(r"\s", " ", line.strip()).partition(" ")
         place = f"{path}, line {number}"
         if name in pairs:
-            problems.append(f"{place}: {name} stands already in line {pairs[name][1].rpartition(' ')[2]}")
+            problems.append(f"{place}: {name} is already in line {pairs[name][1].rpartition(' ')[2]}")
         elif name:
             pairs[name] = (value.strip(), place)
     return pairs

@@ -14,7 +14,7 @@ DOWNLOAD = (
 )
 
 
-@data_format("librispeech", DOWNLOAD)
+@data_format("librispeech", DOWNLOAD, __doc__)
 def list_librispeech(root: Path) -> Listing:
     """List the rows sorted by id; readers are clusters, and the split is that of the subset.
 

@@ -6,13 +6,15 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from mam.config.data import DataConfig
-from mam.errors import DataError, choices
+from mam.errors import DataError, bullets, choices
+from mam.files import is_folder
 from mam.registry import refuse_bare, register
 
 SPLITS = ("train", "dev", "test")
+FOLDS = range(2**31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Format:
-    """A folder layout: the function that lists it, how to obtain the data, and whether it reads ``data.columns``."""
+    """A folder layout: the function that lists it, how to obtain the data, and whether it reads ``data.columns``.
+
+    ``summary`` describes the layout in a line.
+    """
 
     list: Callable[..., Listing]
     download: str
+    summary: str
     reads_config: bool = False
 
 
@@ -74,18 +80,25 @@ FORMATS: dict[str, Format] = {}
 ListFolder = TypeVar("ListFolder", bound=Callable[..., Listing])
 
 
-def data_format(name: str, download: str) -> Callable[[ListFolder], ListFolder]:
-    """Register a function ``root -> Listing`` as the format ``name``; ``download`` explains where to get the data.
+def data_format(name: str, download: str, summary: str | None = None) -> Callable[[ListFolder], ListFolder]:
+    """Register a function ``root -> Listing`` as the format ``name``.
 
     A function with a second parameter ``config`` gets the configuration of the data (`mam.config.data.DataConfig`), and
     reads ``data.columns`` and ``data.metadata`` of it.
+
+    Args:
+        name: The value of ``data.format``.
+        download: Where to get the data; it ends the messages about a folder that lacks them.
+        summary: What the layout is; its first line is shown by ``mam list formats``. None for the function's docstring.
     """
 
     refuse_bare("data_format", name)
 
     def add(function: ListFolder) -> ListFolder:
         parameters = inspect.signature(function).parameters
-        register("data", name, function, (FORMATS, Format(function, download, "config" in parameters)), takes="root")
+        line = (summary or function.__doc__ or download).strip().partition("\n")[0].replace("``", "")
+        entry = Format(function, download, line, "config" in parameters)
+        register("data", name, function, (FORMATS, entry), takes="root")
         return function
 
     return add
@@ -96,11 +109,12 @@ def list_folder(name: str, root: Path, config: DataConfig | None = None) -> List
 
     Raises:
         DataError: The format is unknown, the folder is missing or empty (the message explains what to download), its
-            metadata is unusable, or options are given that the format does not read.
+            metadata is unusable, options are given that the format does not read, or it gives examples with fields of
+            other types (all of them are listed).
     """
     if name not in FORMATS:
         raise DataError(f"data.format={name}: not known. Choose one of: {choices(list(FORMATS))}")
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(f"data.root={root}: there is no such folder. {FORMATS[name].download}")
     if not any(root.iterdir()):
         raise DataError(f"data.root={root}: the folder is empty. {FORMATS[name].download}")
@@ -111,14 +125,52 @@ def list_folder(name: str, root: Path, config: DataConfig | None = None) -> List
         if idle:
             raise DataError(f"{', '.join(idle)}: data.format={name} has columns of its own. Leave them out.")
     listing = entry.list(root, config=config) if entry.reads_config else entry.list(root)
-    if not isinstance(listing, Listing) or not all(isinstance(row, Example) for row in listing.rows):
-        raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing of Examples")
+    rows = listing.rows if isinstance(listing, Listing) else None
+    if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
+        raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing with a list of Examples")
+    problems = [problem for field, hint in get_type_hints(Example).items() for problem in _misfits(rows, field, hint)]
+    if problems:
+        raise DataError(bullets([f"data.format={name}: {problem}" for problem in problems]))
     return listing
+
+
+def _misfits(rows: Sequence[Example], field: str, hint: Any) -> Iterator[str]:
+    """Yield what is wrong with a field of all rows; ``hint`` is its type.
+
+    The types and the text of a column are looked at as a whole, since there may be a million rows.
+    """
+    values = [getattr(row, field) for row in rows]
+    wrong = {kind for kind in set(map(type, values)) if kind is bool or not issubclass(kind, hint)}
+    is_unicode = _is_unicode("".join(value for value in values if isinstance(value, str)))
+    for row, value in zip(rows, values, strict=True) if wrong or not is_unicode or field in ("split", "fold") else ():
+        given = f"{row.place}: {field}={value!r}"
+        if type(value) in wrong:
+            yield f"{given} is not {inspect.formatannotation(hint)}"
+        elif isinstance(value, str) and not is_unicode and not _is_unicode(value):
+            yield f"{given} has characters that are no Unicode text"
+        elif field == "split" and value not in (None, *SPLITS):
+            yield f"{given} is not one of: {choices(SPLITS)}"
+        elif field == "fold" and value is not None and value not in FOLDS:
+            yield f"{given} is not a number from 0 to {FOLDS[-1]}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def text_of(path: Path) -> str:
     """Return the text of a small file on one line; raises DataError as `lines_of` does."""
     return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
+
+
+def without_ending(name: str) -> str:
+    """Return a path without the ending of its last part; what has no last part, such as ``/``, stays as it is."""
+    path = Path(name)
+    return str(path.with_suffix("") if path.name else path)
 
 
 def is_blank(fields: Sequence[str]) -> bool:

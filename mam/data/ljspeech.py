@@ -16,7 +16,7 @@ DOWNLOAD = (
 )
 
 
-@data_format("ljspeech", DOWNLOAD)
+@data_format("ljspeech", DOWNLOAD, __doc__)
 def list_ljspeech(root: Path) -> Listing:
     """List the rows sorted by id, with the third field as text; more than 500 rows are split by ESPnet's rule.
 

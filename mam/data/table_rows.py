@@ -9,7 +9,7 @@ from typing import Any
 
 from mam.config.data import ColumnsConfig
 from mam.data.columns import Columns, find_columns, listed, unrecognised
-from mam.data.listing import SPLITS, Example
+from mam.data.listing import SPLITS, Example, without_ending
 from mam.data.splits import SPLIT_NAMES
 from mam.data.tables import Table
 from mam.errors import DataError, choices
@@ -79,7 +79,7 @@ def _row(
         return None
     has_ending = Path(name).suffix.lower() in ENDINGS or found == (name,)
     return Example(
-        id=values.get("id", str(Path(name).with_suffix("")) if has_ending else name),
+        id=values.get("id", without_ending(name) if has_ending else name),
         audio=found[0],
         text=values.get("text", ""),
         place=place,

@@ -20,7 +20,7 @@ DOWNLOAD = (
 )
 
 
-@data_format("vctk", DOWNLOAD)
+@data_format("vctk", DOWNLOAD, __doc__)
 def list_vctk(root: Path) -> Listing:
     """List the rows sorted by id, first microphone only; speakers are clusters.
 

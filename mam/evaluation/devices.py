@@ -8,10 +8,10 @@ import platform
 import torch
 import transformers
 
-from mam import __version__, processes
+from mam import processes
 from mam.config.schema import Config
 from mam.errors import MamError
-from mam.identity import code_record
+from mam.identity import VERSION, code_record
 from mam.records.parts import Environment
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
@@ -72,9 +72,9 @@ def environment(config: Config) -> Environment:
     device = device_of(config)
     return Environment(
         python=platform.python_version(),
-        torch=str(torch.__version__),
-        transformers=str(transformers.__version__),
-        mam=__version__,
+        torch=str(torch.VERSION),
+        transformers=str(transformers.VERSION),
+        mam=VERSION,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=f"{config.dtype}, compiled" if config.compile else config.dtype,
         threads=torch.get_num_threads(),

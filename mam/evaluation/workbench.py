@@ -17,7 +17,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from mam import __version__, processes
+from mam import processes
 from mam.cache import Cache, cache_folder
 from mam.config.model import ModelConfig
 from mam.config.schema import Config, code_identity, read_from
@@ -41,7 +41,7 @@ from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot, Slots
 from mam.files import locked, sha256_json
-from mam.identity import code_sha256
+from mam.identity import VERSION, code_sha256
 from mam.merging.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
@@ -50,7 +50,7 @@ from mam.records.result import plain
 from mam.tasks import TASKS
 from mam.terminal import Terminal
 
-DECODERS = [__version__, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
+DECODERS = [VERSION, soundfile.VERSION, soundfile.__libsndfile_version__, soxr.VERSION]
 T = TypeVar("T")
 
 

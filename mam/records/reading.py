@@ -133,9 +133,7 @@ def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         if wrong:
             raise RecordError(f"{path}, line {number}: {' and '.join(wrong)} must be text. {AGAIN}")
         if row["id"] in first:
-            raise RecordError(
-                f"{path}, line {number}: {row['id']!r} stands already in line {first[row['id']]}. {AGAIN}"
-            )
+            raise RecordError(f"{path}, line {number}: {row['id']!r} is already in line {first[row['id']]}. {AGAIN}")
         first[row["id"]] = number
     return rows
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import jinja2
 
-from mam import __version__
 from mam.files import atomic
+from mam.identity import VERSION
 from mam.records.parts import GroupsRecord
 from mam.records.reading import read_config
 from mam.records.text import metric_name
@@ -97,7 +97,7 @@ def write_report(found: Collection, folder: Path) -> Path:
                 remarks=found.remarks,
                 tables=found.tables,
                 runs=len(found.runs),
-                version=__version__,
+                version=VERSION,
                 environments=_environments(found.runs),
             )
         )

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from mam import __version__
+from mam.identity import VERSION
 from mam.merging.tables import CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.records.parts import MergeRecord
@@ -156,7 +156,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         f"# {_readable(title)}",
         "",
         f"{arm_text(result)}: {merge.parts.upper()} of the source's attention merged into the target's"
-        f" {'with' if merge.bias else 'without'} biases, {_formula(merge)}, by mam {__version__}.{control}",
+        f" {'with' if merge.bias else 'without'} biases, {_formula(merge)}, by mam {VERSION}.{control}",
         "",
         "| layer | λ | source layer |",
         "|---|---|---|",

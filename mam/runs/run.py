@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import torch
 
-from mam import __version__, processes
+from mam import processes
 from mam.config.command import command_of
 from mam.config.job import Job
 from mam.config.merging import reads_calibration
@@ -29,6 +29,7 @@ from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.extensions import blaming, use
 from mam.files import expanded, sha256_json
+from mam.identity import VERSION
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
@@ -183,7 +184,7 @@ def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
         "data": bench.corpus(config).sha256,
         "target": target.fingerprint,
         "source": source.fingerprint,
-        "mam": __version__,
+        "mam": VERSION,
         "device": device_of(config).type,
         "dtype": config.dtype,
     } | code_identity(config)

@@ -92,7 +92,7 @@ def _formats() -> Entries:
     import mam.data  # noqa: F401  # fill the registry of formats
     from mam.data.listing import FORMATS
 
-    return _lines({name: entry.list for name, entry in FORMATS.items()})
+    return _lines(FORMATS)
 
 
 def _targets() -> Entries:

@@ -104,7 +104,7 @@ def test_audiofolder_jsonl_and_quoted_csv(tmp_path):
         ('file_name,transcription\nclip0.wav,"open\nclip1.wav,b\n', "broken CSV .*Is a quote left open"),
         ("file_name,transcription,transcription\nclip0.wav,a,b\n", "has two columns transcription"),
         ("file_name,transcription\n" + "x" * 300 + ".wav,a\n", "is not a path of a file"),
-        ("file_name,transcription\nclip0.wav,a\nclip0.wav,b\n", r"line 3: the id 'clip0' stands already in .*line 2"),
+        ("file_name,transcription\nclip0.wav,a\nclip0.wav,b\n", r"line 3: the id 'clip0' is already in .*line 2"),
         ("file_name,transcription\n../x.wav,a\n", "points outside"),
         ("file_name,transcription\n,a\n", "file_name is empty"),
         ("file_name,transcription,split\nclip0.wav,a,eval\n", "split 'eval' is not one of: dev, test, train"),

@@ -44,11 +44,26 @@ def test_one_folder(root):
 
 
 def test_a_folder_for_each_split(tmp_path):
-    for i, name in enumerate(("train_clean", "dev", "test_clean", "test_other", "exp")):
+    for i, name in enumerate(("train_clean", "dev", "test", "test_other", "eval92")):
         write_kaldi(tmp_path / "data" / name, tmp_path / "recordings", (f"spk{i}-1",))
-    corpus = open_corpus(config(tmp_path / "data", "test"))
-    assert corpus.column("id") == ["spk2-1", "spk3-1"]
-    assert corpus.rule == "Kaldi folders: train is train_clean, dev is dev, test is test_clean and test_other"
+    (tmp_path / "data" / "lang").mkdir()
+    rule = "Kaldi folders: train is train_clean, dev is dev, test is test and test_other, eval92 in no split"
+    ids = {"train": ["spk0-1"], "dev": ["spk1-1"], "test": ["spk2-1", "spk3-1"]}
+    for split, expected in ids.items():
+        corpus = open_corpus(config(tmp_path / "data", split))
+        assert (corpus.column("id"), corpus.rule) == (expected, rule)
+    everything = open_corpus(config(tmp_path / "data", "all"))
+    assert everything.column("id") == ["spk0-1", "spk1-1", "spk2-1", "spk3-1", "spk4-1"]
+    assert everything.column("split") == ["train", "dev", "test", "test", None]
+
+
+def test_folders_that_share_utterances_are_named(tmp_path):
+    for name, speakers in (("test", ("ann-1", "bob-1")), ("test_hires", ("bob-1",))):
+        write_kaldi(tmp_path / "data" / name, tmp_path / "recordings", speakers)
+    message = r"data/test_hires: has utterances of .*data/test again, such as bob-1. Read one of them, with data.root="
+    with pytest.raises(DataError, match=message):
+        open_corpus(config(tmp_path / "data", "test"))
+    assert len(open_corpus(config(tmp_path / "data" / "test"))) == 2
 
 
 @pytest.mark.parametrize("named", ["wavs/ann-1.wav", "data/wavs/ann-1.wav"])
@@ -74,7 +89,7 @@ BROKEN = {
     "archive": ("wav.scp", "ann-1 wavs.ark:1234\n", r"ann-1: is an offset into an archive \(wavs.ark:1234\)"),
     "stdin": ("wav.scp", "ann-1 -\n", "ann-1: is standard input"),
     "nothing": ("wav.scp", "ann-1\n", "ann-1: names no file"),
-    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 stands already in line 1"),
+    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 is already in line 1"),
     "no entry": ("wav.scp", "ann-1 a.wav\n", r"text, line 2: bob-1 has no line in .*wav.scp"),
     "no speaker": ("utt2spk", "ann-1 ann\n", r"text, line 2: bob-1 has no speaker in .*utt2spk"),
     "no text": ("text", "ann-1\nbob-1 YES\n", "ann-1: the transcript is empty"),
@@ -101,7 +116,7 @@ def test_files_that_are_missing_or_not_read(root, tmp_path):
     with pytest.raises(DataError, match="text: there is no such file"):
         open_corpus(config(root))
     (root / "wav.scp").unlink()
-    with pytest.raises(DataError, match="has no wav.scp, nor have folders train, dev or test in it"):
+    with pytest.raises(DataError, match="has no wav.scp, and neither has a folder train, dev or test in it"):
         open_corpus(config(root))
 
 

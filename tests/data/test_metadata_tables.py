@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_columns_by_name_and_other_tables(root, tmp_path):
     outside = tmp_path / "outside.csv"
     outside.write_text("audio,text\nclip2.wav,C\n")
     assert open_corpus(config(root, str(outside))).column("audio") == ["clips/clip2.wav"]
+
+
+@pytest.mark.parametrize("name", [".", "./", "/", "//", "..", "a\0b", "a" * 5000, "~nosuchuser/x"])
+def test_cells_that_name_no_file_are_told_with_their_line(name, root):
+    (root / "metadata.jsonl").write_text(
+        "".join(json.dumps({"audio": each, "text": "A"}) + "\n" for each in ("clip0.wav", name))
+    )
+    (problem,) = open_corpus(config(root)).problems
+    assert problem.startswith(f"{root}/metadata.jsonl, line 2: ")
 
 
 def test_a_table_in_the_working_directory(root):

@@ -143,7 +143,7 @@ NO_TEXT, UNREADABLE = "line 1: prediction must be text", r"config\.yaml: cannot 
 OTHERS = "are not about the same examples; line 1"
 BROKEN = {
     "missing": (lines(lambda rows: rows[:2] + rows[3:]), r"predictions\.jsonl has 4 lines, result\.json says 5"),
-    "twice": (lines(lambda rows: [*rows[:4], rows[3]]), r"line 5: 'clip3' stands already in line 4"),
+    "twice": (lines(lambda rows: [*rows[:4], rows[3]]), r"line 5: 'clip3' is already in line 4"),
     "one more": (lines(lambda rows: [*rows, rows[0].replace('"clip0"', '"clip9"')]), "has 6 lines"),
     "other": (first('"clip0"', '"clip9"'), "line 1 is of 'clip9' and of 'clip0'"),
     "other order": (lines(lambda rows: rows[::-1]), OTHERS),

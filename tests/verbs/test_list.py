@@ -69,3 +69,10 @@ def test_the_line_of_an_entry():
 
     assert line_about(function) == "Does it" and line_about("A text.") == "A text" and line_about(Bare) == ""
     assert line_about(CONTROLS["shrink_v"]) == "Zeros for V only: a smaller output of attention alone"
+
+
+def test_formats_are_described_by_their_layouts(capsys):
+    lines = listed(capsys, "formats")
+    assert lines["kaldi"] == "Kaldi's data folders: wav.scp (recordings), text (transcripts) and utt2spk (speakers)"
+    assert lines["ljspeech"].startswith("LJ Speech 1.1 in its official layout: metadata.csv")
+    assert not [line for line in lines.values() if line.startswith("List ")]
