@@ -72,8 +72,8 @@ def environment(config: Config) -> Environment:
     device = device_of(config)
     return Environment(
         python=platform.python_version(),
-        torch=str(torch.VERSION),
-        transformers=str(transformers.VERSION),
+        torch=str(torch.__version__),
+        transformers=str(transformers.__version__),
         mam=VERSION,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=f"{config.dtype}, compiled" if config.compile else config.dtype,

@@ -50,7 +50,7 @@ from mam.records.result import plain
 from mam.tasks import TASKS
 from mam.terminal import Terminal
 
-DECODERS = [VERSION, soundfile.VERSION, soundfile.__libsndfile_version__, soxr.VERSION]
+DECODERS = [VERSION, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
 T = TypeVar("T")
 
 
