@@ -13,7 +13,7 @@ FLAG = ("true", "false")
 
 def main(argv: Sequence[str]) -> int:
     """Export RUN and send it; return 1 if nothing was sent."""
-    usage = "RUN OWNER/NAME [private=true] [fold=N] [out=DIR] [force=true] [plugins=[...]]"
+    usage = "RUN OWNER/NAME [private=true] [fold=N] [out=DIR] [force=true]"
     words = Words("push", usage, "mam push outputs/RUN me/hubert-bert private=true")
     words.add_argument("run", metavar="RUN", help="the folder of a finished run")
     words.add_argument("repo", metavar="OWNER/NAME", help="the repository to create on the hub")
