@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 import mam.data  # noqa: F401  # fill the registry of formats
 from mam.config.reference import key_docs
 from mam.config.schema import Config
+from mam.config.search import FILE_GROUPS
 from mam.config.training import TrainConfig
 from mam.merging.schedules import SCHEDULES
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
@@ -159,13 +160,10 @@ def documented(kind: type, prefix: str = "", leaving_out: tuple[str, ...] = ()) 
     return table(["key", "default", ""], rows)
 
 
-GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune", "experiment", "hydra/launcher")
-
-
 def groups() -> str:
     """Every choice of every group, by the comment that its file opens with."""
     rows = []
-    for group in GROUPS:
+    for group in FILE_GROUPS:
         for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
             found = re.search(r"(?:^|  )# (?!@)(.+)$", path.read_text(), re.MULTILINE)
             rows.append([f"`{group}={path.stem}`", found[1] if found else ""])

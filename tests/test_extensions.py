@@ -145,6 +145,29 @@ def test_a_normalizer_of_a_plugin_is_needed_to_compare_texts():
         rescore(made.folder, None, "3")
     shown = mam("score", made.folder, "seed=3", "plugins=[./mine.py]")
     assert shown.returncode == 0 and "normalizer shout" in shown.stdout, shown.stderr
+    shown = mam("ls")
+    assert "0 finished runs" in shown.stdout and "say plugins=[...] with ./mine.py" in shown.stdout
+    assert "1 finished run in outputs" in mam("ls", "plugins=[./mine.py]").stdout
+    assert "say plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
+    assert Path("pushed/me/x/README.md").exists() is False
+    assert "its card is valid: pushed/me/x" in mam("push", made.folder, "me/x", "plugins=[./mine.py]").stdout
+
+
+def test_a_changed_plugin_scores_again_into_another_file():
+    shout = "from mam.plugins import normalizer\n@normalizer\ndef shout(text):\n    return text.upper()\n"
+    plugin(shout)
+    made = once(["plugins=[./mine.py]", "data.normalizer=shout", *QUICK])
+    result, path = rescore(made.folder, None, None)
+    (record,) = result.scored.plugins
+    assert (record.name, record.sha256) == ("./mine.py", use(["./mine.py"])[0].sha256)
+    assert json.loads(path.read_text())["scored"]["plugins"] == [{"name": "./mine.py", "sha256": record.sha256}]
+    with pytest.raises(MamError, match="is there already. The same code and plug-ins make the same numbers"):
+        rescore(made.folder, None, None)
+    plugin(shout.replace("text.upper()", "'same'"))
+    use(["./mine.py"])
+    again, other = rescore(made.folder, None, None)
+    assert other != path and other.name.startswith(f"score-shout-seed{again.seeds.bootstrap}-")
+    assert again.rate == 0 and result.rate > 0 and again.scored.plugins[0].sha256 != record.sha256
 
 
 def test_a_plugin_in_an_experiment_of_ones_own():

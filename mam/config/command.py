@@ -9,10 +9,8 @@ from typing import Any
 
 from mam.config.composer import Composer
 from mam.config.job import Job
-from mam.config.search import ONLY_MAMS, SearchPath
+from mam.config.search import ONLY_MAMS, SELECTED, SearchPath
 from mam.config.words import word_of
-
-GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune")  # groups whose files a word selects
 
 
 def command_of(job: Job) -> str:
@@ -59,7 +57,7 @@ def _composed(words: tuple[str, ...], search: SearchPath) -> tuple[dict[str, str
 
 def _choices(job: Job) -> dict[str, str]:
     choices = job.files.runtime.choices
-    return {group: str(choices[group]) for group in GROUPS}
+    return {group: str(choices[group]) for group in SELECTED}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -118,6 +118,10 @@ def _quoted(place: str) -> str:
     return f"'{escaped}'"
 
 
+# The groups of which a run has a file each, in the order of the defaults in conf/config.yaml.
+SELECTED = ("model", "data", "schedule", "layers", "method", "train", "tune")
+FILE_GROUPS = (*SELECTED, "experiment", "hydra/launcher")
+
 # Kinds of choices that are a group of files each: what a plug-in registers is chosen like a file with these keys.
 _KEYS = {"method": ("name",), "schedule": ("name",), "tune": ("name",), "data": ("name", "format")}
 _published: set[tuple[str, str]] = set()

@@ -37,11 +37,14 @@ def translated(hub: HubConfig) -> Iterator[None]:
 
 
 def is_offline(error: BaseException) -> bool:
-    """Return whether the hub could not be reached, or is not to be."""
-    return any(
-        isinstance(one, UNREACHABLE) or (isinstance(one, HTTP_ERROR) and not isinstance(one, HfHubHTTPError))
-        for one in _chain(error)
-    )
+    """Return whether the hub could not be reached, or is not to be, or fails itself (HTTP status 500 and above)."""
+    return any(isinstance(one, UNREACHABLE) or _lacks_answer(one) for one in _chain(error))
+
+
+def _lacks_answer(error: BaseException) -> bool:
+    """Return whether an error of HTTP arose without an answer; a refusal of the hub's is an answer."""
+    response = getattr(error, "response", None)
+    return isinstance(error, HTTP_ERROR) and (response is None or response.status_code >= 500)
 
 
 def offline(hub: HubConfig) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mam.config.compose import jobs
 from mam.config.search import split_search
 from mam.errors import ConfigError, MamError, bullets
+from mam.extensions import use
 from mam.interface.isolation import isolated
 from mam.interface.words import words_from
 from mam.launch.request import Request, request
+from mam.launch.settings import split_words
 from mam.launch.start import run_one, run_several
 from mam.records import result as records
 from mam.records.reading import read_result
@@ -24,9 +28,6 @@ from mam.terminal import Terminal, percent
 
 if TYPE_CHECKING:
     import pandas as pd
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ class RunResult(records.RunResult):
         sides = f"{arm_text(self)}: {metric} {percent(self.rate)}, baseline {percent(self.baseline_rate)}"
         difference = f"Δ {difference_text(self.delta)}; {units_text(self.delta)}"
         return f"{self.model.name} on {self.data.name}, {sides}\n{difference}"
+
+
+class SweepResults(list[RunResult]):
+    """The results of a sweep in the order of its plan.
+
+    ``left_out`` has a sentence for each run whose options are not defined for this pair of models.
+    """
+
+    def __init__(self, results: Iterable[RunResult] = (), left_out: Sequence[str] = ()) -> None:
+        super().__init__(results)
+        self.left_out = list(left_out)
 
 
 def run(*words: str, **options: Any) -> RunResult:
@@ -72,7 +84,7 @@ def run(*words: str, **options: Any) -> RunResult:
     return _with_folder(outcome.result, outcome.folder)
 
 
-def sweep(*words: str, **options: Any) -> list[RunResult]:
+def sweep(*words: str, **options: Any) -> SweepResults:
     """Run a sweep or a study, and return the results of its runs in the order of the plan.
 
     A list of values is a sweep: ``mam.sweep(lam=[0, 0.05, 0.1])`` is ``mam run --multirun lam=0,0.05,0.1``. As there,
@@ -83,37 +95,50 @@ def sweep(*words: str, **options: Any) -> list[RunResult]:
         *words: As in `run`.
         **options: As in `run`; a list is a sweep over its values, unless the key takes a list.
 
+    Returns:
+        The results, a list whose attribute ``left_out`` names the runs that this pair of models does not allow.
+
     Raises:
-        MamError: As in `run`, or some of the runs failed; all messages are listed, and finished runs are kept.
+        MamError: As in `run`, or some of the runs failed, or all were left out; all messages are listed, and finished
+            runs are kept.
     """
     with isolated():
         asked = _requested(words, options, multirun=True)
         members = run_several(asked, Terminal(quiet=True))
-        jobs = [member.job for member in members]
-        failed = [
-            f"{varied_text(member.job, jobs)}: {member.error}"
-            for member in members
-            if member.error and not member.is_unfit
-        ]
+        plan = [member.job for member in members]
+        failed, unfit = (
+            [
+                f"{varied_text(member.job, plan)}: {member.error}"
+                for member in members
+                if member.error and member.is_unfit == is_unfit
+            ]
+            for is_unfit in (False, True)
+        )
     if failed:
         raise MamError(f"{len(failed)} of {len(members)} runs failed; the others are finished. {bullets(failed)}")
     outcomes = [member.outcome for member in members if member.outcome is not None]
-    return [_with_folder(outcome.result, outcome.folder) for outcome in outcomes]
+    if not outcomes:
+        raise MamError(f"no run is left: this pair of models allows none of {len(members)}. {bullets(unfit)}")
+    return SweepResults((_with_folder(outcome.result, outcome.folder) for outcome in outcomes), unfit)
 
 
-def load_result(folder: str | PathLike[str]) -> RunResult:
+def load_result(folder: str | PathLike[str], *, plugins: Sequence[str] = ()) -> RunResult:
     """Return the result of a finished run.
 
     Args:
         folder: The run's folder, which has a `result.json`.
+        plugins: Plug-ins to load first, such as ``["./mine.py"]``; a run whose normalizer is a plug-in's needs it.
 
     Raises:
+        ConfigError: A plug-in cannot be loaded.
         RecordError: The folder holds no finished run, or its result cannot be read.
     """
-    return _with_folder(read_result(Path(folder)), Path(folder))
+    with isolated():
+        _use(plugins)
+        return _with_folder(read_result(Path(folder)), Path(folder))
 
 
-def results(*folders: str | PathLike[str]) -> pd.DataFrame:
+def results(*folders: str | PathLike[str], plugins: Sequence[str] = ()) -> pd.DataFrame:
     """Return the finished runs below folders as a table, a row a run, the newest first.
 
     Rates, differences and intervals are fractions; ``lam`` is NaN where layers differ, ``lam_mean`` is their mean. Of
@@ -122,24 +147,36 @@ def results(*folders: str | PathLike[str]) -> pd.DataFrame:
 
     Args:
         *folders: Where to look, at any depth; ``outputs`` by default.
+        plugins: As in `load_result`.
 
     Raises:
+        ConfigError: A plug-in cannot be loaded.
         RecordError: A folder does not exist.
     """
     import pandas as pd  # half a second that other functions need not wait for
 
-    found = found_rows([Path(folder) for folder in folders or ("outputs",)])
+    with isolated():
+        _use(plugins)
+        found = found_rows([Path(folder) for folder in folders or ("outputs",)])
     frame = pd.DataFrame([row.as_dict() for row in found.runs], columns=[column.name for column in fields(RunRow)])
     frame.attrs["left_out"] = left_out(found.unfinished, found.broken)
     return frame
 
 
+def _use(plugins: Sequence[str]) -> None:
+    """Load plug-ins, with all entry points; raises ConfigError."""
+    if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
+        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Say plugins=['./mine.py']")
+    use(plugins)
+
+
 def _requested(words: tuple[str, ...], options: dict[str, Any], multirun: bool) -> Request:
+    """Return what the arguments ask for; with ``multirun``, a sweep or, if its words make one, a study."""
     search, typed = split_search(words_from(words, options, has_sweeps=multirun))
     if multirun and any(word.startswith(("experiment=", "study.", "+study.")) for word in typed):
-        asked = request(typed, False, search)
-        if asked.study is not None:
-            return asked
+        # An experiment may be a study, a plan by itself, or the settings of a sweep: only its file tells.
+        composed = jobs(split_words(typed)[0], multirun=True, search=search).jobs
+        multirun = not any(job.config.study.is_plan for job in composed)
     return request(typed, multirun, search)
 
 

@@ -30,7 +30,7 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     """
     wrong = [repr(word) for word in words if not isinstance(word, str) or "=" not in word]
     if wrong:
-        raise ConfigError(f"{', '.join(wrong)}: is no word. Say 'key=value', or key=value as an argument")
+        raise ConfigError(f"{', '.join(wrong)}: is not a word. Say 'key=value', or key=value as an argument")
     flat = list(_flat(options))
     listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
     sweeps = listed - _list_keys(listed)
@@ -42,9 +42,14 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
 
 
 def _folders(options: Mapping[str, Any]) -> list[str]:
-    """Return the words for one or several folders of configurations."""
+    """Return the words for one or several folders of configurations; raises ConfigError for anything else."""
     folders = options.get(FOLDER, [])
-    listed = [folders] if isinstance(folders, str | PathLike) else folders
+    listed = folders if isinstance(folders, list | tuple) else [folders]
+    wrong = [repr(folder) for folder in listed if not isinstance(folder, str | PathLike)]
+    if wrong:
+        raise ConfigError(
+            f"{FOLDER}: {', '.join(wrong)} is not a folder. Give a path, a list of paths, or leave it out"
+        )
     return [f"--config-dir={fspath(folder)}" for folder in listed]
 
 
@@ -85,4 +90,4 @@ def _plain(key: str, value: Any) -> Any:
         return [_plain(key, each) for each in value]
     if isinstance(value, str | int | float | None):
         return value
-    raise ConfigError(f"{key}: {type(value).__name__} is no value of a configuration. Give text, numbers or lists")
+    raise ConfigError(f"{key}: {type(value).__name__} is not a value of a configuration. Give text, numbers or lists")

@@ -285,6 +285,7 @@ class Extensions:
 
 @dataclass(frozen=True)
 class Rescoring:
-    """The code that scored saved predictions again."""
+    """The code that scored saved predictions again; ``plugins`` are those in use, None if there were none."""
 
     code: Code
+    plugins: list[PluginRecord] | None = field(default=None, metadata=ABSENT)

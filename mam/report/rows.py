@@ -88,17 +88,12 @@ class RunRow:
         return asdict(self) | {"when": self.when.isoformat()}
 
 
-def rows(folders: Sequence[Path]) -> list[RunRow]:
-    """Return a row for every readable finished run below the folders, the newest first.
+def found_rows(folders: Sequence[Path]) -> Found[RunRow]:
+    """Return a row for every readable finished run below the folders, the newest first, and the unusable folders.
 
     Raises:
         RecordError: a folder that does not exist.
     """
-    return found_rows(folders).runs
-
-
-def found_rows(folders: Sequence[Path]) -> Found[RunRow]:
-    """Return the rows, the newest first, with the folders of which there is none; raises the error of `rows`."""
     found = find_runs(folders, _read_row)
     by_time = sorted(found.runs, key=lambda row: row.when)  # equal times stay in the order of their results
     return Found(by_time[::-1], found.unfinished, found.broken)

@@ -181,7 +181,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
             for side, record, parent in (("target", target, parents[0]), ("source", source, parents[1]))
         ),
         "",
-        "The licences of both apply.",
+        _licences(result, parents),
         "",
         "## Made by",
         "",
@@ -190,6 +190,13 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         CITATION,
     ]
     return "\n".join(lines)
+
+
+def _licences(result: RunResult, parents: Parents) -> str:
+    """Return whose licences apply to the weights."""
+    if len(_used(result, parents)) > 1:
+        return "The licences of both apply."
+    return "The licence of the target applies: the weights have nothing of the source."
 
 
 def _formula(merge: MergeRecord) -> str:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mam.errors import RecordError
-from mam.files import write_json
+from mam.extensions import in_use
+from mam.files import sha256_json, write_json
 from mam.identity import code_record
-from mam.records.parts import Rescoring
+from mam.records.parts import PluginRecord, Rescoring
 from mam.records.reading import read_config, read_predictions, read_result
 from mam.records.result import RunResult, plain
 from mam.runs.record import score
@@ -19,7 +20,8 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
 
     Returns:
         The result with new metrics, and the file it was written to: ``score-<normalizer>-seed<seed>.json``, or
-        ``score-seed<seed>.json`` for audio events.
+        ``score-seed<seed>.json`` for audio events. If plug-ins are in use, 8 digits of the hash of their sources follow
+        the seed, so that a changed plug-in scores into another file.
 
     Raises:
         RecordError: not a finished run, its files do not belong together, or the new file exists already.
@@ -28,6 +30,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
     result = read_result(folder)
     merged, baseline = read_predictions(folder)
     config = read_config(folder, {"data.normalizer": normalizer, "seed": seed})
+    plugins = [PluginRecord(plugin.name, plugin.sha256, plugin.version) for plugin in in_use()]
     scoring = score(merged, baseline, config, result.remarks, result.baseline.kind)
     result = replace(
         result,
@@ -37,17 +40,19 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
         diagnostics=scoring.diagnostics,
         groups=scoring.groups,
         seeds=replace(result.seeds, bootstrap=config.seed),
-        scored=Rescoring(code_record()),
+        scored=Rescoring(code_record(), plugins or None),
     )
-    name = f"score-seed{config.seed}.json"
+    words = ["score", f"seed{config.seed}"]
     if result.task == "asr":
         result = replace(result, data=replace(result.data, normalizer=config.data.normalizer))
-        name = f"score-{config.data.normalizer}-seed{config.seed}.json"
-    path = folder / name
+        words.insert(1, str(config.data.normalizer))
+    if plugins:
+        words.append(sha256_json(sorted(plugin.sha256 for plugin in plugins))[:8])
+    path = folder / f"{'-'.join(words)}.json"
     if path.exists():
         raise RecordError(
-            f"{path}: is there already. The same code makes the same numbers of the same predictions; delete it to"
-            " score again."
+            f"{path}: is there already. The same code and plug-ins make the same numbers of the same predictions;"
+            " delete it to score again."
         )
     write_json(path, plain(result))
     return result, path

@@ -80,8 +80,8 @@ class Words(argparse.ArgumentParser):
         self.add_argument(f"--{name}", metavar=metavar, help=meaning, choices=choices)
 
     def plugins(self) -> None:
-        """Accept ``plugins=[...]``, whose plug-ins `read` loads; runs that were made with them may need it."""
-        self.key("plugins", "[FILE.py,...]", "plug-ins that the run was made with, if it needs them here")
+        """Accept ``plugins=[...]``, whose plug-ins `read` loads, with all entry points."""
+        self.key("plugins", "[FILE.py,...]", "plug-ins to load first: files, folders or modules")
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the words, and load plug-ins. Raises ConfigError for invalid ones; exits after ``--help``."""

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mam.files import expanded
 from mam.verbs.common import Words, open_terminal
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the model of RUN into DIR."""
-    words = Words("export", "RUN DIR [fold=N] [force=true]", "mam export outputs/RUN exported fold=1")
+    words = Words("export", "RUN DIR [fold=N] [force=true] [plugins=[...]]", "mam export outputs/RUN exported fold=1")
     words.add_argument("run", metavar="RUN", help="the folder of a finished run")
     words.add_argument("folder", metavar="DIR", help="the folder to write, made where it is not there")
     words.key("fold", "N", "which fold's model, where the run has one a fold")
-    words.key("force", "true", "take the place of a checkpoint in DIR", choices=("true", "false"))
+    words.key("force", "true", "replace an earlier export in DIR", choices=("true", "false"))
     words.plugins()
     options = words.read(argv)
     terminal = open_terminal()
     from mam.runs.export import export
 
+    folder = expanded(options.folder)
     with terminal.status("exporting"):
-        remarks = export(Path(options.run), Path(options.folder), options.fold, options.force == "true")
-    terminal.say(f"exported {options.run} into {options.folder}: a plain checkpoint, README.md, mam_config.yaml")
+        remarks = export(Path(options.run), folder, options.fold, options.force == "true")
+    terminal.say(f"exported {options.run} into {folder}: a plain checkpoint, README.md, mam_config.yaml")
     for remark in remarks:
         terminal.say(remark)
     return 0

@@ -9,13 +9,12 @@ from dataclasses import fields
 from mam.config.composer import Composer
 from mam.config.reference import KeyDoc, files_of, key_docs
 from mam.config.schema import Config
-from mam.config.search import SearchPath
+from mam.config.search import FILE_GROUPS, SearchPath
 from mam.errors import ConfigError, choices
 from mam.merging.options import OPTION_NAMES
 from mam.terminal import explained
 
 WIDTH = 80
-GROUPS = ("model", "data", "schedule", "layers", "method", "train", "tune", "experiment", "hydra/launcher")
 SECTIONS = {  # heading -> first names of the keys; what is in none of them comes last
     "merge": OPTION_NAMES,
     "model": ("model",),
@@ -53,7 +52,7 @@ def show_help(words: Sequence[str], search: SearchPath) -> int:
         composer.load_plugins(words)
     names = [word.partition("=")[0] for word in words if not word.startswith("plugins=")]
     docs = list(key_docs(Config))
-    groups = {group: files_of(group, search) for group in GROUPS}
+    groups = {group: files_of(group, search) for group in FILE_GROUPS}
     unknown = [name for name in names if not any(map(_matcher(name), [*groups, *(doc.key for doc in docs)]))]
     if unknown:
         known = [*groups, *(doc.key for doc in docs)]

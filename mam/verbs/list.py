@@ -107,7 +107,7 @@ def _sources() -> Entries:
     return {name: f"a source of modality {family.modality}" for name, family in sorted(SOURCES.items())}
 
 
-GROUPS = {
+GROUPS = {  # kind -> group of files; methods and schedules are registries
     "models": "model",
     "data": "data",
     "layers": "layers",

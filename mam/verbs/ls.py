@@ -10,10 +10,11 @@ from mam.verbs.common import Words
 
 def main(argv: Sequence[str]) -> int:
     """List the finished runs below the folders, the newest first."""
-    words = Words("ls", "[FOLDER ...] [--long] [--json]", "mam ls outputs")
+    words = Words("ls", "[FOLDER ...] [--long] [--json] [plugins=[...]]", "mam ls outputs")
     words.add_argument("folders", metavar="FOLDER", nargs="*", help="where to look, at any depth (default: outputs)")
     words.add_argument("--long", action="store_true", help="also split, examples, rate, p and the folder of each run")
     words.add_argument("--json", action="store_true", help="everything, for programs")
+    words.plugins()
     options = words.read(argv)
 
     import json

@@ -10,7 +10,9 @@ from mam.verbs.common import Words, open_terminal
 
 def main(argv: Sequence[str]) -> int:
     """Score one run again, and write the result beside it."""
-    words = Words("score", "RUN [normalizer=NAME] [seed=N]", "mam score outputs/RUN normalizer=whisper_english")
+    words = Words(
+        "score", "RUN [normalizer=NAME] [seed=N] [plugins=[...]]", "mam score outputs/RUN normalizer=whisper_english"
+    )
     words.add_argument("run", metavar="RUN", help="the folder of a finished run")
     words.key("normalizer", "NAME", "what is done to texts before words are counted (default: the run's)")
     words.key("seed", "N", "seed of the test and its interval (default: the run's)")

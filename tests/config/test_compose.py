@@ -10,12 +10,13 @@ import pytest
 from omegaconf import OmegaConf
 from support.runs import jobs
 
+from mam.config.search import SELECTED
 from mam.config.studies import study_jobs
 from mam.config.training import LamConfig, TrainConfig
 from mam.errors import ConfigError
 
 CONF = Path(next(iter(mam.conf.__path__)))
-GROUPS = ["model", "data", "schedule", "layers", "method", "train", "tune", "experiment"]
+GROUPS = [*SELECTED, "experiment"]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {  # what a choice needs beside it to be complete
     "method=regmean": ["calibration.source=sentences.txt"],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from datasets import Audio, Dataset
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import constants
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from support.hub import config, write_cells, write_part
 from support.runs import jobs
 
 from mam.data import hub as hub_module
 from mam.data.corpus import open_corpus
+from mam.data.hub_errors import is_offline
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 
@@ -173,6 +176,19 @@ def test_the_parquet_branch_has_a_folder_for_each_configuration(monkeypatch):
         open_corpus(config("owner/name", revision="refs/convert/parquet", config="en_us"))
     with pytest.raises(ConfigError, match=r"data.hub.config: is needed with data.hub.revision=refs/convert/parquet"):
         jobs(["data=fleurs", "data.hub.config=null"])
+
+
+@pytest.mark.parametrize(
+    "status, is_said", [(None, True), (500, True), (503, True), (400, False), (401, False), (404, False)]
+)
+def test_a_refusal_is_an_answer(status, is_said):
+    http = HfHubHTTPError.__mro__[1]("said")
+    if status is not None:
+        http.response = SimpleNamespace(status_code=status, headers={}, request=None)
+    error = ValueError("of the client")
+    error.__cause__ = http
+    assert is_offline(http) == is_offline(error) == is_said
+    assert not is_offline(ValueError("alone")) and is_offline(ConnectionError())
 
 
 def test_offline_says_so_at_once():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from support.runs import data_words, pair_words
 from support.runs import mam as command
 
 import mam
@@ -48,6 +49,29 @@ def test_a_study():
     assert (results[0].folder.parent / "study.json").is_file()
 
 
+def test_an_experiment_that_is_no_study_takes_several_values():
+    Path("conf/experiment").mkdir(parents=True)
+    Path("conf/experiment/few.yaml").write_text("# @package _global_\ndata: { limit: 4 }\nevaluate: { draws: 100 }\n")
+    results = mam.sweep("experiment=few", lam=[0, 0.1], control="none", config_dir="conf")
+    assert [(result.merge.lam[0], result.data.n) for result in results] == [(0, 4), (0.1, 4)]
+    with pytest.raises(mam.MamError, match="(?s)5 of 5 runs failed.*hubert-large-ls960-ft: is not a folder here"):
+        mam.sweep("experiment=zero_shot_ljspeech", lam=[0.1, 0.2])
+
+
+def test_what_a_pair_does_not_allow_is_named(whisper, minilm, clips):
+    pair = ["model=whisper_minilm", *pair_words(whisper, minilm, 8), *data_words(clips), "lam=0.2", "control=none"]
+    results = mam.sweep(*pair, align=["none", "heads"])
+    assert [result.merge.align for result in results] == ["none"] and isinstance(results, list)
+    (reason,) = results.left_out
+    assert reason.startswith(
+        "align=heads: align=heads: pairs head with head, but the target has 4 heads and the source 8"
+    )
+    with pytest.raises(
+        mam.MamError, match="no run is left: this pair of models allows none of 1. .*pairs head with head"
+    ):
+        mam.sweep(*pair, align=["heads"])
+
+
 def test_ones_own_configurations_and_code():
     Path("conf/data").mkdir(parents=True)
     Path("conf/data/own.yaml").write_text("name: own\nformat: audiofolder\nroot: asset:demo_speech\nlanguage: en\n")
@@ -68,7 +92,7 @@ def _limit(n: int) -> dict[str, int]:
         (["lam=2"], {}, mam.ConfigError, "lam=2.0: must be from 0 to 1"),
         ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Say mam.sweep\(...\)"),
         (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Say mam.sweep"),
-        (["hello"], {}, mam.ConfigError, "'hello': is no word"),
+        (["hello"], {}, mam.ConfigError, "'hello': is not a word"),
         (["nothing=3"], {"seed": -1}, mam.ConfigError, "nothing: there is no such key"),
         ([], {"plugins": ["./none.py"]}, mam.ConfigError, "there is no file"),
         (["hydra/launcher=joblib"], {}, mam.ConfigError, "starts several runs"),
@@ -101,6 +125,24 @@ def test_a_table_of_results():
     assert frame.attrs["left_out"] == []
     with pytest.raises(mam.RecordError, match="nowhere"):
         mam.results("nowhere")
+
+
+def test_a_run_of_a_plugins_normalizer_is_read_with_the_plugin():
+    code = "from mam.plugins import normalizer\n@normalizer\ndef shout(text):\n    return text.upper()\n"
+    Path("mine.py").write_text(code)
+    named = ["./mine.py"]
+    made = mam.run(**QUICK | {"data.normalizer": "shout"}, plugins=named)
+    with pytest.raises(mam.RecordError, match=r"say plugins=\[...\] with ./mine.py"):
+        mam.load_result(made.folder)
+    assert mam.load_result(made.folder, plugins=named) == made
+    assert len(mam.results(plugins=named)) == 1
+    frame = mam.results()
+    assert len(frame) == 0 and "say plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
+    for wrong in ("./mine.py", None, [3], 3):
+        with pytest.raises(mam.ConfigError, match="plugins: .* is not a list of names"):
+            mam.load_result(made.folder, plugins=wrong)
+    with pytest.raises(mam.ConfigError, match="there is no file"):
+        mam.results(plugins=["./none.py"])
 
 
 def test_load_result_of_something_else():

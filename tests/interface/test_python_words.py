@@ -63,6 +63,12 @@ def test_several_folders_of_configurations():
     assert words_from([], {"config_dir": ["a", Path("b")]}) == ["--config-dir=a", "--config-dir=b"]
 
 
+@pytest.mark.parametrize("folders", [None, 3, {"a": "b"}, ["a", None], [["a"]]])
+def test_folders_of_configurations_that_are_none(folders):
+    with pytest.raises(ConfigError, match="config_dir: .* is not a folder. Give a path"):
+        words_from([], {"config_dir": folders})
+
+
 def test_numbers_of_numpy():
     assert words_from([], {"lam": np.float32(0.5), "seed": np.int64(3)}) == ["lam=0.5", "seed=3"]
     assert words_from([], {"lam": np.linspace(0, 1, 3)}, has_sweeps=True) == ["lam=0.0,0.5,1.0"]
@@ -70,9 +76,9 @@ def test_numbers_of_numpy():
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x", lambda: 1, 3j])
 def test_values_that_are_none(value):
-    with pytest.raises(ConfigError, match="seed: .* is no value of a configuration"):
+    with pytest.raises(ConfigError, match="seed: .* is not a value of a configuration"):
         words_from([], {"seed": value})
-    with pytest.raises(ConfigError, match="is no word"):
+    with pytest.raises(ConfigError, match="is not a word"):
         words_from([value], {})
 
 

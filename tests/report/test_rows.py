@@ -15,14 +15,14 @@ from support.runs import mam, once
 
 from mam.errors import RecordError
 from mam.report.found import find_runs, left_out
-from mam.report.rows import found_rows, rows
+from mam.report.rows import found_rows
 from mam.report.run_list import list_table
 from mam.terminal import Terminal
 
 
 def test_a_row_has_what_the_result_says(odd_words):
     outcome = once([*odd_words, "lam=0.3", "schedule=linear", "layers=top2", "control=shrink", "seed=4"])
-    (row,) = rows([Path("outputs")])
+    (row,) = found_rows([Path("outputs")]).runs
     result = json.loads((outcome.folder / "result.json").read_text())
     assert row.folder == str(outcome.folder) and row.hash == result["hash"] and row.command == result["command"]
     assert (row.model, row.data, row.split, row.n) == ("demo_hubert_bert", "audiofolder", "all", 5)
@@ -43,7 +43,7 @@ def test_a_row_has_what_the_result_says(odd_words):
 
 
 def test_the_newest_stands_first_and_a_copy_keeps_its_time(swept):
-    found = rows([swept])
+    found = found_rows([swept]).runs
     assert [(row.lam, row.control) for row in found] == [
         (0.6, "shrink"),
         (0.6, "none"),
@@ -55,15 +55,15 @@ def test_the_newest_stands_first_and_a_copy_keeps_its_time(swept):
     (first / "mam.log").write_text("2001-02-03 04:05:06,789 INFO mam: x\n" * 2)
     os.utime(first / "result.json")
     copied = shutil.copytree(first, swept / "copy")
-    assert [row.when for row in rows([swept])[-2:]] == [datetime(2001, 2, 3, 4, 5, 6)] * 2
+    assert [row.when for row in found_rows([swept]).runs[-2:]] == [datetime(2001, 2, 3, 4, 5, 6)] * 2
     (copied / "mam.log").write_text("no time")
     os.utime(copied / "result.json", (10**9, 10**9))
-    assert rows([copied])[0].when == datetime.fromtimestamp(10**9)
+    assert found_rows([copied]).runs[0].when == datetime.fromtimestamp(10**9)
 
 
 def test_overlapping_folders_count_a_run_once(swept, tmp_path):
     (tmp_path / "link").symlink_to(swept.absolute())
-    assert len(rows([swept, swept.absolute(), tmp_path / "link"])) == 5
+    assert len(found_rows([swept, swept.absolute(), tmp_path / "link"]).runs) == 5
 
 
 def test_what_cannot_be_used_is_counted_and_named(swept, capsys):
@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_counted_and_named(swept, capsys):
 def test_lines_fit_eighty_columns_and_names_are_not_markup(odd_words, capsys):
     once([*odd_words, "lam=0", 'data.name="[b]x"'])
     once([*odd_words, "lam=0.5", "control=shrink"])
-    Terminal().table("runs", list_table(rows([Path("outputs")]), False))
+    Terminal().table("runs", list_table(found_rows([Path("outputs")]).runs, False))
     shown = capsys.readouterr().out.splitlines()
     assert max(map(len, shown)) <= 80
     assert shown[2].split()[:5] == ["when", "pair", "data", "λ", "Δ"]

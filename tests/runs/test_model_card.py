@@ -128,6 +128,10 @@ def test_a_source_of_which_nothing_is_left_is_not_a_base(result, tmp_path, contr
     made = written(changed, parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0"))
     assert made["base_model"] == bases and made.get("base_model_relation") == ("merge" if len(bases) == 2 else None)
     assert made.get("license") == ("mit" if len(bases) == 1 else None)
+    parents = parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0")
+    text = card(changed, parents, changed.merge.lam, "made")
+    assert ("\nThe licences of both apply.\n" in text) == (len(bases) == 2)
+    assert ("\nThe licence of the target applies: the weights have nothing" in text) == (len(bases) == 1)
 
 
 @pytest.mark.parametrize(

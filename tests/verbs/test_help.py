@@ -9,11 +9,12 @@ from pathlib import Path
 
 import mam.conf
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from mam.config.reference import key_docs
 from mam.config.schema import Config
+from mam.config.search import FILE_GROUPS, SELECTED, groups
 from mam.errors import ConfigError
-from mam.verbs.help import GROUPS
 from mam.verbs.run import main
 
 CONF = Path(next(iter(mam.conf.__path__)))
@@ -40,7 +41,13 @@ def test_everything_is_in_the_help_once(capsys):
     assert "handling of unusable examples: stop or skip data.language" in flat, "choices that the meaning has already"
     assert "layers= all, even, odd, top12, top2, top6 method=" in flat
     folders = {str(path.parent.relative_to(CONF)) for path in CONF.glob("*/**/*.yaml")}
-    assert folders == set(GROUPS)
+    assert folders == set(FILE_GROUPS)
+
+
+def test_groups_of_files_are_those_of_conf_in_the_order_of_its_defaults():
+    defaults = OmegaConf.load(CONF / "config.yaml").defaults
+    named = [name for entry in defaults if isinstance(entry, DictConfig) for name in entry]
+    assert named == [*SELECTED, "experiment"] and {*named, "hydra"} == set(groups())
 
 
 @pytest.mark.parametrize(

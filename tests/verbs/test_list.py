@@ -9,11 +9,12 @@ import mam.conf
 import pytest
 
 from mam.config.reference import line_about
+from mam.config.search import FILE_GROUPS
 from mam.errors import ConfigError
 from mam.merging.tables import CONTROLS
 from mam.models.targets import TARGETS
 from mam.scoring.text import NORMALIZERS
-from mam.verbs.list import KINDS, main
+from mam.verbs.list import GROUPS, KINDS, main
 
 CONF = Path(next(iter(mam.conf.__path__)))
 
@@ -40,6 +41,10 @@ def test_what_is_listed_is_what_there_is(capsys):
     assert listed(capsys, "layers")["odd"] == "layers 1, 3, 5, ..."
     assert listed(capsys, "sources")["bert"] == "a source of modality text"
     assert listed(capsys, "verbs")["ls"] == "finished runs, one line each"
+
+
+def test_every_group_of_files_is_a_kind():
+    assert set(GROUPS.values()) == set(FILE_GROUPS) - {"method", "schedule"} and {"methods", "schedules"} <= set(KINDS)
 
 
 def test_alone_it_counts_the_kinds(capsys):
