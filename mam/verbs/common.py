@@ -79,6 +79,14 @@ class Words(argparse.ArgumentParser):
         self._keys.add(name)
         self.add_argument(f"--{name}", metavar=metavar, help=meaning, choices=choices)
 
+    def search(self, argv: Sequence[str]) -> tuple[SearchPath, list[str]]:
+        """Take the words about configurations of the user's own out of ``argv``; exits after ``--help``."""
+        if not {"--help", "-h"}.isdisjoint(argv):
+            self.read(["--help"])
+        from mam.config.search import split_search
+
+        return split_search(argv)
+
     def plugins(self) -> None:
         """Accept ``plugins=[...]``, whose plug-ins `read` loads, with all entry points."""
         self.key("plugins", "[FILE.py,...]", "plug-ins to load first: files, folders or modules")

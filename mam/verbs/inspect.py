@@ -13,9 +13,7 @@ def main(argv: Sequence[str]) -> int:
     words = Words("inspect", "[key=value ...] [--json]", "mam inspect model=hubert_vit lam=0.1", is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.add_argument("--json", action="store_true", help="everything, for programs")
-    from mam.config.search import split_search
-
-    search, argv = split_search(argv)
+    search, argv = words.search(argv)
     options = words.read(argv)
     complaints = refuse_meaningless("inspect", options.words)
     if complaints:

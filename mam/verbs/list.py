@@ -22,9 +22,7 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("kind", metavar="KIND", nargs="?", help="one of the kinds that mam list alone shows")
     words.add_argument("--json", action="store_true", help="names with their lines, for programs")
     words.plugins()
-    from mam.config.search import split_search
-
-    search, argv = split_search(argv)
+    search, argv = words.search(argv)
     options = words.read(argv)
     if options.kind not in (None, *KINDS):
         raise ConfigError(f"{options.kind}: not a kind. Choose one of: {choices(list(KINDS))}")

@@ -14,9 +14,7 @@ def main(argv: Sequence[str]) -> int:
     words = Words("merge", "[key=value ...] out=DIR", example, is_configured=True)
     words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
     words.key("out", "DIR", "the folder to write")
-    from mam.config.search import split_search
-
-    search, argv = split_search(argv)
+    search, argv = words.search(argv)
     options = words.read(argv)
     complaints = refuse_meaningless("merge", options.words)
     if not options.out or sum(word.startswith("out=") for word in argv) > 1:

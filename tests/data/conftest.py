@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ from mam.data import hub as hub_module
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(hub_module.settings, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    yield
+    with warnings.catch_warnings():  # datasets leaves metadata.csv open, which would be noticed in some later test
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
