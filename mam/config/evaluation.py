@@ -49,7 +49,7 @@ class EvaluateConfig:
     ] = False
     by: Annotated[
         list[str],
-        Doc("columns, such as [speaker], by whose values rates are shown: speaker, label, origin, fold, split"),
+        Doc("columns by whose values rates are shown: [speaker], label, origin, fold, split, or any of the metadata"),
     ] = field(default_factory=list)
     memory_gb: Annotated[
         float, Ge(0), Le(10**5), Doc("memory for decoded audio, and the same again for results that do not depend on λ")

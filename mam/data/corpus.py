@@ -21,6 +21,8 @@ from mam.data.listing import SPLITS, Example, Listing, SkippedExample, lines_of,
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
 
+MOST_FURTHER = 100  # columns beside those of FEATURES
+TAKEN = ("duration", "reference", "prediction", "scores_top5", "cluster")  # what else a line of predictions holds
 FEATURES = Features(
     {name: Value("string") for name in ("id", "audio", "text", "speaker", "label", "origin", "split")}
     | {name: Value("int64") for name in ("fold", "index")}
@@ -33,9 +35,9 @@ class Corpus:
 
     ``examples`` is an Arrow table. It is memory-mapped, so 100,000 rows take no memory. Its columns are those of
     `mam.data.listing.Example`: ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``,
-    ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from the
-    hub. For audio events it contains all splits and folds, because a head that is tested on one fold is fitted on the
-    others.
+    ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from the hub;
+    then further columns of the metadata, as text, by which results can be grouped. For audio events it contains all
+    splits and folds, because a head that is tested on one fold is fitted on the others.
 
     ``problems`` are the unusable lines of the metadata, which are also in ``skipped``. `AudioStore.checked` reports
     them together with the unusable recordings.
@@ -64,7 +66,7 @@ class Corpus:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of all metadata except paths, and of the bytes of every recording.
+        """The hash of all metadata except paths and further columns, and of the bytes of every recording.
 
         The files are read once per process.
         """
@@ -238,11 +240,18 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
 
 
 def _memory_mapped(rows: list[Example]) -> Dataset:
-    """Write rows to a memory-mapped Arrow file that is unlinked at once; the mapping keeps its content alive."""
+    """Write rows to a memory-mapped Arrow file that is unlinked at once; the mapping keeps its content alive.
+
+    At most `MOST_FURTHER` further columns are kept, in the order in which they occur.
+    """
+    names = dict.fromkeys(name for row in rows for name in row.further if name not in (*FEATURES, *TAKEN))
+    further = list(names)[:MOST_FURTHER]
+    features = Features(dict(FEATURES) | {name: Value("string") for name in further})
     with tempfile.TemporaryDirectory(prefix="mam-") as folder:
         path = Path(folder) / "examples.arrow"
-        with ArrowWriter(features=FEATURES, path=str(path)) as writer:
+        with ArrowWriter(features=features, path=str(path)) as writer:
             for row in rows:
-                writer.write({name: getattr(row, name) for name in FEATURES})
+                own = {name: getattr(row, name) for name in FEATURES}
+                writer.write(own | {name: row.further.get(name) for name in further})
             writer.finalize()
         return Dataset.from_file(str(path))

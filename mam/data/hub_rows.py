@@ -13,6 +13,7 @@ from mam.data.columns import USUAL, Columns, find_columns, unrecognised
 from mam.data.hub import PART, RECORDING, SPLIT, HubRows, Request, rows_of_hub
 from mam.data.listing import SPLITS, Example, Listing, without_ending
 from mam.data.splits import SPLIT_NAMES
+from mam.data.table_rows import further_cells
 from mam.data.vctk import split_by_speaker
 from mam.errors import DataError, bullets, choices
 
@@ -82,6 +83,8 @@ def _rows(read: HubRows, columns: Columns, place: str, is_asked: bool) -> tuple[
     cells: dict[str, Sequence[Any]] = {
         kind: list(read.rows[name]) for kind, name in columns.names.items() if kind in USUAL and kind != "audio"
     }
+    others = [name for name in read.rows.column_names if name not in (RECORDING, SPLIT, PART, *columns.names.values())]
+    further = {name: list(read.rows[name]) for name in others}
     parts, splits = list(read.rows[PART]), list(read.rows[SPLIT])
     ids, name_of_id = _ids(cells.get("id"), columns, paths, parts, is_asked)
     rows, problems = [], []
@@ -106,6 +109,7 @@ def _rows(read: HubRows, columns: Columns, place: str, is_asked: bool) -> tuple[
                 fold=int(row["fold"]) if row.get("fold") else None,
                 origin=row.get("origin") or None,
                 index=i,
+                further=further_cells({name: values[i] for name, values in further.items()}),
             )
         )
     if problems:

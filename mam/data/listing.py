@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -23,7 +23,8 @@ class Example:
 
     ``audio`` is a path relative to the root. ``text`` is the transcript of speech, ``label`` the class of a sound.
     ``origin`` identifies the upload or session that the recording was cut from: clips of one origin are not
-    independent. ``place`` is the metadata's file and line.
+    independent. ``place`` is the metadata's file and line. ``further`` has the values of other columns by name, such as
+    ``gender``, by which results can be grouped.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Example:
     fold: int | None = None
     origin: str | None = None
     index: int = -1  # row of the recording in a hub data set, or -1 if ``audio`` is a file
+    further: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,30 +130,36 @@ def list_folder(name: str, root: Path, config: DataConfig | None = None) -> List
     rows = listing.rows if isinstance(listing, Listing) else None
     if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
         raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing with a list of Examples")
-    problems = [problem for field, hint in get_type_hints(Example).items() for problem in _misfits(rows, field, hint)]
+    hints = get_type_hints(Example) | {"further": dict}
+    problems = [problem for name, hint in hints.items() for problem in _misfits(rows, name, hint)]
+    problems += [f"{row.place}: further is not text by name" for row in rows if not _is_text(row.further)]
     if problems:
         raise DataError(bullets([f"data.format={name}: {problem}" for problem in problems]))
     return listing
 
 
-def _misfits(rows: Sequence[Example], field: str, hint: Any) -> Iterator[str]:
+def _misfits(rows: Sequence[Example], name: str, hint: Any) -> Iterator[str]:
     """Yield what is wrong with a field of all rows; ``hint`` is its type.
 
     The types and the text of a column are looked at as a whole, since there may be a million rows.
     """
-    values = [getattr(row, field) for row in rows]
+    values = [getattr(row, name) for row in rows]
     wrong = {kind for kind in set(map(type, values)) if kind is bool or not issubclass(kind, hint)}
     is_unicode = _is_unicode("".join(value for value in values if isinstance(value, str)))
-    for row, value in zip(rows, values, strict=True) if wrong or not is_unicode or field in ("split", "fold") else ():
-        given = f"{row.place}: {field}={value!r}"
+    for row, value in zip(rows, values, strict=True) if wrong or not is_unicode or name in ("split", "fold") else ():
+        given = f"{row.place}: {name}={value!r}"
         if type(value) in wrong:
             yield f"{given} is not {inspect.formatannotation(hint)}"
         elif isinstance(value, str) and not is_unicode and not _is_unicode(value):
             yield f"{given} has characters that are no Unicode text"
-        elif field == "split" and value not in (None, *SPLITS):
+        elif name == "split" and value not in (None, *SPLITS):
             yield f"{given} is not one of: {choices(SPLITS)}"
-        elif field == "fold" and value is not None and value not in FOLDS:
+        elif name == "fold" and value is not None and value not in FOLDS:
             yield f"{given} is not a number from 0 to {FOLDS[-1]}"
+
+
+def _is_text(further: Any) -> bool:
+    return not further or all(isinstance(text, str) for pair in dict(further).items() for text in pair)
 
 
 def _is_unicode(text: str) -> bool:

@@ -77,6 +77,7 @@ def _row(
     if len(found) > 1:
         problems.append(f"{place}: {name!r} may be any of: {', '.join(found)}")
         return None
+    taken = set(names.values())
     has_ending = Path(name).suffix.lower() in ENDINGS or found == (name,)
     return Example(
         id=values.get("id", without_ending(name) if has_ending else name),
@@ -88,7 +89,13 @@ def _row(
         label=values.get("label"),
         fold=int(values["fold"]) if "fold" in values else None,
         origin=values.get("origin"),
+        further=further_cells({name: cell for name, cell in fields.items() if name not in taken}),
     )
+
+
+def further_cells(cells: dict[str, Any]) -> dict[str, str]:
+    """Return the cells of other columns that hold text or numbers; the others cannot group results."""
+    return {name: str(cell) for name, cell in cells.items() if isinstance(cell, str | int) and cell != ""}
 
 
 def _finder(root: Path, beside: Path) -> Any:

@@ -21,6 +21,7 @@ from mam.config.command import command_of
 from mam.config.job import Job
 from mam.config.merging import reads_calibration
 from mam.config.schema import Config, code_identity, resolved
+from mam.data.corpus import FEATURES
 from mam.evaluation.calibration import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.language import settled
@@ -188,6 +189,9 @@ def question_of(config: Config, bench: Workbench) -> dict[str, Any]:
         "device": device_of(config).type,
         "dtype": config.dtype,
     } | code_identity(config)
+    further = set(config.evaluate.by) & set(bench.corpus(config).examples.column_names) - set(FEATURES)
+    if further:  # not in the hash of the data
+        question["grouped by"] = {name: sha256_json(bench.corpus(config).column(name)) for name in sorted(further)}
     if config.train.name != "none":
         from mam.training.folds import corpora
 

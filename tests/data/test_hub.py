@@ -13,7 +13,7 @@ from support.runs import data_words, jobs, pair_words
 
 from mam.config.data import IdsConfig
 from mam.data import hub as hub_module
-from mam.data.corpus import open_corpus
+from mam.data.corpus import FEATURES, open_corpus
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
@@ -37,6 +37,14 @@ def test_audio_text_and_the_rest_are_recognised_and_said(place, clips):
     assert corpus.rule.endswith(f"test is test; {said}")
     for i, clip in enumerate(clips):
         np.testing.assert_array_equal(corpus.wave(i, 16000), soundfile.read(clip, dtype="float32")[0])
+
+
+def test_other_columns_are_kept_as_text(place, clips):
+    columns = {"gender": ["f", "", "m"], "age": [3, 4, 5], "tags": [["x"], [], []]}
+    write_part(place / "test-0.parquet", clips, text=["A", "B", "C"], **columns)
+    corpus = open_corpus(config(place))
+    assert corpus.column("gender") == ["f", None, "m"]
+    assert sorted(set(corpus.examples.column_names) - set(FEATURES)) == ["age", "gender"]
 
 
 def test_columns_by_name(place, clips):

@@ -101,6 +101,28 @@ def test_a_run_records_its_groups(spoken_words):
     assert float(table[0]["rate"]) == speakers.groups[0].rate and table[0]["low"] == ""
 
 
+def test_a_column_of_the_users_own(spoken_words):
+    """Its values group the results; where they change, a finished run no longer answers."""
+    root = Path(next(word for word in spoken_words if word.startswith("data.root=")).partition("=")[2])
+    path = root / "metadata.csv"
+    heading, *lines = path.read_text().splitlines()
+    genders = ["f", "f", "m", "m", "", "f", "m", "f"]
+    text = [f"{heading},gender,reference", *(f"{line},{gender},x" for line, gender in zip(lines, genders, strict=True))]
+    path.write_text("\n".join(text) + "\n")
+    plain = once(spoken_words)
+    made = once([*spoken_words, "evaluate.by=[gender]"])
+    (record,) = made.result.groups
+    assert [(group.value, group.n) for group in record.groups] == [("f", 4), ("m", 3), (None, 1)]
+    assert predictions(made) == predictions(plain)
+    assert once([*spoken_words, "evaluate.by=[gender]"]).status == "skipped" and once(spoken_words).status == "skipped"
+    with pytest.raises(DataError, match="evaluate.by=reference: is no column .* Columns with values: gender, s"):
+        once([*spoken_words, "evaluate.by=[reference]"])  # a name of the predictions' own
+    path.write_text("\n".join(text).replace(",m,", ",male,") + "\n")
+    again = once([*spoken_words, "evaluate.by=[gender]"])
+    assert again.status == "finished" and again.result.groups[0].groups[1].value == "male"
+    assert once(spoken_words).folder == plain.folder
+
+
 def test_a_run_without_the_table_does_not_answer_for_it(spoken_words):
     plain = once(spoken_words)
     assert plain.result.groups is None and "groups" not in json.loads((plain.folder / "result.json").read_text())
