@@ -81,7 +81,9 @@ class SearchPath:
     @property
     def words(self) -> tuple[str, ...]:
         """The words of a command line that give this search path; none if it is mam's alone."""
-        return (f"{KEY}=[{','.join(map(_quoted, self.own))}]",) if self.own else ()
+        if all(map(_is_file, self.own)):
+            return tuple(f"{FLAGS[0]}={place.removeprefix(FILE)}" for place in self.own)
+        return (f"{KEY}=[{','.join(map(_quoted, self.own))}]",)
 
     def find(self, name: str) -> ConfigFile | None:
         """Return the user's own file ``name``, such as ``model/mine``; None if it is mam's or does not exist."""

@@ -148,7 +148,7 @@ def test_the_command_of_a_member_of_a_study_finds_the_files():
     assert len(plan) == 3
     for job in plan:
         words = shlex.split(command_of(job))[2:]
-        assert words[0] == "hydra.searchpath=[file://conf]"
+        assert words[0] == "--config-dir=conf"
         (again,) = composed(words)
         assert again.resolved == job.resolved
 
