@@ -17,7 +17,7 @@ from typing import Any
 from mam.errors import ConfigError
 
 # A name that Hydra's grammar reads as text without quotes.
-NAME = re.compile(r"(?!(?:null|true|false|inf|nan|\d+)$)[A-Za-z0-9][A-Za-z0-9_.-]*", re.IGNORECASE)
+NAME = re.compile(r"(?!(?:null|true|false|inf|nan|\d+)$)[A-Za-z0-9][A-Za-z0-9_.-]*", re.IGNORECASE | re.ASCII)
 Entries = tuple[tuple[dict[str, Any], Any], ...]  # registries with the entry that each of them gets
 
 

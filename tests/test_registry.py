@@ -83,7 +83,9 @@ def test_a_failing_plugin_leaves_nothing():
     assert names == {} and foreign() == []
 
 
-@pytest.mark.parametrize("name", ["", "a b", "null", "True", "nan", "inf", "7", "a,b", "a=b", "ä", "-x", "[x]"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "null", "True", "nan", "inf", "7", "a,b", "a=b", "ä", "İ", "ſ", "-x", "[x]"]
+)
 def test_names_that_cannot_be_typed(name):
     with pytest.raises(ConfigError, match="cannot be typed"):
         register("kind", name, halve, ({}, halve))

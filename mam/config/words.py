@@ -12,7 +12,7 @@ from mam.config.schema import VERBATIM
 from mam.errors import ConfigError, first_line
 
 # Text that Hydra's grammar reads unchanged without quotes, unlike numbers and constants.
-PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE)
+PLAIN = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.IGNORECASE | re.ASCII)
 
 
 def verbatim(word: str, multirun: bool = False) -> str:
