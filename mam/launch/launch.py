@@ -40,8 +40,10 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
     missing = [job for job in in_order(plan) if id(job) not in members]
     for number, is_ft in enumerate((True, False)):
         wave = [job for job in missing if _is_ft(job) == is_ft]
-        if wave:
-            submission = Submission.of(plan, number, folder)
+        submission = Submission.of(plan, number, folder)
+        if not wave:
+            submission.forget()
+        else:
             try:
                 _send(wave, plan, submission, launcher, bench)
             except StillQueuedError:
