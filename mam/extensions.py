@@ -99,7 +99,7 @@ def blaming() -> Iterator[None]:
         yield
     except MamError:
         raise
-    except Exception as error:
+    except Exception as error:  # a plug-in may raise anything; what did not pass through one is raised again
         places = {plugin.place for plugin in _loaded.values()}
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             path = Path(frame.filename)

@@ -39,7 +39,7 @@ class _Base:
 
 
 @contextmanager
-def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[DictConfig]:
+def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
     """Set keys as Hydra would, and restore them afterwards, because copying the whole configuration is slow."""
     before: list[tuple[str, Any]] = []
     try:
@@ -49,7 +49,7 @@ def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[Dic
                 raise ConfigError(f"{override.input_line}: there is no such key")
             before.append((override.key_or_group, copy.deepcopy(parent._get_node(name))))
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        yield config
+        yield
     finally:
         for key, node in reversed(before):
             parent, name = _place_of(config, key)  # anew: a later word may have replaced the node above
@@ -76,6 +76,8 @@ class Composer:
         """Create the context; ``search`` gives the places of the user's own configuration files."""
         self.search = search
         self._bases = {} if search.own else self._bases_of_mam
+        # The plug-ins in use; to look for them again for each member of a study is slow.
+        self._plugins: list[str] | None = None
 
     def __enter__(self) -> Composer:
         """Prepare Hydra to compose; its global instance is neither used nor changed."""
@@ -100,7 +102,7 @@ class Composer:
         """Compose one configuration, load its plug-ins and check its fields together; raises ConfigError."""
         self.load_plugins(words)
         job = self.unchecked(words)
-        use(job.config.plugins)
+        self._use(job.config.plugins)
         messages = problems(job.config)
         if messages:
             raise ConfigError(messages)
@@ -121,8 +123,13 @@ class Composer:
             names = listed(named[-1]) if named else in_files
         except ConfigError:
             return
-        use(names)
-        self._list_groups()
+        self._use(names)
+
+    def _use(self, names: list[str]) -> None:
+        if names != self._plugins:
+            use(names)
+            self._plugins = list(names)
+            self._list_groups()
 
     def _plugins_in_files(self, word: str) -> list[str]:
         """Return the plug-ins named at the top of the user's own files that a word selects, several with commas."""

@@ -1,4 +1,4 @@
-"""Where configuration files are looked up: in folders and packages of the user's own, then in mam's."""
+"""The places of configuration files: folders and packages of the user's own, then mam's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.core.config_store import ConfigStore
 
-from mam.config.words import listed
+from mam.config.words import listed, quoted
 from mam.errors import ConfigError, choices, first_line
 from mam.files import expanded
 from mam.registry import foreign
@@ -114,10 +114,7 @@ ONLY_MAMS = SearchPath()
 
 def _quoted(place: str) -> str:
     """Return a place as Hydra's grammar reads it in a list; most need no quotes."""
-    if re.fullmatch(r"(file|pkg)://[A-Za-z0-9_./-]+", place):
-        return place
-    escaped = place.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return place if re.fullmatch(r"(file|pkg)://[A-Za-z0-9_./-]+", place) else quoted(place)
 
 
 # The groups of which a run has a file each, in the order of the defaults in conf/config.yaml.

@@ -92,7 +92,7 @@ def rows_of_hub(request: Request) -> HubRows:
 
 @dataclass(frozen=True)
 class _Place:
-    """What `load_dataset` reads (an id or a resolved folder), and the commit or the state of the folder."""
+    """An id or a resolved folder, as `load_dataset` reads it, and the commit or the state of the folder."""
 
     path: str
     commit: str
@@ -103,10 +103,10 @@ def _on_the_hub(hub: HubConfig) -> _Place:
     try:
         info = HfApi().dataset_info(str(hub.id), revision=hub.revision, timeout=TIMEOUT)
         return _Place(str(hub.id), str(info.sha))
-    except Exception as error:
+    except Exception as error:  # the HTTP libraries' errors have no base in common; all but being offline is raised
         if not is_offline(error):
             raise
-        with suppress(Exception):
+        with suppress(Exception):  # no copy, or a damaged one, is the same as none: the error below says what to do
             folder = snapshot_download(str(hub.id), repo_type="dataset", revision=hub.revision, local_files_only=True)
             return _Place(str(Path(folder).resolve()), Path(folder).name)
         raise DataError(offline(hub)) from error

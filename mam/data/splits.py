@@ -1,4 +1,4 @@
-"""What the parts of a data set are for, guessed from their names."""
+"""The use of the parts of a data set (train, dev, test), guessed from their names."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ their notes in the study's folder, so the machines must share it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,9 @@ from omegaconf import DictConfig
 from mam.config.search import SearchPath
 from mam.config.words import quoted
 from mam.errors import ConfigError, MamError, first_line
-from mam.launch.work import JobBatch, LaunchRequest
+from mam.launch.work import JobBatch, LaunchRequest, run_reporting
 
 CONFIG = "mam_task"
-LOOK = 0.5  # seconds between checks for ended jobs
 
 
 @dataclass
@@ -99,11 +97,7 @@ def send_by_hydra(errand: LaunchRequest) -> None:
         except Exception as error:  # the launcher's own; jobs do not raise
             failed.append(error)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(LOOK)
-        errand.left()
+    run_reporting(work, errand)
     missing: list[Any] = errand.left()
     if missing:
         reason = f" ({type(failed[0]).__name__}: {first_line(failed[0])})" if failed else ""

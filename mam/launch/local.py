@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 from joblib import Parallel, delayed
 
-from mam.launch.work import LaunchRequest
-
-LOOK = 0.5  # seconds between checks for ended jobs
+from mam.launch.work import LaunchRequest, run_reporting
 
 
 def send_to_processes(errand: LaunchRequest) -> None:
@@ -31,10 +27,6 @@ def send_to_processes(errand: LaunchRequest) -> None:
                 return
             remaining = left  # a killed process ends the whole pool, so the other tasks are started again
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(LOOK)
-        errand.left()
+    run_reporting(work, errand)
     if failed and errand.left():
         errand.say(f"a process was killed; the same command runs what is missing ({type(failed[0]).__name__})")

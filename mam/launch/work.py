@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mam.evaluation.workbench import Workbench
     from mam.studies.execute import Member
 
+LOOK = 0.5  # seconds between checks for ended jobs
 ENDED, LEFT_OUT = "ended", "left out"
 _benches: list[Workbench] = []  # one per process, so that models are kept between tasks
 
@@ -119,6 +121,15 @@ class LaunchRequest:
     say: Callable[[str], None]
     submission: Submission
     waits: bool = True
+
+
+def run_reporting(work: Callable[[], None], errand: LaunchRequest) -> None:
+    """Run a launcher's blocking call in a thread, and report jobs as they end."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK)
+        errand.left()
 
 
 def tasks_of(plan: Sequence[Job], folder: Path, each: int, threads: int | None) -> list[JobBatch]:

@@ -179,9 +179,10 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         ConfigError: an invalid change.
     """
     path = folder / CONFIG
+    result = read_result(folder) if (folder / RESULT).is_file() else None
     try:
         composed = OmegaConf.merge(_schema(), renamed(OmegaConf.load(path)))
-        for key, value in [*ELSEWHERE.items(), *_used(folder).items()]:
+        for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
         if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
@@ -189,7 +190,8 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         config = OmegaConf.to_object(composed)
         if not isinstance(config, Config):
             raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
-        faults = problems(config, has_plugins=_had_plugins(folder))
+        extensions = None if result is None else result.extensions
+        faults = problems(config, has_plugins=extensions is not None and bool(extensions.plugins))
     except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:
@@ -213,20 +215,9 @@ def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
     return config
 
 
-def _had_plugins(folder: Path) -> bool:
-    """Return whether a finished run used plug-ins, whose names need not be known here."""
-    if not (folder / RESULT).is_file():
-        return False
-    extensions = read_result(folder).extensions
-    return extensions is not None and bool(extensions.plugins)
-
-
-def _used(folder: Path) -> dict[str, Any]:
+def _used(result: RunResult | None) -> dict[str, Any]:
     """Return the values that a finished run used for settings that its configuration may leave open."""
-    if not (folder / RESULT).is_file():
-        return {}
-    result = read_result(folder)
-    if result.task != "asr":
+    if result is None or result.task != "asr":
         return {}
     data = result.data
     return {"data.language": data.language, "data.normalizer": data.normalizer, "data.metric": result.metric}

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found(Generic[T]):
-    """What was read of every finished run, the oldest first, and what could not be used.
+    """The contents of all finished runs, the oldest first, and the folders that could not be used.
 
     Attributes:
         runs: what was read, one a run.

@@ -28,7 +28,7 @@ _EXISTS = "{repo}: exists already. Choose another name, or say force=true to add
 
 @dataclass(frozen=True)
 class Pushed:
-    """What became of a run.
+    """The outcome of sending a run.
 
     Attributes:
         folder: the exported folder, which stays.
