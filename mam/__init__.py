@@ -49,7 +49,9 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on its first use."""
+    """Import a public name, or `mam.plugins`, on its first use."""
+    if name == "plugins":
+        return import_module("mam.plugins")
     if name not in _PLACES:
         raise AttributeError(f"module 'mam' has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_PLACES[name]), name)

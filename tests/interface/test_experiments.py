@@ -182,9 +182,13 @@ def test_importing_mam_is_quick_and_names_are_complete():
     import subprocess
     import sys
 
-    code = "import mam, sys; print('torch' in sys.modules, [n for n in mam.__all__ if n not in dir(mam)])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert shown.stdout == "False []\n"
+    def printed(code: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", f"import mam, sys; print({code})"], capture_output=True, text=True
+        ).stdout
+
+    assert printed("'torch' in sys.modules, [n for n in mam.__all__ if n not in dir(mam)]") == "False []\n"
+    assert printed("mam.plugins.method.__name__") == "method\n"
     assert all(getattr(mam, name) is not None for name in mam.__all__)
     assert all(getattr(mam.plugins, name) is not None for name in mam.plugins.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
