@@ -23,6 +23,7 @@ from mam.errors import ConfigError, MamError, first_line
 from mam.files import expanded
 from mam.identity import sources_of, tree_sha256
 from mam.registry import Registration, code_sha256, foreign, registering, restore, withdraw
+from mam.small_files import read_bytes, read_text
 
 GROUP = "mam.plugins"
 INIT = "__init__.py"
@@ -198,7 +199,7 @@ def _load_path(path: Path, name: str) -> Plugin:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+        exec(compile(read_bytes(file), str(file), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[module_name]
         raise
@@ -209,9 +210,9 @@ def _texts(path: Path) -> dict[str, str]:
     """Return the sources of a path, with their places relative to the folder that contains it."""
     files = sorted(sources_of(path))
     try:
-        return {file.relative_to(path.parent).as_posix(): file.read_text(encoding="utf-8") for file in files}
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 text (byte {error.start}). Save it as UTF-8") from error
+        return {file.relative_to(path.parent).as_posix(): read_text(file) for file in files}
+    except MamError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _root_of(module: ModuleType) -> Path:

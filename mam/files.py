@@ -1,4 +1,4 @@
-"""Atomic writes, content hashes, locks and the paths of bundled assets."""
+"""Atomic writes, content hashes and the paths of bundled assets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-
-from filelock import FileLock, Timeout
 
 from mam.errors import DataError, MamError
 
@@ -110,26 +108,6 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object per line.
-
-    Raises:
-        MamError: A line is not a JSON object, or contains NaN or infinity. The message names the line.
-    """
-    rows = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                rows.append(dict(json.loads(line, parse_constant=_refuse)))
-            except (ValueError, TypeError, RecursionError) as error:
-                raise MamError(f"{path}, line {number}: not a JSON object ({error}).") from error
-    return rows
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
 _digests: dict[tuple[str, int, int], str] = {}
 
 
@@ -154,34 +132,6 @@ def sha256_json(value: object) -> str:
 def sha256_of(parts: Mapping[str, str]) -> str:
     """Combine several named hashes into one; a single hash is returned unchanged."""
     return next(iter(parts.values())) if len(parts) == 1 else sha256_json(dict(parts))
-
-
-@contextmanager
-def locked(path: Path, seconds: float = 43_200, other: str = "cache_dir=FOLDER or MAM_CACHE") -> Iterator[None]:
-    """Hold an exclusive lock file beside ``path``, so that jobs on one file system take turns.
-
-    Args:
-        path: The file that the jobs share.
-        seconds: The longest time to wait.
-        other: What the user sets for another folder, for the message.
-
-    Raises:
-        MamError: Another process held the lock for ``seconds``, or the folder cannot be written.
-    """
-    lock = FileLock(f"{path}.lock", timeout=seconds)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise MamError(f"Waited {seconds:.0f} s for {path}.lock. If no other mam run is alive, delete it.") from error
-    except OSError as error:
-        raise MamError(
-            f"Cannot use the cache folder {path.parent} ({error.strerror or error}). Set {other}."
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def free_memory() -> int:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from support.runs import mam
+from support.runs import mam, once, predictions
 
 from mam.cache import Cache, cache_folder
+from mam.errors import MamError
+from mam.evaluation.workbench import Workbench
 
 
 def tensor(number: int, size: int = 100) -> dict[str, torch.Tensor]:
@@ -81,7 +84,7 @@ def test_a_full_disk_is_said_once_and_nothing_is_left(tmp_path, monkeypatch):
     for i in range(3):
         cache.keep_tensors(cache.path("states", i), tensor(i), {})
     assert len(said) == 1 and "No space left on device" in said[0] and "computed again" in said[0]
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["CACHEDIR.TAG"]
 
 
 def test_a_limit_of_zero_keeps_nothing(tmp_path):
@@ -110,9 +113,117 @@ def test_the_verb_shows_and_clears(cache):
     assert max(map(len, shown.stdout.splitlines()[2:])) <= 80
     cleared = mam("cache", "clear", where)
     assert cleared.stdout.startswith("removed 2 entries, 1.0 MB, from ")
-    assert not [path for path in cache.folder.rglob("*") if path.is_file()]
+    assert [path.name for path in cache.folder.rglob("*") if path.is_file()] == ["CACHEDIR.TAG"]
     for wrong in (["cache"], ["cache", "burn"], ["cache", "info", "x=1"]):
         answer = mam(*wrong)
         assert answer.returncode == 2 and "mam cache info|clear [cache_dir=FOLDER]" in answer.stderr
     empty = mam("cache", "info", "cache_dir=/nowhere/at/all")
     assert empty.returncode == 0
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["audio/1-100032-A-0.wav", "audio/a.json", "states/.hidden", "notes.txt", "audio"])
+def test_a_folder_with_other_files_is_no_cache(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    before = files_of(tmp_path)
+    for words in (["cache", "clear"], ["cache", "info"], ["run", "evaluate.cache_gb=0.00001"]):
+        refused = mam(*words, f"cache_dir={tmp_path}")
+        assert refused.returncode == 2
+        assert refused.stderr.startswith(f"mam: cache_dir={tmp_path}: is not a cache of mam, it holds {name}. Name a ")
+    assert files_of(tmp_path) == before
+    refused = mam("cache", "info", f"cache_dir={tmp_path / name}")
+    assert refused.stderr == f"mam: cache_dir={tmp_path / name}: is a file. Name a folder\n"
+
+
+def test_files_of_others_in_a_cache_are_never_removed(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    key = Cache(tmp_path / "none", 0).path("states", 1).name
+    folder = tmp_path / "cache"
+    cache = Cache(folder, 2_000, pytest.fail)
+    cache.keep_tensors(cache.path("states", 0), tensor(0), {})
+    mine = [folder / "mine.txt", folder / "states" / "mine.json", folder / "states" / f"{key}.bak", elsewhere / key]
+    for path in mine:
+        path.write_bytes(bytes(5_000))
+    (folder / "audio").symlink_to(elsewhere)
+    (folder / "states" / f".{key}.x1y2_z34").write_text("of a killed process")
+    for i in range(1, 5):
+        cache.keep_tensors(cache.path("states", i), tensor(i), {})
+    assert len(list((folder / "states").glob("*.safetensors"))) == 2
+    assert Cache(folder, 0).clear()[0] == 2
+    assert sorted(files_of(folder)) == sorted(["CACHEDIR.TAG", "mine.txt", "states/mine.json", f"states/{key}.bak"])
+    assert all(path.stat().st_size == 5_000 for path in mine)
+
+
+def test_an_untagged_cache_of_earlier_versions_is_taken_over(tmp_path):
+    old = Cache(tmp_path, 10**6, pytest.fail)
+    old.keep_tensors(old.path("states", 1), tensor(1), {})
+    (tmp_path / "CACHEDIR.TAG").unlink()
+    (tmp_path / "audio").mkdir()
+    cache = Cache(tmp_path, 10**6, pytest.fail)
+    assert cache.tensors(cache.path("states", 1)) is not None
+    cache.keep_tensors(cache.path("states", 2), tensor(2), {})
+    assert (tmp_path / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+
+
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("safetensors.torch.save_file", SafetensorError("No space left on device (os error 28)")),
+        ("safetensors.torch.save_file", OSError(5, "Input/output error")),
+        ("mam.files.os.fsync", OSError(28, "No space left on device")),
+        ("tempfile.mkstemp", OSError(30, "Read-only file system")),
+        ("filelock.FileLock.acquire", OSError(13, "Permission denied")),
+        ("filelock.FileLock.acquire", NotImplementedError("no flock here")),
+        ("pathlib.Path.mkdir", OSError(30, "Read-only file system")),
+        ("pathlib.Path.glob", OSError(5, "Input/output error")),
+    ],
+)
+def test_whatever_fails_is_said_once_and_the_caller_goes_on(tmp_path, monkeypatch, place, error):
+    said: list[str] = []
+    cache = Cache(tmp_path / "cache", 10**9, said.append)
+    monkeypatch.setattr(place, failing(error))
+    for i in range(3):
+        path = cache.path("states", i)
+        with cache.turn(path):
+            assert cache.tensors(path) is None
+            cache.keep_tensors(path, tensor(i), {})
+        with cache.turn(path.with_suffix(".json")):
+            assert cache.json(path.with_suffix(".json")) is None
+            cache.keep_json(path.with_suffix(".json"), {})
+    assert len(said) == 1
+    assert said[0].startswith("the cache is not written any more, and what it lacks is computed again: ")
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), SafetensorError("mmap failed")])
+def test_what_cannot_be_read_is_missing(cache, monkeypatch, error):
+    path = cache.path("states", 1)
+    cache.keep_tensors(path, tensor(1), {})
+    cache.keep_json(path.with_suffix(".json"), {})
+    monkeypatch.setattr("safetensors.safe_open", failing(error))
+    monkeypatch.setattr("mam.cache.read_bytes", failing(error if isinstance(error, OSError) else MamError("no")))
+    assert cache.tensors(path) is None
+    assert cache.json(path.with_suffix(".json")) is None
+
+
+def test_a_run_needs_no_cache(monkeypatch):
+    expected = predictions(once(["data.limit=2", "cache_dir=whole"]))
+    monkeypatch.setattr("filelock.FileLock.acquire", failing(OSError(30, "Read-only file system")))
+    said: list[str] = []
+    bench = Workbench()
+    monkeypatch.setattr(bench.terminal, "say", said.append)
+    assert predictions(once(["data.limit=2", "cache_dir=other", "outputs=elsewhere"], bench)) == expected
+    assert [line.partition(":")[0] for line in said] == [
+        "the cache is not written any more, and what it lacks is computed again"
+    ]

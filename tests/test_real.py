@@ -14,8 +14,8 @@ from support.runs import jobs
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.runs.run import run
+from mam.small_files import read_jsonl
 
 
 def plain_hypotheses(real, lam: float) -> list[str]:

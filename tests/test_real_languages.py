@@ -18,8 +18,8 @@ from support.runs import jobs, once
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.merging.plan import plan_merge
+from mam.small_files import read_jsonl
 
 CLIPS = 12
 pytestmark = pytest.mark.real

@@ -15,21 +15,36 @@ from pathlib import Path
 
 # Hydra's own compose() works on a global instance, which a notebook may use for another program.
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.config_source import ConfigResult
 
 from mam.config.words import listed, quoted
-from mam.errors import ConfigError, choices, first_line
+from mam.errors import ConfigError, MamError, choices, first_line
 from mam.files import expanded
 from mam.registry import foreign
+from mam.small_files import read_yaml_text
 
 MAMS = "pkg://mam.conf"
 DEFAULT_FOLDER, VARIABLE = "mam_conf", "MAM_CONFIG_DIR"
 FLAGS, KEY = ("--config-dir", "-cd"), "hydra.searchpath"
 FILE, PACKAGE = "file://", "pkg://"
 PRIMARY = "config.yaml"
+
+
+class _CheckedFiles(FileConfigSource):
+    """The files of a folder, each checked before Hydra reads it and expands its aliases."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a file's content. Raises ConfigError if it is not safe to load."""
+        try:
+            read_yaml_text(Path(self.path, self._normalize_file_name(config_path)))
+        except MamError as error:
+            raise ConfigError(str(error).rstrip(".")) from error
+        return super().load_config(config_path)
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,10 @@ class SearchPath:
 
     def loader(self) -> ConfigLoader:
         """Return Hydra's loader for these places."""
-        return ConfigLoaderImpl(self.in_hydra())
+        loader = ConfigLoaderImpl(self.in_hydra())
+        sources = loader.repository.sources
+        sources[:] = [_CheckedFiles(of.provider, of.path) if type(of) is FileConfigSource else of for of in sources]
+        return loader
 
     def in_hydra(self) -> ConfigSearchPath:
         """Return the search path as Hydra's object."""
@@ -262,6 +280,6 @@ def _below(folder: Traversable, name: str) -> Traversable | None:
 
 def _text(entry: Traversable) -> str:
     try:
-        return entry.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{entry}: cannot be read ({first_line(error)}). Save it as UTF-8") from error
+        return read_yaml_text(Path(str(entry))) if isinstance(entry, Path) else entry.read_text(encoding="utf-8")
+    except (MamError, OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{entry}: cannot be read ({first_line(error)})") from error

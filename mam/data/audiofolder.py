@@ -45,12 +45,17 @@ def list_audiofolder(root: Path, config: DataConfig | None = None) -> Listing:
             raise DataError(f"{keys}: data.root={root} has no metadata whose columns these could be. {DOWNLOAD}")
         rows = _labelled_by_folder(root)
         return _listing(root, rows, "")
-    rows, note = read_sources(sources, asked, root)
+    is_named = config is not None and config.metadata is not None
+    rows, note = read_sources(sources, asked, root, None if is_named else root)
     return _listing(root, rows, note)
 
 
-def read_sources(sources: Iterable[Source], asked: ColumnsConfig, root: Path) -> tuple[list[Example], str]:
+def read_sources(
+    sources: Iterable[Source], asked: ColumnsConfig, root: Path, within: Path | None
+) -> tuple[list[Example], str]:
     """Return the rows of several tables, and in words which columns were recognised by other names than mam's.
+
+    With ``within``, no table may be a link out of that folder.
 
     Raises:
         DataError: Columns are missing, or lines are broken; all of them are listed.
@@ -60,7 +65,7 @@ def read_sources(sources: Iterable[Source], asked: ColumnsConfig, root: Path) ->
     said: dict[str, None] = {}
     has_ids = False
     for path, split in sources:
-        made, columns = rows_of(read_table(path, problems), asked, root, split, problems)
+        made, columns = rows_of(read_table(path, problems, within), asked, root, split, problems)
         rows += made
         if columns is not None:
             said |= dict.fromkeys(filter(None, [columns.said(but_for_own_names=True)]))

@@ -36,7 +36,7 @@ def list_commonvoice(root: Path) -> Listing:
         raise DataError(
             f"data.root={root}: has no clips/ with train.tsv, dev.tsv or test.tsv beside it.{hint} {DOWNLOAD}"
         )
-    rows, _ = read_sources(tables, COLUMNS, root)
+    rows, _ = read_sources(tables, COLUMNS, root, root)
     if not rows:
         raise DataError(f"data.root={root}: its tables have no rows. {DOWNLOAD}")
     return Listing(rows, f"Common Voice's own splits: {', '.join(split for _, split in tables)}")

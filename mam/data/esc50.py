@@ -34,7 +34,7 @@ def list_esc50(root: Path) -> Listing:
         raise DataError(f"{path}: there is no such file, so {root} is not ESC-50. {DOWNLOAD}")
     rows, problems = [], []
     columns: tuple[str, ...] | None = None
-    for number, line in lines_of(path):
+    for number, line in lines_of(path, root):
         try:
             fields = next(csv.reader([line]), [])
         except csv.Error as error:

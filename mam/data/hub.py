@@ -7,7 +7,6 @@ with the encoded recordings and the cells as text, and beside it a JSON file, wr
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,8 +24,10 @@ from mam.data.columns import listed
 from mam.data.hub_errors import is_offline, offline, translated
 from mam.data.hub_files import recording_at
 from mam.data.splits import splits_by_name
-from mam.errors import DataError
-from mam.files import atomic_path, is_folder, local_path, locked, sha256_json, write_json
+from mam.errors import DataError, MamError
+from mam.files import atomic_path, is_folder, local_path, sha256_json, write_json
+from mam.locks import lock_of
+from mam.small_files import read_json
 
 RECORDING, SPLIT, PART = "mam:recording", "mam:split", "mam:part"  # columns beside the data set's own
 CELL = {"bytes": Value("binary"), "path": Value("string")}
@@ -78,7 +79,7 @@ def rows_of_hub(request: Request) -> HubRows:
     place = _Place(str(folder.resolve()), _state_of(folder)) if is_folder(folder) else None
     key = {"request": asdict(request), "state": place and place.commit, "version": 1}
     path = Path(settings.HF_DATASETS_CACHE) / "mam" / f"{sha256_json(key)}.arrow"
-    with locked(path, other="HF_DATASETS_CACHE to another folder"):
+    with lock_of(path, other="HF_DATASETS_CACHE to another folder"):
         kept = _kept(path)
         if kept is not None:
             return kept
@@ -122,11 +123,11 @@ def _state_of(folder: Path) -> str:
 def _kept(path: Path) -> HubRows | None:
     """Return what a request left; None if that is missing or damaged."""
     try:
-        notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        notes = read_json(path.with_suffix(".json"))
         rows = Dataset.from_file(str(path))
         if len(rows) == notes["rows"]:
             return HubRows(rows, notes["commit"], notes["audio"], notes["splits"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (MamError, OSError, ValueError, KeyError, TypeError):
         pass
     return None
 

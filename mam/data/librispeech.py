@@ -31,7 +31,7 @@ def list_librispeech(root: Path) -> Listing:
     for path in transcripts:
         subset = path.parents[2].name
         split = next((split for prefix, split in SUBSETS.items() if subset.startswith(prefix)), None)
-        for number, line in lines_of(path):
+        for number, line in lines_of(path, root):
             if not line.strip():
                 continue
             name, _, text = line.partition(" ")

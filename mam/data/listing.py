@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from mam.config.data import DataConfig
-from mam.errors import DataError, bullets, choices
+from mam.errors import DataError, MamError, bullets, choices
 from mam.files import is_folder
 from mam.registry import refuse_bare, register
+from mam.small_files import text_lines
 
 SPLITS = ("train", "dev", "test")
 FOLDS = range(2**31)
@@ -170,9 +171,9 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def text_of(path: Path) -> str:
+def text_of(path: Path, within: Path | None = None) -> str:
     """Return the text of a small file on one line; raises DataError as `lines_of` does."""
-    return " ".join(line.strip() for _, line in lines_of(path) if line.strip())
+    return " ".join(line.strip() for _, line in lines_of(path, within) if line.strip())
 
 
 def without_ending(name: str) -> str:
@@ -186,19 +187,18 @@ def is_blank(fields: Sequence[str]) -> bool:
     return not any(field.strip() for field in fields)
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path, within: Path | None = None) -> Iterator[tuple[int, str]]:
     """Yield the numbered lines of a UTF-8 text file without line endings; a byte order mark is skipped.
 
+    Args:
+        path: The file.
+        within: The folder that the file must not leave by a link; None if it may be anywhere.
+
     Raises:
-        DataError: The file is missing or not UTF-8.
+        DataError: The file is missing, not UTF-8, no regular file, larger than 4 GB, or leads out of ``within``.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, 1):
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 text (byte {error.start}). Convert it, e.g. with iconv -t UTF-8."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}.") from error
+        yield from text_lines(path, within=within)
+    except MamError as error:
+        remedy = " Convert it, e.g. with iconv -t UTF-8." if isinstance(error.__cause__, UnicodeDecodeError) else ""
+        raise DataError(f"{error}{remedy}") from error

@@ -27,7 +27,7 @@ def list_ljspeech(root: Path) -> Listing:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file, so {root} is not LJ Speech. {DOWNLOAD}")
     rows, problems = [], []
-    for number, line in lines_of(path):
+    for number, line in lines_of(path, root):
         fields = line.split("|")
         if is_blank(fields):
             continue

@@ -14,7 +14,6 @@ from mam.cache import Cache
 from mam.data.audio import RATE, Wave
 from mam.data.corpus import Corpus
 from mam.errors import DataError, bullets
-from mam.files import locked
 
 
 class AudioStore:
@@ -130,7 +129,7 @@ def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Ca
     Only audio that fits in memory as a whole is cached. ``key`` contains everything that the result depends on.
     """
     path = cache.path("audio", key)
-    with locked(path):  # only one of several processes decodes
+    with cache.turn(path):  # only one of several processes decodes
         entry = cache.tensors(path)
         if entry is not None:
             tensors, notes = entry

@@ -7,15 +7,18 @@ open quotes in them, and a quote that opened a cell would swallow the lines that
 from __future__ import annotations
 
 import csv
-import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mam.data.listing import is_blank, lines_of
-from mam.errors import DataError, choices
+from mam.errors import DataError, MamError, choices
+from mam.small_files import parse_json
 
+MOST_COLUMNS = 10_000
+Lines = Iterator[tuple[int, str]]  # numbered
 Fields = tuple[str, list[str]]  # the place of a row, and its cells
 
 
@@ -28,19 +31,24 @@ class Table:
     rows: list[tuple[str, dict[str, Any]]]
 
 
-def read_table(path: Path, problems: list[str]) -> Table:
+def read_table(path: Path, problems: list[str], within: Path | None = None) -> Table:
     """Read a table; lines that are no rows of it are added to ``problems``.
 
+    Args:
+        path: A file whose ending says what it is.
+        problems: Grows by a sentence for each broken line.
+        within: The folder that the file must not leave by a link; None if it may be anywhere.
+
     Raises:
-        DataError: The file is missing, not UTF-8, of another kind, or has a broken heading.
+        DataError: The file is missing, not UTF-8, of another kind, leads out of ``within``, or has a broken heading.
     """
     if path.suffix not in READERS:
         raise DataError(f"{path}: is no table that mam reads. Its name must end in one of: {choices(list(READERS))}.")
-    return READERS[path.suffix](path, problems)
+    return READERS[path.suffix](path, lines_of(path, within), problems)
 
 
-def _read_csv(path: Path, problems: list[str]) -> Table:
-    reader = csv.reader((f"{line}\n" for _, line in lines_of(path)), strict=True)
+def _read_csv(path: Path, lines: Lines, problems: list[str]) -> Table:
+    reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
 
     def rows() -> Iterator[Fields]:
         try:
@@ -54,15 +62,17 @@ def _read_csv(path: Path, problems: list[str]) -> Table:
     return _with_heading(path, rows(), ",", problems)
 
 
-def _read_tsv(path: Path, problems: list[str]) -> Table:
-    rows = ((f"{path}, line {number}", line.split("\t")) for number, line in lines_of(path))
+def _read_tsv(path: Path, lines: Lines, problems: list[str]) -> Table:
+    rows = ((f"{path}, line {number}", line.split("\t")) for number, line in lines)
     return _with_heading(path, rows, "\t", problems)
 
 
 def _with_heading(path: Path, rows: Iterator[Fields], separator: str, problems: list[str]) -> Table:
     heading = next((cells for _, cells in rows if not is_blank(cells)), [])
     columns = tuple(name.strip() for name in heading)
-    duplicates = sorted({name for name in columns if columns.count(name) > 1})
+    if len(columns) > MOST_COLUMNS:
+        raise DataError(f"{path}: has {len(columns)} columns, more than the {MOST_COLUMNS} that metadata may have.")
+    duplicates = sorted(name for name, count in Counter(columns).items() if count > 1)
     if duplicates:
         raise DataError(f"{path}: has two columns {' and '.join(name or '(without a name)' for name in duplicates)}.")
     made = []
@@ -76,34 +86,27 @@ def _with_heading(path: Path, rows: Iterator[Fields], separator: str, problems: 
     return Table(path, columns, made)
 
 
-def _read_jsonl(path: Path, problems: list[str]) -> Table:
+def _read_jsonl(path: Path, lines: Lines, problems: list[str]) -> Table:
     columns: dict[str, None] = {}
     made = []
-    for number, line in lines_of(path):
+    for number, line in lines:
         place = f"{path}, line {number}"
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_distinct)
-            if not isinstance(record, dict):
-                raise ValueError(f"a JSON {type(record).__name__}, not an object")
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{place}: not a JSON object ({error})")
+            record = parse_json(line, place, is_distinct=True)
+        except MamError as error:
+            problems.append(str(error).rstrip("."))
+            continue
+        if not isinstance(record, dict):
+            problems.append(f"{place}: not a JSON object (a JSON {type(record).__name__})")
             continue
         columns |= dict.fromkeys(record)
         made.append((place, record))
     return Table(path, tuple(columns), made)
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object from its pairs; ValueError if a key occurs twice."""
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return record
-
-
-READERS: dict[str, Callable[[Path, list[str]], Table]] = {
+READERS: dict[str, Callable[[Path, Lines, list[str]], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,

@@ -42,7 +42,7 @@ def list_vctk(root: Path) -> Listing:
         name, speaker = path.name.removesuffix(ending), path.parent.name
         text = root / "txt" / speaker / f"{name}.txt"
         if text.is_file():
-            rows.append(Example(name, str(path.relative_to(root)), text_of(text), str(text), speaker=speaker))
+            rows.append(Example(name, str(path.relative_to(root)), text_of(text, root), str(text), speaker=speaker))
         else:
             without_text.append((name, f"{name}: has no text ({text.relative_to(root)})"))
     if not rows:

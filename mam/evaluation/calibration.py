@@ -26,6 +26,7 @@ from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target
+from mam.small_files import read_text
 
 TRAIN = "train"  # value of calibration.audio: the data set's own training split
 BEHIND_PADDING = (  # model types whose position ids start after the padding id
@@ -200,9 +201,9 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
     sentences = []
     for file in files:
         try:
-            sentences += [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"calibration.source: {file} is not UTF-8 text, which this source reads") from error
+            sentences += [line.strip() for line in read_text(file).splitlines() if line.strip()]
+        except MamError as error:
+            raise DataError(f"calibration.source: {error} This source reads text.") from error
     behind = int(tokenizer.pad_token_id or 0) + 1 if checkpoint.model_type in BEHIND_PADDING else 0
     longest = min(int(tokenizer.model_max_length), int(checkpoint.with_defaults("max_position_embeddings")) - behind)
     for sentence in sentences[:limit]:

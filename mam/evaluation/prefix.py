@@ -12,7 +12,6 @@ from typing import Any
 from mam.cache import Cache
 from mam.data.audio import Wave
 from mam.data.store import AudioStore
-from mam.files import locked
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
 
@@ -110,7 +109,7 @@ class Prefix:
         path = shelf.path(key)
         hidden = shelf.load(path, self._target)
         if hidden is None and shelf.is_shared:
-            with locked(path):  # only one of several processes computes
+            with shelf.cache.turn(path):  # only one of several processes computes
                 hidden = shelf.load(path, self._target)
                 if hidden is None:
                     hidden = make(key)

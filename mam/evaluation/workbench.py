@@ -40,7 +40,7 @@ from mam.evaluation.model_pair import ModelPair, load_pair
 from mam.evaluation.predict import out_of_memory, packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot, Slots
-from mam.files import locked, sha256_json
+from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.merging.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
@@ -248,7 +248,7 @@ class Workbench:
         if config.model.language is not None:
             key |= {"language": config.model.language, "speech_task": config.model.speech_task}
         path = cache.path("baselines", key, ".json")
-        with locked(path) if processes.is_main() else nullcontext():
+        with cache.turn(path) if processes.is_main() else nullcontext():
             kept = processes.from_main(_usable(cache.json(path), key) if processes.is_main() else None)
             if kept is not None:
                 return Readings(items_from_json(kept["items"]), kept["seconds"], 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,12 +16,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mam.errors import CheckpointError, choices
+from mam.errors import CheckpointError, MamError, choices
 from mam.files import local_path, sha256_file, sha256_json, sha256_of
 from mam.models.beats_file import DOWNLOAD, read_original
 from mam.models.pickles import unpickle
 from mam.models.refusals import refuse_adapters
-from mam.models.settings import class_config
+from mam.models.settings import class_config, root_of
+from mam.small_files import MB, open_regular, read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
@@ -40,6 +40,7 @@ DTYPES = {  # torch's dtypes -> safetensors' names
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+LARGEST_SETTINGS = 256 * MB  # tokenizers of many languages have tens of megabytes
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -73,9 +74,11 @@ class Checkpoint:
             return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
         path = self.folder / CONFIG
         try:
-            config = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Is this a model folder?") from error
+            config: dict[str, Any] = read_json(path, within=root_of(self.folder))
+        except MamError as error:
+            raise CheckpointError(f"{error} Is this a model folder?") from error
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path}: holds a {type(config).__name__}, not names and values. Fetch it again.")
         if "transformers_weights" in config:  # transformers would load files other than those hashed
             raise CheckpointError(f"{path}: names its weights by transformers_weights. Rename the file to {SINGLE}.")
         return config
@@ -214,11 +217,13 @@ def _find(name: str, revision: str) -> Checkpoint:
         if revision != "main":
             raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
         refuse_adapters(folder, name)
+        _refuse_odd_settings(folder)
         return Checkpoint(name, folder, None, _weights(folder, name))
     if not _HUB_ID.fullmatch(name) or name.startswith("."):
         raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
     folder = _download(name, revision, (*SETTINGS, "model*.safetensors"))
     refuse_adapters(folder, name)
+    _refuse_odd_settings(folder)
     if not any(folder.glob("model*.safetensors")):
         folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
     return Checkpoint(name, folder, folder.name, _weights(folder, name))
@@ -231,6 +236,7 @@ def _of_file(path: Path, name: str) -> Checkpoint:
             raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
         return Checkpoint(name, path.parent, None, (path,))
     refuse_adapters(path.parent, name)
+    _refuse_odd_settings(path.parent)
     if path.name in (SINGLE, PICKLE) and (path.parent / CONFIG).is_file():
         return Checkpoint(name, path.parent, None, (path,))
     if path.name in (INDEX, PICKLE_INDEX, CONFIG):
@@ -241,6 +247,18 @@ def _of_file(path: Path, name: str) -> Checkpoint:
         f"{name}: is a file. mam reads a folder with {CONFIG} and {SINGLE}, or one BEATs file ({', '.join(BEATS)})."
         f" {remedy}."
     )
+
+
+def _refuse_odd_settings(folder: Path) -> None:
+    """Raise CheckpointError for a settings file that transformers could not read safely.
+
+    That is one that is no regular file, is too large, or is a link to something outside of the folder.
+    """
+    for path in (path for pattern in SETTINGS for path in sorted(folder.glob(pattern))):
+        try:
+            open_regular(path, LARGEST_SETTINGS, root_of(folder)).close()
+        except MamError as error:
+            raise CheckpointError(str(error)) from error
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
@@ -263,10 +281,10 @@ def _weights(folder: Path, name: str) -> tuple[Path, ...]:
             return (folder / single,)
         if (folder / index).is_file():
             try:
-                shards = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
-                if any(Path(shard).name != shard for shard in shards):
-                    raise ValueError("a shard is not a plain file name")
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                shards = sorted(set(read_json(folder / index, within=root_of(folder))["weight_map"].values()))
+                if not shards or any(Path(shard).name != shard for shard in shards):
+                    raise ValueError("its shards must be plain file names, at least one")
+            except (MamError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(f"{folder / index}: is not an index of shards ({error}).") from error
             missing = [shard for shard in shards if not (folder / shard).is_file()]
             if missing:

@@ -6,7 +6,6 @@ because generation_config.json is often missing, outdated or derived from config
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from mam.errors import CheckpointError, choices
 from mam.models.checkpoints import Checkpoint
+from mam.models.settings import read_settings
 from mam.scoring.language_codes import LANGUAGES, name_of, whisper_code
 
 Origin = Literal["config", "generation_config", "vocabulary", "detected"]
@@ -54,7 +54,7 @@ class Prompts:
             CheckpointError: The tokenizer is not the model's, or the settings cannot be read.
         """
         size = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0]))
-        settings = _settings(checkpoint)
+        settings = read_settings(checkpoint.folder / SETTINGS)
         prompts = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
         prompts.check(settings.get("decoder_start_token_id", checkpoint.config.get("decoder_start_token_id")))
         return prompts
@@ -223,13 +223,3 @@ class Prompts:
 
 def _quoted(word: str) -> str:
     return f"<|{word}|>"
-
-
-def _settings(checkpoint: Checkpoint) -> dict[str, Any]:
-    path = checkpoint.folder / SETTINGS
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error

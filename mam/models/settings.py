@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from mam.errors import CheckpointError
+from mam.errors import CheckpointError, MamError
+from mam.small_files import read_json
 
 
 class Configured(Protocol):
@@ -27,15 +27,24 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is unreadable, not JSON, or not an object.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON ({error}). Fetch it again.") from error
+        content = read_json(path, within=root_of(path.parent))
+    except MamError as error:
+        raise CheckpointError(f"{error} Fetch it again.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not names and values. Fetch it again.")
     return content
+
+
+def root_of(folder: Path) -> Path:
+    """Return the folder that the files of a model's folder must not leave.
+
+    In the hub's cache, a snapshot's files are links into the folder of its repository.
+    """
+    is_snapshot = folder.parent.name == "snapshots" and (folder.parents[1] / "blobs").is_dir()
+    return folder.parents[1] if is_snapshot else folder
 
 
 def class_config(folder: Path, name: str) -> Any:

@@ -18,10 +18,10 @@ from mam.config.checks import problems
 from mam.config.data import AUTO
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
-from mam.files import read_jsonl
 from mam.records.earlier import renamed
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
+from mam.small_files import read_jsonl, read_yaml_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
@@ -141,8 +141,6 @@ def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
 def _jsonl(path: Path) -> list[dict[str, Any]]:
     try:
         return read_jsonl(path)
-    except OSError as error:
-        raise RecordError(f"{path}: {error.strerror}. {AGAIN}") from error
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
 
@@ -181,7 +179,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     path = folder / CONFIG
     result = read_result(folder) if (folder / RESULT).is_file() else None
     try:
-        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.load(path)))
+        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(read_yaml_text(path))))
         for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -11,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from mam.errors import RecordError, choices
+from mam import small_files
+from mam.errors import MamError, RecordError, choices
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.records.result import SCHEMA, RunResult
 from mam.scoring.error_rate import ErrorRates
@@ -26,27 +26,9 @@ AGAIN = "Run it again with force=true."
 def read_text(path: Path) -> str:
     """Return a file's text. Raises RecordError if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: cannot be read as JSON ({error}). {AGAIN}") from error
-
-
-def parse_json(text: str, path: Path) -> Any:
-    """Return the value of JSON text. Raises RecordError if it is invalid or has a number that is not finite."""
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: cannot be read as JSON ({error}). {AGAIN}") from error
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")
-
-
-def _finite(text: str) -> float:
-    if math.isinf(value := float(text)):
-        raise ValueError(f"{text[:40]} is too large for a number")
-    return value
+        return small_files.read_text(path)
+    except MamError as error:
+        raise RecordError(f"{error} {AGAIN}") from error
 
 
 def parse_result(text: str, path: Path) -> RunResult:
@@ -55,7 +37,10 @@ def parse_result(text: str, path: Path) -> RunResult:
     Raises:
         RecordError: it does not match schema version 1, or cannot have been written by a run.
     """
-    plain = parse_json(text, path)
+    try:
+        plain = small_files.parse_json(text, path)
+    except MamError as error:
+        raise RecordError(f"{error} {AGAIN}") from error
     if not isinstance(plain, dict):
         raise RecordError(f"{path}: cannot be read as JSON (it is no object). {AGAIN}")
     if plain.get("schema") != SCHEMA:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from mam.errors import RecordError
+from mam.errors import MamError, RecordError
 from mam.records.reading import LAMBDA
 from mam.records.result import RunResult
 from mam.records.text import title_of
 from mam.records.validity import AGAIN
 from mam.report.plots import COLOURS, save
+from mam.small_files import text_lines
 
 Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
@@ -82,16 +83,15 @@ def read_course(folder: Path) -> Course:
     course: Course = {}
     path, number = folder / LAMBDA, 1
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                number += 1
-                step, layer, part, lam = int(row["step"]), int(row["layer"]), row["part"], float(row["lam"])
-                if step < 0 or layer < 0 or part[:1] not in PARTS or not math.isfinite(lam):
-                    raise ValueError(f"step {step}, layer {layer}, part {part!r}, λ {lam}")
-                course.setdefault((row.get("fold") or "", layer, part), []).append((step, lam))
+        for row in csv.DictReader((line for _, line in text_lines(path)), strict=True):
+            number += 1
+            step, layer, part, lam = int(row["step"]), int(row["layer"]), row["part"], float(row["lam"])
+            if step < 0 or layer < 0 or part[:1] not in PARTS or not math.isfinite(lam):
+                raise ValueError(f"step {step}, layer {layer}, part {part!r}, λ {lam}")
+            course.setdefault((row.get("fold") or "", layer, part), []).append((step, lam))
         if not course:
             raise ValueError("it has no λ")
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+    except (MamError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise RecordError(f"{path}, line {number}: cannot be read ({error}). {AGAIN}") from error
     return course
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from mam.errors import MamError
 from mam.records.reading import LOG, RESULT, read_result
 from mam.records.result import RunResult
 from mam.records.text import layers_text
 from mam.report.found import Found, find_runs
+from mam.small_files import LARGE, open_regular
 
 STAMP = len("2026-01-31 23:59:59")
 
@@ -153,7 +154,7 @@ def _seed(result: RunResult) -> int:
 def _started(folder: Path) -> datetime:
     """Return the time of the log's first line, which a copied folder keeps; without a log, that of the result."""
     try:
-        with (folder / LOG).open(encoding="utf-8", errors="replace") as file:
-            return datetime.strptime("".join(islice(file, 1))[:STAMP], "%Y-%m-%d %H:%M:%S")
-    except (OSError, ValueError):
+        with open_regular(folder / LOG, LARGE) as file:
+            return datetime.strptime(file.readline(STAMP).decode(), "%Y-%m-%d %H:%M:%S")
+    except (MamError, OSError, ValueError):
         return datetime.fromtimestamp((folder / RESULT).stat().st_mtime).replace(microsecond=0)

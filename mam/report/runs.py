@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mam.errors import RecordError
+from mam.errors import MamError, RecordError
 from mam.files import sha256_json
 from mam.merging.options import unresolved
 from mam.records.parts import MergeRecord
@@ -17,6 +17,7 @@ from mam.records.result import RunResult, plain
 from mam.records.text import arm_text, lambda_text, layers_text, parts_text, plain_id
 from mam.records.validity import AGAIN
 from mam.report.lambdas import read_course
+from mam.small_files import text_lines
 
 OF_CONTROL = ("control", "align")  # options that a control decides
 SHOWN = (*OF_CONTROL, "method", "bias", "pairing")  # options with a column of another name
@@ -104,13 +105,12 @@ def read_run(folder: Path) -> Run:
 def read_confusion(path: Path) -> tuple[list[str], list[list[int]]]:
     """Return the classes and the counts of true classes by predicted ones. Raises RecordError."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            heading, *rows = list(csv.reader(file))
+        heading, *rows = list(csv.reader(line for _, line in text_lines(path)))
         classes, counts = heading[1:], [[int(count) for count in row[1:]] for row in rows]
         is_square = [row[0] for row in rows] == classes and all(len(row) == len(classes) for row in counts)
         if not is_square or any(count < 0 for row in counts for count in row):
             raise ValueError("it has not a count for every two classes")
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+    except (MamError, ValueError, IndexError, csv.Error) as error:
         raise RecordError(f"{path}: cannot be read ({error}). {AGAIN}") from error
     return classes, counts
 

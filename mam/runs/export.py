@@ -27,6 +27,7 @@ from mam.records.reading import CONFIG, read_config, read_predictions, read_resu
 from mam.records.result import RunResult
 from mam.runs.merge_files import merge_checkpoint, new_folder
 from mam.runs.model_card import CARD, SETTINGS, card
+from mam.small_files import read_yaml_text
 
 
 def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -> list[str]:
@@ -56,7 +57,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
-    settings = yaml.safe_load((run / CONFIG).read_text("utf-8"))
+    settings = yaml.safe_load(read_yaml_text(run / CONFIG))
     with new_folder(out, force) as folder:
         if result.train:
             shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)

@@ -10,14 +10,17 @@ from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from mam.errors import MamError
 from mam.identity import VERSION
 from mam.merging.tables import CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.models.settings import root_of
 from mam.records.parts import MergeRecord
 from mam.records.result import RunResult
 from mam.records.text import arm_text, metric_name, plain_id
 from mam.scoring.languages import bare_code
 from mam.scoring.wording import difference_text, units_text
+from mam.small_files import check_yaml, read_text
 from mam.terminal import percent
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
@@ -43,11 +46,13 @@ def licence_of(checkpoint: Checkpoint) -> str:
     """Return the licence in the checkpoint's own card, or `NOT_SAID`."""
     card = checkpoint.folder / CARD
     try:
-        text = card.read_text(encoding="utf-8")
-        front = yaml.safe_load(text.split("---")[1]) if text.startswith("---") else {}
+        text = read_text(card, within=root_of(checkpoint.folder))
+        front_text = text.split("---")[1] if text.startswith("---") else ""
+        check_yaml(front_text, card)
+        front = yaml.safe_load(front_text)
         licence = (front or {}).get("license")
         return licence if isinstance(licence, str) and licence.strip() else NOT_SAID
-    except (OSError, ValueError, IndexError, AttributeError, yaml.YAMLError):
+    except (MamError, ValueError, IndexError, AttributeError, yaml.YAMLError):
         return NOT_SAID
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from mam.evaluation.zero_shot import plan_for, zero_shot
 from mam.extensions import blaming, use
 from mam.files import expanded, sha256_json
 from mam.identity import VERSION
+from mam.locks import claimed, is_claimed
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
@@ -83,13 +85,39 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
         torch.set_num_threads(config.threads)
     processes.join(device_of(config).type == "cuda")
 
+    bench.cache(config)  # a folder that is no cache is refused here
     question = question_of(config, bench)
     if config.evaluate.by:
         refuse_unknown_columns(config, bench.corpus(config))
-    finished = processes.from_main(finished_run(job, bench, question))
-    if finished:
-        return RunOutcome("skipped", finished, read_result(finished))
+    with _claim(config, question, bench):
+        finished = processes.from_main(finished_run(job, bench, question))
+        if finished:
+            return RunOutcome("skipped", finished, read_result(finished))
+        return _new_run(job, bench, question, parent)
 
+
+def _claim(config: Config, question: Mapping[str, Any], bench: Workbench) -> AbstractContextManager[None]:
+    """Return the context in which no other command computes this run; the others wait, and find it finished then."""
+    if config.force or not processes.is_main():
+        return nullcontext()
+    waiting = "another command is computing this run; waiting for it"
+    return claimed(claims_of(config), sha256_json(question), lambda: bench.terminal.say(waiting))
+
+
+def is_being_computed(job: Job, bench: Workbench) -> bool:
+    """Return whether another command is computing this run now. Raises the errors of `question_of`."""
+    config = job.config
+    return not config.force and is_claimed(claims_of(config), sha256_json(question_of(config, bench)))
+
+
+def claims_of(config: Config) -> Path:
+    """Return the file of the claims to the runs in ``config.outputs``."""
+    return expanded(config.outputs) / ".claims"
+
+
+def _new_run(job: Job, bench: Workbench, question: Mapping[str, Any], parent: Path | None) -> RunOutcome:
+    """Compute a run that is not finished yet; see `run`."""
+    config = job.config
     # Errors in the input are raised here, before a folder is made.
     checkpoints = bench.checkpoints(config.model)
     audio = bench.audio(config)

@@ -19,7 +19,7 @@ from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.merging.plan import plan_merge
 from mam.records.folder import run_root
-from mam.runs.run import RunOutcome, run
+from mam.runs.run import RunOutcome, is_being_computed, run
 
 log = logging.getLogger("mam")
 
@@ -73,7 +73,9 @@ def execute(
     """
     say_schedules(plan, bench.terminal.say)
     members: dict[int, Member] = {}
-    for number, job in enumerate(in_order(plan), 1):
+    remaining = in_order(plan)
+    for number in range(1, len(plan) + 1):
+        job = remaining.pop(processes.from_main(_first_free(remaining, bench)))
         outcome, error, where, is_unfit = None, None, None, False
         try:
             outcome = run(job, bench, run_root(job.config.outputs) / folder.name)
@@ -89,6 +91,18 @@ def execute(
         bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(members[id(job)])}")
         when_ended(members[id(job)])
     return [members[id(job)] for job in plan]
+
+
+def _first_free(remaining: Sequence[Job], bench: Workbench) -> int:
+    """Return the position of the first job that no other command is computing; that of the first one if all are."""
+
+    def is_free(job: Job) -> bool:
+        try:
+            return not is_being_computed(job, bench)
+        except (MamError, OSError):  # reported when the job runs
+            return True
+
+    return next((position for position, job in enumerate(remaining) if is_free(job)), 0)
 
 
 def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:

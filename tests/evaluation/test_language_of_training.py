@@ -13,7 +13,7 @@ from support.runs import data_words, jobs, once, pair_words, predictions
 from mam.data.corpus import open_corpus
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
+from mam.small_files import read_jsonl
 
 
 def test_transcripts_longer_than_the_decoder_are_named_and_left_out_on_request(spoken, clips):

@@ -21,9 +21,9 @@ from transformers import set_seed
 from mam.errors import MamError, TrainingError
 from mam.evaluation.devices import make_repeatable
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.models.checkpoints import locate
 from mam.models.targets import Target, load_target
+from mam.small_files import read_jsonl
 from mam.studies.execute import execute
 from mam.training.learner import Learner
 

@@ -19,7 +19,6 @@ from transformers import HubertForCTC
 
 from mam.errors import MamError, RecordError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.merging.merger import Merger
 from mam.models.beats import BeatsModel
 from mam.models.checkpoints import locate
@@ -27,6 +26,7 @@ from mam.models.sources import Source
 from mam.models.targets import load_target
 from mam.runs.merge_files import merge_checkpoint
 from mam.runs.run import run
+from mam.small_files import read_jsonl
 
 
 def plan(*words: str):

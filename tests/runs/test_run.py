@@ -21,10 +21,10 @@ from mam.config.studies import study_jobs
 from mam.errors import DataError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.records.reading import read_result
 from mam.scoring.significance import paired_difference
 from mam.scoring.wer import error_counts, errors
+from mam.small_files import read_jsonl
 from mam.studies.execute import execute, study_folder
 
 

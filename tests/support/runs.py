@@ -19,9 +19,9 @@ from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.config.words import verbatim
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.merging.plan import MergePlan, plan_merge
 from mam.runs.run import RunOutcome, run
+from mam.small_files import read_jsonl
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 
 QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]

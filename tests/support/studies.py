@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mam.files import read_jsonl, write_jsonl
+from mam.files import write_jsonl
 from mam.records.reading import BASELINE, of_draw
+from mam.small_files import read_jsonl
 
 SAID = ["RED", "BLUE", "GREEN", "GREY"]
 

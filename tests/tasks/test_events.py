@@ -15,9 +15,9 @@ from support.runs import jobs, once
 
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.models.heads import fit_probe
 from mam.scoring.error_rate import confusion
+from mam.small_files import read_jsonl
 from mam.tasks import events
 from mam.tasks.events import _over_folds
 

@@ -14,8 +14,8 @@ from support.runs import jobs, once
 from mam.data.esc50 import audioset_names
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.records.result import plain
+from mam.small_files import read_jsonl
 from mam.tasks import events
 
 

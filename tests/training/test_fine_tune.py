@@ -12,8 +12,8 @@ from support.runs import QUICK, once, pair_words, predictions
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
 from mam.errors import ConfigError, TrainingError
-from mam.files import read_jsonl
 from mam.report.lambdas import draw_lambdas
+from mam.small_files import read_jsonl
 from mam.training import fine_tune
 
 

@@ -14,7 +14,7 @@ from support.audio import write_folder
 from support.models import make_hubert
 from support.runs import pair_words
 
-from mam.files import read_jsonl
+from mam.small_files import read_jsonl
 
 SPY = Path(__file__).with_name("spy.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

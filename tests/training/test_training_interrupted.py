@@ -14,8 +14,8 @@ from support.runs import once
 
 from mam.errors import TrainingError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.models.hub import HubTarget
+from mam.small_files import read_jsonl
 from mam.terminal import Terminal
 from mam.training.learner import Learner
 

@@ -13,8 +13,8 @@ from transformers import AutoModelForAudioClassification
 
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
 from mam.models.beats import BeatsModel
+from mam.small_files import read_jsonl
 from mam.training.folds import classes_of, folds
 
 QUICK = ["train.steps=4", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=3"]

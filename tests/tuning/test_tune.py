@@ -16,7 +16,7 @@ from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
-from mam.files import read_jsonl
+from mam.small_files import read_jsonl
 from mam.tuning.choose import Dev
 from mam.tuning.search import SEARCHES, best
 

@@ -1,0 +1,127 @@
+"""Locks between processes: exclusion, waiting, release after a kill, file systems without locks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mam import locks
+from mam.errors import MamError
+from mam.locks import claimed, is_claimed, lock_of
+
+
+def test_a_lock_names_what_sets_its_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(MamError, match=r"Cannot use the cache folder .*file/deep .*Set cache_dir=FOLDER or MAM_CACHE\."),
+        lock_of(tmp_path / "file" / "deep" / "entry"),
+    ):
+        pass
+    with (
+        pytest.raises(MamError, match=r"Set HF_DATASETS_CACHE to another folder\."),
+        lock_of(tmp_path / "file" / "deep" / "entry", other="HF_DATASETS_CACHE to another folder"),
+    ):
+        pass
+
+
+def test_a_lock_leaves_errors_of_its_block_alone_and_is_released(tmp_path):
+    for _ in range(2):
+        with pytest.raises(PermissionError, match="denied"), lock_of(tmp_path / "entry", seconds=0.1):
+            raise PermissionError(13, "denied")
+
+
+def test_locks_exclude(tmp_path):
+    inside_now, most = [], []
+
+    def work():
+        with lock_of(tmp_path / "deep" / "entry"):
+            inside_now.append(1)
+            most.append(len(inside_now))
+            time.sleep(0.02)
+            inside_now.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_lock_that_is_held_says_what_to_do(tmp_path):
+    with (
+        lock_of(tmp_path / "entry"),
+        pytest.raises(MamError, match="If no other mam run is alive, delete it"),
+        lock_of(tmp_path / "entry", seconds=0.1),
+    ):
+        pass
+
+
+def test_a_lock_that_is_waited_for_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "SILENT", 0.05)
+    said = []
+    with lock_of(tmp_path / "entry"):
+        threading.Timer(0.3, said.append, ["meanwhile"]).start()
+        with pytest.raises(MamError), lock_of(tmp_path / "entry", seconds=0.2, say=said.append):
+            pass
+    assert said == [f"waiting for another process, which holds {tmp_path / 'entry'}.lock"]
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    monkeypatch.setattr(fcntl, "lockf", none)
+    with pytest.raises(MamError, match=r"Cannot use the cache folder .*No locks available.*Set cache_dir"):
+        lock_of(tmp_path / "entry")
+    with claimed(tmp_path / "claims", "a", pytest.fail):
+        assert not is_claimed(tmp_path / "claims", "a")
+    assert "equal commands at the same time may do the same work" in caplog.text
+    (tmp_path / "file").write_text("")
+    with claimed(tmp_path / "file" / "claims", "a", pytest.fail):
+        assert not is_claimed(tmp_path / "file" / "claims", "a")
+
+
+HOLDER = """
+import sys, time; from pathlib import Path; from mam.locks import claimed
+with claimed(Path(sys.argv[1]), "a", lambda: None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the claim to "a"."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "claims"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_claim_excludes_other_processes_until_its_own_is_killed(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr(locks, "LOOK", 0.02)
+    file = tmp_path / "claims"
+    assert is_claimed(file, "a") and not is_claimed(file, "b")
+    with claimed(file, "b", pytest.fail):
+        pass
+    waited = []
+
+    def kill() -> None:
+        waited.append(time.monotonic())
+        os.kill(holder.pid, signal.SIGKILL)
+
+    with claimed(file, "a", kill):
+        assert len(waited) == 1
+    assert not is_claimed(file, "a") and file.stat().st_size == 0
