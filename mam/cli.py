@@ -10,6 +10,7 @@ from importlib import import_module
 
 from mam.errors import ConfigError, MamError, choices
 from mam.extensions import blaming
+from mam.memory import explained
 from mam.processes import leave
 from mam.verbs import VERBS
 
@@ -50,7 +51,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows ? instead
     try:
-        with blaming():
+        with blaming(), explained("Close other programs, or take a machine with more."):
             code = _dispatch(sys.argv[1:])
         leave()
         sys.stdout.flush()

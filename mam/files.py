@@ -134,13 +134,6 @@ def sha256_of(parts: Mapping[str, str]) -> str:
     return next(iter(parts.values())) if len(parts) == 1 else sha256_json(dict(parts))
 
 
-def free_memory() -> int:
-    """Return the number of bytes that a process can still allocate without swapping."""
-    from psutil import virtual_memory
-
-    return int(virtual_memory().available)
-
-
 def is_folder(path: Path) -> bool:
     """Return whether there is such a folder; False for what cannot be a path."""
     try:

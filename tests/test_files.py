@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ from mam.files import (
     ASSETS,
     atomic,
     atomic_path,
-    free_memory,
     inside,
     local_path,
     sha256_file,
@@ -129,11 +127,3 @@ def test_paths_stay_inside(tmp_path):
 def test_assets_and_home():
     assert local_path("asset:demo_speech") == ASSETS / "demo_speech"
     assert local_path("~/x") == local_path(os.path.expanduser("~")) / "x"
-
-
-@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says so there")
-def test_free_memory_is_what_linux_calls_available():
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    stated = {name: 1024 * int(value.split()[0]) for name, value in lines.items()}
-    # Other processes take and give meanwhile.
-    assert abs(free_memory() - stated["MemAvailable"]) < 0.2 * stated["MemTotal"]

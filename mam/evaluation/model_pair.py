@@ -9,9 +9,10 @@ import torch
 
 from mam.config.model import ModelConfig, ShapeConfig, shapes
 from mam.config.schema import Config
-from mam.errors import CheckpointError, MergeError, UnfitError
+from mam.data.store import AudioStore
+from mam.errors import CheckpointError, DataError, MergeError, UnfitError
 from mam.evaluation.devices import device_of, make_repeatable
-from mam.files import free_memory
+from mam.memory import free_memory, gigabytes
 from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
 from mam.merging.shape import Shape
@@ -149,4 +150,20 @@ def _check_shape(side: str, stated: ShapeConfig, name: str, model: Target | Sour
         words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
         raise CheckpointError(
             f"model.{side}={name}: has {'; '.join(wrong)} as configured. If it is the right one, say {words}"
+        )
+
+
+def refuse_too_long(audio: AudioStore, family: type[Target], checkpoint: Checkpoint) -> None:
+    """Raise DataError if the longest recording cannot fit into memory, before a model is loaded.
+
+    The system would kill the process rather than report that.
+    """
+    longest = max(range(len(audio.samples)), key=lambda i: audio.samples[i], default=None)
+    needed = 0 if longest is None else family.working_bytes(checkpoint, audio.samples[longest])
+    free = free_memory()
+    if longest is not None and needed > free:
+        name = audio.corpus.examples[longest]["id"]
+        raise DataError(
+            f"{name}: is {audio.seconds[longest] / 60:.0f} minutes long, which {checkpoint.id} hears as a whole: that"
+            f" needs at least {gigabytes(needed)} of memory, and {gigabytes(free)} are free. Cut it into pieces."
         )

@@ -14,8 +14,8 @@ from mam import processes
 from mam.config.schema import Config
 from mam.data.audio import RATE
 from mam.data.batching import pack
-from mam.errors import MamError
 from mam.evaluation.prefix import Prefix
+from mam.memory import is_shortage
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
 
@@ -54,11 +54,12 @@ def predict(
     first: int,
     advance: Advance = lambda clips, seconds: None,
     read: Read | None = None,
+    say: Callable[[str], None] = log.warning,
 ) -> list[Any]:
     """Return the target's readings for every clip of the packs: raw texts, or vectors of features or scores, fp32.
 
-    They are in the order of the corpus. Several processes share the packs, and each gets all items. A pack that a GPU
-    lacks the memory for is computed in halves, now and for as long as ``prefix`` lives.
+    They are in the order of the corpus. Several processes share the packs, and each gets all items. A pack for which
+    memory is short is computed in halves, now and for as long as ``prefix`` lives.
 
     Args:
         target: merged or not; its layers below ``first`` must be unmerged.
@@ -68,9 +69,10 @@ def predict(
         first: the first layer whose weights depend on λ.
         advance: called after each pack with the numbers of clips and seconds done, for a progress bar.
         read: (clips, last layer's output) -> one item per clip, in place of the target's readout.
+        say: called with a sentence when a pack is halved.
 
     Raises:
-        torch.OutOfMemoryError: a single clip needs too much memory.
+        Exception: for which `is_shortage` is true: a single clip needs too much memory.
     """
     items: dict[int, Any] = {}
     wanted = sorted(i for members in packs for i in members)
@@ -95,10 +97,10 @@ def predict(
         if members not in prefix.too_large:
             try:
                 items |= dict(zip(members, read_off(members), strict=True))
-            except torch.OutOfMemoryError:
-                if len(members) == 1:
+            except Exception as error:  # memory runs out in errors of many classes
+                if len(members) == 1 or not is_shortage(error):
                     raise
-                log.warning("%s has not enough memory for %d clips: in halves", target.device, len(members))
+                say(f"{target.device} has not enough memory for {len(members)} clips at a time: in halves")
                 prefix.too_large.add(members)
         if members in prefix.too_large:
             half = len(members) // 2
@@ -117,10 +119,9 @@ def _read(target: Target, hidden: Hidden) -> Sequence[Any]:
     return list(vectors.cpu().numpy())
 
 
-def out_of_memory(config: Config, target: Target) -> MamError:
-    """Return the error to raise when memory runs out, with remedies."""
+def remedy_of(config: Config, target: Target) -> str:
+    """Return what to change if memory runs out while a target is evaluated."""
     seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
-    return MamError(
-        f"evaluate.batch_seconds={seconds:g}: {target.device} has not enough memory."
-        " Lower it or evaluate.memory_gb, say dtype=bfloat16, or cut long recordings."
+    return (
+        f"Lower evaluate.batch_seconds={seconds:g} or evaluate.memory_gb, say dtype=bfloat16, or cut long recordings."
     )

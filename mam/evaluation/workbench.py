@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import soundfile
 import soxr
-import torch
 from torch import Tensor
 
 from mam import processes
@@ -36,12 +35,13 @@ from mam.evaluation.calibration import (
 )
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.items import items_from_json, items_to_json
-from mam.evaluation.model_pair import ModelPair, load_pair
-from mam.evaluation.predict import out_of_memory, packs_of, predict
+from mam.evaluation.model_pair import ModelPair, load_pair, refuse_too_long
+from mam.evaluation.predict import packs_of, predict, remedy_of
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot, Slots
 from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
+from mam.memory import explained
 from mam.merging.activations import Activations, Moments
 from mam.models.checkpoints import Checkpoint, locate
 from mam.models.sources import Source
@@ -115,7 +115,10 @@ class Workbench:
         # Name and split count too: the record names them even if the content is equal.
         corpus_key = (corpus.name, corpus.split, corpus.rule, str(corpus.root), corpus.sha256)
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
-        return self._slots.once(Slot("audio", config.data.split), made_from, check_once)
+        store = self._slots.once(Slot("audio", config.data.split), made_from, check_once)
+        if device_of(config).type == "cpu":
+            refuse_too_long(store, family_of(checkpoint, readout), checkpoint)
+        return store
 
     def pair(self, config: Config) -> ModelPair:
         """Return both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
@@ -207,11 +210,8 @@ class Workbench:
         packs = packs_of(target, audio.samples, config.evaluate.batch_seconds, clips)
         prefix = self.prefix(config)
         start, earlier = time.perf_counter(), prefix.seconds
-        try:
-            with self.terminal.progress(label, sum(map(len, packs))) as advance:
-                items = predict(target, prefix, packs, audio.samples, first, advance)
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(config, target) from error
+        with explained(remedy_of(config, target)), self.terminal.progress(label, sum(map(len, packs))) as advance:
+            items = predict(target, prefix, packs, audio.samples, first, advance, say=self.terminal.say)
         prefix_seconds = prefix.seconds - earlier
         return Readings(items, time.perf_counter() - start - prefix_seconds, prefix_seconds)
 

@@ -48,6 +48,14 @@ class CTCTarget(HubTarget):
         remarks += Vocabulary.of(checkpoint).notes
         return remarks + unused if has_language_model(checkpoint.folder) else remarks
 
+    @classmethod
+    def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:
+        """Return the size of the first convolution's output, which is held once and a half more (measured)."""
+        widths, strides = (checkpoint.with_defaults(key) for key in ("conv_dim", "conv_stride"))
+        if not (isinstance(widths, list | tuple) and isinstance(strides, list | tuple)):
+            return 0
+        return int(2.5 * 4 * widths[0] * samples / strides[0])
+
     @property
     def letters(self) -> tuple[str, ...]:  # noqa: D102
         return self.vocabulary.alphabet

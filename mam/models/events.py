@@ -51,6 +51,13 @@ class Beats(Target):
         return _config(checkpoint).least_samples, None
 
     @classmethod
+    def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:
+        """Return the size of one layer's position bias between all patches and of the weights of its attention."""
+        config = _config(checkpoint)
+        patches = int(config.patches(torch.tensor(frames_of(samples))))
+        return 2 * 4 * config.encoder_attention_heads * patches**2
+
+    @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
         """Return a caveat if Q is merged and the gate of the position bias reads the projected query."""
         if "q" not in parts or cls.reads_query(checkpoint) is None:

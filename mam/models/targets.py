@@ -199,6 +199,11 @@ class Target(ABC):
         return 0, None
 
     @classmethod
+    def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:
+        """Return at least how much memory the layer that needs most takes for one clip; 0 if that is not known."""
+        return 0
+
+    @classmethod
     def caveats(cls, checkpoint: Checkpoint, parts: Sequence[str]) -> tuple[str, ...]:
         """Return the side effects of merging ``parts`` in such a model, one sentence each."""
         return ()

@@ -33,6 +33,7 @@ from mam.extensions import blaming, use
 from mam.files import expanded, sha256_json
 from mam.identity import VERSION
 from mam.locks import claimed, is_claimed
+from mam.memory import explained
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, refuse_unwritable, run_root
@@ -67,6 +68,7 @@ class RunOutcome:
 
 
 @blaming()
+@explained("Lower evaluate.memory_gb, or take fewer or shorter recordings.")
 def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     """Run one job, or return its earlier result.
 

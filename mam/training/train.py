@@ -15,11 +15,11 @@ from torch import nn
 from mam import processes
 from mam.config.schema import Config
 from mam.data.listing import SkippedExample
-from mam.errors import TrainingError
 from mam.evaluation.devices import device_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
+from mam.memory import explained
 from mam.merging.learnable import Lambdas, fold, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
@@ -108,13 +108,11 @@ def train(
     with bench.terminal.progress(label, config.train.steps) as step:
         trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))
         args.eval_on_start = checkpoint is None
-        try:
+        with explained(
+            f"Halve train.batch_size={config.train.batch_size} and double train.accumulate, or say"
+            " train.precision=bfloat16 or train.gradient_checkpointing=true."
+        ):
             trainer.train(resume_from_checkpoint=checkpoint)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"train.batch_size={config.train.batch_size}: {device} has not enough memory. Halve it and double"
-                " train.accumulate, or say train.precision=bfloat16 or train.gradient_checkpointing=true."
-            ) from error
 
     logs = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
     course = dict(_lams(entry) for entry in logs if lambdas is not None)  # λ are the same in all logs of a step

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mam.config.schema import Config
 from mam.errors import DataError
-from mam.evaluation.predict import out_of_memory, packs_of
+from mam.evaluation.predict import packs_of, remedy_of
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
+from mam.memory import explained
 from mam.merging.learnable import Lambdas, learn, unlearn
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
@@ -93,7 +94,8 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
         lambdas.to(target.device)
         looks.append(look(plan.lams))
         optimizer = torch.optim.Adam([lambdas.raw], lr=tune.learning_rate)
-        with bench.terminal.progress("least entropy", tune.epochs * len(packs)) as advance:
+        steps = tune.epochs * len(packs)
+        with explained(remedy_of(config, target)), bench.terminal.progress("least entropy", steps) as advance:
             for _ in range(tune.epochs):
                 for n in range(len(packs)):
                     optimizer.zero_grad()
@@ -106,8 +108,6 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
                 looks.append(look(tuple(named.get(str(layer), 0.0) for layer in range(target.depth))))
                 if looks[-1].silenced > COLLAPSED:
                     break
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(config, target) from error
     finally:
         for parameter in learnable:
             parameter.requires_grad_(True)

@@ -1,12 +1,17 @@
+import contextlib
 import io
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from support.audio import noise, write_folder
 
 from mam.config.data import DataConfig
+from mam.data import audio
 from mam.data.audio import read
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
@@ -126,3 +131,68 @@ def test_a_file_that_ends_early_is_left_out_on_request_and_named(tmp_path):
     assert kept.corpus.column("id") == ["clip0", "clip2"] and kept.samples == [8000, 11200]
     ((position, reason),) = kept.bad
     assert position == 1 and "truncated" in reason
+
+
+def flac_that_claims(frames: int, path: Path) -> Path:
+    """A whole FLAC file whose STREAMINFO states another number of frames (36 bits, RFC 9639, section 8.2)."""
+    content = bytearray(write(path).read_bytes())
+    content[21] = (content[21] & 0xF0) | (frames >> 32)
+    content[22:26] = (frames & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("frames", [2**36 - 1, 2**30, 32001])
+def test_claimed_frames_are_not_believed(tmp_path, frames):
+    path = flac_that_claims(frames, tmp_path / "a.flac")
+    with pytest.raises(DataError, match="a: damaged or truncated"):
+        read(path, 16000, "a")
+
+
+def test_a_flac_that_states_no_length_is_refused(tmp_path):
+    with pytest.raises(DataError, match="its header does not say how long it is. Write it again"):
+        read(flac_that_claims(0, tmp_path / "a.flac"), 16000, "a")
+
+
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_blocks_give_what_one_piece_gives(tmp_path, monkeypatch, rate):
+    stereo = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate + 7, 2)).astype(np.float32)
+    path = write(tmp_path / "a.wav", stereo, rate, subtype="FLOAT")
+    expected = soxr.resample(stereo.mean(axis=1, dtype=np.float32), rate, 16000)
+    for block in (1000, 4097, 2**20):
+        monkeypatch.setattr(audio, "BLOCK", block)
+        np.testing.assert_array_equal(read(path, 16000, "a"), expected)
+
+
+def test_a_long_recording_is_decoded_in_bounded_memory(tmp_path, monkeypatch):
+    """Ten minutes of eight channels at 48 kHz are 920 MB where decoded at once, and 38 MB of mono at 16 kHz."""
+    minute = np.tile(TONE[:16000, None], (3 * 60, 8))  # [frames of a minute, channels]
+    with soundfile.SoundFile(tmp_path / "a.flac", "w", 48000, 8, "PCM_16") as file:
+        for _ in range(10):
+            file.write(minute)
+    tracemalloc.start()
+    samples = read(tmp_path / "a.flac", 16000, "a")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(samples) == 600 * 16000
+    assert peak < 3 * samples.nbytes
+    monkeypatch.setattr(audio, "MAX_SECONDS", 3600 // 10)
+    with pytest.raises(DataError, match="Cut it into pieces"):
+        read(tmp_path / "a.flac", 16000, "a")
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001])
+def test_odd_sample_rates_are_refused(tmp_path, rate):
+    with pytest.raises(DataError, match=f"{rate} Hz, and mam reads 1000 to 768000 Hz"):
+        read(write(tmp_path / "a.wav", rate=rate), 16000, "a")
+
+
+def test_mpg123_writes_nothing(tmp_path, capfd):
+    path = write(tmp_path / "a.mp3", TONE[:16000])
+    content = bytearray(path.read_bytes())
+    content[400:900] = bytes(range(250)) * 2
+    path.write_bytes(content)
+    with contextlib.suppress(DataError):
+        read(path, 16000, "a")
+    os.write(2, b"still there")
+    assert capfd.readouterr() == ("", "still there")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.models import LAYERS
-from support.runs import data_words, jobs, pair_words
+from support.runs import data_words, jobs, once, pair_words
 from transformers import AutoProcessor, HubertForCTC
 
+from mam.evaluation import attention_statistics
 from mam.evaluation.attention_statistics import UNIFORM, AttentionChange, AttentionStatistics, measure
 from mam.evaluation.workbench import Workbench
 from mam.merging.plan import plan_merge
@@ -46,7 +47,7 @@ def test_shrinking_softens_attention_as_the_formula_says(words):
 
 def test_the_table_and_what_is_said(words):
     change, _ = measured([*words, "lam=0.3"])
-    assert change.table[0] == ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after"]
+    assert change.table[0] == ["layer", "entropy_before", "entropy_after", "scale_before", "scale_after", "frames"]
     assert [row[0] for row in change.table[1:]] == list(range(LAYERS))
     flat = AttentionChange(
         AttentionStatistics([0.5, 0.9995], [1, 1]), AttentionStatistics([0.9995, 0.9995], [0, 0]), [0, 1]
@@ -73,3 +74,35 @@ def test_layers_below_the_first_merged_one_are_not_run_again(words):
     assert (
         change.after.scale == pytest.approx(whole.scale, abs=1e-6) and change.after.scale[2] != change.before.scale[2]
     )
+
+
+def test_blocks_and_the_frames_of_long_clips(words, monkeypatch):
+    whole, _ = measured([*words, "lam=0.3"])
+    monkeypatch.setattr(attention_statistics, "BLOCK", 7)
+    blocks, _ = measured([*words, "lam=0.3"])
+    assert blocks.after.entropy == pytest.approx(whole.after.entropy, abs=1e-6)
+    assert blocks.after.scale == pytest.approx(whole.after.scale, rel=1e-5)
+    monkeypatch.setattr(attention_statistics, "FRAMES", 10)
+    few, _ = measured([*words, "lam=0.3"])
+    assert few.before.frames == 10 and {row[-1] for row in few.table[1:]} == {10}
+    assert few.before.scale != pytest.approx(whole.before.scale, rel=1e-3)
+
+
+def test_statistics_by_hand():
+    """Two heads of one dimension: with k = (0, ln 3), the logits q·k are 0 and ±ln 3, the weights 1/4 and 3/4."""
+    q, k = torch.tensor([[[1.0, -1.0]] * 3]), torch.tensor([[[0.0, 0.0], [math.log(3)] * 2]])
+    entropy, scale = attention_statistics._logit_statistics(q, k, 2).tolist()
+    assert entropy == pytest.approx(math.log(4) - 0.75 * math.log(3))
+    assert scale == pytest.approx(math.sqrt(math.log(3) ** 2 / 2))
+
+
+def test_what_cannot_be_measured_is_a_note(words, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore")
+
+    monkeypatch.setattr(attention_statistics, "_logit_statistics", fail)
+    outcome = once([*words, "lam=0.3"])
+    note = "attention could not be measured: DefaultCPUAllocator: can't allocate memory"
+    assert outcome.result.diagnostics.count(note) == 1
+    assert "nan" in (outcome.folder / "attention.csv").read_text()
+    assert "Traceback" in (outcome.folder / "mam.log").read_text()
