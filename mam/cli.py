@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mam.errors import ConfigError, MamError, choices
+from mam.errors import ConfigError, MamError, choices, shown
 from mam.extensions import blaming
 from mam.memory import explained
 from mam.processes import leave
 from mam.verbs import VERBS
 
 _SENTENCES = "\n".join(f"  {verb:<9}{sentence}" for verb, sentence in VERBS.items())
+MOST_WORDS = 10_000
 USAGE = f"""\
 usage: mam VERB [words ...]
 
@@ -57,7 +58,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code)
     except MamError as error:
-        print(f"mam: {error}", file=sys.stderr)
+        print(shown(f"mam: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
@@ -67,12 +68,14 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # errors of the system that were not turned into a MamError
         place = f"{str(error.filename)[:200]}: " if error.filename else ""
-        print(f"mam: {place}{error.strerror or error}. Check that it exists and may be used.", file=sys.stderr)
+        print(shown(f"mam: {place}{error.strerror or error}. Check that it exists and may be used."), file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    if len(argv) > MOST_WORDS:
+        raise ConfigError(f"{len(argv)} words are more than the {MOST_WORDS} that mam takes. Put them into files")
     if not argv or argv[0] in ("help", "--help", "-h"):
         print(USAGE, end="")
         return 0

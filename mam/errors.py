@@ -13,7 +13,12 @@ MamError            exit code 1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+LONGEST_WORD, LONGEST_LINE = 400, 1600  # characters of a message
+# All control characters but the tab, marks of direction, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class MamError(Exception):
@@ -86,3 +91,32 @@ def first_line(error: Exception) -> str:
 def choices(names: Sequence[str]) -> str:
     """Return the valid names as one phrase for a message."""
     return ", ".join(sorted(names)) or "(none)"
+
+
+def shown(text: str) -> str:
+    """Return text from outside as it is safe to show: in a terminal, in a log.
+
+    Control characters, marks that reverse the direction of writing, and lone surrogates become escapes such as
+    ``\\x1b``. Of a word of more than `LONGEST_WORD` characters, and of a line of more than `LONGEST_LINE`, only the
+    beginning and the end are left.
+    """
+    lines = [_UNSAFE.sub(lambda match: _escaped(match[0]), line) for line in text.split("\n")]
+    words = [re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda match: _cut(match[0], LONGEST_WORD), line) for line in lines]
+    return "\n".join(_cut(line, LONGEST_LINE) for line in words)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode()
+
+
+def _cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}... ({len(text)} characters) ...{text[-half // 4 :]}"
+
+
+def shortened(value: object, most: int = 80) -> str:
+    """Return a value as Python writes it, cut to ``most`` characters, for a message."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."

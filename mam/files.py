@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from mam.errors import DataError, MamError
 
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 ASSETS = Path(__file__).parent / "assets"
 ASSET_SCHEME = "asset:"
 DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}  # what a disk answers to a write
@@ -99,6 +101,26 @@ def write_json(path: Path, value: object) -> None:
     with atomic(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write("\n")
+
+
+def write_csv(file: IO[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of a table; text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    See https://owasp.org/www-community/attacks/CSV_Injection. Numbers are left as they are.
+    """
+    csv.writer(file, lineterminator="\n").writerows([_harmless(cell) for cell in row] for row in rows)
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULAS) and not _is_number(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:

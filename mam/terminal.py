@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
+from mam.errors import shown
+
 WIDEST = 10_000  # width of a line in a pipe, in characters
 CHATTY = ("httpx", "httpx2", "filelock", "fsspec", "matplotlib")  # libraries that log every request, lock or font
 Advance = Callable[[int, float], None]
@@ -49,11 +51,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line of plain text, wrapped at the width of the terminal; markup in it is not interpreted."""
-        self._out.print(escape(text), soft_wrap=not self._out.is_terminal)
+        self._out.print(escape(shown(text)), soft_wrap=not self._out.is_terminal)
 
     def error(self, text: str) -> None:
         """Print a message on standard error."""
-        self._err.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+        self._err.print(f"[bold red]error:[/] {escape(shown(text))}", soft_wrap=True)
 
     def table(self, title: str, table: Table) -> None:
         """Print a table below its title, after an empty line and without trailing blanks.
@@ -63,6 +65,8 @@ class Terminal:
         """
         self.say("")
         self.say(title)
+        for column in table.columns:
+            column._cells = [shown(cell) if isinstance(cell, str) else cell for cell in column._cells]
         is_styled = self._out.is_terminal and self._out.color_system is not None
         page = Console(file=io.StringIO(), width=WIDEST, force_terminal=is_styled, highlight=False, force_jupyter=False)
         for part in _parts(table, lambda candidate: page.measure(candidate).maximum <= self.width):
@@ -113,7 +117,7 @@ def quiet_libraries() -> None:
     import transformers
 
     logging.getLogger().setLevel(logging.INFO)
-    logging.lastResort = None  # the handler of last resort would print warnings on standard error
+    logging.getLogger().addHandler(logging.NullHandler())  # without any handler, logging prints warnings itself
     logging.captureWarnings(True)
     transformers.utils.logging.disable_default_handler()
     transformers.utils.logging.enable_propagation()

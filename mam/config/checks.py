@@ -27,6 +27,7 @@ from mam.config.tuning import tuning_problems
 from mam.errors import choices
 from mam.scoring.bounds import OneOf
 
+LARGEST = 1e300  # larger than any bound
 COMPARED: dict[type, Callable[[Any, Any], bool]] = {
     Ge: operator.ge,
     Gt: operator.gt,
@@ -92,7 +93,7 @@ def _outside(key: str, value: Any, bounds: tuple[Any, ...]) -> Iterator[str]:
 
 
 def _is_within(value: float, bounds: tuple[Any, ...]) -> bool:
-    if not math.isfinite(value):
+    if abs(value) > LARGEST or not math.isfinite(value):  # a larger integer is no float either
         return False
     return all(COMPARED[type(bound)](value, astuple(bound)[0]) for bound in bounds if type(bound) in COMPARED)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.types import Override
@@ -48,6 +49,8 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
                 values["lam"].insert(0, "lam=0")
         has_controls = len(values.get("control", ())) > 1
         runs: list[Job] = []
+        most = [word for word in words if word.startswith("launch.max_runs=")]
+        refuse_too_many(map(len, values.values()), composer.unchecked(most).config)
         for combination in itertools.product(*values.values()):
             job_words = without_idle_words(combination) if multirun else combination
             job_words = without_idle_alignment(job_words) if has_controls else job_words
@@ -67,6 +70,16 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
         if problems:
             raise ConfigError(problems)
         return Plan(distinct(runs), adds_baseline)
+
+
+def refuse_too_many(counts: Iterable[int], config: Config) -> None:
+    """Raise ConfigError if the combinations of as many values of each key are more than ``launch.max_runs``."""
+    runs = math.prod(counts)
+    if runs > config.launch.max_runs:
+        raise ConfigError(
+            f"{runs:,} runs are more than launch.max_runs={config.launch.max_runs}. Say launch.max_runs={runs} if they"
+            " are meant"
+        )
 
 
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:

@@ -245,6 +245,9 @@ class Composer:
             except HydraException as error:
                 messages.append(f"{word}: {first_line(error)}")
                 continue
+            except RecursionError:
+                messages.append(f"{word}: is nested too deeply")
+                continue
             problem = override_problem(override, self.groups, self.search, self.base(), multirun)
             if problem:
                 messages.append(problem)

@@ -94,7 +94,7 @@ class DataConfig:
     ids: Annotated[IdsConfig, Doc("files with one id per line that define the splits")] = field(
         default_factory=IdsConfig
     )
-    fold: Annotated[int | None, Doc("the only fold tested (audio events)")] = None
+    fold: Annotated[int | None, Ge(0), Le(2**31 - 1), Doc("the only fold tested (audio events)")] = None
     limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of examples, from the first")] = None
     on_bad: Annotated[str, OneOf(ON_BAD), Doc("handling of unusable examples: stop or skip")] = "stop"
     language: Annotated[

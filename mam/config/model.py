@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from omegaconf import MISSING
 from typing_extensions import Doc
 
@@ -30,9 +30,11 @@ SIDES = ("target", "source")
 class ShapeConfig:
     """The depth, width and heads of a model; null values are read from its checkpoint, others checked against it."""
 
-    layers: Annotated[int | None, Ge(1), Doc("number of layers; null: read from the checkpoint")] = None
-    width: Annotated[int | None, Ge(1), Doc("width of the stream; null: read from the checkpoint")] = None
-    heads: Annotated[int | None, Ge(1), Doc("number of heads of a layer; null: read from the checkpoint")] = None
+    layers: Annotated[int | None, Ge(1), Le(10_000), Doc("number of layers; null: read from the checkpoint")] = None
+    width: Annotated[int | None, Ge(1), Le(10**6), Doc("width of the stream; null: read from the checkpoint")] = None
+    heads: Annotated[
+        int | None, Ge(1), Le(10**5), Doc("number of heads of a layer; null: read from the checkpoint")
+    ] = None
 
 
 @dataclass

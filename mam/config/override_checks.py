@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from hydra.core.override_parser.types import Override, QuotedString, ValueType
+from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +17,7 @@ from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.errors import choices, first_line
 
+MOST_VALUES = 10_000  # of a key in a sweep
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
 # Prefixes of user-defined keys, which may be added.
 OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
@@ -39,8 +41,10 @@ def override_problem(
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
     try:
         values = values_of(override)
-    except (HydraException, ValueError, ZeroDivisionError, TypeError) as error:
+    except (HydraException, ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
         return f"{line}: no list of values ({first_line(error)}). Write them with commas"
+    if any(map(_is_huge, values)):
+        return f"{line}: has a number beyond ±2^63, which no key takes"
     if key in groups:
         unknown = [value for value in values if value not in groups[key]]
         more = SELECTIONS if key == "layers" else ""
@@ -54,6 +58,8 @@ def override_problem(
     if key.startswith("study.axes."):
         if not isinstance(values[0], list) or not values[0]:
             return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
+        if len(values[0]) > MOST_VALUES:
+            return f"{key}: {len(values[0]):,} values, and an axis has at most {MOST_VALUES:,}"
         return _unknown_key(key.removeprefix("study.axes."), groups, base)
     if key.startswith("study.arms."):
         words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
@@ -97,10 +103,28 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def _is_huge(value: Any) -> bool:
+    if isinstance(value, list | dict):
+        return any(map(_is_huge, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and abs(value) > 2**63
+
+
+def _count(sweep: Any) -> int:
+    """Return the number of values of a sweep before they are listed."""
+    if not isinstance(sweep, RangeSweep):
+        return len(getattr(sweep, "list", ()))
+    if not sweep.step:
+        raise ValueError("a range needs a step other than 0")
+    start, stop, step = (float(number or 0) for number in (sweep.start, sweep.stop, sweep.step))
+    return max(0, math.ceil((stop - start) / step))
+
+
 def values_of(override: Override) -> list[Any]:
     """Return the value, or the values of a sweep, as Python objects."""
     if not override.is_sweep_override():
         return [override.value()]
     if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
         raise ValueError("glob and interval sweeps are not supported")
+    if (count := _count(override.value())) > MOST_VALUES:
+        raise ValueError(f"{count:,} values, and a sweep has at most {MOST_VALUES:,} of a key")
     return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]

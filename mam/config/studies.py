@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mam.config.compose import CONTROLS_OF_SWEEPS, distinct
+from mam.config.compose import CONTROLS_OF_SWEEPS, distinct, refuse_too_many
 from mam.config.composer import Composer
 from mam.config.job import Job
 from mam.config.merging import with_schedule_of, without_idle_alignment
@@ -33,6 +33,7 @@ def study_jobs(study: Job, pairs: Mapping[str, Sequence[str]] | None = None) -> 
     axes = _axes(study, keys, has_pairs=bool(pairs))
     words_by_arm = pairs or study.config.study.arms
     arms = [[*words, f"study.arm={name}"] for name, words in words_by_arm.items()] or [[]]
+    refuse_too_many([*map(len, axes), len(arms)], study.config)
     runs: list[Job] = []
     with Composer(study.search) as composer:
         _refuse_wrong_words(composer, {"axes": [word for words in axes for word in words]})

@@ -35,6 +35,9 @@ class LaunchConfig:
         Le(10**6),
         Doc("number of consecutive runs in one process, with hydra/launcher=joblib or slurm"),
     ] = 1
+    max_runs: Annotated[
+        int, Ge(1), Le(10**6), Doc("largest number of runs that one command may start, counted before any is composed")
+    ] = 10_000
     patience_minutes: Annotated[
         float, Ge(0), Le(10**5), Doc("minutes without news from the cluster after which mam stops waiting")
     ] = 15.0

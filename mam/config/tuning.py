@@ -62,8 +62,8 @@ class TuneConfig:
 
     name: Annotated[str, OneOf(TUNINGS), Doc("search for λ on dev; none: lam as given")] = "none"
     values: Annotated[list[float], Doc("values of λ to try (grid, race)")] = field(default_factory=list)
-    low: Annotated[float, Doc("smallest λ of a search")] = 0.0
-    high: Annotated[float, Doc("largest λ of a search")] = 0.5
+    low: Annotated[float, Ge(-1e6), Le(1e6), Doc("smallest λ of a search")] = 0.0
+    high: Annotated[float, Ge(-1e6), Le(1e6), Doc("largest λ of a search")] = 0.5
     evaluations: Annotated[
         int, Ge(3), Le(10_000), Doc("number of evaluations on all of dev (golden, optuna, cmaes)")
     ] = 12
@@ -71,7 +71,7 @@ class TuneConfig:
         int, Ge(1), Le(20), Doc("looks of a race: the first at a sixteenth of dev, each further one at twice as much")
     ] = 5
     alpha: Annotated[float, Gt(0), Lt(1), Doc("largest probability with which a race drops the best value")] = 0.05
-    start: Annotated[float, Doc("λ of every layer at the start (cmaes, entropy)")] = 0.05
+    start: Annotated[float, Ge(-1e6), Le(1e6), Doc("λ of every layer at the start (cmaes, entropy)")] = 0.05
     epochs: Annotated[int, Ge(1), Le(10_000), Doc("number of passes over the recordings (entropy)")] = 5
     learning_rate: Annotated[float, Gt(0), Le(1), Doc("learning rate of λ (entropy)")] = 0.01
     audio: Annotated[

@@ -52,7 +52,7 @@ def listed(word: str) -> list[str]:
     """Return the texts of a word ``key=[a,b]``; raises ConfigError if its value is no list of texts."""
     try:
         value = OverridesParser.create().parse_override(word).value()
-    except HydraException as error:
+    except (HydraException, ValueError, RecursionError) as error:
         raise ConfigError(f"{word}: {first_line(error)}") from error
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ConfigError(f"{word}: must be a list, {word.partition('=')[0]}=[...]")

@@ -70,8 +70,8 @@ def _row(
     if name is None:
         problems.append(f"{place}: {names['audio']} is empty")
         return None
-    if not values.get("fold", "0").isdecimal():
-        problems.append(f"{place}: fold {values['fold']!r} is not a number")
+    if not (values.get("fold", "0").isdecimal() and len(values.get("fold", "0")) < 10):
+        problems.append(f"{place}: fold {values['fold']!r} is not a number of up to nine digits")
         return None
     found = find(name)
     if len(found) > 1:

@@ -205,7 +205,7 @@ def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterato
         except MamError as error:
             raise DataError(f"calibration.source: {error} This source reads text.") from error
     behind = int(tokenizer.pad_token_id or 0) + 1 if checkpoint.model_type in BEHIND_PADDING else 0
-    longest = min(int(tokenizer.model_max_length), int(checkpoint.with_defaults("max_position_embeddings")) - behind)
+    longest = min(int(tokenizer.model_max_length), checkpoint.number("max_position_embeddings") - behind)
     for sentence in sentences[:limit]:
         yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
 

@@ -17,7 +17,8 @@ from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
-from mam.models.checkpoints import Checkpoint, locate
+from mam.models.checkpoints import Checkpoint
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import TARGETS, Readout, Target, family_of, load_target
 from mam.tasks import TASKS

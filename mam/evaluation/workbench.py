@@ -43,7 +43,8 @@ from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.memory import explained
 from mam.merging.activations import Activations, Moments
-from mam.models.checkpoints import Checkpoint, locate
+from mam.models.checkpoints import Checkpoint
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import Target, family_of
 from mam.records.result import plain

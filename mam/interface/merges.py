@@ -25,8 +25,8 @@ from mam.merging.options import FILE_OPTION_NAMES, MergeOptions, merge_options
 from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, METHODS
-from mam.models.checkpoints import locate
 from mam.models.live import LiveModel, unwrapped
+from mam.models.locate import locate
 from mam.models.refusals import refuse_unmergeable
 from mam.models.sources import Source
 

@@ -16,18 +16,21 @@ from mam.scoring.bounds import OneOf, Share
 RESOLVED = {"resolved": True}  # marks options that a record stores in the form resolved for the pair of models
 
 
+Real = Annotated[float, Ge(-1e6), Le(1e6)]
+
+
 @dataclass
 class ScheduleOptions:
     """The dependence of λ on depth; see `mam.merging.schedules`."""
 
     name: Annotated[str, OneOf(SCHEDULES), Doc("dependence of λ on depth")] = "constant"
-    start: Annotated[float, Doc("share of lam at the first layer (linear)")] = 0.0
-    end: Annotated[float, Doc("share of lam at the last layer (linear)")] = 1.0
+    start: Annotated[Real, Doc("share of lam at the first layer (linear)")] = 0.0
+    end: Annotated[Real, Doc("share of lam at the last layer (linear)")] = 1.0
     values: Annotated[list[float], Doc("λ of every target layer (list)")] = field(default_factory=list)
-    alpha: Annotated[float, Doc("exponent (power) or λ (lines) at the first layer")] = 1.0
-    beta: Annotated[float, Doc("increase of alpha from the first layer to the last (power, lines)")] = 1.0
-    center: Annotated[float, Doc("layer with the largest λ (gaussian)")] = 0.0
-    width: Annotated[float, Doc("standard deviation in layers (gaussian)")] = 1.0
+    alpha: Annotated[Real, Doc("exponent (power) or λ (lines) at the first layer")] = 1.0
+    beta: Annotated[Real, Doc("increase of alpha from the first layer to the last (power, lines)")] = 1.0
+    center: Annotated[Real, Doc("layer with the largest λ (gaussian)")] = 0.0
+    width: Annotated[float, Ge(1e-3), Le(1e6), Doc("standard deviation in layers (gaussian)")] = 1.0
 
 
 @dataclass

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mam.errors import CheckpointError, MamError, choices
-from mam.files import local_path, sha256_file, sha256_json, sha256_of
-from mam.models.beats_file import DOWNLOAD, read_original
+from mam.errors import CheckpointError, MamError, choices, shortened
+from mam.files import sha256_file, sha256_json, sha256_of
+from mam.models.beats_file import read_original
 from mam.models.pickles import unpickle
-from mam.models.refusals import refuse_adapters
 from mam.models.settings import class_config, root_of
-from mam.small_files import MB, open_regular, read_json
+from mam.small_files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
@@ -40,9 +36,8 @@ DTYPES = {  # torch's dtypes -> safetensors' names
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-LARGEST_SETTINGS = 256 * MB  # tokenizers of many languages have tens of megabytes
+LAYERS, SIZES = 1_000, 1_000_000  # as many layers or values a config.json may state whatever the weights are
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -101,10 +96,47 @@ class Checkpoint:
         config = self.class_config if section is None else getattr(self.class_config, section, None)
         return getattr(config, key, None)
 
+    def number(self, key: str, section: str | None = None) -> int:
+        """Return a positive number of ``config.json`` or of one of its sections, or the default of its class.
+
+        Raises:
+            CheckpointError: It is no number from 1 to 2^31, or neither has it. Also as `class_config` does.
+        """
+        return self._checked(self.with_defaults(key, section), f"{section}.{key}" if section else key)
+
+    def numbers(self, key: str) -> list[int]:
+        """Return a list of positive numbers, such as the strides of convolutions; raises as `number` does."""
+        values = self.with_defaults(key)
+        if not isinstance(values, list | tuple) or not values:
+            raise CheckpointError(
+                f"{self.id}: {key} in its {CONFIG} is {shortened(values)}, and must be a list of numbers."
+            )
+        return [self._checked(value, key) for value in values]
+
+    def _checked(self, value: Any, key: str) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31:
+            return value
+        raise CheckpointError(
+            f"{self.id}: {key} in its {CONFIG} is {shortened(value)}, and must be a number from 1 on."
+        )
+
     @cached_property
     def class_config(self) -> Any:
         """``config.json`` as an object of its transformers class; CheckpointError if it is not usable."""
+        self.refuse_claims()
         return class_config(self.folder, self.id)
+
+    def refuse_claims(self) -> None:
+        """Raise CheckpointError if ``config.json`` states more layers or larger sizes than the weights can have.
+
+        A model of it would be built before its weights are compared with those of the file.
+        """
+        most = {True: max(LAYERS, len(self.tensor_files)), False: max(SIZES, self.parameters)}
+        for key, value in self.config.items():
+            is_depth = "layer" in key or key == "depth"
+            if isinstance(value, int) and value > most[is_depth]:
+                there = f"{len(self.tensor_files)} tensors" if is_depth else f"{self.parameters} values"
+                raise CheckpointError(f"{self.id}: its {CONFIG} says {key}={value}, and its weights have {there}.")
 
     @cached_property
     def sha256(self) -> str:
@@ -185,120 +217,6 @@ class Checkpoint:
     def _nearby(self, name: str) -> list[str]:
         ending = name.split(".")[-2:]
         return [tensor_name for tensor_name in self.tensor_files if tensor_name.split(".")[-2:] == ending][:5]
-
-
-def locate(name: str, revision: str = "main", sha256: str | None = None) -> Checkpoint:
-    """Find a checkpoint: ``asset:NAME``, a folder, a BEATs file, or a hub id at ``revision`` (downloaded once).
-
-    safetensors are preferred; pickles are a fallback.
-
-    Args:
-        name: The configured name.
-        revision: The revision of a hub id.
-        sha256: The required hash of the weights, as in `Checkpoint.sha256`; None accepts any.
-
-    Raises:
-        CheckpointError: The folder or file does not exist, has no weights, lacks a shard or has another hash, or the
-            hub cannot be reached.
-    """
-    checkpoint = _find(name, revision)
-    if sha256 is not None and checkpoint.sha256 != sha256.lower():
-        raise CheckpointError(
-            f"{name}: the SHA-256 of its weights is {checkpoint.sha256}, not {sha256}. Fetch it again."
-        )
-    return checkpoint
-
-
-def _find(name: str, revision: str) -> Checkpoint:
-    folder = local_path(name)
-    if folder.is_file() or (folder.suffix in BEATS and not folder.exists()):
-        return _of_file(folder, name)
-    if folder.is_dir():
-        if revision != "main":
-            raise CheckpointError(f"{name}: is a folder, which has no revision {revision!r}. Leave the revision out.")
-        refuse_adapters(folder, name)
-        _refuse_odd_settings(folder)
-        return Checkpoint(name, folder, None, _weights(folder, name))
-    if not _HUB_ID.fullmatch(name) or name.startswith("."):
-        raise CheckpointError(f"{name}: there is no such folder, and it is not a hub id of the form owner/name.")
-    folder = _download(name, revision, (*SETTINGS, "model*.safetensors"))
-    refuse_adapters(folder, name)
-    _refuse_odd_settings(folder)
-    if not any(folder.glob("model*.safetensors")):
-        folder = _download(name, revision, (*SETTINGS, "pytorch_model*.bin"))
-    return Checkpoint(name, folder, folder.name, _weights(folder, name))
-
-
-def _of_file(path: Path, name: str) -> Checkpoint:
-    """Accept a BEATs file, or a weights or configuration file, which stands for its folder."""
-    if path.suffix in BEATS:
-        if not path.is_file():
-            raise CheckpointError(f"{name}: there is no such file. {DOWNLOAD}")
-        return Checkpoint(name, path.parent, None, (path,))
-    refuse_adapters(path.parent, name)
-    _refuse_odd_settings(path.parent)
-    if path.name in (SINGLE, PICKLE) and (path.parent / CONFIG).is_file():
-        return Checkpoint(name, path.parent, None, (path,))
-    if path.name in (INDEX, PICKLE_INDEX, CONFIG):
-        return Checkpoint(name, path.parent, None, _weights(path.parent, name))
-    has_config = (path.parent / CONFIG).is_file()
-    remedy = f"Give the folder: {path.parent}" if has_config else f"There is no {CONFIG} beside it"
-    raise CheckpointError(
-        f"{name}: is a file. mam reads a folder with {CONFIG} and {SINGLE}, or one BEATs file ({', '.join(BEATS)})."
-        f" {remedy}."
-    )
-
-
-def _refuse_odd_settings(folder: Path) -> None:
-    """Raise CheckpointError for a settings file that transformers could not read safely.
-
-    That is one that is no regular file, is too large, or is a link to something outside of the folder.
-    """
-    for path in (path for pattern in SETTINGS for path in sorted(folder.glob(pattern))):
-        try:
-            open_regular(path, LARGEST_SETTINGS, root_of(folder)).close()
-        except MamError as error:
-            raise CheckpointError(str(error)) from error
-
-
-def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"{name}: is not a folder here, and the hub cannot be reached or HF_HUB_OFFLINE is set."
-            f" Go online, fetch it elsewhere with `hf download {name}` and copy the cache, or give a folder."
-        ) from error
-    except Exception as error:  # the hub's client raises many types, including those of its HTTP library
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise CheckpointError(f"{name}: the hub does not give it at revision {revision!r}: {reason}") from error
-
-
-def _weights(folder: Path, name: str) -> tuple[Path, ...]:
-    """Return the weight files of a folder, which must all exist; shards are sorted by name."""
-    for single, index in ((SINGLE, INDEX), (PICKLE, PICKLE_INDEX)):
-        if (folder / single).is_file():
-            return (folder / single,)
-        if (folder / index).is_file():
-            try:
-                shards = sorted(set(read_json(folder / index, within=root_of(folder))["weight_map"].values()))
-                if not shards or any(Path(shard).name != shard for shard in shards):
-                    raise ValueError("its shards must be plain file names, at least one")
-            except (MamError, ValueError, KeyError, TypeError, AttributeError) as error:
-                raise CheckpointError(f"{folder / index}: is not an index of shards ({error}).") from error
-            missing = [shard for shard in shards if not (folder / shard).is_file()]
-            if missing:
-                raise CheckpointError(
-                    f"{name}: {len(missing)} of {len(shards)} shards are missing: {choices(missing)}."
-                )
-            return tuple(folder / shard for shard in shards)
-    beats = [path for path in folder.iterdir() if path.suffix in BEATS]
-    if len(beats) == 1 and not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{name}: is a folder. Give the file in it: {folder / beats[0].name}.")
-    raise CheckpointError(
-        f"{name}: {folder} has no weights. Expected {SINGLE} (or its shards' index, or {PICKLE});"
-        f" there is: {choices([path.name for path in folder.iterdir()])}."
-    )
 
 
 def _open(path: Path) -> Any:

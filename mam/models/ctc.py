@@ -51,10 +51,8 @@ class CTCTarget(HubTarget):
     @classmethod
     def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:
         """Return the size of the first convolution's output, which is held once and a half more (measured)."""
-        widths, strides = (checkpoint.with_defaults(key) for key in ("conv_dim", "conv_stride"))
-        if not (isinstance(widths, list | tuple) and isinstance(strides, list | tuple)):
-            return 0
-        return int(2.5 * 4 * widths[0] * samples / strides[0])
+        (width, *_), (stride, *_) = checkpoint.numbers("conv_dim"), checkpoint.numbers("conv_stride")
+        return int(2.5 * 4 * width * samples / stride)
 
     @property
     def letters(self) -> tuple[str, ...]:  # noqa: D102

@@ -134,7 +134,7 @@ class AudioSpectrogramTransformer(HubTarget):
 
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
-        bins, frames = (checkpoint.with_defaults(key) for key in ("num_mel_bins", "max_length"))
+        bins, frames = (checkpoint.number(key) for key in ("num_mel_bins", "max_length"))
         return {
             "mel bins": (extractor.num_mel_bins, bins, "num_mel_bins in config.json"),
             "frames": (extractor.max_length, frames, "max_length in config.json"),
@@ -151,7 +151,7 @@ class AudioSpectrogramTransformer(HubTarget):
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:
         """Return the clip lengths that fit its table of positions."""
-        frames = int(checkpoint.config.get("max_length", 1024))
+        frames = checkpoint.number("max_length")
         return 400, 400 + (frames - 1) * RATE // 100
 
     def padded(self, samples: int) -> int:  # noqa: D102

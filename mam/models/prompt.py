@@ -53,7 +53,7 @@ class Prompts:
         Raises:
             CheckpointError: The tokenizer is not the model's, or the settings cannot be read.
         """
-        size = int(checkpoint.config.get("vocab_size", MULTILINGUAL[0]))
+        size = checkpoint.number("vocab_size")
         settings = read_settings(checkpoint.folder / SETTINGS)
         prompts = cls(checkpoint.id, size, tokenizer.get_vocab(), settings)
         prompts.check(settings.get("decoder_start_token_id", checkpoint.config.get("decoder_start_token_id")))

@@ -102,14 +102,9 @@ class Source:
     def heads(self) -> int:
         """The number of attention heads, from the configuration or the default of its class.
 
-        Raises CheckpointError if neither has it.
+        Raises CheckpointError if neither has one.
         """
-        section = self.family.section
-        try:
-            return int(self.checkpoint.with_defaults(self.family.heads, section))
-        except (TypeError, ValueError) as error:
-            place = f"{section}.{self.family.heads}" if section else self.family.heads
-            raise CheckpointError(f"{self.checkpoint.id}: its config.json has no number {place}.") from error
+        return self.checkpoint.number(self.family.heads, self.family.section)
 
     @cached_property
     def attention_class(self) -> str:

@@ -51,7 +51,7 @@ class Vocabulary:
                 the delimiter is not an output of its own, or outputs and tokens do not match.
         """
         tokens = read_tokens(checkpoint)
-        size = int(checkpoint.with_defaults("vocab_size"))
+        size = checkpoint.number("vocab_size")
         _refuse_misfit(tokens, size, checkpoint.id)
         blank = _blank(tokens, checkpoint.with_defaults("pad_token_id"), size, checkpoint.id)
         delimiter = _delimiter(tokens, size, blank, checkpoint.id)

@@ -108,7 +108,7 @@ class Whisper(HubTarget):
 
     @classmethod
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
-        bins, positions = (checkpoint.with_defaults(key) for key in ("num_mel_bins", "max_source_positions"))
+        bins, positions = (checkpoint.number(key) for key in ("num_mel_bins", "max_source_positions"))
         return {
             "mel bins": (extractor.feature_size, bins, "num_mel_bins in config.json"),
             "frames": (extractor.nb_max_frames, 2 * positions, "twice max_source_positions in config.json"),

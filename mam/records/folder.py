@@ -18,11 +18,11 @@ outputs/<date>/<time>-<signature>/
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,8 +31,8 @@ from typing import Any
 
 from mam import processes
 from mam.config.job import Job, hydra_files
-from mam.errors import MamError, RecordError
-from mam.files import atomic, expanded, write_json, write_jsonl
+from mam.errors import MamError, RecordError, shown
+from mam.files import atomic, expanded, write_csv, write_json, write_jsonl
 from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
@@ -40,11 +40,39 @@ from mam.records.validity import parse_result
 log = logging.getLogger("mam")
 
 
+class _Log(logging.FileHandler):
+    """The log of a run. That it cannot be written is kept for `RunFolder.finish`; logging would print a traceback."""
+
+    failure: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Keep the first error of writing."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        self.failure = self.failure or error if isinstance(error, OSError) else self.failure
+
+    def close(self) -> None:
+        """Close the file; what is still to be written may fail."""
+        try:
+            super().close()
+        except OSError as error:
+            self.failure = self.failure or error
+
+
+class _Line(logging.Formatter):
+    """Lines without control characters, which names of files and texts may have."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or the lines of a traceback."""
+        return shown(super().format(record))
+
+
 class RunFolder:
     """The folder of one run while it is being filled."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, log_file: _Log | None = None) -> None:
+        self.path, self._log_file = path, log_file
         self.when_finished: list[Callable[[], None]] = []
 
     def predictions(self, merged: Sequence[list[dict[str, Any]]], baseline: list[dict[str, Any]]) -> None:
@@ -67,12 +95,15 @@ class RunFolder:
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write ``name.csv``; the first row is the heading."""
         with atomic(self.path / f"{name}.csv") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
+            write_csv(file, rows)
 
     def finish(self, result: RunResult) -> None:
         """Write the result, after checking that it can be read again. This marks the run as finished."""
         written = plain(result)
         parse_result(json.dumps(written), self.path / RESULT)
+        failure = self._log_file and self._log_file.failure
+        if failure:
+            raise RecordError(f"Cannot write {self.path / LOG}: {failure.strerror}. Free space or say outputs=FOLDER.")
         write_json(self.path / RESULT, written)
         for act in self.when_finished:
             act()
@@ -114,13 +145,13 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
         return
     existing = _existing(outputs)
     path = _new_folder(outputs, job.signature)
-    handler = logging.FileHandler(path / LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = _Log(path / LOG, encoding="utf-8")
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     try:
         _write_hydra(path / ".hydra", job)
-        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
         if not (path / RESULT).exists():  # a finished run stays even if a later step fails

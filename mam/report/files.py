@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mam.files import atomic
+from mam.files import atomic, write_csv
 from mam.records.text import metric_name
 from mam.report.collect import Group
 from mam.report.layout import fitted
@@ -107,11 +106,8 @@ def write_tables(folder: Path, groups: Sequence[Group], name: str = "table") -> 
         file.write("% needs \\usepackage{booktabs}; Greek and signs are in math mode\n")
         file.write("\n".join(latex(group.title, headings(group), cells(group)) for group in groups))
     with atomic(folder / f"{name}.csv") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(FIELDS)
-        for group in groups:
-            adjusted = group.adjusted
-            table.writerows(_numbers(group, run, adjusted.get(run.folder)) for run in group.runs)
+        rows = [_numbers(group, run, group.adjusted.get(run.folder)) for group in groups for run in group.runs]
+        write_csv(file, [FIELDS, *rows])
 
 
 def markdown(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

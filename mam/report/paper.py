@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mam.config.study import StudyConfig
-from mam.files import atomic
+from mam.files import atomic, write_csv
 from mam.records.result import RunResult
 from mam.report.files import latex, markdown
 from mam.report.layout import fitted
@@ -154,7 +153,7 @@ def write_table_files(table: PaperTable, folder: Path) -> None:
     with atomic(folder / "table.tex") as file:
         file.write(latex(table.title, table.headings, table.rows))
     with atomic(folder / "table.csv") as file:
-        csv.writer(file, lineterminator="\n").writerows([table.headings, *table.rows])
+        write_csv(file, [table.headings, *table.rows])
 
 
 def show_paper_table(terminal: Terminal, table: PaperTable) -> None:

@@ -19,7 +19,8 @@ from mam.files import atomic
 from mam.identity import code_sha256
 from mam.merging.options import ScheduleOptions
 from mam.merging.plan import plan_merge
-from mam.models.checkpoints import Checkpoint, locate
+from mam.models.checkpoints import Checkpoint
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.records.learning import TrainRecord
 from mam.records.parts import CheckpointRecord

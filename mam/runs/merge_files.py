@@ -207,7 +207,7 @@ class _BeatsWriter:
 def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
     """Yield a folder beside ``out`` that is renamed to ``out`` when complete, and removed after an error.
 
-    With ``replaces``, existing content of ``out`` is removed on success.
+    With ``replaces``, existing content of ``out`` is removed on success, and is there again after an error.
     """
     temporary: Path | None = None
     try:
@@ -218,7 +218,12 @@ def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
         aside = Path(f"{temporary}.old")
         if replaces and out.exists():
             out.replace(aside)
-        temporary.replace(out)  # an empty folder is replaced
+        try:
+            temporary.replace(out)  # an empty folder is replaced
+        except OSError:
+            if aside.exists():  # back to where it was
+                aside.replace(out)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error

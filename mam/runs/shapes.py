@@ -10,7 +10,7 @@ from mam.config.job import Job
 from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
 from mam.errors import ConfigError
 from mam.merging.shape import Shape
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 
 

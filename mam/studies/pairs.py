@@ -9,7 +9,7 @@ from typing import Any
 
 from mam.errors import ConfigError
 from mam.files import ASSET_SCHEME
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 
 

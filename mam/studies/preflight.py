@@ -8,7 +8,7 @@ from mam.config.job import Job
 from mam.data.corpus import open_corpus
 from mam.errors import MamError, bullets
 from mam.files import sha256_json
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 
 
 def refuse_incomplete(plan: Sequence[Job]) -> None:

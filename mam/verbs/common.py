@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from mam.errors import ConfigError
+from mam.errors import ConfigError, shown
 from mam.verbs import VERBS
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def say_hidden(plan: Sequence[Job]) -> None:
     """Tell on standard error which of the user's own configuration files hide mam's."""
     hidden = {file.name: file.place for job in plan for file in job.own_files if file.hides}
     for name, place in hidden.items():
-        print(f"mam: {name.replace('/', '=')} is {place}, which hides mam's own", file=sys.stderr)
+        print(shown(f"mam: {name.replace('/', '=')} is {place}, which hides mam's own"), file=sys.stderr)
 
 
 class Words(argparse.ArgumentParser):

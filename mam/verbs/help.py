@@ -10,7 +10,7 @@ from mam.config.composer import Composer
 from mam.config.reference import KeyDoc, files_of, key_docs
 from mam.config.schema import Config
 from mam.config.search import FILE_GROUPS, SearchPath
-from mam.errors import ConfigError, choices
+from mam.errors import ConfigError, choices, shown
 from mam.merging.options import OPTION_NAMES
 from mam.terminal import explained
 
@@ -61,16 +61,16 @@ def show_help(words: Sequence[str], search: SearchPath) -> int:
     matchers = [_matcher(name) for name in names]
     blocks = [] if names else [USAGE]
     for heading, keys in _by_section(docs).items():
-        shown = [doc for doc in keys if not names or any(matches(doc.key) for matches in matchers)]
-        if shown:
-            blocks.append("\n".join([f"{heading}: key=default", *explained(dict(map(_entry, shown)), WIDTH)]))
+        matching = [doc for doc in keys if not names or any(matches(doc.key) for matches in matchers)]
+        if matching:
+            blocks.append("\n".join([f"{heading}: key=default", *explained(dict(map(_entry, matching)), WIDTH)]))
     chosen = {group: made for group, made in groups.items() if any(matches(group) for matches in matchers)}
     for group, made in chosen.items():
         blocks.append("\n".join([f"{group}=", *explained(made, WIDTH)]))
     if not names:
         lines = explained({f"{group}=": ", ".join(made) for group, made in groups.items()}, WIDTH)
         blocks += ["\n".join(["groups of files: group=name (mam list shows what each is)", *lines]), EXAMPLES]
-    print("\n\n".join(blocks))
+    print(shown("\n\n".join(blocks)))
     return 0
 
 

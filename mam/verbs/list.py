@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mam.errors import ConfigError, choices
+from mam.errors import ConfigError, choices, shown
 from mam.verbs import VERBS
 from mam.verbs.common import Words
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         made = counts
         lines = [f"{kind:<{LONGEST}}{count:>3}" for kind, count in counts.items()]
     for line in [json.dumps(made, indent=2, ensure_ascii=False)] if options.json else lines:
-        print(line)
+        print(shown(line))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mam.errors import shown
 from mam.verbs.common import Words
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         print(json.dumps([row.as_dict() for row in found.runs], indent=2, ensure_ascii=False))
         for remark in remarks:  # standard output is JSON alone
-            print(remark, file=sys.stderr)
+            print(shown(remark), file=sys.stderr)
         return 0
     title = f"{counted(len(found.runs), 'finished run')} in {', '.join(map(str, folders))}"
     if found.runs:

@@ -21,7 +21,7 @@ from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.shape import Shape
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import Target, load_target
 

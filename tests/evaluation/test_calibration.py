@@ -31,7 +31,7 @@ from mam.evaluation.projection_inputs import inputs_of_target
 from mam.evaluation.workbench import Workbench
 from mam.merging.methods import MERGES, LayerSide
 from mam.merging.options import Calibration
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 from mam.records.result import plain

@@ -13,7 +13,7 @@ from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.targets import BUCKET, load_target
 
 

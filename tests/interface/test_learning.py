@@ -12,7 +12,7 @@ from mam.merging.learnable import Lambdas, learn
 from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 

@@ -21,8 +21,8 @@ from transformers import (
 )
 
 import mam
-from mam.models.checkpoints import locate
 from mam.models.live import LiveModel, unwrapped
+from mam.models.locate import locate
 from mam.models.sources import Source
 
 

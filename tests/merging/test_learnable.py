@@ -16,7 +16,7 @@ from mam.errors import MergeError
 from mam.merging.learnable import RULES, Lambdas, Mix, fold, learn
 from mam.merging.merger import Merger
 from mam.merging.tables import CONSTRAINTS, PER
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 

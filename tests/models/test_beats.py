@@ -17,8 +17,8 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from mam.models.beats import FULL_SCALE, BeatsModel
 from mam.models.beats_encoder import Attention, BeatsConfig, relative_buckets
-from mam.models.checkpoints import locate
 from mam.models.fbank import fbank, frames_of
+from mam.models.locate import locate
 from mam.models.targets import load_target
 
 

@@ -14,7 +14,7 @@ from support.models import BEATS_CFG, make_beats, make_bert
 from mam.errors import CheckpointError, MamError
 from mam.files import sha256_file
 from mam.models.beats import BeatsModel
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 
 

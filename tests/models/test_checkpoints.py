@@ -16,7 +16,7 @@ from transformers import BertModel
 
 from mam.errors import CheckpointError, MergeError
 from mam.models.blocks import find_blocks, names_on_disk
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 

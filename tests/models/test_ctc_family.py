@@ -15,8 +15,8 @@ from support.models import LAYERS, WIDTH
 from transformers import AutoFeatureExtractor
 
 from mam.merging.merger import Merger
-from mam.models.checkpoints import locate
 from mam.models.ctc import Hubert
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import TARGETS, load_target
 

@@ -24,7 +24,7 @@ from transformers import (
 
 from mam.errors import CheckpointError
 from mam.merging.merger import Merger
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 

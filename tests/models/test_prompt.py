@@ -7,8 +7,8 @@ import json
 import pytest
 
 from mam.errors import CheckpointError
-from mam.models.checkpoints import locate
 from mam.models.hub import load_tokenizer
+from mam.models.locate import locate
 from mam.models.prompt import Prompts
 from mam.scoring.language_codes import LANGUAGES
 

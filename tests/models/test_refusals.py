@@ -13,7 +13,7 @@ from support.runs import mam, pair_words
 from transformers import HubertForCTC
 
 from mam.errors import CheckpointError
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 

@@ -16,7 +16,7 @@ from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError
 from mam.merging.merger import Merger
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import SOURCES, Source
 from mam.models.targets import load_target
 

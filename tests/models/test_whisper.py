@@ -10,7 +10,7 @@ from support.audio import noise
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.targets import load_target
 from mam.scoring.text import NORMALIZERS
 

@@ -21,7 +21,7 @@ from mam.errors import MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.merging.merger import Merger
 from mam.models.beats import BeatsModel
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.models.targets import load_target
 from mam.runs.merge_files import merge_checkpoint
@@ -186,7 +186,7 @@ from mam.merging.plan import plan_merge
 from mam.merging.shape import Shape
 from mam.runs.merge_files import merge_checkpoint
 from mam.models.beats import BeatsModel
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.sources import Source
 
 width, layers, root = 2048, 36, Path(sys.argv[1])

@@ -20,7 +20,7 @@ from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
-from mam.models.checkpoints import locate
+from mam.models.locate import locate
 from mam.models.targets import load_target
 from mam.records.learning import ChosenLam, TuneRecord
 from mam.records.reading import read_result
