@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 from mam.errors import MamError
 
 LOOK = 0.5  # seconds between attempts to get a claim
+BUSY = -1  # in place of the descriptor of a file
 SILENT = 5.0  # seconds that a lock is waited for before that is said
-REPEATED = "equal commands at the same time may do the same work"
-BUSY = (errno.EACCES, errno.EAGAIN)
 
 log = logging.getLogger("mam")
 
@@ -62,53 +61,76 @@ def lock_of(
 def claimed(file: Path, key: str, when_waiting: Callable[[], None]) -> Iterator[None]:
     """Hold the claim to ``key``, so that of equal commands only one works on it; wait while another process holds it.
 
-    All claims are locks on single bytes of one file, so that no file is left behind for each. Where the file system has
-    no locks, nothing is claimed, which is logged.
+    All claims are locks on single bytes of one file, of which a process holds one at a time. The last process removes
+    the file, and its folder if that is empty and was made for it. Where the file system has no locks, nothing is
+    claimed, which is logged.
 
     Args:
-        file: The file of the claims; it is made if necessary.
+        file: The file of the claims.
         key: What is claimed.
         when_waiting: Called once if another process holds the claim.
     """
-    handle = _opened(file)
+    made = None if file.parent.exists() else file.parent
+    handle = _taken(file, key)
+    if handle is BUSY:
+        when_waiting()
+        while handle is BUSY:
+            time.sleep(LOOK)
+            handle = _taken(file, key)
     try:
-        if handle is not None and not _try(handle, key):
-            when_waiting()
-            while not _try(handle, key):
-                time.sleep(LOOK)
         yield
     finally:
         if handle is not None:
+            if _locks(handle, 0, 0):  # no other process holds a claim
+                file.unlink(missing_ok=True)
             os.close(handle)  # releases the claim
+        if made is not None:
+            with suppress(OSError):  # it holds what was made meanwhile
+                made.rmdir()
 
 
 def is_claimed(file: Path, key: str) -> bool:
     """Return whether another process holds the claim to ``key``."""
-    handle = _opened(file)
-    if handle is None:
-        return False
-    try:
-        return not _try(handle, key)
-    finally:
+    handle = _taken(file, key) if file.exists() else None
+    if handle is BUSY:
+        return True
+    if handle is not None:
         os.close(handle)
+    return False
 
 
-def _opened(file: Path) -> int | None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        log.warning("%s: cannot be locked (%s); %s", file, error, REPEATED)
-        return None
-
-
-def _try(handle: int, key: str) -> bool:
-    """Return whether the claim was free and is now held; True as well where there are no locks."""
+def _taken(file: Path, key: str) -> int | None:
+    """Return a file descriptor that holds the claim, `BUSY` if another process does, None if there are no locks."""
     byte = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
+    while True:
+        handle = None
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            is_taken = _locks(handle, byte, 1)
+            if is_taken and not os.path.samestat(os.fstat(handle), file.stat()):  # removed and made again meanwhile
+                raise FileNotFoundError
+        except FileNotFoundError:
+            if handle is not None:
+                os.close(handle)
+            continue
+        except OSError as error:
+            log.warning("%s: cannot be locked (%s); equal commands at the same time may do the same work", file, error)
+            if handle is not None:
+                os.close(handle)
+            return None
+        if is_taken:
+            return handle
+        os.close(handle)
+        return BUSY
+
+
+def _locks(handle: int, start: int, length: int) -> bool:
+    """Lock bytes of a file without waiting; return whether they were free. Raises OSError if there are no locks."""
     try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, length, start)
     except OSError as error:
-        if error.errno in BUSY:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
             return False
-        log.warning("no locks on this file system (%s); %s", error, REPEATED)
+        raise
     return True

@@ -124,4 +124,34 @@ def test_a_claim_excludes_other_processes_until_its_own_is_killed(tmp_path, hold
 
     with claimed(file, "a", kill):
         assert len(waited) == 1
-    assert not is_claimed(file, "a") and file.stat().st_size == 0
+        assert file.exists()
+    assert not is_claimed(file, "a") and not file.exists()
+
+
+def test_claims_leave_nothing(tmp_path):
+    for act in (None, lambda folder: (folder / "kept").touch()):
+        with claimed(tmp_path / "deep" / "claims", "a", pytest.fail):
+            assert act is None or act(tmp_path / "deep") is None
+        left = sorted(path.name for path in tmp_path.rglob("*"))
+        assert left == ([] if act is None else ["deep", "kept"])
+
+
+RACER = """
+import sys, time; from pathlib import Path; from mam import locks
+locks.LOOK = 0.001
+shared = Path(sys.argv[2])
+for _ in range(60):
+    with locks.claimed(Path(sys.argv[1]), "a", lambda: None):
+        before = int(shared.read_text())
+        time.sleep(0.001)
+        shared.write_text(str(before + 1))
+"""
+
+
+def test_processes_that_come_and_go_never_hold_one_claim_together(tmp_path):
+    (tmp_path / "count").write_text("0")
+    words = [sys.executable, "-c", RACER, tmp_path / "claims", tmp_path / "count"]
+    racers = [subprocess.Popen(words) for _ in range(4)]
+    assert [racer.wait() for racer in racers] == [0] * 4
+    assert (tmp_path / "count").read_text() == "240"
+    assert not (tmp_path / "claims").exists()

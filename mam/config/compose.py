@@ -15,6 +15,7 @@ from mam.config.merging import idle_lam_problems, without_idle_alignment, withou
 from mam.config.override_checks import values_of
 from mam.config.schema import Config
 from mam.config.search import ONLY_MAMS, SearchPath
+from mam.config.study import MOST_RUNS
 from mam.errors import ConfigError
 
 CONTROLS_OF_SWEEPS = ("none", "shrink")  # the controls of a sweep without any in its words
@@ -75,11 +76,10 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
 def refuse_too_many(counts: Iterable[int], config: Config) -> None:
     """Raise ConfigError if the combinations of as many values of each key are more than ``launch.max_runs``."""
     runs = math.prod(counts)
-    if runs > config.launch.max_runs:
-        raise ConfigError(
-            f"{runs:,} runs are more than launch.max_runs={config.launch.max_runs}. Say launch.max_runs={runs} if they"
-            " are meant"
-        )
+    most = config.launch.max_runs
+    if runs > most:
+        remedy = f"Say launch.max_runs={runs} if they are meant" if runs <= MOST_RUNS else "Take fewer values"
+        raise ConfigError(f"{runs:,} runs are more than launch.max_runs={most}. {remedy}")
 
 
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:

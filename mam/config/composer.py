@@ -28,6 +28,8 @@ from mam.errors import ConfigError, first_line
 from mam.extensions import use
 from mam.merging.selection import is_selection
 
+LONGEST = 20_000  # characters of a word
+
 
 @dataclass(frozen=True)
 class _Base:
@@ -78,6 +80,7 @@ class Composer:
         self._bases = {} if search.own else self._bases_of_mam
         # The plug-ins in use; to look for them again for each member of a study is slow.
         self._plugins: list[str] | None = None
+        self._read_before: dict[tuple[str, bool], Override] = {}
 
     def __enter__(self) -> Composer:
         """Prepare Hydra to compose; its global instance is neither used nor changed."""
@@ -159,7 +162,12 @@ class Composer:
         return f"layers.spec={value}"
 
     def _read(self, word: str, multirun: bool = False) -> Override:
-        return self._parser.parse_override(verbatim(self.spelled(word), multirun))
+        """Return a word as Hydra parses it, which takes long for a long list and is asked for by every member."""
+        if (word, multirun) not in self._read_before:
+            if len(word) > LONGEST:
+                raise HydraException(f"a word of {len(word)} characters is longer than {LONGEST}. Put it into a file")
+            self._read_before[word, multirun] = self._parser.parse_override(verbatim(self.spelled(word), multirun))
+        return self._read_before[word, multirun]
 
     def unchecked(self, words: Sequence[str]) -> Job:
         """Compose words without checking fields together.
@@ -242,7 +250,7 @@ class Composer:
             except UnicodeEncodeError:
                 messages.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
                 continue
-            except HydraException as error:
+            except (HydraException, ValueError) as error:  # the latter for numbers of thousands of digits
                 messages.append(f"{word}: {first_line(error)}")
                 continue
             except RecursionError:

@@ -17,7 +17,7 @@ from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.errors import choices, first_line
 
-MOST_VALUES = 10_000  # of a key in a sweep
+MOST_VALUES = 10_000  # of a key in a sweep or a study
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
 # Prefixes of user-defined keys, which may be added.
 OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
@@ -40,6 +40,9 @@ def override_problem(
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
     try:
+        count = _count(override.value())
+        if count > MOST_VALUES:
+            return f"{line}: {count:,} values are more than the {MOST_VALUES:,} that a key may have"
         values = values_of(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
         return f"{line}: no list of values ({first_line(error)}). Write them with commas"
@@ -59,7 +62,7 @@ def override_problem(
         if not isinstance(values[0], list) or not values[0]:
             return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
         if len(values[0]) > MOST_VALUES:
-            return f"{key}: {len(values[0]):,} values, and an axis has at most {MOST_VALUES:,}"
+            return f"{key}: {len(values[0]):,} values are more than the {MOST_VALUES:,} that a key may have"
         return _unknown_key(key.removeprefix("study.axes."), groups, base)
     if key.startswith("study.arms."):
         words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
@@ -72,9 +75,10 @@ def override_problem(
     unknown_key = _unknown_key(key, groups, base)
     if unknown_key:
         return unknown_key
+    copied = copy.deepcopy(base)
     for value in values:
         try:
-            OmegaConf.update(copy.deepcopy(base), key, value)
+            OmegaConf.update(copied, key, value)
         except OmegaConfBaseException as error:
             return f"{key}={value}: {first_line(error)}"
     return None
@@ -125,6 +129,4 @@ def values_of(override: Override) -> list[Any]:
         return [override.value()]
     if override.value_type in (ValueType.GLOB_CHOICE_SWEEP, ValueType.INTERVAL_SWEEP):
         raise ValueError("glob and interval sweeps are not supported")
-    if (count := _count(override.value())) > MOST_VALUES:
-        raise ValueError(f"{count:,} values, and a sweep has at most {MOST_VALUES:,} of a key")
     return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]

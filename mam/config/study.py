@@ -25,6 +25,9 @@ STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # created
 TABLES = {"none": "no table of the paper", "zero_shot": "merging without training", "trained": "fine-tuning"}
 
 
+MOST_RUNS = 10**6
+
+
 @dataclass
 class LaunchConfig:
     """Options of launchers with several processes, in addition to Hydra's own keys."""
@@ -36,7 +39,10 @@ class LaunchConfig:
         Doc("number of consecutive runs in one process, with hydra/launcher=joblib or slurm"),
     ] = 1
     max_runs: Annotated[
-        int, Ge(1), Le(10**6), Doc("largest number of runs that one command may start, counted before any is composed")
+        int,
+        Ge(1),
+        Le(MOST_RUNS),
+        Doc("largest number of runs that one command may compose"),
     ] = 10_000
     patience_minutes: Annotated[
         float, Ge(0), Le(10**5), Doc("minutes without news from the cluster after which mam stops waiting")

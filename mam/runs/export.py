@@ -57,6 +57,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
     if unknown:
         raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
+    _refuse_fold(run, result, fold)
     parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
     settings = yaml.safe_load(read_yaml_text(run / CONFIG))
     with new_folder(out, force) as folder:
@@ -99,16 +100,34 @@ def _remarks(config: Config, result: RunResult) -> list[str]:
     return remarks
 
 
-def _saved(run: Path, fold: str | None) -> Path:
+def _refuse_fold(run: Path, result: RunResult, fold: str | None) -> None:
+    """Raise RecordError if ``fold`` is none of those with an own model or λ, or is missing where there are such."""
+    if result.train:
+        folds = _saved_folds(run)
+    else:
+        folds = [str(choice.fold) for choice in result.tune.chosen] if result.tune and result.is_by_fold else []
+    if not folds and fold is not None:
+        raise RecordError(f"fold={fold}: {run} has one model for all data. Leave fold out.")
+    if folds and fold not in folds:
+        raise RecordError(f"{run}: has a model for each fold. Say fold=N, one of {', '.join(map(str, folds))}.")
+
+
+def _saved_folds(run: Path) -> list[str]:
+    """Return the names of the folds whose models a training saved; none if it saved one model."""
     folder = run / "model"
     if not folder.is_dir():
         raise RecordError(f"{run}: its model was not saved. Train it with train.save_model=true.")
-    folds = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("fold "))
-    if not folds:
-        return folder
-    if f"fold {fold}" not in folds:
-        raise RecordError(f"{run}: has a model for each fold. Say fold=N, of {', '.join(folds)}.")
-    return folder / f"fold {fold}"
+    folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("fold "))
+    return [name.removeprefix("fold ") for name in folders]
+
+
+def _saved(run: Path, fold: str | None) -> Path:
+    """Return the folder of a trained model. Raises RecordError if files in it are links, whose content is elsewhere."""
+    folder = run / "model" if fold is None else run / "model" / f"fold {fold}"
+    links = sorted(str(path) for path in [folder, *folder.rglob("*")] if path.is_symlink())
+    if links:
+        raise RecordError(f"{links[0]}: is a link, which an export does not follow. Put the file itself there.")
+    return folder
 
 
 def _merge(config: Config, folder: Path) -> list[float]:
@@ -124,11 +143,7 @@ def _merge(config: Config, folder: Path) -> list[float]:
 
 
 def _at_lam_of(config: Config, result: RunResult, fold: str | None) -> Config:
-    """Return the configuration at the λ that was run: as configured or as chosen on dev, for all layers or for each.
-
-    Raises:
-        RecordError: folds have different λ, and ``fold`` names none of them.
-    """
+    """Return the configuration at the λ that was run: as configured or as chosen on dev, for all layers or for each."""
     lam = _chosen(result, fold)
     if lam is None:
         planned = plan_merge(config, *shapes(config.model), config.seed).lams
@@ -147,9 +162,7 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
     chosen = {choice.fold: choice.value for choice in result.tune.chosen}
     if not result.is_by_fold:
         return next(iter(chosen.values()))
-    if fold not in chosen:
-        choices = ", ".join(f"fold {name}: {lam}" for name, lam in chosen.items())
-        raise RecordError(f"λ was chosen for each fold ({choices}). Say fold=N.")
+    assert fold is not None, "checked by _refuse_fold"
     return chosen[fold]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 
-from mam.errors import MamError
+from mam.errors import MamError, shortened
 from mam.registry import register
 from mam.scoring.languages import bare_code
 from mam.scoring.leaderboard import open_asr_leaderboard
@@ -61,9 +61,16 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
     if name not in NORMALIZERS:
         raise MamError(f"normalizer={name}: is not known here. Say plugins=[FILE.py] with the plug-in that has it")
     chosen = partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
+    # An error in a plug-in is reported with its line elsewhere.
+    is_mams = NORMALIZERS[name].__module__.startswith("mam.")
 
     def normalise(text: str) -> str:
-        normalised = chosen(text)
+        try:
+            normalised = chosen(text)
+        except (AssertionError, ValueError, OverflowError, RecursionError) as error:  # e.g. of numbers of 5,000 digits
+            if not is_mams:
+                raise
+            raise MamError(f"normalizer={name}: cannot read {shortened(text)} ({shortened(str(error))})") from error
         if not isinstance(normalised, str):
             raise MamError(f"normalizer={name}: makes {type(normalised).__name__} of {text[:40]!r}, not text")
         return normalised

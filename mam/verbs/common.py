@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mam.errors import ConfigError, shown
@@ -93,12 +95,12 @@ class Words(argparse.ArgumentParser):
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the words, and load plug-ins. Raises ConfigError for invalid ones; exits after ``--help``."""
-        keys = [word.partition("=")[0] for word in argv if "=" in word and not word.startswith("-")]
+        keys = [word.partition("=")[0] for word in argv if _is_setting(word)]
         unknown = [key for key in keys if key not in self._keys]
         if unknown and not self._is_configured:
             self.error(f"{', '.join(unknown)}: not known")
         options = self.parse_intermixed_args(
-            [f"--{word}" if "=" in word and word.partition("=")[0] in self._keys else word for word in argv]
+            [f"--{word}" if _is_setting(word) and word.partition("=")[0] in self._keys else word for word in argv]
         )
         if "plugins" in self._keys:
             from mam.config.words import listed
@@ -115,6 +117,12 @@ class Words(argparse.ArgumentParser):
         """Flush the help and exit, so that a closed pipe raises its error here."""
         sys.stdout.flush()
         super().exit(status, message)
+
+
+def _is_setting(word: str) -> bool:
+    """Return whether a word is key=value, and not the name of a file or folder in which there is a ``=``."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and re.fullmatch(r"[+~]*[\w./@]+", key) is not None and not Path(word).exists()
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from mam.config.search import SearchPath
 
+ASKED = [f"{act}={shell}" for act in ("install", "uninstall", "query") for shell in ("bash", "fish", "zsh")]
 CONFIGURED = ("run", "inspect", "merge")  # the verbs whose words are a configuration
 
 
@@ -22,6 +23,12 @@ def complete(argv: Sequence[str], verbs: Sequence[str]) -> int:
 
     Hydra's completion knows programs, but no verbs.
     """
+    if len(argv) != 2 or argv[1] not in ASKED:
+        raise ConfigError(f"{' '.join(argv[:5])}: say mam --shell-completion install=SHELL, with bash, fish or zsh")
+    if argv[1].startswith("query=") and not os.environ.get("COMP_LINE", "").strip():
+        raise ConfigError(
+            f"{' '.join(argv)}: is for shells, which give the line in COMP_LINE; install=SHELL is for you"
+        )
     program, _, rest = os.environ.get("COMP_LINE", "").partition(" ")
     verb, has_words, typed = rest.partition(" ")
     if program and not has_words:

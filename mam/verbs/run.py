@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mam.errors import ConfigError
+from mam.errors import ConfigError, choices
 from mam.verbs.common import open_terminal, say_hidden
 
 MULTIRUN = ("--multirun", "-m")
-HYDRA_VALUES = ("job", "hydra", "all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# Flags that Hydra answers, and the values that may follow.
+CFG, INFO = ("job", "hydra", "all"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+ASKED = {"--hydra-help": (), "--resolve": (), "--cfg": CFG, "-c": CFG, "--info": INFO, "-i": INFO}
 HELP = ("--help", "-h")
-HYDRA_FLAGS = ("--hydra-help", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
+PACKAGE = ("--package", "-p")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,8 +26,9 @@ def main(argv: Sequence[str]) -> int:
         return show_help([word for word in argv if word not in HELP], search)
     words = [word for word in argv if ("=" in word or word.startswith("~")) and not word.startswith("-")]
     flags = [word for word in argv if word.startswith("-")]
-    asks_hydra = any(flag.split("=")[0] in HYDRA_FLAGS for flag in flags)
-    known = {*words, *MULTIRUN, *(flags if asks_hydra else ()), *(HYDRA_VALUES if asks_hydra else ())}
+    asks_hydra = any(flag.split("=")[0] in (*ASKED, *PACKAGE) for flag in flags)
+    answers = _answers(argv) if asks_hydra else set()
+    known = {*words, *MULTIRUN, *answers}
     stray = [word for word in argv if word not in known]
     if stray:
         raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
@@ -57,3 +60,19 @@ def main(argv: Sequence[str]) -> int:
     members = run_several(asked, terminal)
     failed = [member for member in members if member.error and not member.is_unfit]
     return 0 if not failed and any(member.outcome for member in members) else 1
+
+
+def _answers(argv: Sequence[str]) -> set[str]:
+    """Return the flags that Hydra answers and their values, checked. Raises ConfigError."""
+    known: set[str] = set()
+    following = [*argv[1:], ""]
+    for word, after in zip(argv, following, strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in PACKAGE and any(other.split("=")[0] in ("--cfg", "-c") for other in argv):
+            known |= {word, after} if not equals else {word}
+        elif flag in ASKED:
+            value = value if equals else after
+            if ASKED[flag] and value not in ASKED[flag] and (equals or flag in ("--cfg", "-c")):
+                raise ConfigError(f"{flag} {value}: Hydra shows one of: {choices(ASKED[flag])}")
+            known |= {word, after} if after in ASKED[flag] and not equals else {word}
+    return known
