@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mam.errors import ConfigError, MamError, first_line
-from mam.files import expanded
+from mam.files import expanded, resolved
 from mam.identity import sources_of, tree_sha256
 from mam.registry import Registration, code_sha256, foreign, registering, restore, withdraw
 from mam.small_files import read_bytes, read_text
@@ -127,7 +127,7 @@ def _key(name: str) -> str:
         raise ConfigError(f"plugins={name!r}: is not the name of a file, folder or module")
     if not name.strip():
         raise ConfigError("plugins: has an empty name")
-    return str(expanded(name).resolve()) if _is_path(name) else name
+    return str(resolved(expanded(name))) if _is_path(name) else name
 
 
 def _ready(key: str, name: str | EntryPoint) -> Plugin:
@@ -147,7 +147,9 @@ def _ready(key: str, name: str | EntryPoint) -> Plugin:
             plugin = _load(key, name)
     except ConfigError as error:
         raise ConfigError(f"{label}: {error}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also SystemExit and GeneratorExit, which a plug-in may raise
         raise ConfigError(f"{label}: cannot be loaded. {_where(error, key)}") from error
     _loaded[key] = plugin
     return plugin
@@ -221,7 +223,7 @@ def _root_of(module: ModuleType) -> Path:
     file = getattr(top, "__file__", None) or module.__file__
     if file is None:
         raise ConfigError(f"the module {module.__name__} has no file. Give it an __init__.py")
-    path = Path(file).resolve()
+    path = resolved(Path(file))
     return path.parent if path.name == INIT else path
 
 

@@ -10,10 +10,12 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import IO, Any
 
 from mam.errors import DataError, MamError
+from mam.locks import abandoned, in_use
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 ASSETS = Path(__file__).parent / "assets"
@@ -40,7 +42,7 @@ def inside(root: Path, name: str, place: str) -> Path:
         DataError: The path leaves ``root``.
     """
     path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
+    if not resolved(path).is_relative_to(resolved(root)):
         raise DataError(f"{place}: {name!r} points outside {root}. Give paths inside the data folder.")
     return path
 
@@ -48,6 +50,8 @@ def inside(root: Path, name: str, place: str) -> Path:
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that replaces it on success; an error leaves nothing behind.
+
+    What a killed process left of writing the same file is removed.
 
     Raises:
         MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
@@ -59,7 +63,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(handle)
     temporary = Path(name)
     try:
-        with _written(path, temporary):
+        with _written(path, temporary), in_use(temporary):
             yield temporary
         with _written(path):
             with temporary.open("rb") as file:
@@ -68,6 +72,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should read results
             temporary.replace(path)
+        for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
+            left.unlink(missing_ok=True)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -139,7 +145,7 @@ def sha256_file(path: Path) -> str:
     A process reads the file only once while its size and modification time stay the same.
     """
     status = path.stat()
-    key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+    key = (str(resolved(path)), status.st_size, status.st_mtime_ns)
     if key not in _digests:
         with path.open("rb") as file:
             _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -154,6 +160,11 @@ def sha256_json(value: object) -> str:
 def sha256_of(parts: Mapping[str, str]) -> str:
     """Combine several named hashes into one; a single hash is returned unchanged."""
     return next(iter(parts.values())) if len(parts) == 1 else sha256_json(dict(parts))
+
+
+def resolved(path: Path) -> Path:
+    """Return an absolute path without links; one that leads in a circle stays as far as it leads."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for it
 
 
 def is_folder(path: Path) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -134,3 +134,42 @@ def _locks(handle: int, start: int, length: int) -> bool:
             return False
         raise
     return True
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Mark a file or a folder as one that this process is writing; see `abandoned`."""
+    handle = -1
+    with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def abandoned(paths: Iterable[Path], before: float | None = None) -> list[Path]:
+    """Return those of the files and folders that a killed process left: no process has marked them as `in_use`.
+
+    Args:
+        paths: Which may be missing.
+        before: The time, as in ``st_ctime``, that they must be older than; by default a second ago, since a process
+            marks a file just after it makes it.
+    """
+    left = []
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_ctime < (time.time() - 1 if before is None else before):
+                left.append(path)
+        except OSError:  # in use, or there are no locks
+            pass
+        finally:
+            os.close(handle)
+    return left

@@ -44,7 +44,7 @@ def open_regular(path: Path, limit: int = LIMIT, within: Path | None = None) -> 
             ``within``.
     """
     try:
-        leaves = within is not None and not path.resolve().is_relative_to(within.resolve())
+        leaves = within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within))
         handle = -1 if leaves else os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the name, or links in a circle
         raise MamError(f"{path}: {getattr(error, 'strerror', None) or error}.") from error

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from mam.files import (
     local_path,
     sha256_file,
     sha256_json,
+    write_csv,
     write_json,
     write_jsonl,
 )
@@ -127,3 +129,19 @@ def test_paths_stay_inside(tmp_path):
 def test_assets_and_home():
     assert local_path("asset:demo_speech") == ASSETS / "demo_speech"
     assert local_path("~/x") == local_path(os.path.expanduser("~")) / "x"
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        *((text, f"'{text}") for text in ("=1+1", "+x", "@a", "-a", "\tx", "=", "-")),
+        *((text, text) for text in ("-0.5", "+1e3", "-inf", "a=b", "é", "", "'")),
+        (-2.5, "-2.5"),
+        (None, ""),
+        ("a,b", '"a,b"'),
+    ],
+)
+def test_cells_that_a_spreadsheet_would_compute(cell, written):
+    file = io.StringIO()
+    write_csv(file, [["x", cell], ["y", 1]])
+    assert file.getvalue() == f"x,{written}\ny,1\n"

@@ -30,6 +30,17 @@ def shown(capsys, width: int | None) -> str:
     return capsys.readouterr().out
 
 
+def test_cells_and_lines_cannot_steer_the_terminal(capsys):
+    terminal, table = Terminal(), plain_table(("a", "left"))
+    table.add_row("\x1b[31mred \u202e")
+    terminal.table("title \x07", table)
+    terminal.say("[bold]\x1b]0;title\x07")
+    terminal.error("\x9b")
+    out, err = capsys.readouterr()
+    assert "\\x1b[31mred \\u202e" in out and "title \\x07" in out and "[bold]\\x1b]0;title\\x07" in out
+    assert "\\x9b" in err and "\x9b" not in err and "\x1b" not in out
+
+
 @pytest.mark.parametrize("width", [None, 120, 60, 40, 30, 24, 20])
 def test_no_number_is_cut(capsys, width):
     text = shown(capsys, width)

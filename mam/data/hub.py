@@ -25,7 +25,7 @@ from mam.data.hub_errors import is_offline, offline, translated
 from mam.data.hub_files import recording_at
 from mam.data.splits import splits_by_name
 from mam.errors import DataError, MamError
-from mam.files import atomic_path, is_folder, local_path, sha256_json, write_json
+from mam.files import atomic_path, is_folder, local_path, resolved, sha256_json, write_json
 from mam.locks import lock_of
 from mam.small_files import read_json
 
@@ -76,7 +76,7 @@ def rows_of_hub(request: Request) -> HubRows:
     """
     hub = request.hub
     folder = local_path(str(hub.id))
-    place = _Place(str(folder.resolve()), _state_of(folder)) if is_folder(folder) else None
+    place = _Place(str(resolved(folder)), _state_of(folder)) if is_folder(folder) else None
     key = {"request": asdict(request), "state": place and place.commit, "version": 1}
     path = Path(settings.HF_DATASETS_CACHE) / "mam" / f"{sha256_json(key)}.arrow"
     with lock_of(path, other="HF_DATASETS_CACHE to another folder"):
@@ -109,7 +109,7 @@ def _on_the_hub(hub: HubConfig) -> _Place:
             raise
         with suppress(Exception):  # no copy, or a damaged one, is the same as none: the error below says what to do
             folder = snapshot_download(str(hub.id), repo_type="dataset", revision=hub.revision, local_files_only=True)
-            return _Place(str(Path(folder).resolve()), Path(folder).name)
+            return _Place(str(resolved(Path(folder))), Path(folder).name)
         raise DataError(offline(hub)) from error
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from mam.config.compose import jobs
 from mam.config.job import Job
 from mam.config.studies import study_jobs
 from mam.config.study import StudyConfig
 from mam.evaluation.workbench import Workbench
+from mam.files import expanded
 from mam.launch.launch import launch
 from mam.launch.request import Request
 from mam.processes import is_main
@@ -16,6 +19,7 @@ from mam.report.lambdas import draw_lambdas
 from mam.report.paper import paper_table, show_paper_table, write_table_files
 from mam.report.study import report_study
 from mam.report.tracking import track
+from mam.runs.again import differences, recorded, unequal
 from mam.runs.run import RunOutcome, run
 from mam.runs.shapes import plan_with_shapes, with_shapes
 from mam.studies.analysis import MULTIRUN
@@ -35,6 +39,30 @@ def run_one(job: Job, terminal: Terminal) -> RunOutcome:
         if job.config.track:
             track(outcome.folder, outcome.result, job.config.track)
     return outcome
+
+
+@dataclass(frozen=True)
+class MadeAgain:
+    """A run that was made again: its outcome, what differed before it, and the number of unequal predictions."""
+
+    outcome: RunOutcome
+    differences: list[str]
+    unequal: int
+
+
+def run_again(folder: str, words: Sequence[str], terminal: Terminal) -> MadeAgain:
+    """Make the run in ``folder`` again, with further words; first say in what it differs from the record.
+
+    Raises:
+        MamError: The folder is no finished run, or it cannot be made here.
+    """
+    before = recorded(expanded(folder), words)
+    (job,) = with_shapes(jobs(before.words, search=before.search).jobs)
+    found = differences(before, job, Workbench(terminal))
+    for difference in found:
+        terminal.say(f"differs from {folder}: {difference}")
+    outcome = run_one(job, terminal)
+    return MadeAgain(outcome, found, unequal(before.folder, outcome.folder))
 
 
 def run_several(asked: Request, terminal: Terminal) -> list[Member]:

@@ -133,6 +133,9 @@ class Checkpoint:
         """
         most = {True: max(LAYERS, len(self.tensor_files)), False: max(SIZES, self.parameters)}
         for key, value in self.config.items():
+            is_share = key.endswith(("dropout", "layerdrop")) and isinstance(value, int | float)
+            if is_share and not 0 <= value <= 1:
+                raise CheckpointError(f"{self.id}: its {CONFIG} says {key}={value}, and a share is from 0 to 1.")
             is_depth = "layer" in key or key == "depth"
             if isinstance(value, int) and value > most[is_depth]:
                 there = f"{len(self.tensor_files)} tensors" if is_depth else f"{self.parameters} values"

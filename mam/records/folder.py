@@ -21,18 +21,24 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from mam import processes
 from mam.config.job import Job, hydra_files
 from mam.errors import MamError, RecordError, shown
+from mam.extensions import blaming
 from mam.files import atomic, expanded, write_csv, write_json, write_jsonl
+from mam.locks import abandoned, in_use
+from mam.memory import explained
 from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
@@ -150,8 +156,12 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        _write_hydra(path / ".hydra", job)
-        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
+        # Errors are put into words here, so that this folder is removed after those that the user can fix.
+        with in_use(path), blaming(), explained("Lower evaluate.memory_gb, or take fewer or shorter recordings."):
+            _write_hydra(path / ".hydra", job)
+            folder = RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
+            folder.when_finished.append(partial(_remove_abandoned, expanded(job.config.outputs), path, job.signature))
+            yield folder
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
         if not (path / RESULT).exists():  # a finished run stays even if a later step fails
@@ -205,6 +215,16 @@ def _new_folder(outputs: Path, signature: str) -> Path:
     except OSError as error:
         raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
     raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
+
+
+def _remove_abandoned(outputs: Path, own: Path, signature: str) -> None:
+    """Remove folders of the same configuration, older than ``own``, that killed processes left unfinished."""
+    names = re.compile(rf"\d\d-\d\d-\d\d-{re.escape(signature)}(-\d+)?")
+    paths = [path for pattern in ("*/*", "*/*/*") for path in outputs.glob(f"{pattern}{escape(signature)}*")]
+    unfinished = [path for path in paths if names.fullmatch(path.name) and not (path / RESULT).exists()]
+    for path in abandoned(unfinished, before=own.stat().st_ctime):
+        log.info("%s: left by a process that was killed; removed", path)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_hydra(folder: Path, job: Job) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mam.errors import MamError, RecordError
+from mam.files import resolved
 from mam.records.reading import RESULT
 
 UNNAMED = 10  # number of unusable folders to name; the rest is counted
@@ -67,7 +68,7 @@ def left_out(unfinished: Sequence[Path], broken: Sequence[tuple[Path, str]]) -> 
 def _distinct(folders: Sequence[Path], name: str) -> list[Path]:
     """Return every path of this name below the folders once, though they overlap."""
     paths = [path for folder in folders for path in folder.rglob(name)]
-    return list({path.parent.resolve(): path for path in reversed(paths)}.values())
+    return list({resolved(path.parent): path for path in reversed(paths)}.values())
 
 
 def _written(path: Path) -> float:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
 from mam.files import write_json
+from mam.locks import abandoned, in_use
 from mam.merging.activations import Activations
 from mam.merging.adapted_source import AdaptedSource, finite, layer_of
 from mam.merging.merger import MergeReport, moments_of
@@ -29,6 +31,7 @@ from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Chec
 from mam.models.sources import Source
 
 RECORD = "mam_merge.json"
+OLD = ".old"  # ends the name of a folder that is being replaced
 _BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
 
 
@@ -207,26 +210,40 @@ class _BeatsWriter:
 def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
     """Yield a folder beside ``out`` that is renamed to ``out`` when complete, and removed after an error.
 
-    With ``replaces``, existing content of ``out`` is removed on success, and is there again after an error.
+    With ``replaces``, existing content of ``out`` is removed on success, and is there again after an error. What a
+    killed process left beside ``out`` is removed, or put back if it is the content that was to be replaced.
     """
     temporary: Path | None = None
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(out)
         temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
         temporary.chmod(0o755)
-        yield temporary
-        aside = Path(f"{temporary}.old")
-        if replaces and out.exists():
-            out.replace(aside)
-        try:
-            temporary.replace(out)  # an empty folder is replaced
-        except OSError:
-            if aside.exists():  # back to where it was
-                aside.replace(out)
-            raise
+        with in_use(temporary):
+            yield temporary
+            aside = Path(f"{temporary}{OLD}")
+            if replaces and out.exists():
+                out.replace(aside)
+            try:
+                temporary.replace(out)  # an empty folder is replaced
+            except OSError:
+                if aside.exists():
+                    aside.replace(out)
+                raise
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_left(out: Path) -> None:
+    """Remove what killed processes left beside ``out``; put its content back if one was killed while replacing it."""
+    for path in abandoned(out.absolute().parent.glob(f".{escape(out.name)}.????????{OLD}")):
+        if not out.exists():
+            path.replace(out)
+        shutil.rmtree(path, ignore_errors=True)
+    for path in abandoned(out.absolute().parent.glob(f".{escape(out.name)}.????????")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mam.errors import ConfigError, choices
 from mam.verbs.common import open_terminal, say_hidden
 
+FROM = "--from"
 MULTIRUN = ("--multirun", "-m")
 # Flags that Hydra answers, and the values that may follow.
 CFG, INFO = ("job", "hydra", "all"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -19,6 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Check the words and start the run, sweep or study."""
     from mam.config.search import split_search
 
+    again, argv = _taken_from(argv)
     search, argv = split_search(argv)
     if any(word in HELP for word in argv):
         from mam.verbs.help import show_help
@@ -41,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
         if words:
             jobs(split_words(words)[0], search=search)
         return answer(argv, search)
+    if again is not None:
+        return _make_again(again, words, flags)
     from mam.launch.request import request
 
     asked = request(words, any(flag in MULTIRUN for flag in flags), search)
@@ -76,3 +80,33 @@ def _answers(argv: Sequence[str]) -> set[str]:
                 raise ConfigError(f"{flag} {value}: Hydra shows one of: {choices(ASKED[flag])}")
             known |= {word, after} if after in ASKED[flag] and not equals else {word}
     return known
+
+
+def _taken_from(argv: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Take ``--from RUN`` out of the words; the folder is None without it. Raises ConfigError if it is missing."""
+    for position, word in enumerate(argv):
+        flag, equals, folder = word.partition("=")
+        if flag == FROM:
+            rest = [*argv[:position], *argv[position + (1 if equals else 2) :]]
+            folder = folder if equals else "".join(argv[position + 1 : position + 2])
+            if not folder:
+                raise ConfigError(f"{FROM}: names no run. Say {FROM} FOLDER")
+            return folder, rest
+    return None, list(argv)
+
+
+def _make_again(folder: str, words: Sequence[str], flags: Sequence[str]) -> int:
+    """Make a recorded run again; the exit code is 1 if its predictions differ although nothing else does."""
+    if flags:
+        raise ConfigError(f"{flags[0]}: does not go with {FROM}, which makes one run")
+    terminal = open_terminal()
+    from mam.launch.start import run_again
+    from mam.report.run_table import show_run
+
+    made = run_again(folder, words, terminal)
+    show_run(terminal, made.outcome.result, made.outcome.folder)
+    if not made.unequal:
+        terminal.say(f"the predictions are those of {folder}, byte for byte")
+        return 0
+    terminal.say(f"{made.unequal} lines of predictions differ from those of {folder}")
+    return 0 if made.differences else 1

@@ -148,6 +148,11 @@ def test_a_trained_model_is_exported_with_lambda_folded_in(hubert_group, bert, t
     again = once([*words, "model.target=exported", "lam=0", "outputs=again"])
     assert (again.folder / "predictions.jsonl").read_bytes() == (run.folder / "predictions.jsonl").read_bytes()
     assert "L-MAM" in Path("exported/README.md").read_text()
+    (tmp_path / "secret").write_text("a secret")
+    (run.folder / "model" / "notes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(RecordError, match=r"notes.txt: is a link, which an export does not follow"):
+        export(run.folder, Path("linked"))
+    assert not Path("linked").exists()
     unsaved = once([*words, *quick, "train.save_model=false"])
     with pytest.raises(RecordError, match=r"its model was not saved\. Train it with train\.save_model=true"):
         export(unsaved.folder, Path("other"))
@@ -163,9 +168,12 @@ def test_sounds_by_fold(event_words, tmp_path):
     again = once([*words, f"model.target={file}", "lam=0", "outputs=again"])
     assert (again.folder / "predictions.jsonl").read_bytes() != b""
     trained = once([*words, "train=lmam", "lam=0.2", "train.steps=2", "train.evaluate_every=1", "train.batch_size=4"])
-    with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, of fold 1, fold 2, fold 3"):
+    with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, one of 1, 2, 3"):
         export(trained.folder, Path("fold"))
     export(trained.folder, Path("fold"), fold="2")
+    for fold in ("4", "x", "fold 2", "-1"):
+        with pytest.raises(RecordError, match=r"Say fold=N, one of 1, 2, 3"):
+            export(trained.folder, Path("other"), fold=fold)
     model = BeatsModel.from_checkpoint(Path("fold/beats.pt"))
     assert [model.labels[i] for i in range(3)] == sorted(CLASSES)
 
@@ -178,3 +186,32 @@ def test_the_card_says_how_it_was_mixed(words):
     assert "`W = (1-λ)·W_target + λ·W_source`" not in card
     again = once([word for word in words if not word.startswith("model.target=")] + ["model.target=exported", "lam=0"])
     assert predictions(again) == predictions(run)
+
+
+def test_a_fold_of_a_run_without_folds_is_refused(words):
+    run = once([*words, "lam=0.4"])
+    for fold in ("1", "x", ""):
+        with pytest.raises(RecordError, match=f"fold={fold}: .* has one model for all data. Leave fold out"):
+            export(run.folder, Path("exported"), fold=fold)
+    assert not Path("exported").exists()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_an_export_that_cannot_be_renamed_leaves_the_old_one(words, monkeypatch, failing):
+    first, second = once([*words, "lam=0.4"]), once([*words, "lam=0.2"])
+    export(first.folder, Path("exported"))
+    before = {path.name: path.read_bytes() for path in Path("exported").iterdir()}
+    replace, calls = Path.replace, []
+
+    def fail(path, target):
+        if Path(target).name == "exported" or path.name == "exported":
+            calls.append(path)
+            if len(calls) == failing:
+                raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(RecordError, match="out=exported: cannot be written .Input/output error."):
+        export(second.folder, Path("exported"), force=True)
+    assert {path.name: path.read_bytes() for path in Path("exported").iterdir()} == before
+    assert not list(Path().glob(".exported*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -127,6 +128,25 @@ def test_a_full_disk_leaves_no_finished_run(words, monkeypatch):
     with pytest.raises(MamError, match="No space left on device"):
         once(words)
     assert not list(Path("outputs").rglob("*.json*"))
+
+
+@pytest.mark.parametrize("full_from", [1, 3])
+def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, full_from):
+    flush, calls = logging.FileHandler.flush, []
+
+    def full(handler):
+        calls.append(handler)
+        if len(calls) >= full_from:
+            raise OSError(28, "No space left on device")
+        flush(handler)
+
+    monkeypatch.setattr(logging.FileHandler, "flush", full)
+    with pytest.raises(
+        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or say outputs="
+    ):
+        once(words)
+    assert "Logging error" not in capfd.readouterr().err
+    assert not Path("outputs").exists()
 
 
 def test_a_bug_keeps_the_folder_with_its_traceback(words, monkeypatch):
