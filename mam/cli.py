@@ -48,6 +48,7 @@ def main() -> None:
 
     Exit codes: 0 done, 1 failed, 2 misconfigured, 130 stopped.
     """
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows ? instead
@@ -71,6 +72,16 @@ def main() -> None:
         print(shown(f"mam: {place}{error.strerror or error}. Check that it exists and may be used."), file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _open_closed_streams() -> None:
+    """Open standard streams that the caller closed, as in ``mam ls >&-``; another file would take their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _dispatch(argv: Sequence[str]) -> int:
