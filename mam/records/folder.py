@@ -14,6 +14,7 @@ outputs/<date>/<time>-<signature>/
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     groups.csv          rates of both sides and their difference by the values of the columns of evaluate.by
     mam.log, .hydra/    the log, the configuration
+    .running            while the run goes on: locked by its process, so that what a killed one left is known and removed
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mam import processes
 from mam.config.job import Job, hydra_files
@@ -37,6 +40,7 @@ from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
 
+RUNNING = ".running"
 log = logging.getLogger("mam")
 
 
@@ -102,7 +106,8 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     """Create the folder of one run under ``outputs``, with its log and its configuration, in the main process only.
 
     The folder is removed after an error that the user can fix (MamError, errors of the system) and after an interrupt.
-    After any other error it stays, with the traceback in its log.
+    After any other error it stays, with the traceback in its log. What a killed process left of the same run is removed
+    when the run is started again.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -118,7 +123,9 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
+    lock = _marked(path)
     try:
+        _remove_killed(path, job.signature)
         _write_hydra(path / ".hydra", job)
         yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     except (MamError, OSError, KeyboardInterrupt):
@@ -132,6 +139,8 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     finally:
         root.removeHandler(handler)
         handler.close()
+        (path / RUNNING).unlink(missing_ok=True)
+        lock.release()
 
 
 def run_root(outputs: str) -> Path:
@@ -158,6 +167,28 @@ def _remove(path: Path, existing: Path) -> None:
         if folder == existing or any(folder.iterdir()):
             break
         folder.rmdir()
+
+
+def _marked(path: Path) -> FileLock:
+    """Mark a folder as that of a running process; the file has its name only once it is locked."""
+    lock = FileLock(path / f"{RUNNING}.new")
+    lock.acquire()
+    (path / f"{RUNNING}.new").replace(path / RUNNING)
+    return lock
+
+
+def _remove_killed(path: Path, signature: str) -> None:
+    """Remove unfinished folders beside ``path`` of the same run, whose process was killed."""
+    for marker in path.parent.glob(f"*-{signature}*/{RUNNING}"):
+        if marker.parent == path:
+            continue
+        lock = FileLock(marker, timeout=0)
+        with suppress(Timeout, OSError), lock:  # another process is at work there, or has just ended
+            if (marker.parent / RESULT).exists():
+                marker.unlink()
+            else:
+                shutil.rmtree(marker.parent)
+                log.info("%s: removed, its run was killed", marker.parent)
 
 
 def _new_folder(outputs: Path, signature: str) -> Path:
