@@ -14,7 +14,7 @@ outputs/<date>/<time>-<signature>/
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     groups.csv          rates of both sides and their difference by the values of the columns of evaluate.by
     mam.log, .hydra/    the log, the configuration
-    .running            while the run goes on: locked by its process, so that what a killed one left is known and removed
+    .running            while the run goes on, locked by its process: what a killed one left is known by it, and removed
 """
 
 from __future__ import annotations
@@ -123,11 +123,11 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
-    lock = _marked(path)
     try:
-        _remove_killed(path, job.signature)
-        _write_hydra(path / ".hydra", job)
-        yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        with _marked(path):
+            _remove_killed(path, job.signature)
+            _write_hydra(path / ".hydra", job)
+            yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
         if not (path / RESULT).exists():  # a finished run stays even if a later step fails
@@ -139,8 +139,6 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     finally:
         root.removeHandler(handler)
         handler.close()
-        (path / RUNNING).unlink(missing_ok=True)
-        lock.release()
 
 
 def run_root(outputs: str) -> Path:
@@ -169,12 +167,15 @@ def _remove(path: Path, existing: Path) -> None:
         folder.rmdir()
 
 
-def _marked(path: Path) -> FileLock:
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
     """Mark a folder as that of a running process; the file has its name only once it is locked."""
-    lock = FileLock(path / f"{RUNNING}.new")
-    lock.acquire()
-    (path / f"{RUNNING}.new").replace(path / RUNNING)
-    return lock
+    with FileLock(path / f"{RUNNING}.new"):
+        (path / f"{RUNNING}.new").replace(path / RUNNING)
+        try:
+            yield
+        finally:
+            (path / RUNNING).unlink(missing_ok=True)
 
 
 def _remove_killed(path: Path, signature: str) -> None:

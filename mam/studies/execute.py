@@ -59,7 +59,7 @@ def _shared(job: Job) -> tuple[str, int]:
 def execute(
     plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
 ) -> list[Member]:
-    """Run every job of ``plan`` in ``folder``, or in a folder of the same date and name under the job's own ``outputs``.
+    """Run every job of ``plan`` in ``folder``, or in one of the same date and name under the job's own ``outputs``.
 
     Finished runs are not repeated. The order of execution is that of `in_order`; the members are returned in the order
     of the plan. A failed job leaves its message in ``folder/failures``, or the traceback if the user cannot fix the
