@@ -2,13 +2,13 @@
 # A Slurm cluster of several nodes on this machine, for tests:
 #
 #   slurm_nodes.sh start | stop | env      make it, remove it with all that runs on it, how a shell talks to it (eval)
-#   slurm_nodes.sh kill N | up N [dirty]   node N dies at once, comes back: as after a boot, or dirty, with its old spool
+#   slurm_nodes.sh kill N | up N [dirty]   node N dies at once, comes back: as after a boot, or dirty: its prolog fails
 #   slurm_nodes.sh run COMMAND...          start, run the command on it, and stop however the command ended
 #
 # Needs root and Debian's slurm-wlm and munge, whose slurmd may run several times on a host. Everything lies in
 # $MAM_SLURM (default /tmp/mam-slurm): configuration, key, state, logs. $MAM_SLURM_NODES is the number of nodes (3).
-# No accounting, no cgroups; the nodes' memory is only counted. A node that is silent for 12 s is down; a job that is
-# requeued then waits for another 10 s (cred_expire; Slurm's default is 120).
+# No accounting, no cgroups; the nodes' memory is only counted. A node that is silent for some 20 s is down; a job that
+# is requeued then waits for another 10 s (cred_expire; Slurm's default is 120).
 set -euo pipefail
 home=${MAM_SLURM:-/tmp/mam-slurm}
 count=${MAM_SLURM_NODES:-3}
@@ -57,9 +57,11 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SlurmdParameters=config_overrides
+Prolog=$home/prolog
 ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout=12
+SlurmdTimeout=9
+SchedulerParameters=bf_interval=2,sched_interval=2
 KillWait=5
 MinJobAge=60
 JobRequeue=1
@@ -76,6 +78,8 @@ CONF
     done
     echo "PartitionName=main Nodes=n[1-$count] Default=YES MaxTime=INFINITE State=UP"
   } > "$SLURM_CONF"
+  printf '#!/bin/sh\n[ ! -e "%s/spool/$SLURMD_NODENAME.dirty" ]\n' "$home" > "$home/prolog"
+  chmod 755 "$home/prolog"
 }
 
 start_munge() {
@@ -86,8 +90,9 @@ start_munge() {
 }
 
 up() {
-  [ "${2:-}" = dirty ] || rm -rf "$home/spool/n$1"
+  rm -rf "$home/spool/n$1" "$home/spool/n$1.dirty"
   mkdir -p "$home/spool/n$1"
+  [ "${2:-}" != dirty ] || touch "$home/spool/n$1.dirty"
   slurmd -N "n$1"
 }
 
@@ -135,7 +140,8 @@ start() {
 stop() {
   local spool
   kill_all_of slurmctld || true
-  for spool in "$home"/spool/*; do
+  for spool in "$home"/spool/*/; do
+    spool=${spool%/}
     kill_all_of "${spool##*/}" || true
   done
   if [ -f "$home/munge/pid" ]; then

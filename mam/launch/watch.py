@@ -86,7 +86,7 @@ class Watch:
 
     def _say_reasons(self, active: Sequence[QueuedTask]) -> None:
         """After a while without news, say why tasks wait; again only for other reasons."""
-        reasons = {task.how for task in active if task.state != "RUNNING"}
+        reasons = {task.how for task in active if task.state != "RUNNING" and task.obstacle is None}
         if reasons and reasons != self._reasons and time.monotonic() - self._news > QUIET:
             self._reasons, self._news = reasons, time.monotonic()
             self._errand.say(f"in Slurm as {self._array}: {summary(active)}")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.runs import jobs, mam, once
 
-from mam.config.search import ONLY_MAMS
-from mam.errors import ConfigError, MamError
+from mam.errors import ConfigError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.launch import settings
 from mam.launch.launch import launch
 from mam.launch.settings import Launcher, launcher_of, split_words
-from mam.launch.work import JobBatch, LaunchRequest, Submission, read_note, tasks_of
+from mam.launch.work import JobBatch, read_note, tasks_of
 from mam.records.result import plain
 from mam.studies.execute import execute, in_order, study_folder
 
@@ -165,33 +163,3 @@ def test_a_task_does_only_what_is_missing(words, tmp_path):
     task()
     assert sorted(Path("outputs").rglob("result.json")) == before
     assert [read_note(tmp_path / "folder", job) for job in plan] == notes
-
-
-@pytest.mark.parametrize(("queued", "ends"), [(None, "raises"), ([], "returns")])
-def test_the_wait_for_slurm_is_bounded(queued, ends, tmp_path, monkeypatch):
-    """Where Slurm does not answer it gives up; where it says that no job is left it does so after a grace."""
-    from mam.launch import slurm
-
-    monkeypatch.setattr(slurm, "_submit", lambda errand: [SimpleNamespace(job_id="7_0")])
-    monkeypatch.setattr(slurm, "_queued", lambda array: queued)
-    monkeypatch.setattr(slurm, "LOOK", 0.01)
-    monkeypatch.setattr(slurm, "GONE", 0.05)
-    submission = Submission(tmp_path / "queued.json", tmp_path)
-    errand = LaunchRequest((), {}, (), ONLY_MAMS, tmp_path, lambda: ["a job"], 0.001, lambda text: None, submission)
-    if ends == "returns":
-        slurm.send_to_slurm(errand)
-        return
-    with pytest.raises(MamError, match=r"Slurm has not answered for 0\.001 minutes, .*Jobs of 7 may go on"):
-        slurm.send_to_slurm(errand)
-
-
-def test_what_slurm_says_of_a_job_it_has_forgotten(monkeypatch):
-    from mam.launch import slurm
-
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: f"/bin/{name}")
-    answers = {"fine": (0, "7_0\n7_1\n", ""), "gone": (1, "", "Invalid job id specified"), "down": (1, "", "refused")}
-    for name, expected in (("fine", ["7_0", "7_1"]), ("gone", []), ("down", None)):
-        code, out, err = answers[name]
-        done = SimpleNamespace(returncode=code, stdout=out, stderr=err)
-        monkeypatch.setattr(slurm.subprocess, "run", lambda *_, done=done, **__: done)
-        assert slurm._queued("7") == expected
