@@ -96,13 +96,20 @@ up() {
   slurmd -N "n$1"
 }
 
-# The processes of a node: its daemons have its log open, its jobs have its name in their environment.
+has() { # process, word of its environment
+  grep -qzx "$2" "/proc/$1/environ" 2> /dev/null
+}
+
+# The processes of a node or of slurmctld: daemons have its log open, jobs have its name in their environment. Those of
+# `run` are what the command started.
 processes_of() {
   local process
-  for process in /proc/[0-9]*; do
-    if find "$process/fd" -lname "$home/log/$1.log" 2> /dev/null | grep -q . ||
-      { grep -qzx "SLURM_CONF=$SLURM_CONF" "$process/environ" && grep -qzx "SLURMD_NODENAME=$1" "$process/environ"; } 2> /dev/null; then
-      echo "${process#/proc/}"
+  for process in $(cd /proc && echo [0-9]*); do
+    if [ "$1" = run ]; then
+      has "$process" "MAM_SLURM_RUN=$home" && echo "$process"
+    elif [ -n "$(find "/proc/$process/fd" -lname "$home/log/$1.log" 2> /dev/null)" ] ||
+      { has "$process" "SLURM_CONF=$SLURM_CONF" && has "$process" "SLURMD_NODENAME=$1"; }; then
+      echo "$process"
     fi
   done
 }
@@ -139,6 +146,7 @@ start() {
 
 stop() {
   local spool
+  kill_all_of run || true
   kill_all_of slurmctld || true
   for spool in "$home"/spool/*/; do
     spool=${spool%/}
@@ -151,11 +159,14 @@ stop() {
 }
 
 run() {
+  local command
   trap stop EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   start
-  "$@"
+  MAM_SLURM_RUN=$home "$@" < /dev/null & # in the background, so that a signal is not left until it has ended
+  command=$!
+  wait "$command"
 }
 
 case "${1:-}" in

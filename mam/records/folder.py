@@ -189,7 +189,7 @@ def _remove_killed(path: Path, signature: str) -> None:
                 marker.unlink()
             else:
                 shutil.rmtree(marker.parent)
-                log.info("%s: removed, its run was killed", marker.parent)
+                log.warning("%s: removed, its run was killed", marker.parent)
 
 
 def _new_folder(outputs: Path, signature: str) -> Path:

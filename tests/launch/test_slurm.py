@@ -32,6 +32,7 @@ SLURM = [
     "hydra/launcher=slurm",
     *(f"hydra.launcher.{key}" for key in ("gpus_per_node=null", "mem_gb=2", "cpus_per_task=1", "timeout_min=10")),
 ]
+HOME = Path(os.environ.get("SLURM_CONF", "/nowhere/slurm.conf")).parent
 NODES = Path(__file__).parents[2] / "scripts" / "slurm_nodes.sh"
 HELD = "launch failed requeued held"
 SWEEP = ["--multirun", *SLURM, "control=none", "evaluate.draws=200"]
@@ -39,16 +40,30 @@ SWEEP = ["--multirun", *SLURM, "control=none", "evaluate.draws=200"]
 
 @pytest.fixture(autouse=True)
 def whole_cluster() -> Iterator[None]:
-    """Every test begins with three idle nodes and an empty queue, whatever the one before left."""
+    """Every test leaves three idle nodes and an empty queue."""
     yield
     slurm("scancel", "--user=root")
     for node in "123":
-        if state(node) not in ("idle", "mixed", "allocated", "completing"):
+        if not is_alive(node):
             script("kill", node)
             script("up", node)
-            until(lambda: "down" not in state(node) and "*" not in state(node), "the node answers")  # noqa: B023
-            slurm("scontrol", "update", f"nodename=n{node}", "state=resume")
-    until(lambda: slurm("squeue", "--noheader") == "" and all(state(node) == "idle" for node in "123"), "all is idle")
+
+    def is_idle() -> bool:
+        states = [state(node) for node in "123"]
+        for node, word in zip("123", states, strict=True):
+            if word.startswith(("drain", "down")):  # refused while its daemon has not answered yet
+                subprocess.run(["scontrol", "update", f"nodename=n{node}", "state=resume"], capture_output=True)
+        return states == ["idle"] * 3 and slurm("squeue", "--noheader") == ""
+
+    until(is_idle, "all is idle")
+
+
+def is_alive(node: str) -> bool:
+    try:
+        os.kill(int((HOME / f"n{node}.pid").read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return not (HOME / "spool" / f"n{node}.dirty").exists()
 
 
 @pytest.fixture
@@ -186,7 +201,8 @@ def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_
 
     (result,) = Path("outputs").glob("*/*-multirun/*/result.json")
     (log,) = Path("outputs").glob("*/*-multirun/*/mam.log")  # the folders of killed processes are removed
-    assert f"the training goes on from step {second}, " in log.read_text() and log.parent == result.parent
+    assert f"the training goes on from step {second}, " in log.read_text(), log.read_text()
+    assert log.parent == result.parent
     assert sorted(path.name for path in Path("outputs").iterdir()) == [result.parents[2].name, "queued"]
     assert not any(Path("outputs/queued").iterdir()) and not any(Path("outputs").rglob("*.running*"))
     undisturbed = once([*lesson, "outputs=local", "control=none", "evaluate.draws=200"])
@@ -231,7 +247,7 @@ def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words
     line = said("lam=0.6: cancelled in Slurm", seconds=30)
     assert line.startswith("[1/3] ") and time.monotonic() - waiting < 30
     slurm("scancel", f"{job}_0")
-    assert said("lam=0.0: cancelled in Slurm", seconds=30).startswith("[2/3] ")
+    assert said("lam=0: cancelled in Slurm", seconds=30).startswith("[2/3] ")
     assert process.poll() is None
     code, out, err = end(process)
     assert code == 1 and "3 runs: 1 finished now, 0 skipped, 2 failed" in out, out + err
@@ -241,8 +257,10 @@ def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words
 def test_drained_nodes_are_passed_over_and_said_if_none_is_left(words, start):
     slurm("scontrol", "update", "nodename=n[1-3]", "state=drain", "reason=test")
     process = start(*words, *SWEEP, "lam=0,0.3")
-    line = said("Nodes required for job are DOWN, DRAINED")
-    assert line.startswith("Held back in Slurm, will not start unaided: 2 jobs, PENDING (Nodes required")
+    line = said("Held back in Slurm, will not start unaided: 2 jobs, PENDING (")
+    assert re.search(
+        r"PENDING \((ReqNodeNotAvail, UnavailableNodes:n\[1-3\]|Nodes required for job are .*)\)\. See", line
+    )
     assert "See `sinfo -R`" in line and f"Give up: `scancel '{array()}_[0-1]'`" in line
     slurm("scontrol", "update", "nodename=n[2-3]", "state=resume")
     code, out, err = end(process)
@@ -255,7 +273,7 @@ def test_a_wait_for_held_jobs_ends_and_the_same_command_collects_them(words, run
     slurm("scontrol", "update", "nodename=n[1-3]", "state=drain", "reason=test")
     code, _, err = run(*sweep, "launch.wait=false")
     job = array()
-    assert code == 0 and f"2 jobs have not ended, 1 PENDING (squeue -j {job})." in err
+    assert code == 0 and "2 jobs have not ended, 1 PENDING" in err and f"(squeue -j {job})." in err
     slurm("scontrol", "hold", job)
     slurm("scontrol", "update", "nodename=n[1-3]", "state=resume")
     code, out, err = run(*sweep, "launch.wait=false")
@@ -296,10 +314,9 @@ def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, run, tmp
 
 
 def test_a_controller_that_stops_does_not_stop_the_jobs(words, start):
-    home = Path(os.environ["SLURM_CONF"]).parent
     process = start(*words, *SWEEP, "lam=0,0.3")
     wait_for("outputs/*/*-multirun/ended/*.json")
-    os.kill(int((home / "slurmctld.pid").read_text()), signal.SIGTERM)
+    os.kill(int((HOME / "slurmctld.pid").read_text()), signal.SIGTERM)
     try:
         while subprocess.run(["squeue"], capture_output=True, timeout=60).returncode == 0:
             time.sleep(0.1)
