@@ -62,7 +62,7 @@ ReturnToService=2
 SlurmctldTimeout=30
 SlurmdTimeout=9
 SchedulerParameters=bf_interval=2,sched_interval=2
-KillWait=5
+KillWait=2
 MinJobAge=60
 JobRequeue=1
 MpiDefault=none
@@ -96,28 +96,27 @@ up() {
   slurmd -N "n$1"
 }
 
-has() { # process, word of its environment
-  grep -qzx "$2" "/proc/$1/environ" 2> /dev/null
+with() { # the processes, of those given on standard input, that have a word in their environment
+  sed 's|$|/environ|' | xargs -r grep -lzx "$1" 2> /dev/null | sed 's|/environ$||'
 }
 
 # The processes of a node or of slurmctld: daemons have its log open, jobs have its name in their environment. Those of
 # `run` are what the command started.
 processes_of() {
-  local process
-  for process in $(cd /proc && echo [0-9]*); do
+  {
     if [ "$1" = run ]; then
-      has "$process" "MAM_SLURM_RUN=$home" && echo "$process"
-    elif [ -n "$(find "/proc/$process/fd" -lname "$home/log/$1.log" 2> /dev/null)" ] ||
-      { has "$process" "SLURM_CONF=$SLURM_CONF" && has "$process" "SLURMD_NODENAME=$1"; }; then
-      echo "$process"
+      ls -d /proc/[0-9]* | with "MAM_SLURM_RUN=$home"
+    else
+      find /proc/[0-9]*/fd -lname "$home/log/$1.log" 2> /dev/null | sed 's|/fd/.*||'
+      ls -d /proc/[0-9]* | with "SLURM_CONF=$SLURM_CONF" | with "SLURMD_NODENAME=$1"
     fi
-  done
+  } | sed 's|/proc/||' | sort -u
 }
 
 kill_all_of() {
   local found
   for _ in $(seq 50); do # again, since a daemon may have started a process in the meantime
-    found=$(processes_of "$1")
+    found=$(processes_of "$1" || true)
     [ -z "$found" ] && return
     # shellcheck disable=SC2086
     kill -KILL $found 2> /dev/null || true

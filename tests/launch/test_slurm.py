@@ -43,6 +43,8 @@ def whole_cluster() -> Iterator[None]:
     """Every test leaves three idle nodes and an empty queue."""
     yield
     slurm("scancel", "--user=root")
+    if slurm("squeue", "--noheader"):  # such as a job that could not tell the controller that it ended
+        slurm("scontrol", "update", "nodename=n[1-3]", "state=down", "reason=over")
     for node in "123":
         if not is_alive(node):
             script("kill", node)
@@ -175,7 +177,7 @@ def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_
         tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.8, 1.0], split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2
     )
     lesson = [*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={data}", "lam=0.2", "train=lmam"]
-    lesson += ["train.steps=300", "train.evaluate_every=4", "train.log_every=1", "train.batch_size=2", "threads=1"]
+    lesson += ["train.steps=120", "train.evaluate_every=4", "train.log_every=1", "train.batch_size=2", "threads=1"]
     lesson += ["train.save_model=true"]
     process = start(*lesson, *SWEEP, "data.split=test")
     checkpoints = "outputs/unfinished/*/all/checkpoint-*/seal.json"
@@ -192,7 +194,7 @@ def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_
     before = node_of(array())
     script("kill", before)
     second = step()
-    assert first < second < 300, "killed in the middle"
+    assert first < second < 120, "killed in the middle"
     (killed,) = Path("outputs").glob("*/*-multirun/*/mam.log")
     assert f"the training goes on from step {first}, " in killed.read_text()
     code, out, err = end(process)
@@ -251,7 +253,7 @@ def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words
     assert process.poll() is None
     code, out, err = end(process)
     assert code == 1 and "3 runs: 1 finished now, 0 skipped, 2 failed" in out, out + err
-    assert len(re.findall("cancelled in Slurm", err)) == 2 and "without a word" not in err
+    assert re.search(r"lam=0; .*lam=0\.6: cancelled in Slurm", err) and "without a word" not in err
 
 
 def test_drained_nodes_are_passed_over_and_said_if_none_is_left(words, start):
