@@ -107,7 +107,7 @@ processes_of() {
     if [ "$1" = run ]; then
       ls -d /proc/[0-9]* | with "MAM_SLURM_RUN=$home"
     else
-      find /proc/[0-9]*/fd -lname "$home/log/$1.log" 2> /dev/null | sed 's|/fd/.*||'
+      find /proc/[0-9]*/fd -lname "$home/log/$1.log*" 2> /dev/null | sed 's|/fd/.*||'
       ls -d /proc/[0-9]* | with "SLURM_CONF=$SLURM_CONF" | with "SLURMD_NODENAME=$1"
     fi
   } | sed 's|/proc/||' | sort -u
