@@ -68,7 +68,7 @@ class Watch:
         ending = {task.number: ENDINGS[task.state] for task in tasks if task.state in ENDINGS}
         if tasks:
             vanished = {number for number, task in self._before.items() if task.state == "PENDING"} | set(self._ending)
-            ending |= {number: CANCELLED for number in vanished if number not in listed}
+            ending |= {number: self._ending.get(number, CANCELLED) for number in vanished if number not in listed}
         for number in ending.keys() & self._ending.keys():
             self._errand.lose(self._tasks[number], ending[number])
         self._before, self._ending = listed, ending

@@ -214,6 +214,13 @@ def test_a_job_cancelled_while_it_waits_leaves_no_trace_in_slurm(cluster):
     assert made.lost == {"c": "cancelled in Slurm"} and made.said[1:] == [(6, "c: cancelled in Slurm")]
 
 
+def test_a_job_that_slurm_forgets_after_the_first_look_keeps_its_reason(cluster):
+    gone = "7_0|RUNNING|None\n7_2|RUNNING|None\n"
+    made = cluster({0: RUN, 5: RUN.replace("7_1|RUNNING", "7_1|TIMEOUT"), 6: gone}, a=30, c=40)
+    made.wait()
+    assert made.lost == {"b": "out of time in Slurm (TIMEOUT): raise hydra.launcher.timeout_min"}
+
+
 def test_a_requeued_job_is_not_lost(cluster):
     """For a moment Slurm shows how its last start ended."""
     failed = RUN.replace("7_1|RUNNING", "7_1|NODE_FAIL")
