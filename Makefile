@@ -41,10 +41,8 @@ test: $(BIN)/pytest ## run the tests, but for the slow ones
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow
 
-test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of this node (slurm-wlm, munge, root)
-	scripts/slurm_single_node.sh start
-	eval "$$(scripts/slurm_single_node.sh env)" && $(BIN)/pytest -m slurm; code=$$?; \
-	  scripts/slurm_single_node.sh stop; exit $$code
+test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of three nodes on this machine (slurm-wlm, munge, root)
+	scripts/slurm_nodes.sh run $(BIN)/pytest -m slurm tests/launch
 
 test-gpu: $(BIN)/pytest ## run the tests that need a GPU; they skip without one
 	$(BIN)/pytest -m gpu

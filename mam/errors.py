@@ -8,6 +8,7 @@ MamError            exit code 1
 │   └── UnfitError  a method or an alignment that this pair of models does not allow; a study leaves the run out
 ├── TrainingError   a training run that cannot start, continue or be resumed
 ├── StillQueuedError exit code 0; jobs were left in a queue
+├── NotEndedError   jobs in a queue that are no longer waited for
 └── RecordError     a run folder that cannot be written or read
 """
 
@@ -64,6 +65,17 @@ class StillQueuedError(MamError):
     """The jobs of a plan were left in a queue, as the user asked; nothing failed."""
 
     exit_code = 0
+
+
+class NotEndedError(MamError):
+    """Jobs in a queue that cannot be waited for any longer; they may end later.
+
+    ``each`` says of one of them how it stands.
+    """
+
+    def __init__(self, message: str, each: str) -> None:
+        self.each = each
+        super().__init__(message)
 
 
 class RecordError(MamError):

@@ -45,7 +45,10 @@ class LaunchConfig:
         Doc("largest number of runs that one command may compose"),
     ] = 10_000
     patience_minutes: Annotated[
-        float, Ge(0), Le(10**5), Doc("minutes without news from the cluster after which mam stops waiting")
+        float,
+        Ge(0),
+        Le(10**5),
+        Doc("minutes in which Slurm does not answer, or nothing that is left can start, after which mam stops waiting"),
     ] = 15.0
     wait: Annotated[
         bool,

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
 from mam.config.job import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import code_of
-from mam.errors import ConfigError, MamError, RecordError, StillQueuedError, UnfitError, choices
+from mam.errors import ConfigError, MamError, NotEndedError, RecordError, StillQueuedError, UnfitError, choices
 from mam.evaluation.workbench import Workbench
 from mam.extensions import SESSION
 from mam.launch.settings import Launcher, processors
-from mam.launch.work import LEFT_OUT, LaunchRequest, Submission, read_note, tasks_of
+from mam.launch.work import LEFT_OUT, LaunchRequest, Submission, note_name, read_note, tasks_of
 from mam.records.reading import read_result
 from mam.runs.run import RunOutcome, finished_run
 from mam.studies.execute import Member, execute, how, in_order, say_schedules, varied_text
 
 SENDERS = {"joblib": ("local", "send_to_processes"), "slurm": ("slurm", "send_to_slurm")}
 LOST = "it ended without a word: killed, out of memory or out of time"
+NOT_STARTED = "not started: the regular fine-tuning that it is compared with has not ended"
+
+
+@dataclass
+class Wave:
+    """Jobs of a plan that are sent out together, and why some of them, by the names of their notes, leave none."""
+
+    jobs: Sequence[Job]
+    plan: Sequence[Job]
+    submission: Submission
+    say: Callable[[str], None]
+    reasons: dict[str, str] = field(default_factory=dict)
+    _reported: set[int] = field(default_factory=set)
+
+    def left(self) -> list[Job]:
+        """Return the jobs that have not ended; report each job that has, once."""
+        for job in self.jobs:
+            if id(job) not in self._reported:
+                note = read_note(self.submission.folder, job)
+                status = self.reasons.get(_name(job)) if note is None else note["status"]
+                if status is not None:
+                    self._reported.add(id(job))
+                    self.say(f"[{len(self._reported)}/{len(self.jobs)}] {varied_text(job, self.plan)}: {status}")
+        return [job for job in self.jobs if id(job) not in self._reported]
+
+    def lose(self, names: Sequence[str], reason: str) -> None:
+        """Take it that these jobs have ended, for this reason, if they have left no note."""
+        self.reasons |= dict.fromkeys(names, reason)
 
 
 def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Member]:
@@ -38,21 +67,27 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
             members[id(job)] = member
             bench.terminal.say(f"{varied_text(job, plan)}: {how(member)}")
     missing = [job for job in in_order(plan) if id(job) not in members]
+    is_held_up = False
     for number, is_ft in enumerate((True, False)):
-        wave = [job for job in missing if _is_ft(job) == is_ft]
-        submission = Submission.of(plan, number, folder)
-        if not wave:
-            submission.forget()
+        jobs = [job for job in missing if _is_ft(job) == is_ft]
+        wave = Wave(jobs, plan, Submission.of(plan, number, folder), bench.terminal.say)
+        if not jobs:
+            wave.submission.forget()
+        elif is_held_up:
+            wave.reasons = dict.fromkeys(map(_name, jobs), NOT_STARTED)
         else:
             try:
-                _send(wave, plan, submission, launcher, bench)
+                _send(wave, launcher)
             except StillQueuedError:
                 raise
             except MamError as problem:  # jobs that ended nevertheless are shown
                 if isinstance(problem, ConfigError) and len(members) == len(plan) - len(missing):
                     raise
                 bench.terminal.error(str(problem))
-            members |= {id(job): _ended(job, submission.folder, bench) for job in wave}
+                if isinstance(problem, NotEndedError):
+                    is_held_up = True
+                    wave.reasons = dict.fromkeys(map(_name, wave.left()), problem.each) | wave.reasons
+        members |= {id(job): _ended(job, wave, bench) for job in jobs}
     return [members[id(job)] for job in plan]
 
 
@@ -66,33 +101,26 @@ def _refuse_code_of_session(plan: Sequence[Job], launcher: Launcher) -> None:
         )
 
 
-def _send(
-    wave: Sequence[Job], plan: Sequence[Job], submission: Submission, launcher: Launcher, bench: Workbench
-) -> None:
+def _send(wave: Wave, launcher: Launcher) -> None:
     """Start the tasks of a wave and return when all of its jobs have ended, or no more can be expected."""
-    folder = submission.folder
+    first = wave.jobs[0]
     at_once = launcher.settings.get("n_jobs") or 1
     threads = max(1, processors() // at_once) if launcher.name == "joblib" else launcher.settings.get("cpus_per_task")
-    tasks = tasks_of(wave, folder, wave[0].config.launch.jobs_per_task, threads)
-    reported: set[int] = set()
-
-    def left() -> list[Job]:
-        """Return the jobs that have not ended; report each job that has, once."""
-        for job in wave:
-            note = None if id(job) in reported else read_note(folder, job)
-            if note is not None:
-                reported.add(id(job))
-                number = f"[{len(reported)}/{len(wave)}]"
-                bench.terminal.say(f"{number} {varied_text(job, plan)}: {note['status']}")
-        return [job for job in wave if id(job) not in reported]
-
-    patience = wave[0].config.launch.patience_minutes
-    search, waits = wave[0].search, wave[0].config.launch.wait
     request = LaunchRequest(
-        tasks, launcher.settings, launcher.words, search, folder, left, patience, bench.terminal.say, submission, waits
+        tasks=tasks_of(wave.jobs, wave.submission.folder, first.config.launch.jobs_per_task, threads),
+        settings=launcher.settings,
+        words=launcher.words,
+        search=first.search,
+        folder=wave.submission.folder,
+        left=wave.left,
+        lose=wave.lose,
+        patience_minutes=first.config.launch.patience_minutes,
+        say=wave.say,
+        submission=wave.submission,
+        waits=first.config.launch.wait,
     )
     _sender(launcher.name)(request)
-    left()
+    wave.left()
 
 
 def _sender(launcher: str) -> Callable[[LaunchRequest], None]:
@@ -111,10 +139,12 @@ def _finished(job: Job, bench: Workbench) -> Member | None:
     return None if folder is None else Member(job, RunOutcome("skipped", folder, read_result(folder)), None)
 
 
-def _ended(job: Job, folder: Path, bench: Workbench) -> Member:
+def _ended(job: Job, wave: Wave, bench: Workbench) -> Member:
+    folder = wave.submission.folder
     note = read_note(folder, job)
     if note is None:  # killed, perhaps after its result was written
-        return _finished(job, bench) or Member(job, None, LOST, folder / "logs")
+        reason = wave.reasons.get(_name(job), LOST)
+        return _finished(job, bench) or Member(job, None, reason, None if reason == NOT_STARTED else folder / "logs")
     if note["folder"] is None:
         log = Path(note["log"]) if note["log"] else None
         return Member(job, None, note["error"], log, note["status"] == LEFT_OUT)
@@ -124,6 +154,10 @@ def _ended(job: Job, folder: Path, bench: Workbench) -> Member:
         return Member(job, RunOutcome(note["status"], path, read_result(path)), None)
     except RecordError as problem:  # the result was damaged or removed in the meantime
         return Member(job, None, str(problem))
+
+
+def _name(job: Job) -> str:
+    return note_name(job.words)
 
 
 def _is_ft(job: Job) -> bool:

@@ -1,8 +1,8 @@
 """``hydra/launcher=slurm``: an array of jobs through submitit, but with mam's own waiting.
 
 submitit asks Slurm's accounting how a job ended. Not every cluster has it, and without an answer submitit waits for
-ever. Here the notes of the jobs show which have ended, `squeue` shows which are still expected, and the wait is bounded
-if neither gives an answer.
+ever. Here the notes of the jobs show which have ended, `squeue` shows which are still expected, why they wait and which
+Slurm ended, and the wait is bounded if neither gives an answer or nothing can start.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from mam.errors import ConfigError, MamError, StillQueuedError, choices, first_line
-from mam.launch.work import LaunchRequest
+from mam.errors import ConfigError, StillQueuedError, choices, first_line
+from mam.launch.queue import FORMAT, QueuedTask, obstacles_of, read_queue, summary
+from mam.launch.watch import LOGS, Watch
+from mam.launch.work import LaunchRequest, Submission
 
 LOOK = 1.0  # seconds between checks of notes and queue
-GONE = 10.0  # seconds that a note may take to appear on a shared disk after its job has left the queue
+ANSWER = 60.0  # seconds that a Slurm command may take
 SUBMITITS_OWN = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name")
-LOGS = "logs"
 
 
 def send_to_slurm(errand: LaunchRequest) -> None:
@@ -30,28 +30,24 @@ def send_to_slurm(errand: LaunchRequest) -> None:
 
     Raises:
         ConfigError: Slurm refuses the settings.
-        MamError: neither Slurm nor a job responded for ``patience_minutes``. The jobs may still be running.
+        NotEndedError: For ``patience_minutes`` neither Slurm nor a job responded, or all that is left is held back.
     """
-    folder, array = errand.folder, _array(errand)
+    submission = _submitted(errand)
+    array = submission.queue_id
     if not errand.waits:
-        _leave(errand, array)
-    alive = seen = time.monotonic()
-    waiting = len(errand.left())
+        _leave(errand, submission)
+    watch, unreadable = Watch(errand, submission), ""
     try:
-        while missing := errand.left():
-            if len(missing) < waiting:
-                waiting, alive = len(missing), time.monotonic()
-            queued = _queued(array)
-            if queued is not None:
-                alive = time.monotonic()
-                seen = time.monotonic() if queued else seen
-                if not queued and time.monotonic() - seen > GONE:
-                    break
-            elif time.monotonic() - max(alive, _written(folder / LOGS)) > 60 * errand.patience_minutes:
-                raise MamError(
-                    f"Slurm has not answered for {errand.patience_minutes:g} minutes, and no job has written anything."
-                    f" Jobs of {array} may go on all the same: the same command finds what they finish."
-                )
+        while errand.left():
+            try:
+                tasks = _queued(submission)
+            except ValueError as error:
+                tasks = None
+                if not unreadable:
+                    unreadable = str(error)
+                    errand.say(f"squeue -j {array}: mam cannot read {unreadable} in the answer, and goes on asking")
+            if not watch.look(tasks):
+                break
             time.sleep(LOOK)
     except KeyboardInterrupt:
         errand.say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
@@ -59,27 +55,32 @@ def send_to_slurm(errand: LaunchRequest) -> None:
     errand.submission.forget()
 
 
-def _array(errand: LaunchRequest) -> str:
-    """Return the id of the array that an earlier equal command submitted, or submit one."""
-    submission = errand.submission
+def _submitted(errand: LaunchRequest) -> Submission:
+    """Return the array that an earlier equal command submitted, or submit one."""
+    submission, logs = errand.submission, errand.folder / LOGS
     if submission.queue_id is not None:
-        known = f"{submission.queue_id}, {submission.jobs} jobs"
-        errand.say(f"in Slurm already as {known}; their logs are in {errand.folder / LOGS}")
-        return submission.queue_id
+        known = f"{submission.queue_id}, {len(submission.tasks)} jobs"
+        errand.say(f"in Slurm already as {known}; their logs are in {logs}")
+        return submission
     jobs = _submit(errand)
     array = str(jobs[0].job_id.partition("_")[0])
-    submission.keep(array, len(jobs))
-    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {errand.folder / LOGS}")
-    return array
+    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {logs}")
+    return submission.keep(array, errand.tasks)
 
 
-def _leave(errand: LaunchRequest, array: str) -> None:
+def _leave(errand: LaunchRequest, submission: Submission) -> None:
     """Raise StillQueuedError while jobs are expected in the queue; return when there is nothing to wait for."""
-    missing, queued = errand.left(), _queued(array)
-    if missing and queued != []:
-        unknown = "Slurm does not answer" if queued is None else f"{len(queued)} are queued or run"
+    missing, array = errand.left(), submission.queue_id
+    try:
+        tasks, state = _queued(submission), "Slurm does not answer"
+    except ValueError as error:
+        tasks, state = None, f"mam cannot read {error} in Slurm's answer"
+    active = None if tasks is None else [task for task in tasks if not task.has_ended]
+    if missing and active != []:
+        obstacles = obstacles_of(active or [], str(array), len(submission.tasks))
         raise StillQueuedError(
-            f"{len(missing)} jobs have not ended, {unknown} (squeue -j {array}). The same command collects them later;"
+            f"{len(missing)} jobs have not ended, {summary(active) if active else state} (squeue -j {array})."
+            f" {''.join(f'{sentence}. ' for sentence in obstacles)}The same command collects them later;"
             f" `scancel {array}` ends them."
         )
 
@@ -127,10 +128,15 @@ def _partitions() -> list[str]:
     return [] if answer is None else sorted(set(answer.split()))
 
 
-def _queued(array: str) -> list[str] | None:
-    """Return the jobs of the array that are waiting, running or about to be requeued; None if Slurm does not answer."""
-    answer = _ask("squeue", "--noheader", "--array", "--format=%i", f"--jobs={array}")
-    return None if answer is None else answer.split()
+def _queued(submission: Submission) -> list[QueuedTask] | None:
+    """Return the tasks in the queue, those that ended lately too; None if Slurm does not answer.
+
+    Raises:
+        ValueError: The answer cannot be read.
+    """
+    array = str(submission.queue_id)
+    answer = _ask("squeue", "--noheader", "--array", "--states=all", f"--format={FORMAT}", f"--jobs={array}")
+    return None if answer is None else read_queue(answer, array, len(submission.tasks))
 
 
 def _ask(command: str, *words: str) -> str | None:
@@ -139,15 +145,9 @@ def _ask(command: str, *words: str) -> str | None:
     if path is None:
         return None
     try:
-        answer = subprocess.run([path, *words], capture_output=True, text=True, timeout=60)
-    except subprocess.TimeoutExpired:
+        answer = subprocess.run([path, *words], capture_output=True, encoding="utf-8", errors="replace", timeout=ANSWER)
+    except (OSError, subprocess.TimeoutExpired):
         return None
     if answer.returncode == 0:
         return answer.stdout
     return "" if "Invalid job id" in answer.stderr else None
-
-
-def _written(folder: Path) -> float:
-    """Return when a log was last written, on the clock of `time.monotonic`."""
-    times = [path.stat().st_mtime for path in folder.rglob("*") if path.is_file()]
-    return time.monotonic() - (time.time() - max(times)) if times else 0.0

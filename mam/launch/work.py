@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,16 @@ class JobBatch:
 
 @dataclass(frozen=True)
 class Submission:
-    """Jobs that are in a queue: its id, their number, and the study's folder, in which they leave their notes."""
+    """Tasks that are in a queue: their id there, and the study's folder, in which their jobs leave notes.
+
+    ``tasks`` holds the names of the notes of each task, in the order of the queue's numbers: a later command may cut
+    what is missing into other tasks.
+    """
 
     path: Path
     folder: Path
     queue_id: str | None = None
-    jobs: int = 0
+    tasks: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, plan: Sequence[Job], wave: int, folder: Path) -> Submission:
@@ -94,13 +98,16 @@ class Submission:
         path = expanded(plan[0].config.outputs) / "queued" / name
         try:
             noted = json.loads(path.read_text(encoding="utf-8"))
-            return cls(path, Path(noted["folder"]), str(noted["queue_id"]), int(noted["jobs"]))
+            tasks = tuple(tuple(map(str, names)) for names in noted["tasks"])
+            return cls(path, Path(noted["folder"]), str(noted["queue_id"]), tasks)
         except (OSError, ValueError, TypeError, KeyError):
             return cls(path, folder)
 
-    def keep(self, queue_id: str, jobs: int) -> None:
-        """Note that the jobs are in the queue, so that the same command finds them there."""
-        write_json(self.path, {"queue_id": queue_id, "folder": str(self.folder.absolute()), "jobs": jobs})
+    def keep(self, queue_id: str, batches: Sequence[JobBatch]) -> Submission:
+        """Note that the tasks are in the queue, so that the same command finds them there."""
+        tasks = tuple(tuple(map(note_name, batch.jobs)) for batch in batches)
+        write_json(self.path, {"queue_id": queue_id, "folder": str(self.folder.absolute()), "tasks": tasks})
+        return replace(self, queue_id=queue_id, tasks=tasks)
 
     def forget(self) -> None:
         """Remove the note: all of the jobs have ended."""
@@ -109,7 +116,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """The input of a launcher. ``left`` returns the jobs that have not ended, and reports each that has, once."""
+    """The input of a launcher.
+
+    ``left`` returns the jobs that have not ended, and reports each that has, once. ``lose`` is told the names of notes
+    that no job will leave any more, and why.
+    """
 
     tasks: Sequence[JobBatch]
     settings: Mapping[str, Any]
@@ -117,6 +128,7 @@ class LaunchRequest:
     search: SearchPath
     folder: Path
     left: Callable[[], list[Job]]
+    lose: Callable[[Sequence[str], str], None]
     patience_minutes: float
     say: Callable[[str], None]
     submission: Submission
@@ -165,7 +177,12 @@ def _note(folder: Path, job: Job) -> Path:
 
 
 def _note_of(folder: Path, words: Sequence[str]) -> Path:
-    return folder / ENDED / f"{sha256_json(_settling(words))[:16]}.json"
+    return folder / ENDED / f"{note_name(words)}.json"
+
+
+def note_name(words: Sequence[str]) -> str:
+    """Return the name of the note that the job of these words leaves."""
+    return sha256_json(_settling(words))[:16]
 
 
 def _settling(words: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ outputs/<date>/<time>-<signature>/
     confusion*.csv      audio events: true classes by predicted ones, merged and baseline; classes.csv: error by class
     groups.csv          rates of both sides and their difference by the values of the columns of evaluate.by
     mam.log, .hydra/    the log, the configuration
+    .running            while the run goes on, locked by its process: what a killed one left is known by it, and removed
 """
 
 from __future__ import annotations
@@ -21,28 +22,27 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import partial
-from glob import escape
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mam import processes
 from mam.config.job import Job, hydra_files
 from mam.errors import MamError, RecordError, shown
 from mam.extensions import blaming
 from mam.files import atomic, expanded, write_csv, write_json, write_jsonl
-from mam.locks import abandoned, in_use
 from mam.memory import explained
 from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
 
+RUNNING = ".running"
 log = logging.getLogger("mam")
 
 
@@ -139,7 +139,8 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     """Create the folder of one run under ``outputs``, with its log and its configuration, in the main process only.
 
     The folder is removed after an error that the user can fix (MamError, errors of the system) and after an interrupt.
-    After any other error it stays, with the traceback in its log.
+    After any other error it stays, with the traceback in its log. What a killed process left of the same run is removed
+    when the run is started again.
 
     Raises:
         RecordError: the folder cannot be written.
@@ -157,11 +158,10 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     root.addHandler(handler)
     try:
         # Errors are put into words here, so that this folder is removed after those that the user can fix.
-        with in_use(path), blaming(), explained("Lower evaluate.memory_gb, or take fewer or shorter recordings."):
+        with _marked(path), blaming(), explained("Lower evaluate.memory_gb, or take fewer or shorter recordings."):
+            _remove_killed(expanded(job.config.outputs).absolute(), path, job.signature)
             _write_hydra(path / ".hydra", job)
-            folder = RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
-            folder.when_finished.append(partial(_remove_abandoned, expanded(job.config.outputs), path, job.signature))
-            yield folder
+            yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
     except (MamError, OSError, KeyboardInterrupt):
         handler.close()
         if not (path / RESULT).exists():  # a finished run stays even if a later step fails
@@ -201,6 +201,30 @@ def _remove(path: Path, existing: Path) -> None:
         folder.rmdir()
 
 
+@contextmanager
+def _marked(path: Path) -> Iterator[None]:
+    """Mark a folder as that of a running process; the file has its name only once it is locked."""
+    with FileLock(path / f"{RUNNING}.new"):
+        (path / f"{RUNNING}.new").replace(path / RUNNING)
+        try:
+            yield
+        finally:
+            (path / RUNNING).unlink(missing_ok=True)
+
+
+def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
+    """Remove unfinished folders of the same run below ``outputs``, whose process was killed."""
+    for marker in (path for depth in ("*", "*/*") for path in outputs.glob(f"{depth}/*-{signature}*/{RUNNING}")):
+        if marker.parent == own:
+            continue
+        with suppress(Timeout, OSError), FileLock(marker, timeout=0):  # held by a process that is at work there
+            if (marker.parent / RESULT).exists():
+                marker.unlink()
+            else:
+                shutil.rmtree(marker.parent)
+                log.warning("%s: removed, its run was killed", marker.parent)
+
+
 def _new_folder(outputs: Path, signature: str) -> Path:
     try:
         outputs.mkdir(parents=True, exist_ok=True)
@@ -215,16 +239,6 @@ def _new_folder(outputs: Path, signature: str) -> Path:
     except OSError as error:
         raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
     raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
-
-
-def _remove_abandoned(outputs: Path, own: Path, signature: str) -> None:
-    """Remove folders of the same configuration, older than ``own``, that killed processes left unfinished."""
-    names = re.compile(rf"\d\d-\d\d-\d\d-{re.escape(signature)}(-\d+)?")
-    paths = [path for pattern in ("*/*", "*/*/*") for path in outputs.glob(f"{pattern}{escape(signature)}*")]
-    unfinished = [path for path in paths if names.fullmatch(path.name) and not (path / RESULT).exists()]
-    for path in abandoned(unfinished, before=own.stat().st_ctime):
-        log.info("%s: left by a process that was killed; removed", path)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_hydra(folder: Path, job: Job) -> None:

@@ -16,7 +16,7 @@ from mam.config.model import shapes
 from mam.config.words import key_values
 from mam.errors import MamError, UnfitError
 from mam.evaluation.workbench import Workbench
-from mam.files import atomic
+from mam.files import atomic, expanded
 from mam.merging.plan import plan_merge
 from mam.records.folder import run_root
 from mam.runs.run import RunOutcome, is_being_computed, run
@@ -59,7 +59,7 @@ def _shared(job: Job) -> tuple[str, int]:
 def execute(
     plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
 ) -> list[Member]:
-    """Run every job of ``plan`` in ``folder``, or in a folder of the same name under the job's own ``outputs``.
+    """Run every job of ``plan`` in ``folder``, or in one of the same date and name under the job's own ``outputs``.
 
     Finished runs are not repeated. The order of execution is that of `in_order`; the members are returned in the order
     of the plan. A failed job leaves its message in ``folder/failures``, or the traceback if the user cannot fix the
@@ -78,7 +78,7 @@ def execute(
         job = remaining.pop(processes.from_main(_first_free(remaining, bench)))
         outcome, error, where, is_unfit = None, None, None, False
         try:
-            outcome = run(job, bench, run_root(job.config.outputs) / folder.name)
+            outcome = run(job, bench, expanded(job.config.outputs) / folder.parent.name / folder.name)
         except UnfitError as problem:
             error, is_unfit = str(problem), True
         except Exception as problem:  # a failure of any kind must not stop the other jobs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from mam.training.learner import Learner
 from mam.training.lessons import Clips, labels, transcripts
 from mam.training.resumption import last_whole
 from mam.training.trainer import LAM, LambdaTrainer, arguments
+
+log = logging.getLogger("mam")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ def train(
     args = arguments(config, folder, task.metric(config), device, learner.may_rest)
     whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
     checkpoint = processes.from_main(None if whole is None else str(whole))
+    if whole is not None:
+        resumed = f"the training goes on from step {whole.name.rpartition('-')[2]}, {whole}"
+        bench.terminal.say(resumed)
+        log.info("%s", resumed)
     label = " ".join(filter(None, ("training", split.name)))
     with bench.terminal.progress(label, config.train.steps) as step:
         trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))

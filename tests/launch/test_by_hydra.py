@@ -65,7 +65,7 @@ def test_jobs_that_leave_no_note(monkeypatch, capsys):
     members = launch(plan, Workbench(), study_folder(plan, "x"), launcher_of(["hydra/launcher=submitit_local"]))
     assert [member.outcome for member in members] == [None, None]
     errand = by_hydra.LaunchRequest(
-        (), {}, ("hydra/launcher=x",), ONLY_MAMS, Path("f"), lambda: ["a"], 1, print, submission=None
+        (), {}, ("hydra/launcher=x",), ONLY_MAMS, Path("f"), lambda: ["a"], print, 1, print, submission=None
     )
     with pytest.raises(
         MamError, match=r"hydra/launcher=x: ended \(OSError: no machine\), and 1 jobs left no note in f"

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from support.runs import jobs, mam, once
 
-from mam.config.search import ONLY_MAMS
-from mam.errors import ConfigError, MamError
+from mam.errors import ConfigError, NotEndedError
 from mam.evaluation.attention_statistics import CLIPS
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.launch import settings
-from mam.launch.launch import launch
+from mam.launch.launch import NOT_STARTED, launch
 from mam.launch.settings import Launcher, launcher_of, split_words
-from mam.launch.work import JobBatch, LaunchRequest, Submission, read_note, tasks_of
+from mam.launch.work import JobBatch, LaunchRequest, Submission, note_name, read_note, tasks_of
 from mam.records.result import plain
 from mam.studies.execute import execute, in_order, study_folder
+from mam.terminal import Terminal
 
 
 def test_words_are_told_apart():
@@ -167,31 +166,79 @@ def test_a_task_does_only_what_is_missing(words, tmp_path):
     assert [read_note(tmp_path / "folder", job) for job in plan] == notes
 
 
-@pytest.mark.parametrize(("queued", "ends"), [(None, "raises"), ([], "returns")])
-def test_the_wait_for_slurm_is_bounded(queued, ends, tmp_path, monkeypatch):
-    """Where Slurm does not answer it gives up; where it says that no job is left it does so after a grace."""
-    from mam.launch import slurm
+@pytest.fixture
+def sent(monkeypatch):
+    """Requests that reach a launcher; what it does with each is set by the test."""
+    requests, acts = [], []
 
-    monkeypatch.setattr(slurm, "_submit", lambda errand: [SimpleNamespace(job_id="7_0")])
-    monkeypatch.setattr(slurm, "_queued", lambda array: queued)
-    monkeypatch.setattr(slurm, "LOOK", 0.01)
-    monkeypatch.setattr(slurm, "GONE", 0.05)
-    submission = Submission(tmp_path / "queued.json", tmp_path)
-    errand = LaunchRequest((), {}, (), ONLY_MAMS, tmp_path, lambda: ["a job"], 0.001, lambda text: None, submission)
-    if ends == "returns":
-        slurm.send_to_slurm(errand)
-        return
-    with pytest.raises(MamError, match=r"Slurm has not answered for 0\.001 minutes, .*Jobs of 7 may go on"):
-        slurm.send_to_slurm(errand)
+    def send(request: LaunchRequest) -> None:
+        requests.append(request)
+        acts[len(requests) - 1](request)
+
+    monkeypatch.setattr("mam.launch.launch._sender", lambda name: send)
+    return requests, acts
 
 
-def test_what_slurm_says_of_a_job_it_has_forgotten(monkeypatch):
-    from mam.launch import slurm
+def held(request: LaunchRequest) -> None:
+    raise NotEndedError("Nothing of 7 runs or can start", "has not ended: in Slurm as 7")
 
-    monkeypatch.setattr(slurm.shutil, "which", lambda name: f"/bin/{name}")
-    answers = {"fine": (0, "7_0\n7_1\n", ""), "gone": (1, "", "Invalid job id specified"), "down": (1, "", "refused")}
-    for name, expected in (("fine", ["7_0", "7_1"]), ("gone", []), ("down", None)):
-        code, out, err = answers[name]
-        done = SimpleNamespace(returncode=code, stdout=out, stderr=err)
-        monkeypatch.setattr(slurm.subprocess, "run", lambda *_, done=done, **__: done)
-        assert slurm._queued("7") == expected
+
+def test_each_job_says_how_slurm_ended_it_or_where_it_is(words, sent, capsys):
+    _, acts = sent
+    plan = jobs([*words, "lam=0,0.3,0.6", "control=none", "evaluate.draws=100"], multirun=True)
+
+    def ends(request: LaunchRequest) -> None:
+        request.tasks[0]()  # leaves its note, whatever Slurm says of it
+        request.lose([note_name(job) for task in request.tasks[:2] for job in task.jobs], "cancelled in Slurm")
+        request.left()
+        held(request)
+
+    acts.append(ends)
+    ended = launch(plan, Workbench(Terminal()), Path("outputs/2030-01-01/study"), Launcher("slurm", {}))
+    assert [end.error for end in ended] == [None, "cancelled in Slurm", "has not ended: in Slurm as 7"]
+    assert ended[1].log == Path("outputs/2030-01-01/study/logs")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["[1/3] lam=0: finished", "[2/3] lam=0.3: cancelled in Slurm"]
+    assert "error: Nothing of 7 runs or can start" in err
+
+
+def test_what_finished_after_all_is_not_called_cancelled(words, sent):
+    """Its result is there, but the process was ended before it could leave a note."""
+    plan = jobs([*words, "lam=0.3", "control=none", "evaluate.draws=100"], multirun=True)
+
+    def ends(request: LaunchRequest) -> None:
+        for task in request.tasks:
+            task()
+        for job in plan:
+            (request.folder / "ended" / f"{note_name(job.words)}.json").unlink()
+            request.lose([note_name(job.words)], "cancelled in Slurm")
+
+    sent[1].append(ends)
+    ended = launch(plan, Workbench(), Path("outputs/2030-01-01/study"), Launcher("slurm", {}))
+    assert [end.error for end in ended] == [None]
+
+
+def test_trainings_wait_for_the_fine_tuning_that_they_are_compared_with(lesson, sent):
+    requests, acts = sent
+    plan = jobs([*lesson, "train=finetune", "lam=0,0.3", "control=none"], multirun=True)
+    acts.append(held)
+    ended = launch(plan, Workbench(), Path("outputs/2030-01-01/study"), Launcher("slurm", {}))
+    assert [end.error for end in ended] == ["has not ended: in Slurm as 7", NOT_STARTED] and len(requests) == 1
+    assert ended[1].log is None
+
+
+def test_a_note_of_what_was_queued_knows_which_job_has_which_number(words, tmp_path):
+    """A later command finds some jobs finished, or cuts them into other tasks; Slurm's numbers stay."""
+    plan = jobs([*words, "lam=0.1,0.2,0.3", "control=none"], multirun=True)
+    new = Submission.of(plan, 0, tmp_path)
+    assert new.queue_id is None and new.tasks == ()
+    kept = new.keep("7", tasks_of(plan, tmp_path, 3, None))
+    names = [note_name(job.words) for job in plan]
+    assert kept.queue_id == "7" and kept.tasks == (tuple(names[:3]), tuple(names[3:])) and len(names) == 4
+    other = jobs(
+        [*words, "lam=0.1,0.2,0.3", "control=none", "launch.jobs_per_task=1", "launch.wait=false"], multirun=True
+    )
+    assert Submission.of(other, 0, Path("elsewhere")) == kept
+    for broken in ("{", "[]", '{"queue_id": "7"}', '{"queue_id": "7", "folder": "x", "tasks": 3}'):
+        kept.path.write_text(broken)
+        assert Submission.of(plan, 0, tmp_path) == new

@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 from support.models import make_bert
 from support.runs import data_words, jobs, once, pair_words, predictions
 
 from mam.errors import CheckpointError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
+from mam.records.folder import open_run
 from mam.records.reading import find_finished
 from mam.records.result import plain
 from mam.records.validity import parse_result
@@ -172,11 +174,31 @@ def test_a_killed_run_is_not_finished_and_the_next_one_is(words, tmp_path):
     process.wait()
     process.stdout.close()
     (folder,) = (path.parent for path in Path("outputs").rglob("mam.log"))
-    assert not (folder / "result.json").exists()
+    assert not (folder / "result.json").exists() and (folder / ".running").exists()
     resumed = once(words)
-    assert resumed.status == "finished"
+    assert resumed.status == "finished" and not folder.exists()
+    assert f"{folder.absolute()}: removed, its run was killed" in (resumed.folder / "mam.log").read_text()
+    assert not list(Path("outputs").rglob(".running*"))
     undisturbed = once([*words, "outputs=elsewhere", f"cache_dir={tmp_path / 'fresh'}"])
     assert predictions(resumed) == predictions(undisturbed)
+
+
+def test_only_folders_of_killed_runs_are_removed(words):
+    """Not one whose process lives, one that is kept with its traceback, a finished one, or one of another run."""
+    (job,) = jobs(words)
+    parent = Path("outputs/2030-01-01")
+    names = ("alive", "kept", "done", "dead")
+    kinds = {name: parent / f"00-00-0{number}-{job.signature}" for number, name in enumerate(names)}
+    kinds["another"] = parent / "00-00-09-00000000"
+    for name, folder in kinds.items():
+        folder.mkdir(parents=True)
+        if name != "kept":
+            (folder / ".running").touch()
+    (kinds["done"] / "result.json").touch()
+    with FileLock(kinds["alive"] / ".running"), open_run(job, parent) as folder:
+        assert (folder.path / ".running").exists()
+    assert {name for name, folder in kinds.items() if folder.exists()} == {"alive", "kept", "done", "another"}
+    assert not (kinds["done"] / ".running").exists() and not (folder.path / ".running").exists()
 
 
 def test_jobs_at_the_same_time_share_one_baseline(words):

@@ -44,10 +44,14 @@ KILLS = {
 }
 
 
+GOES_ON_FROM = {"in a step": 4, "while a checkpoint is written": 2, "while it is sealed": 4, "before the result": 6}
+
+
 def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(lesson):
     words = [*lesson, "train=lmam", "lam=0.3", "train.patience=2"]  # dropout and SpecAugment are on in this target
     finished = once_in_a_process([*words, "outputs=whole"])
     assert finished.returncode == 0, finished.stderr
+    assert "goes on" not in finished.stdout
     (whole,) = Path("whole").rglob("result.json")
     for i, (moment, fatal) in enumerate(KILLS.items()):
         outputs = f"outputs=killed{i}"
@@ -60,6 +64,9 @@ def test_killed_at_any_moment_it_goes_on_and_ends_with_the_same_bytes(lesson):
             "checkpoint" in moment or "sealed" in moment
         )
         (result,) = Path(f"killed{i}").rglob("result.json")
+        says = f"the training goes on from step {GOES_ON_FROM[moment]}, killed{i}/unfinished/"
+        assert says in resumed.stdout and says in (result.parent / "mam.log").read_text(), moment
+        assert len(list(Path(f"killed{i}").rglob("mam.log"))) == 1, "what the killed one left is removed"
         for name in ("predictions.jsonl", "metrics.jsonl", "lambda.csv", "model/model.safetensors"):
             assert (result.parent / name).read_bytes() == (whole.parent / name).read_bytes(), (moment, name)
         assert not Path(f"killed{i}/unfinished").exists()
