@@ -6,6 +6,8 @@ import errno
 import hashlib
 import json
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,6 +112,34 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to) or a folder with everything in it; nothing if it is not there.
+
+    Raises:
+        MamError: It cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MamError(f"{path}: cannot be removed ({error.strerror or error}). Remove it by hand.") from error
+
+
+def own_folder(path: Path) -> Path:
+    """Make a folder unless it exists, and return it.
+
+    Raises:
+        MamError: Something else has its name, or it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MamError(f"{path}: is not a folder ({error.strerror or error}). Remove what has its name.") from error
+    return path
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read one JSON object per line.
 
@@ -124,6 +154,52 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             except (ValueError, TypeError, RecursionError) as error:
                 raise MamError(f"{path}, line {number}: not a JSON object ({error}).") from error
     return rows
+
+
+def read_text(path: Path, limit: int = 2**26) -> str:
+    """Return the text of a small UTF-8 file; ``limit`` is its largest size in bytes.
+
+    Raises:
+        MamError: There is no such file, it may not be read, is no regular file, is too large, or is not UTF-8.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
+    except (OSError, ValueError) as error:
+        raise MamError(f"{path}: {getattr(error, 'strerror', None) or error}.") from error
+    with os.fdopen(handle, "rb") if stat.S_ISREG(os.fstat(handle).st_mode) else _closed(handle, path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise MamError(f"{path}: has more than the {limit} bytes that such a file may have.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MamError(f"{path}: not UTF-8 text (byte {error.start}).") from error
+
+
+def _closed(handle: int, path: Path) -> IO[bytes]:
+    os.close(handle)
+    raise MamError(f"{path}: is no regular file.")
+
+
+def read_json(path: Path, limit: int = 2**26) -> Any:
+    """Return the content of a small JSON file.
+
+    Raises:
+        MamError: As `read_text`, or the file is no JSON, contains NaN or infinity, or is nested over 100 levels deep.
+    """
+    try:
+        value = json.loads(read_text(path, limit), parse_constant=_refuse)
+        level, depth = [value], 0
+        while level:
+            if (depth := depth + 1) > 101:
+                raise ValueError("more than 100 levels deep")
+            below = [
+                part.values() if isinstance(part, dict) else part for part in level if isinstance(part, dict | list)
+            ]
+            level = [value for values in below for value in values]
+    except (ValueError, RecursionError) as error:
+        raise MamError(f"{path}: cannot be read as JSON ({error}).") from error
+    return value
 
 
 def _refuse(name: str) -> float:
