@@ -49,7 +49,7 @@ from mam.runs.record import (
 )
 from mam.tasks import TASKS
 from mam.tasks.groups import refuse_unknown_columns
-from mam.training.resumption import forget, unfinished
+from mam.training.resumption import folder_of, forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
 
 log = logging.getLogger("mam")
@@ -88,6 +88,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
         refuse_unknown_columns(config, bench.corpus(config))
     finished = processes.from_main(finished_run(job, bench, question))
     if finished:
+        if processes.is_main():
+            forget(folder_of(expanded(config.outputs), question))  # of a run that was killed when it had finished
         return RunOutcome("skipped", finished, read_result(finished))
 
     # Errors in the input are raised here, before a folder is made.
@@ -230,7 +232,7 @@ def _caveats(plan: MergePlan, pair: ModelPair, checkpoint: Checkpoint) -> tuple[
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:
     """Choose λ by ``config.tune``; a search that was killed is resumed."""
-    with unfinished(expanded(config.outputs), question, "auto") as work:
+    with unfinished(expanded(config.outputs), question, "auto", bench.terminal.say) as work:
         choice = choose(config, bench, work)
         folder.when_finished.append(partial(forget, work))
     return choice

@@ -13,6 +13,7 @@ not taken for one's own. It shows damage; it is no signature.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Known:
 
 
 def _read(path: Path, say: Callable[[str], None]) -> dict[str, list[float]]:
-    if not path.exists() and not path.is_symlink():
+    if not os.path.lexists(path):
         return {}
     try:
         return _checked(read_json(path, LARGEST), path)
