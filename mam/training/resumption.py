@@ -55,7 +55,7 @@ def unfinished(
     if resume not in ("auto", "no"):
         _refuse_another(folder, question)
     own_folder(folder.parent)
-    with _lock(folder) as is_free:
+    with _locked(folder) as is_free:
         if not is_free:
             raise TrainingError(f"{folder}: another process is training this now. Wait for it, or stop it.")
         if resume == "no":
@@ -70,10 +70,14 @@ def folder_of(outputs: Path, question: Mapping[str, Any]) -> Path:
     return outputs / UNFINISHED / sha256_json(question)[:16]
 
 
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
 @contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path) -> Iterator[bool]:
     """Yield whether no other process holds the lock of a folder; hold it in this context."""
-    path = folder.with_name(f".{folder.name}.lock")
+    path = _lock_of(folder)
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()
@@ -142,12 +146,12 @@ def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
 
 def forget(folder: Path) -> None:
     """Remove the folder of a training whose run is finished, unless another process trains there."""
-    if not folder.is_dir():
-        return
-    with suppress(OSError, MamError), _lock(folder) as is_free:  # leftovers do no harm
-        if is_free:
-            remove(folder)
-            folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
+    lock = _lock_of(folder)
+    if os.path.lexists(folder) or os.path.lexists(lock):
+        with suppress(OSError, MamError), _locked(folder) as is_free:  # leftovers do no harm
+            if is_free:
+                remove(folder)
+                lock.unlink(missing_ok=True)
     with suppress(OSError):  # the parent folder may hold other trainings
         folder.parent.rmdir()
 
