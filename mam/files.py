@@ -131,12 +131,13 @@ def own_folder(path: Path) -> Path:
     """Make a folder unless it exists, and return it.
 
     Raises:
-        MamError: Something else has its name, or it cannot be made.
+        MamError: Something else has its name, or its parent cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MamError(f"{path}: is not a folder ({error.strerror or error}). Remove what has its name.") from error
+        reason = error.strerror or error
+        raise MamError(f"{path}: cannot be made a folder ({reason}). Remove what has its name.") from error
     return path
 
 
@@ -188,7 +189,10 @@ def read_json(path: Path, limit: int = 2**26) -> Any:
         MamError: As `read_text`, or the file is no JSON, contains NaN or infinity, or is nested over 100 levels deep.
     """
     try:
-        value = json.loads(read_text(path, limit), parse_constant=_refuse)
+        text = read_text(path, limit)
+        value = json.loads(text, parse_constant=_refuse)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # a UnicodeEncodeError is a ValueError
         level, depth = [value], 0
         while level:
             if (depth := depth + 1) > 101:

@@ -85,7 +85,9 @@ def _locked(folder: Path) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be locked ({error.strerror or error}). Remove it.") from error
+        raise TrainingError(
+            f"{path}: cannot be locked ({error.strerror or error}). Remove it, or make its folder writable."
+        ) from error
     try:
         yield True
     finally:
