@@ -18,7 +18,9 @@ from mam.files import (
     inside,
     local_path,
     locked,
+    own_folder,
     read_jsonl,
+    remove,
     sha256_file,
     sha256_json,
     write_json,
@@ -187,3 +189,28 @@ def test_free_memory_is_what_linux_calls_available():
     stated = {name: 1024 * int(value.split()[0]) for name, value in lines.items()}
     # Other processes take and give meanwhile.
     assert abs(free_memory() - stated["MemAvailable"]) < 0.2 * stated["MemTotal"]
+
+
+def test_what_is_removed_is_the_thing_itself(tmp_path):
+    kept = tmp_path / "kept"
+    (kept / "a").mkdir(parents=True)
+    for name in ("link", "loop", "nothing"):
+        (tmp_path / name).symlink_to({"link": kept, "loop": tmp_path / "loop", "nothing": "nowhere"}[name])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "link").symlink_to(kept)
+    for name in ("link", "loop", "nothing", "pipe", "file", "folder", "absent"):
+        remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (kept / "a").is_dir()
+    with pytest.raises(MamError, match=r"kept/none: cannot be removed \(.*\). Remove it by hand"):
+        (tmp_path / "file").touch()
+        remove(tmp_path / "file" / "kept" / "none")
+
+
+def test_a_folder_whose_name_is_taken_is_named(tmp_path):
+    assert own_folder(tmp_path / "a" / "b").is_dir() and own_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(MamError, match=f"{path}: cannot be made a folder"):
+            own_folder(path)

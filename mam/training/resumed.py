@@ -119,6 +119,6 @@ def has_moments(parameter: torch.Tensor, state: Any) -> bool:
     if not isinstance(state, dict) or state.keys() != shapes.keys():
         return False
     return all(
-        isinstance(state[key], torch.Tensor) and state[key].shape == shape and bool(torch.isfinite(state[key]).all())
+        isinstance(state[key], torch.Tensor) and state[key].shape == shape and not torch.isnan(state[key]).any()
         for key, shape in shapes.items()
     )

@@ -14,16 +14,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from support.damage import CONTENT, KIND, MOVED, text
 from support.kills import copies_of
 from support.trainings import STEPS, Training, copied
 
 from mam.errors import MamError, TrainingError
-from mam.files import sha256_file, write_json
-from mam.training import resumed
+from mam.files import sha256_file, sha256_json, write_json
+from mam.training import resumed, resumption, sealing
 from mam.training.resumption import others_unfinished, unfinished
 from mam.training.sealing import last_whole
+from mam.tuning.known import Known
 
 FILES = ["seal.json", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"]
 
@@ -494,6 +497,43 @@ def test_something_else_in_the_place_of_the_lock(kind, tmp_path):
             pass
     except TrainingError as error:
         assert f"{lock}: cannot be locked" in str(error) and "Remove it" in str(error)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=9), below, max_size=3),
+    max_leaves=8,
+)
+KEYS = ["global_step", "best_global_step", "best_metric", "log_history", "stateful_callbacks", "max_steps"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=VALUES | st.dictionaries(st.sampled_from([*KEYS, "optimizer.pt"]), VALUES, max_size=4))
+@pytest.mark.parametrize("name", ["seal.json", "trainer_state.json", "known.json", "question.json"])
+def test_whatever_json_is_there_is_taken_or_named(name, content, begun, tmp_path):
+    path = tmp_path / "checkpoint-3" / name
+    if not path.parent.is_dir():
+        copied(begun / "all" / "checkpoint-3", path.parent)
+    kept = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    is_edit = isinstance(content, dict) and name in kept
+    path.write_text(json.dumps(json.loads(kept[name]) | content if is_edit else content))
+    said: list[str] = []
+    if name == "trainer_state.json":
+        resealed(path.parent)
+    if name == "known.json":
+        numbers = {"0.1": content}
+        path.write_text(json.dumps({"sha256": sha256_json(["checkpoint-3", numbers]), "numbers": numbers}))
+        found = Known(path.parent, said.append).numbers("0.1", 1, lambda: [0.5])
+        assert found == [0.5] or (found == content and not said)
+        path.unlink()
+    elif name == "question.json":
+        resumption._note(path, {"a": 1}, said.append)
+        assert json.loads(path.read_text()) == {"a": 1} and len(said) == 1
+        path.unlink()
+    else:
+        assert name in (sealing._damage(path.parent) or name)
+    for file, before in kept.items():
+        (path.parent / file).write_bytes(before)
 
 
 def test_states_are_alike_by_their_structure():

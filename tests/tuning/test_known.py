@@ -119,6 +119,7 @@ DAMAGE = {
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "not UTF-8": text(b'{"sha256": "\xff", "numbers": {}}'),
     "UTF-16": lambda path: path.write_bytes(path.read_text().encode("utf-16")),
+    "half a character": text('{"sha256": "", "numbers": {"\\ud800": [1.0]}}'),
     "a list": text("[]"),
     "a list of objects": text("[{}]"),
     "a number": text("7"),

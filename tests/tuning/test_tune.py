@@ -18,7 +18,7 @@ from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.files import read_jsonl
 from mam.tuning.choose import Dev
-from mam.tuning.search import best
+from mam.tuning.search import SEARCHES, best
 
 
 def valley(lam):
@@ -98,6 +98,26 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
         assert [row for row in tested if str(row["fold"]) == fold] == [row for row in given if str(row["fold"]) == fold]
     mean = np.mean([one.lam for one in tune.chosen])
     assert outcome.result.merge.lam == pytest.approx([mean] * LAYERS)
+
+
+def test_after_a_kill_one_evaluation_serves_every_fold(event_words, tmp_path, monkeypatch):
+    words = [word for word in event_words if not word.startswith("data.root=")]
+    words += [f"data.root={write_sounds(tmp_path / 'more', folds=3, each=3)}", "tune=grid", "tune.values=[0,0.4,1]"]
+    whole = once([*words, "outputs=whole"]).result
+    grid, folds = SEARCHES["grid"], []
+
+    def fatal(rate, settings, seed, folder, layers):
+        folds.append(folder.name)
+        if len(folds) == 2:
+            raise KeyboardInterrupt
+        return grid(rate, settings, seed, folder, layers)
+
+    monkeypatch.setitem(SEARCHES, "grid", fatal)
+    with pytest.raises(KeyboardInterrupt):
+        once(words)
+    assert folds == ["1", "2"] and list(Path("outputs/unfinished").glob("*/known.json"))
+    monkeypatch.setattr(Dev, "_draws_of", lambda *_: pytest.fail("evaluated again"))
+    assert once(words).result.tune == whole.tune and folds == ["1", "2", "1", "2", "3"]
 
 
 def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
