@@ -98,9 +98,8 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     except ImportError as error:
         raise ConfigError("tune=optuna: is not installed here. Install it: pip install 'mam[tune]'") from error
     engine.logging.set_verbosity(engine.logging.WARNING)
-    study = engine.create_study(direction="minimize")
-    for number in range(settings.evaluations):
-        study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
+    study = engine.create_study(direction="minimize", sampler=engine.samplers.TPESampler(seed=seed % 2**32))
+    for _ in range(settings.evaluations):
         trial = study.ask()
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
     return {}
