@@ -27,13 +27,6 @@ SEARCHED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def never_waits(request):
-    signal.alarm(0 if request.node.get_closest_marker("slow") else 240)
-    yield
-    signal.alarm(0)
-
-
 @pytest.fixture
 def trained(lesson):
     return [*lesson, "train=lmam", "lam=0.3", "train.patience=2", "threads=1"]  # dropout and SpecAugment are on
@@ -73,12 +66,14 @@ def sample(states, most):
     return [*states[:: max(1, len(states) // most)], *states[-2:]]
 
 
+@pytest.mark.usefixtures("never_waits")
 def test_a_training(trained, tmp_path):
     whole, states = run_and_states(trained, tmp_path)
     assert len(states) > 60 and "model/model.safetensors" in whole and len(whole["metrics.jsonl"].splitlines()) > 8
     goes_on(sample(states, 4), trained, whole)
 
 
+@pytest.mark.usefixtures("never_waits")
 @pytest.mark.parametrize("name", ["optuna", "race"])
 def test_a_search(name, split_words, tmp_path):
     words = [*split_words, *SEARCHED[name], "threads=1"]
@@ -117,6 +112,7 @@ def killed(words, nth):
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
+@pytest.mark.usefixtures("never_waits")
 @pytest.mark.parametrize(("kind", "nth"), [("lmam", 95), ("optuna", 45)])
 def test_by_sigkill(kind, nth, trained, split_words):
     words = trained if kind == "lmam" else [*split_words, *SEARCHED[kind], "threads=1"]

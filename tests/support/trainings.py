@@ -11,6 +11,7 @@ from typing import Any
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
+from mam.files import sha256_file, write_json
 from mam.training.folds import folds
 from mam.training.sealing import last_whole
 from mam.training.train import train
@@ -62,3 +63,21 @@ class Training:
 def copied(folder: Path, to: Path) -> Path:
     """A copy of an unfinished training."""
     return Path(shutil.copytree(folder, to, symlinks=True))
+
+
+def resealed(checkpoint: Path) -> None:
+    """Seal a checkpoint as it is now."""
+    hashes = {path.name: sha256_file(path) for path in checkpoint.iterdir() if path.name != "seal.json"}
+    write_json(checkpoint / "seal.json", hashes)
+
+
+def changed(path: Path, entries: dict[str, Any]) -> None:
+    """Set entries of a trainer's state, or of one of its callbacks."""
+    state = json.loads(path.read_text())
+    for key, value in entries.items():
+        if key in state["stateful_callbacks"]:
+            (kind, inner), *_ = value.items()
+            state["stateful_callbacks"][key][kind] |= inner
+        else:
+            state[key] = value
+    path.write_text(json.dumps(state))

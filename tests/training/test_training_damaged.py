@@ -1,82 +1,27 @@
 """An unfinished training that is damaged goes on from the last good checkpoint and says so, or is refused by name.
 
-What comes out is what an uninterrupted training gives, to the byte, or a MamError that names the file.
+What comes out is what an uninterrupted training gives, to the byte, or a MamError that names the file. Kills are here
+too, as copies of what they leave; those of a run as a whole are in `tests/runs/test_run_killed.py`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from support.damage import CONTENT, KIND, MOVED, text
-from support.kills import copies_of
-from support.trainings import STEPS, Training, copied
+from support.damage import CONTENT, KIND, MOVED, Malice, saved, text
+from support.trainings import STEPS, changed, copied, resealed
 
 from mam.errors import MamError, TrainingError
-from mam.files import sha256_file, sha256_json, write_json
-from mam.training import resumed, resumption, sealing
-from mam.training.resumption import others_unfinished, unfinished
+from mam.files import write_json
 from mam.training.sealing import last_whole
-from mam.tuning.known import Known
+
+pytestmark = pytest.mark.usefixtures("never_waits")
 
 FILES = ["seal.json", "trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth", "model.safetensors"]
-
-
-@pytest.fixture(autouse=True)
-def never_waits():
-    """A read that would wait for ever fails."""
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-
-
-@pytest.fixture(scope="module")
-def training(hubert_group, bert, tmp_path_factory):
-    return Training(hubert_group, bert, tmp_path_factory.mktemp("training"))
-
-
-@pytest.fixture(scope="module")
-def states(training, tmp_path_factory):
-    """The uninterrupted outcome, and the folder as a kill would leave it, before each operation on it."""
-    root = tmp_path_factory.mktemp("states")
-    (root / "work").mkdir()
-    with copies_of(root / "work", root / "copies") as copies:
-        whole = training.go_on(root / "work" / "all")
-    return whole, copies
-
-
-@pytest.fixture(scope="module")
-def whole(states):
-    return states[0]
-
-
-@pytest.fixture(scope="module")
-def begun(states):
-    """Killed when the third of four checkpoints was sealed; the best one is the first."""
-    names = [sorted(path.name for path in copy.glob("all/*")) for copy in states[1]]
-    last = max(i for i, found in enumerate(names) if found == ["checkpoint-1", "checkpoint-2", "checkpoint-3"])
-    state = json.loads((states[1][last] / "all/checkpoint-3/trainer_state.json").read_text())
-    assert state["best_global_step"] == 1 and (states[1][last] / "all/checkpoint-3/seal.json").is_file()
-    return states[1][last]
-
-
-@pytest.fixture
-def work(begun, tmp_path):
-    return copied(begun, tmp_path / "work") / "all"
-
-
-def resealed(checkpoint: Path) -> None:
-    hashes = {path.name: sha256_file(path) for path in checkpoint.iterdir() if path.name != "seal.json"}
-    write_json(checkpoint / "seal.json", hashes)
 
 
 def test_it_goes_on_from_each_checkpoint_alike(training, whole, work):
@@ -134,182 +79,6 @@ def test_a_seal_that_says_something_else(training, whole, work, change):
     said: list[str] = []
     assert training.outcome(work, said) == whole
     assert len(said) == 1 and "checkpoint-3" in said[0] and "it is passed over" in said[0]
-
-
-def log_of(**entry):
-    return {"log_history": [entry]}
-
-
-STATES = {
-    "another step": {"global_step": 2},
-    "a step that is text": {"global_step": "3"},
-    "a best step to come": {"best_global_step": 4},
-    "a best step below 0": {"best_global_step": -1},
-    "a best step that is text": {"best_global_step": "1"},
-    "a best step that is true": {"best_global_step": True},
-    "a best metric that is text": {"best_metric": "0.5"},
-    "steps that are a list": {"max_steps": []},
-    "no operations": {"total_flos": None},
-    "no logs": {"log_history": None},
-    "logs that are text": {"log_history": "abc"},
-    "a log that is text": {"log_history": ["abc"]},
-    "a log without a step": log_of(loss=0.5),
-    "a log whose loss is text": log_of(step=1, loss="0.5"),
-    "a log whose loss is a list": log_of(step=1, loss=[0.5]),
-    "no callbacks": {"stateful_callbacks": None},
-    "callbacks in a list": {"stateful_callbacks": []},
-    "a control that is text": {"stateful_callbacks": {"TrainerControl": "abc"}},
-    "a control without options": {"stateful_callbacks": {"TrainerControl": {"args": []}}},
-}
-REFUSED_STATES = {
-    "an unknown key": {"more": 1},
-    "another interval of logs": {"logging_steps": 2},
-    "an interval of 0": {"save_steps": 0},
-    "an interval that is text": {"eval_steps": "1"},
-    "no callback": {"stateful_callbacks": {}},
-    "a patience that is text": {"EarlyStoppingCallback": {"attributes": {"early_stopping_patience_counter": "1"}}},
-    "a control that stops": {"TrainerControl": {"args": {"should_training_stop": "yes"}}},
-    "a control of other options": {"TrainerControl": {"args": {"more": True}}},
-}
-
-
-def changed(path, entries):
-    state = json.loads(path.read_text())
-    for key, value in entries.items():
-        if key in state["stateful_callbacks"]:
-            (kind, inner), *_ = value.items()
-            state["stateful_callbacks"][key][kind] |= inner
-        else:
-            state[key] = value
-    path.write_text(json.dumps(state))
-
-
-@pytest.mark.parametrize("change", STATES)
-def test_a_state_of_the_trainer_that_cannot_be_and_is_sealed(training, whole, work, change):
-    changed(work / "checkpoint-3" / "trainer_state.json", STATES[change])
-    resealed(work / "checkpoint-3")
-    said: list[str] = []
-    assert training.outcome(work, said) == whole
-    assert len(said) == 1 and "its trainer_state.json is " in said[0]
-
-
-@pytest.mark.parametrize("name", [name for name in CONTENT if name not in ("cut by three bytes", "one bit flipped")])
-def test_a_state_of_the_trainer_that_is_none_and_is_sealed(training, whole, work, name):
-    CONTENT[name](work / "checkpoint-3" / "trainer_state.json")
-    resealed(work / "checkpoint-3")
-    said: list[str] = []
-    assert training.outcome(work, said) == whole and "trainer_state.json" in said[0]
-
-
-@pytest.mark.parametrize("change", REFUSED_STATES)
-def test_a_state_of_another_trainer_is_refused(training, work, change):
-    changed(work / "checkpoint-3" / "trainer_state.json", REFUSED_STATES[change])
-    resealed(work / "checkpoint-3")
-    refused(training, work, "trainer_state.json")
-
-
-def refused(training, work, name):
-    with pytest.raises(TrainingError) as caught:
-        training.go_on(work)
-    assert f"{work / 'checkpoint-3'}: " in str(caught.value) and name in str(caught.value)
-    assert "the same command then goes on from an earlier checkpoint" in str(caught.value)
-
-
-class Malice:
-    """Code that is run where a pickle is taken for what it says."""
-
-    def __reduce__(self):
-        return (Path.touch, (Path("run"),))
-
-
-def saved(value):
-    return lambda path: torch.save(value, path)
-
-
-def edited(edit):
-    def change(path):
-        state = torch.load(path, weights_only=False)  # numpy's random state
-        edit(state)
-        torch.save(state, path)
-
-    return change
-
-
-def weights(edit):
-    def change(path):
-        tensors = load_file(path)
-        edit(tensors)
-        save_file(tensors, path, {"format": "pt"})
-
-    return change
-
-
-def _pickled(path):
-    path.write_bytes(pickle.dumps(Malice()))
-
-
-NO_STATES = {
-    "random": lambda path: path.write_bytes(bytes(range(256))),
-    "emptied": text(""),
-    "a list": saved([1, 2]),
-    "a number": saved(7),
-    "text": saved("state"),
-    "a tensor": saved(torch.zeros(3)),
-    "an empty state": saved({}),
-    "a pickle with code": saved(Malice()),
-    "an old pickle with code": _pickled,
-}
-FEW = {name: NO_STATES[name] for name in ("random", "a list", "an empty state", "a pickle with code")}
-SEALED = {
-    "optimizer.pt": NO_STATES
-    | {
-        "other shapes": edited(lambda state: state["state"][0].update(exp_avg=torch.zeros(1, 2, 3))),
-        "no numbers": edited(lambda state: state["state"][0]["exp_avg"].fill_(float("nan"))),
-        "moments that are a list": edited(lambda state: state["state"][0].update(exp_avg_sq=[0.0])),
-        "a moment less": edited(lambda state: state["state"][0].pop("exp_avg")),
-        "a rate that is text": edited(lambda state: state["param_groups"][0].update(lr="fast")),
-        "a rate that is NaN": edited(lambda state: state["param_groups"][0].update(lr=float("nan"))),
-        "a group less": edited(lambda state: state["param_groups"].pop()),
-        "groups that are text": edited(lambda state: state.update(param_groups="all")),
-    },
-    "scheduler.pt": FEW
-    | {
-        "an epoch that is text": edited(lambda state: state.update(last_epoch="3")),
-        "rates that are text": edited(lambda state: state.update(base_lrs=["a", "b"])),
-        "a rate less": edited(lambda state: state["base_lrs"].pop()),
-    },
-    "rng_state.pth": FEW
-    | {
-        "no python": edited(lambda state: state.pop("python")),
-        "a short state": edited(lambda state: state.update(cpu=torch.zeros(3, dtype=torch.uint8))),
-        "a state of floats": edited(lambda state: state.update(cpu=torch.zeros(5056))),
-        "numpy as text": edited(lambda state: state.update(numpy="MT19937")),
-    },
-    "model.safetensors": {
-        "random": NO_STATES["random"],
-        "emptied": text(""),
-        "a pickle with code": NO_STATES["a pickle with code"],
-        "a tensor less": weights(lambda tensors: tensors.pop("lambdas.raw")),
-        "a tensor more": weights(lambda tensors: tensors.update(more=torch.zeros(1))),
-        "another shape": weights(lambda tensors: tensors.update({"lambdas.raw": torch.zeros(99)})),
-    },
-}
-
-
-@pytest.mark.filterwarnings("ignore")  # torch warns of pickles
-@pytest.mark.parametrize(("name", "change"), [(name, change) for name, made in SEALED.items() for change in made])
-def test_what_is_sealed_but_no_state_of_this_training_is_refused(training, work, name, change):
-    SEALED[name][change](work / "checkpoint-3" / name)
-    resealed(work / "checkpoint-3")
-    refused(training, work, name)
-    assert not Path("run").exists()
-
-
-def test_the_best_model_that_cannot_be_loaded_is_named(training, work):
-    SEALED["model.safetensors"]["another shape"](work / "checkpoint-1" / "model.safetensors")
-    resealed(work / "checkpoint-1")
-    with pytest.raises(TrainingError, match=r"checkpoint-1: model.safetensors cannot be loaded \(.*size mismatch"):
-        training.go_on(work)
 
 
 MORE = {
@@ -432,145 +201,6 @@ def test_killed_at_any_write_it_ends_alike(training, states, tmp_path):
 
 @pytest.mark.slow
 def test_every_state_without_exception(training, states, tmp_path):
-    signal.alarm(0)
     whole, copies = states
     for i, copy in enumerate(copies):
         assert training.go_on(copied(copy, tmp_path / f"{i}") / "all") == whole
-
-
-QUESTION = {"config": {"lam": 0.1, "train": {"steps": 3}}, "target": "t", "source": "s", "data": "abc"}
-QUESTIONS = {**CONTENT, **KIND, "another": text(json.dumps(QUESTION | {"data": "abd"}))}
-
-
-@pytest.mark.parametrize("damage", QUESTIONS)
-def test_a_damaged_question_is_written_anew_or_refused(damage, tmp_path):
-    with unfinished(tmp_path, QUESTION, "auto") as folder:
-        (folder / "all").mkdir()
-    path = folder / "question.json"
-    QUESTIONS[damage](path)
-    others = others_unfinished(tmp_path, QUESTION | {"config": {}})
-    if damage == "missing":
-        assert others == []
-    elif damage != "another":
-        assert len(others) == 1 and f"{path}: " in others[0] and f"Remove {folder} if it is not wanted" in others[0]
-    with pytest.raises(TrainingError, match=r"question\.json|data: "), unfinished(tmp_path, QUESTION, str(folder)):
-        pass
-    said: list[str] = []
-    with unfinished(tmp_path, QUESTION, "auto", said.append) as again:
-        assert again == folder and (folder / "all").is_dir()
-    assert json.loads(path.read_text()) == QUESTION and not path.is_symlink()
-    assert said == [] if damage == "missing" else said[0].startswith(f"{path}: ") and "written anew" in said[0]
-    with unfinished(tmp_path, QUESTION, "auto", pytest.fail):
-        pass
-    with unfinished(tmp_path, QUESTION, str(folder), pytest.fail):
-        pass
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KIND if kind not in ("missing", "a folder", "a folder with a file")])
-def test_something_else_in_the_place_of_the_folder_is_named(kind, tmp_path):
-    with unfinished(tmp_path, QUESTION, "auto") as folder:
-        pass
-    shutil.rmtree(folder)
-    folder.touch()
-    KIND[kind](folder)
-    if kind == "a link to a folder":
-        folder.unlink()
-        (tmp_path / "scratch").mkdir()
-        folder.symlink_to(tmp_path / "scratch")
-        with unfinished(tmp_path, QUESTION, "auto"):
-            assert (tmp_path / "scratch" / "question.json").is_file()
-        with unfinished(tmp_path, QUESTION, "no"):
-            assert not folder.is_symlink() and (tmp_path / "scratch" / "question.json").is_file()
-        return
-    with pytest.raises(MamError, match=str(folder)), unfinished(tmp_path, QUESTION, "auto"):
-        pass
-
-
-@pytest.mark.parametrize("kind", ["a folder", "a link to nothing", "a link to itself", "a pipe"])
-def test_something_else_in_the_place_of_the_lock(kind, tmp_path):
-    with unfinished(tmp_path, QUESTION, "auto") as folder:
-        pass
-    lock = folder.with_name(f".{folder.name}.lock")
-    lock.touch()
-    KIND[kind](lock)
-    try:
-        with unfinished(tmp_path, QUESTION, "auto"):
-            pass
-    except TrainingError as error:
-        assert f"{lock}: cannot be locked" in str(error) and "Remove it" in str(error)
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=9), below, max_size=3),
-    max_leaves=8,
-)
-KEYS = ["global_step", "best_global_step", "best_metric", "log_history", "stateful_callbacks", "max_steps"]
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=VALUES | st.dictionaries(st.sampled_from([*KEYS, "optimizer.pt"]), VALUES, max_size=4))
-@pytest.mark.parametrize("name", ["seal.json", "trainer_state.json", "known.json", "question.json"])
-def test_whatever_json_is_there_is_taken_or_named(name, content, begun, tmp_path):
-    path = tmp_path / "checkpoint-3" / name
-    if not path.parent.is_dir():
-        copied(begun / "all" / "checkpoint-3", path.parent)
-    kept = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    is_edit = isinstance(content, dict) and name in kept
-    path.write_text(json.dumps(json.loads(kept[name]) | content if is_edit else content))
-    said: list[str] = []
-    if name == "trainer_state.json":
-        resealed(path.parent)
-    if name == "known.json":
-        numbers = {"0.1": content}
-        path.write_text(json.dumps({"sha256": sha256_json(["checkpoint-3", numbers]), "numbers": numbers}))
-        found = Known(path.parent, said.append).numbers("0.1", 1, lambda: [0.5])
-        assert found == [0.5] or (found == content and not said)
-        path.unlink()
-    elif name == "question.json":
-        resumption._note(path, {"a": 1}, said.append)
-        assert json.loads(path.read_text()) == {"a": 1} and len(said) == 1
-        path.unlink()
-    else:
-        assert name in (sealing._damage(path.parent) or name)
-    for file, before in kept.items():
-        (path.parent / file).write_bytes(before)
-
-
-def test_states_are_alike_by_their_structure():
-    state = {"lr": 0.1, "betas": (0.9, 0.999), "n": 3, "on": True, "rest": [None, "a"]}
-    assert resumed.is_alike(state, state | {"lr": 1, "n": 4, "on": False})
-    for other in (
-        {"lr": "1"},
-        {"lr": True},
-        {"lr": float("inf")},
-        {"n": 3.0},
-        {"n": True},
-        {"on": 1},
-        {"betas": [0.9, 0.999]},
-        {"betas": (0.9,)},
-        {"rest": [None, 1]},
-        {"more": 1},
-    ):
-        assert not resumed.is_alike(state, state | other), other
-    assert not resumed.is_alike(state, [state])
-
-
-def test_a_scaler_is_checked_like_the_rest(work):
-    """As under float16, which needs a GPU."""
-
-    class Fake:
-        class accelerator:
-            scaler = torch.amp.GradScaler("cpu")
-
-    load = resumed.ResumedTrainer._load_scaler
-    with pytest.raises(TrainingError, match=r"checkpoint-3: scaler\.pt cannot be loaded \(.*No such file"):
-        load(Fake, str(work / "checkpoint-3"))
-    good = Fake.accelerator.scaler.state_dict()
-    for state in (good | {"scale": "large"}, [], {}, good | {"growth_interval": 2.5}):
-        torch.save(state, work / "checkpoint-3" / "scaler.pt")
-        with pytest.raises(TrainingError, match=r"scaler\.pt cannot be loaded"):
-            load(Fake, str(work / "checkpoint-3"))
-    torch.save(good | {"scale": 8.0}, work / "checkpoint-3" / "scaler.pt")
-    load(Fake, str(work / "checkpoint-3"))
-    assert Fake.accelerator.scaler.get_scale() == 8.0

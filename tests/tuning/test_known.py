@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,7 @@ from mam.tuning.known import NAME, Known
 from mam.tuning.race import race
 
 LAYERS = {"cmaes": 3}
-
-
-@pytest.fixture(autouse=True)
-def never_waits():
-    """A read that would wait for ever fails."""
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
+pytestmark = pytest.mark.usefixtures("never_waits")
 
 
 def searched(name, folder, evaluated=None, say=print, stop=None):
