@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -134,6 +135,35 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     with atomic(path) as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it points to) or a folder with everything in it; nothing if it is not there.
+
+    Raises:
+        MamError: It cannot be removed.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise MamError(f"{path}: cannot be removed ({error.strerror or error}). Remove it by hand.") from error
+
+
+def own_folder(path: Path) -> Path:
+    """Make a folder unless it exists, and return it.
+
+    Raises:
+        MamError: Something else has its name, or its parent cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise MamError(f"{path}: cannot be made a folder ({reason}). Remove what has its name.") from error
+    return path
 
 
 _digests: dict[tuple[str, int, int], str] = {}

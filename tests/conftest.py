@@ -6,8 +6,9 @@ import csv
 import json
 import os
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,6 +29,20 @@ def own_cache_and_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     """Every test works in a folder of its own, with a cache of its own."""
     monkeypatch.setenv("MAM_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture
+def never_waits() -> Iterator[None]:
+    """A test that would wait for ever, such as for the other end of a pipe, fails."""
+
+    def fail(*_: object) -> None:
+        raise TimeoutError("the test waits for something")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from mam.files import (
     atomic_path,
     inside,
     local_path,
+    own_folder,
+    remove,
     sha256_file,
     sha256_json,
     write_csv,
@@ -145,3 +147,28 @@ def test_cells_that_a_spreadsheet_would_compute(cell, written):
     file = io.StringIO()
     write_csv(file, [["x", cell], ["y", 1]])
     assert file.getvalue() == f"x,{written}\ny,1\n"
+
+
+def test_what_is_removed_is_the_thing_itself(tmp_path):
+    kept = tmp_path / "kept"
+    (kept / "a").mkdir(parents=True)
+    for name in ("link", "loop", "nothing"):
+        (tmp_path / name).symlink_to({"link": kept, "loop": tmp_path / "loop", "nothing": "nowhere"}[name])
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    (tmp_path / "folder" / "link").symlink_to(kept)
+    for name in ("link", "loop", "nothing", "pipe", "file", "folder", "absent"):
+        remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (kept / "a").is_dir()
+    with pytest.raises(MamError, match=r"kept/none: cannot be removed \(.*\). Remove it by hand"):
+        (tmp_path / "file").touch()
+        remove(tmp_path / "file" / "kept" / "none")
+
+
+def test_a_folder_whose_name_is_taken_is_named(tmp_path):
+    assert own_folder(tmp_path / "a" / "b").is_dir() and own_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(MamError, match=f"{path}: cannot be made a folder"):
+            own_folder(path)

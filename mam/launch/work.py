@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from mam.config.schema import code_identity
 from mam.config.search import SearchPath
+from mam.errors import MamError
 from mam.files import expanded, sha256_json, write_json
+from mam.small_files import read_json
 
 if TYPE_CHECKING:
     from mam.config.job import Job
@@ -97,10 +98,10 @@ class Submission:
         name = f"{sha256_json(asked)[:16]}-{wave}.json"
         path = expanded(plan[0].config.outputs) / "queued" / name
         try:
-            noted = json.loads(path.read_text(encoding="utf-8"))
+            noted = read_json(path)
             tasks = tuple(tuple(map(str, names)) for names in noted["tasks"])
             return cls(path, Path(noted["folder"]), str(noted["queue_id"]), tasks)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (MamError, ValueError, TypeError, KeyError):
             return cls(path, folder)
 
     def keep(self, queue_id: str, batches: Sequence[JobBatch]) -> Submission:
@@ -167,8 +168,8 @@ def write_note(folder: Path, member: Member) -> None:
 def read_note(folder: Path, job: Job) -> dict[str, Any] | None:
     """Return the note of a job, or None if it has not ended."""
     try:
-        return dict(json.loads(_note(folder, job).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(read_json(_note(folder, job)))
+    except (MamError, ValueError, TypeError):
         return None
 
 

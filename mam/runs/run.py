@@ -52,7 +52,7 @@ from mam.runs.record import (
 )
 from mam.tasks import TASKS
 from mam.tasks.groups import refuse_unknown_columns
-from mam.training.resumption import forget, unfinished
+from mam.training.resumption import folder_of, forget, unfinished
 from mam.tuning.choose import Choice, choose, dev_sha256, on_dev
 
 log = logging.getLogger("mam")
@@ -94,6 +94,8 @@ def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     with _claim(config, question, bench):
         finished = processes.from_main(finished_run(job, bench, question))
         if finished:
+            if processes.is_main():
+                forget(folder_of(expanded(config.outputs), question))  # of a run that was killed when it had finished
             return RunOutcome("skipped", finished, read_result(finished))
         return _new_run(job, bench, question, parent)
 
@@ -260,7 +262,7 @@ def _caveats(plan: MergePlan, pair: ModelPair, checkpoint: Checkpoint) -> tuple[
 
 def _chosen(config: Config, bench: Workbench, question: Mapping[str, Any], folder: RunFolder) -> Choice:
     """Choose λ by ``config.tune``; a search that was killed is resumed."""
-    with unfinished(expanded(config.outputs), question, "auto") as work:
+    with unfinished(expanded(config.outputs), question, "auto", bench.terminal.say) as work:
         choice = choose(config, bench, work)
         folder.when_finished.append(partial(forget, work))
     return choice

@@ -144,7 +144,7 @@ def _train_folds(
     for sentence in others_unfinished(expanded(config.outputs), question) if is_alone else ():
         bench.terminal.say(sentence)
     trainings = []
-    with unfinished(expanded(config.outputs), question, config.train.resume) as work:
+    with unfinished(expanded(config.outputs), question, config.train.resume, bench.terminal.say) as work:
         for split in splits:
             training = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
             if config.train.save_model and processes.is_main():

@@ -1,16 +1,17 @@
-"""Unfinished trainings on disk: where they are, which checkpoints are complete, which may be resumed.
+"""Unfinished trainings and searches on disk: where they are, and which may be resumed.
 
 outputs/unfinished/<hash>/
     question.json         configuration, data, checkpoints and code; must be the same when the training is resumed
-    <fold>.metrics.jsonl  the logs so far
-    <fold>/checkpoint-N/  as transformers writes them, plus seal.json, written last: the SHA-256 of every file
+    <fold>.metrics.jsonl  the logs so far, for the user; a resumed training takes them from its checkpoint
+    <fold>/checkpoint-N/  see `mam.training.sealing`
+    known.json            of a search for λ, see `mam.tuning.known`
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,49 +22,90 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from mam import processes
-from mam.errors import TrainingError, bullets, first_line
-from mam.files import expanded, sha256_json, write_json
+from mam.errors import MamError, TrainingError, bullets, first_line
+from mam.files import expanded, own_folder, remove, sha256_json, write_json
+from mam.small_files import read_json
 
-UNFINISHED, QUESTION, SEAL, STATE = "unfinished", "question.json", "seal.json", "trainer_state.json"
-KEPT = 2  # newest checkpoints; the best is kept too
+UNFINISHED, QUESTION = "unfinished", "question.json"
 LITTLE = 50_000_000  # bytes; with less free space an error blames the full disk
 
 log = logging.getLogger("mam")
 
 
 @contextmanager
-def unfinished(outputs: Path, question: Mapping[str, Any], resume: str) -> Iterator[Path]:
-    """Yield the folder of this training, new or found, locked for this run. `forget` removes it after the run.
+def unfinished(
+    outputs: Path, question: Mapping[str, Any], resume: str, say: Callable[[str], None] = log.warning
+) -> Iterator[Path]:
+    """Yield the folder of this training or search, new or found, locked for this run; `forget` removes it at the end.
 
     Args:
         outputs: where run folders go.
         question: identifies the training, in JSON's types.
         resume: ``auto``; ``no`` to start over; or the folder of an unfinished training.
+        say: is told of a damaged question.json, which ``auto`` writes anew: the folder is found by the question's hash.
 
     Raises:
-        TrainingError: another process trains here, or the folder in ``resume`` belongs to another question.
+        TrainingError: another process trains here, or the folder in ``resume`` belongs to another question or to none.
+        MamError: something else has the folder's name, or it cannot be written.
     """
-    folder = outputs / UNFINISHED / sha256_json(question)[:16] if resume in ("auto", "no") else expanded(resume)
+    folder = folder_of(outputs, question) if resume in ("auto", "no") else expanded(resume)
     if not processes.is_main():
         processes.wait()
         yield folder
         return
     if resume not in ("auto", "no"):
         _refuse_another(folder, question)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise TrainingError(f"{folder}: another process is training this now. Wait for it, or stop it.") from error
-    try:
+    own_folder(folder.parent)
+    with _locked(folder) as is_free:
+        if not is_free:
+            raise TrainingError(f"{folder}: another process is training this now. Wait for it, or stop it.")
         if resume == "no":
-            shutil.rmtree(folder)
-        write_json(folder / QUESTION, question)
+            remove(folder)
+        _note(own_folder(folder) / QUESTION, question, say)
         processes.wait()
         yield folder
+
+
+def folder_of(outputs: Path, question: Mapping[str, Any]) -> Path:
+    """Return the folder of an unfinished training or search, which need not exist."""
+    return outputs / UNFINISHED / sha256_json(question)[:16]
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.lock")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Yield whether no other process holds the lock of a folder; hold it in this context."""
+    path = _lock_of(folder)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be locked ({error.strerror or error}). Remove it, or make its folder writable."
+        ) from error
+    try:
+        yield True
     finally:
         lock.release()
+
+
+def _note(path: Path, question: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Write the question, unless it is there; what is damaged is reported."""
+    if os.path.lexists(path):
+        try:
+            if read_json(path) == question:
+                return
+            say(f"{path}: is of another question than its folder. It is written anew")
+        except MamError as error:
+            say(f"{error} It is written anew")
+        remove(path)
+    write_json(path, question)
 
 
 @contextmanager
@@ -84,33 +126,47 @@ def written(path: Path) -> Iterator[Path]:
 def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
     """Return one sentence per unfinished training of this pair on this data with other settings."""
     sentences, mine = [], sha256_json(question)[:16]
-    for path in sorted((outputs / UNFINISHED).glob(f"*/{QUESTION}")):
-        with suppress(OSError, ValueError):  # another process may be writing or removing the file
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-            same = all(earlier.get(key) == question.get(key) for key in ("target", "source", "data"))
-            if path.parent.name != mine and same:
-                changed = _changes(earlier, question)
-                more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
-                sentences.append(
-                    f"another training is unfinished in {path.parent}: {'; '.join(changed[:2])}{more}. This one begins"
-                    " anew; remove that folder if it is not wanted"
-                )
+    for path in (folder / QUESTION for folder in sorted((outputs / UNFINISHED).glob("*/"))):
+        if path.parent.name == mine or not os.path.lexists(path):
+            continue
+        try:
+            earlier = read_json(path)
+            if not isinstance(earlier, dict):
+                raise MamError(f"{path}: is not the question of a training.")
+        except MamError as error:
+            if os.path.lexists(path):  # else another process has removed it by now
+                sentences.append(f"{error} Remove {path.parent} if it is not wanted")
+            continue
+        if all(earlier.get(key) == question.get(key) for key in ("target", "source", "data")):
+            changed = _changes(earlier, question)
+            more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
+            sentences.append(
+                f"another training is unfinished in {path.parent}: {'; '.join(changed[:2])}{more}. This one begins"
+                " anew; remove that folder if it is not wanted"
+            )
     return sentences
 
 
 def forget(folder: Path) -> None:
-    """Remove the folder of a training whose run is finished."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):  # the parent folder may hold other trainings; leftovers do no harm
-        folder.with_name(f".{folder.name}.lock").unlink(missing_ok=True)
+    """Remove the folder of a training whose run is finished, unless another process trains there."""
+    lock = _lock_of(folder)
+    if os.path.lexists(folder) or os.path.lexists(lock):
+        with suppress(OSError, MamError), _locked(folder) as is_free:  # leftovers do no harm
+            if is_free:
+                remove(folder)
+                lock.unlink(missing_ok=True)
+    with suppress(OSError):  # the parent folder may hold other trainings
         folder.parent.rmdir()
 
 
 def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
+    remedy = "Say train.resume=auto, which finds a training by its configuration, or train.resume=no to begin anew."
     try:
-        earlier = json.loads((folder / QUESTION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"train.resume={folder}: is not an unfinished training (no {QUESTION} there).") from error
+        earlier = read_json(folder / QUESTION)
+    except MamError as error:
+        raise TrainingError(f"train.resume={folder}: is not an unfinished training ({error}) {remedy}") from error
+    if not isinstance(earlier, dict):
+        raise TrainingError(f"train.resume={folder}: its {QUESTION} is no JSON object. {remedy}")
     changed = _changes(earlier, question)
     if changed:
         remedy = ", bring mam's code of then back" if earlier.get("code") != question.get("code") else ""
@@ -138,66 +194,3 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(tree, Mapping) and tree:
         return {key: value for name, below in tree.items() for key, value in _flat(below, f"{prefix}{name}.").items()}
     return {prefix.removesuffix("."): json.dumps(tree, ensure_ascii=False)}
-
-
-def seal(checkpoint: Path) -> None:
-    """Mark a checkpoint as complete, and remove all but the newest ones and the best."""
-    write_json(checkpoint / SEAL, _hashes(checkpoint))
-    best = _best(checkpoint)
-    for old in _by_step(checkpoint.parent)[:-KEPT]:
-        if old.name != best:
-            shutil.rmtree(old)
-
-
-def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """Return the newest complete checkpoint whose best one is complete too, or None.
-
-    Broken checkpoints are reported by name and removed.
-    """
-    for checkpoint in reversed(_by_step(folder)):
-        problem = _problem(checkpoint)
-        if problem is None:
-            return checkpoint
-        say(f"{checkpoint}: {problem}; it is passed over")
-        log.warning("%s: %s; it is passed over", checkpoint, problem)
-        shutil.rmtree(checkpoint)
-    return None
-
-
-def _problem(checkpoint: Path) -> str | None:
-    own = _damage(checkpoint)
-    best = None if own else _best(checkpoint)
-    if own or best in (None, checkpoint.name):
-        return own
-    damage = _damage(checkpoint.parent / str(best))
-    return f"its best checkpoint, {best}, is not whole ({damage})" if damage else None
-
-
-def _damage(checkpoint: Path) -> str | None:
-    try:
-        sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
-    except OSError:
-        return "was not written to the end"
-    except ValueError:
-        return f"its {SEAL} is broken"
-    present = _hashes(checkpoint)
-    damaged = [name for name in sealed if present.get(name) != sealed[name]]
-    return f"{', '.join(damaged)} changed or missing" if damaged else None
-
-
-def _best(checkpoint: Path) -> str | None:
-    step = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("best_global_step")
-    return f"checkpoint-{step}" if step else None
-
-
-def _by_step(folder: Path) -> list[Path]:
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-
-
-def _hashes(checkpoint: Path) -> dict[str, str]:
-    hashes = {}
-    for path in sorted(checkpoint.iterdir()):
-        if path.name != SEAL and not path.name.startswith("."):
-            with path.open("rb") as file:
-                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes

@@ -33,7 +33,7 @@ from mam.tasks import TASKS
 from mam.training.folds import Fold
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, labels, transcripts
-from mam.training.resumption import last_whole
+from mam.training.sealing import last_whole
 from mam.training.trainer import LAM, LambdaTrainer, arguments
 
 log = logging.getLogger("mam")

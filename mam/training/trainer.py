@@ -14,7 +14,6 @@ from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -28,7 +27,9 @@ from mam.errors import TrainingError, first_line
 from mam.files import atomic
 from mam.training.learner import Learner
 from mam.training.lessons import Clips, Order, collate
-from mam.training.resumption import seal, written
+from mam.training.resumed import ResumedTrainer
+from mam.training.resumption import written
+from mam.training.sealing import seal
 
 LAM = "lam/"  # prefix of λ in the logs
 Metrics = dict[str, float]
@@ -83,7 +84,7 @@ def arguments(
     return training_arguments
 
 
-class LambdaTrainer(Trainer):
+class LambdaTrainer(ResumedTrainer):
     """A trainer for a `Learner`. The best checkpoint is chosen by the metrics that ``evaluate_dev`` returns."""
 
     model: Learner
@@ -162,22 +163,6 @@ class LambdaTrainer(Trainer):
                 " last good checkpoint is kept. Lower train.learning_rate, or raise train.warmup."
             )
 
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Raise TrainingError for a checkpoint of another model.
-
-        Shared tensors are stored under one name only (`Learner.state_dict`), so the other names may be missing.
-        """
-        saved = self.model.state_dict()
-        wrong = [name for name in load_result.missing_keys if name in saved] + load_result.unexpected_keys
-        if wrong:
-            raise TrainingError(f"{self.args.output_dir}: its checkpoint is of another model ({', '.join(wrong[:3])}).")
-
-    def _load_best_model(self) -> None:
-        if self.state.best_global_step:  # found by its step, since the folder may have been moved
-            name = f"checkpoint-{self.state.best_global_step}"
-            self.state.best_model_checkpoint = str(Path(str(self.args.output_dir)) / name)
-        super()._load_best_model()
-
 
 def _tensorboard(folder: Path) -> TrainerCallback:
     """Return a callback that logs to ``outputs/tensorboard/<hash>/<fold>``, which `forget` does not remove."""
@@ -201,6 +186,9 @@ class _Look(TrainerCallback):
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._advance(state.global_step)
+        # The best checkpoint is found by its step: a training may be resumed elsewhere than where it began.
+        best = state.best_global_step
+        state.best_model_checkpoint = str(Path(str(args.output_dir)) / f"checkpoint-{best}") if best else None
         # transformers does not restore that a resumed training had been stopped early.
         callbacks: dict[str, Any] = cast("dict[str, Any]", state.stateful_callbacks or {})
         control.should_training_stop = bool(

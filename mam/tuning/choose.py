@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from mam.config.tuning import TUNINGS
 from mam.errors import ConfigError, DataError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
+from mam.files import own_folder, sha256_json
 from mam.merging.plan import MergePlan
 from mam.records.learning import ChosenLam, DevRecord, TriedLam, TuneRecord
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
 from mam.tasks.task import ErrorCounts
 from mam.tuning.entropy import COLLAPSED, best_look, least_entropy
+from mam.tuning.known import Known
 from mam.tuning.race import race
 from mam.tuning.search import SEARCHES, best
 
@@ -140,11 +143,12 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     Args:
         config: the configuration of the run.
         bench: shared by all runs.
-        folder: holds the state that a search needs to resume after a kill.
+        folder: holds what a search that was killed has computed (`Known`); a folder in it is the search's own.
 
     Raises:
         DataError: there is no dev split.
         ConfigError: a search whose library is not installed, or that cannot run in several processes.
+        MamError: the folder cannot be written.
     """
     tune = config.tune
     if TUNINGS[tune.name].is_sequential and processes.count() > 1:
@@ -153,27 +157,33 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         return _without_labels(config, bench)
     dev = Dev(config, bench)
     if tune.name == "race":
-        return _by_race(config, dev)
+        return _by_race(config, dev, Known(folder, bench.terminal.say))
     dev.counted(0.0)
     pair = bench.pair(config)
     depth, layers = pair.target.depth, plan_for(config, pair, 0.0).layers
+    known, folds = Known(folder, bench.terminal.say), list(dict.fromkeys(dev.folds))
+
+    def rates_of(lam: Lam) -> list[float]:
+        """Return the rate of every fold: one evaluation serves all of them."""
+        whole = _of_all(lam, layers, depth)
+        return known.numbers(_name(lam), len(folds), lambda: [dev.rate(whole, fold) for fold in folds])
+
     chosen: dict[str, Lam] = {}
     tried: list[TriedLam] = []
-    for fold in dict.fromkeys(dev.folds):
+    for place, fold in enumerate(folds):
         if config.data.fold is not None and fold != str(config.data.fold):
             continue
         rates: dict[Lam, float] = {}
 
-        def rate(lam: Lam, fold: str = fold, rates: dict[Lam, float] = rates) -> float:
+        def rate(lam: Lam, place: int = place, rates: dict[Lam, float] = rates) -> float:
             if not _is_lam(lam, len(layers)):
                 raise MamError(f"tune={tune.name}: asks for λ={lam!r}, not a number from 0 to 1 or one a merged layer")
-            rates[lam] = dev.rate(_of_all(lam, layers, depth), fold)
+            rates[lam] = rates_of(lam)[place]
             return rates[lam]
 
         rate(0.0)
-        place = folder / (fold or "all")
-        place.mkdir(parents=True, exist_ok=True)
-        rates |= SEARCHES[tune.name](rate, tune, config.seed, place, len(layers))
+        own = own_folder(folder / (fold or "all"))
+        rates |= SEARCHES[tune.name](rate, tune, config.seed, own, len(layers))
         chosen[fold] = _of_all(best(rates), layers, depth)
         for lam, on_fold in rates.items():
             mean, lams = _recorded(_of_all(lam, layers, depth), layers)
@@ -181,14 +191,18 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     return Choice(chosen, TuneRecord(tune.name, _chosen(chosen, layers), tried, 1.0, []))
 
 
-def _by_race(config: Config, dev: Dev) -> Choice:
+def _by_race(config: Config, dev: Dev, known: Known) -> Choice:
     tune, clusters = config.tune, None
+
+    def some(lam: float, positions: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        n, of = len(positions), f"{_name(lam)} on {sha256_json(list(positions))[:16]}"
+        both = known.numbers(of, 2 * n, lambda: np.concatenate(dev.some(lam, positions)).tolist())
+        return np.array(both[:n]), np.array(both[n:], np.int64)
+
     if config.data.clusters != "utterance":
         clusters = dev.audio.corpus.column(config.data.clusters)
     lams = sorted({0.0, *tune.values})
-    result = race(
-        dev.some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds
-    )
+    result = race(some, lams, len(dev.audio.samples), tune.looks, tune.alpha, config.seed, clusters, dev.audio.seconds)
     tried = [TriedLam(None, lam, rate) for lam, rate in sorted(result.rates.items())]
     record = TuneRecord(tune.name, [ChosenLam(None, result.chosen)], tried, round(result.work, 4), result.path)
     return Choice({"": result.chosen}, record)
@@ -218,6 +232,10 @@ def _is_lam(lam: object, layers: int) -> bool:
     """Return whether a search asks for something that can be merged: λ from 0 to 1, or one for each merged layer."""
     lams = lam if isinstance(lam, tuple) and len(lam) == layers else (lam,)
     return all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams)
+
+
+def _name(lam: Lam) -> str:
+    return json.dumps([float(value) for value in lam] if isinstance(lam, tuple) else float(lam))
 
 
 def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:

@@ -1,12 +1,12 @@
 """Searches for the λ with the lowest rate on dev. They are pure: the caller provides the function that evaluates λ.
 
 Rates are fractions. `best` chooses among all rates and λ=0. λ is one number for all layers, or a tuple with one per
-merged layer.
+merged layer. A search proposes λ from its seed and earlier rates alone, so that it is resumed by being replayed: the
+caller's function returns at once what is known from before (`mam.tuning.known`).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -17,7 +17,6 @@ import numpy as np
 from mam.config.tuning import TUNINGS, TuneConfig, TunerTraits
 from mam.errors import ConfigError, choices
 from mam.evaluation.zero_shot import Lam
-from mam.files import write_json
 from mam.merging.tables import summary_of
 from mam.registry import refuse_bare, register
 
@@ -33,8 +32,10 @@ def tuner(
     """Register a search for λ under its own name; see `TunerTraits`.
 
     The function takes (rate, settings, seed, folder, number of merged layers) and returns the rates by λ that it knows
-    beyond those it evaluated with ``rate``. It keeps in the folder what it needs to resume. The traits of mam's own
-    searches are in `mam.config.tuning`; plug-ins pass theirs here.
+    beyond those it evaluated with ``rate``. After a kill it is called again, and ``rate`` returns what was evaluated
+    before without evaluating it; a search that proposes λ from seed and rates alone needs nothing else to resume. The
+    folder is empty or as the killed search left it. The traits of mam's own searches are in `mam.config.tuning`;
+    plug-ins pass theirs here.
     """
 
     refuse_bare("tuner", reads)
@@ -91,55 +92,37 @@ def golden(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
 
 @tuner()
 def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """Search with Optuna's tree-structured Parzen estimator. Its journal in ``folder`` is resumed after a kill."""
+    """Search with Optuna's tree-structured Parzen estimator."""
     try:
         import optuna as engine
-        from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
         raise ConfigError("tune=optuna: is not installed here. Install it: pip install 'mam[tune]'") from error
     engine.logging.set_verbosity(engine.logging.WARNING)
-    storage = engine.storages.JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-    study = engine.create_study(storage=storage, study_name="lam", direction="minimize", load_if_exists=True)
-    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    for number in range(len(finished), settings.evaluations):
-        # A new sampler per trial makes a resumed search propose the same λ as an uninterrupted one.
-        study.sampler = engine.samplers.TPESampler(seed=(seed + 7919 * number) % 2**32)
+    study = engine.create_study(direction="minimize", sampler=engine.samplers.TPESampler(seed=seed % 2**32))
+    for _ in range(settings.evaluations):
         trial = study.ask()
         study.tell(trial, rate(round(trial.suggest_float("lam", settings.low, settings.high), 4)))
-    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    return {round(trial.params["lam"], 4): trial.value for trial in trials if trial.value is not None}
+    return {}
 
 
 @tuner()
 def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int) -> Tried:
-    """Search for a λ per layer by CMA-ES (Hansen & Ostermeier 2001), starting from ``start`` in all of them.
-
-    The search is deterministic given the seed and the rates. Known rates are kept in ``folder`` to resume from.
-    """
+    """Search for a λ per layer by CMA-ES (Hansen & Ostermeier 2001), starting from ``start`` in all of them."""
     try:
         from cmaes import CMA
     except ImportError as error:
         raise ConfigError("tune=cmaes: is not installed here. Install it: pip install 'mam[tune]'") from error
     if layers < 2:
         raise ConfigError("tune=cmaes: one merged layer has one λ. Say tune=golden, or select more layers")
-    rates, path = dict[str, float](), folder / "cmaes.json"
-    if path.is_file():
-        rates = json.loads(path.read_text("utf-8"))
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
     # Steps of a fifth of the range cover all of it even from a start near its end.
     optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)
-    tried: Tried = {}
     for evaluated in range(0, settings.evaluations, optimizer.population_size):
         generation = []
         for _ in range(min(optimizer.population_size, settings.evaluations - evaluated)):
             proposal = optimizer.ask()
             lams = tuple(round(float(lam), 4) for lam in proposal)
-            name = json.dumps(lams)
-            if name not in rates:
-                rates[name] = rate(lams)
-                write_json(path, rates)
-            tried[lams] = rates[name]
-            generation.append((proposal, rates[name]))
+            generation.append((proposal, rate(lams)))
         if len(generation) == optimizer.population_size:
             optimizer.tell(generation)
-    return tried
+    return {}

@@ -178,12 +178,13 @@ def lesson(hubert_layer, bert, tmp_path) -> list[str]:
     return [*pair_words(hubert_layer, bert), "data=audiofolder", f"data.root={taught}", *quick, *ON]
 
 
-def test_lmam_is_interrupted_goes_on_and_ends_with_the_same_bytes(lesson, monkeypatch):
-    words = [*lesson, "train=lmam", "lam=0.3", "train.precision=bfloat16"]
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=needs_gpu)])  # with a scaler
+def test_lmam_is_interrupted_goes_on_and_ends_with_the_same_bytes(precision, lesson, monkeypatch):
+    words = [*lesson, "train=lmam", "lam=0.3", f"train.precision={precision}"]
     names = ("predictions.jsonl", "metrics.jsonl", "lambda.csv", "model/model.safetensors")
     whole, again = (once([*words, f"outputs={name}"]) for name in ("whole", "again"))
     assert files_of(whole, *names) == files_of(again, *names)
-    assert whole.result.train.settings["precision"] == "bfloat16"
+    assert whole.result.train.settings["precision"] == precision
     assert any(abs(lam - 0.3) > 0 for lam in whole.result.merge.lam)
     forward, steps = Learner.forward, []
 

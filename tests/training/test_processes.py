@@ -73,6 +73,27 @@ def test_training(words, tmp_path):
     assert results[0]["merge"]["lam"] == pytest.approx(results[1]["merge"]["lam"], rel=1e-5)
 
 
+@pytest.mark.slow
+def test_a_killed_training_goes_on_with_as_many_processes(words, tmp_path):
+    quick = ["train=lmam", "train.steps=4", "train.evaluate_every=1", "train.log_every=1", "train.batch_size=2"]
+    launched(2, "-m", "mam", "run", *words, *quick, "outputs=whole")
+    fatal = tmp_path / "fatal.py"
+    fatal.write_text(
+        "import os, sys\nimport mam.training.trainer as t\nseal, n = t.seal, []\n"
+        "def fatal(path):\n    seal(path)\n    n.append(path)\n    if len(n) == 2: os.kill(os.getpid(), 9)\n"
+        "t.seal = fatal\nfrom mam.cli import main\nmain()\n"
+    )
+    with pytest.raises(AssertionError):
+        launched(2, str(fatal), "run", *words, *quick, "outputs=killed")
+    assert len(list(Path("killed/unfinished").rglob("rng_state_?.pth"))) == 4
+    with pytest.raises(AssertionError, match="was written by 2 processes, and 1 would go on"):
+        launched(1, "-m", "mam", "run", *words, *quick, "outputs=killed")
+    launched(2, "-m", "mam", "run", *words, *quick, "outputs=killed")
+    for name in ("predictions.jsonl", "metrics.jsonl", "lambda.csv", "model/model.safetensors"):
+        whole, resumed = (next(Path(out).rglob("result.json")).parent / name for out in ("whole", "killed"))
+        assert whole.read_bytes() == resumed.read_bytes()
+
+
 def test_predictions_of_one_checkpoint(words, tmp_path, monkeypatch):
     batches = "evaluate.batch_seconds=1"  # a pack a clip, so that both have some
     for processes in (1, 2):

@@ -13,6 +13,7 @@ import torch
 from support.audio import noise, write_folder
 from support.models import LAYERS
 from support.runs import jobs, once, pair_words, predictions
+from support.searches import bowl, tried_by
 from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGeneration
 
 from mam.config.tuning import TuneConfig
@@ -33,36 +34,11 @@ from mam.tuning.search import SEARCHES, best
 SETTINGS = {"low": 0.0, "high": 0.5, "start": 0.05, "evaluations": 60}
 
 
-def bowl(lams) -> float:
-    """Lowest at 0.1, 0.2, 0.3."""
-    return float(sum((lam - 0.1 * (i + 1)) ** 2 for i, lam in enumerate(np.atleast_1d(lams))))
-
-
 def test_cmaes_finds_a_lambda_for_every_layer(tmp_path):
-    tried = SEARCHES["cmaes"](bowl, TuneConfig("cmaes", **SETTINGS | {"evaluations": 150}), 0, tmp_path, 3)
+    tried = tried_by("cmaes", bowl, tmp_path, layers=3, **SETTINGS | {"evaluations": 150})
     assert len(tried) == 150 and best(tried) == pytest.approx((0.1, 0.2, 0.3), abs=0.05)
     assert all(0 <= lam <= 0.5 for lams in tried for lam in lams)
     assert all(tried[lams] == bowl(lams) for lams in tried)
-
-
-def test_cmaes_goes_on_where_it_was_killed_and_asks_the_same(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    settings = TuneConfig("cmaes", **SETTINGS)
-    whole = SEARCHES["cmaes"](bowl, settings, 3, tmp_path / "a", 3)
-    calls = []
-
-    def killed(lams):
-        calls.append(lams)
-        if len(calls) == 20:
-            raise KeyboardInterrupt
-        return bowl(lams)
-
-    with pytest.raises(KeyboardInterrupt):
-        SEARCHES["cmaes"](killed, settings, 3, tmp_path / "b", 3)
-    again: list = []
-    resumed = SEARCHES["cmaes"](lambda lams: again.append(lams) or bowl(lams), settings, 3, tmp_path / "b", 3)
-    assert resumed == whole and len(again) == 60 - 19
 
 
 def test_cmaes_of_one_layer_is_refused(tmp_path):
@@ -258,7 +234,7 @@ def test_listening_to_test_needs_no_dev(hubert_group, bert, tmp_path):
 
 
 def test_any_seed_serves(tmp_path):
-    assert len(SEARCHES["cmaes"](bowl, TuneConfig("cmaes", **SETTINGS), 2**40 + 1, tmp_path, 2)) == 60
+    assert len(tried_by("cmaes", bowl, tmp_path, seed=2**40 + 1, layers=2, **SETTINGS)) == 60
 
 
 def test_lambdas_by_fold_are_exported_by_fold(split_words):

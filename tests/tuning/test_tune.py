@@ -11,24 +11,14 @@ import pytest
 from support.audio import write_sounds
 from support.models import LAYERS
 from support.runs import jobs, once, predictions
+from support.searches import tried_by
 
-from mam.config.tuning import TuneConfig
 from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.small_files import read_jsonl
 from mam.tuning.choose import Dev
 from mam.tuning.search import SEARCHES, best
-
-
-def tried_by(name: str, rate, tmp_path, **settings) -> dict[float, float]:
-    seen: dict[float, float] = {}
-
-    def asked(lam):
-        seen[lam] = rate(lam)
-        return seen[lam]
-
-    return seen | SEARCHES[name](asked, TuneConfig(name=name, **settings), 0, tmp_path, 1)
 
 
 def valley(lam):
@@ -50,26 +40,10 @@ def test_golden_section_closes_in_on_a_valley(tmp_path):
     assert (first, second) == pytest.approx((0.191, 0.309), abs=1e-3)  # 0.5 · 0.382, 0.5 · 0.618
 
 
-def test_optuna_goes_on_where_it_was_killed_and_asks_the_same(tmp_path):
-    for name in "ab":
-        (tmp_path / name).mkdir()
-    whole = tried_by("optuna", valley, tmp_path / "a", low=0, high=0.5, evaluations=12)
-    calls = []
-
-    def killed(lam):
-        calls.append(lam)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return valley(lam)
-
-    with pytest.raises(KeyboardInterrupt):
-        tried_by("optuna", killed, tmp_path / "b", low=0, high=0.5, evaluations=12)
-    again: list[float] = []
-    resumed = tried_by(
-        "optuna", lambda lam: again.append(lam) or valley(lam), tmp_path / "b", low=0, high=0.5, evaluations=12
-    )
-    assert best(whole) == pytest.approx(0.137, abs=0.05)
-    assert set(list(whole)[:5]) <= set(resumed) and len(resumed) >= 12
+def test_optuna_finds_a_valley_and_never_asks_twice_for_what_it_knows(tmp_path):
+    whole = tried_by("optuna", valley, tmp_path, low=0, high=0.5, evaluations=12)
+    assert best(whole) == pytest.approx(0.137, abs=0.05) and len(whole) == 12
+    assert all(0 <= lam <= 0.5 for lam in whole)
 
 
 @pytest.mark.parametrize("name", ["grid", "race", "golden", "optuna"])
@@ -124,6 +98,26 @@ def test_of_sounds_every_fold_is_chosen_for_on_the_next(event_words, tmp_path):
         assert [row for row in tested if str(row["fold"]) == fold] == [row for row in given if str(row["fold"]) == fold]
     mean = np.mean([one.lam for one in tune.chosen])
     assert outcome.result.merge.lam == pytest.approx([mean] * LAYERS)
+
+
+def test_after_a_kill_one_evaluation_serves_every_fold(event_words, tmp_path, monkeypatch):
+    words = [word for word in event_words if not word.startswith("data.root=")]
+    words += [f"data.root={write_sounds(tmp_path / 'more', folds=3, each=3)}", "tune=grid", "tune.values=[0,0.4,1]"]
+    whole = once([*words, "outputs=whole"]).result
+    grid, folds = SEARCHES["grid"], []
+
+    def fatal(rate, settings, seed, folder, layers):
+        folds.append(folder.name)
+        if len(folds) == 2:
+            raise KeyboardInterrupt
+        return grid(rate, settings, seed, folder, layers)
+
+    monkeypatch.setitem(SEARCHES, "grid", fatal)
+    with pytest.raises(KeyboardInterrupt):
+        once(words)
+    assert folds == ["1", "2"] and list(Path("outputs/unfinished").glob("*/known.json"))
+    monkeypatch.setattr(Dev, "_draws_of", lambda *_: pytest.fail("evaluated again"))
+    assert once(words).result.tune == whole.tune and folds == ["1", "2", "1", "2", "3"]
 
 
 def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
