@@ -181,9 +181,16 @@ def essence(outputs: Path) -> dict[str, str]:
         kept = {key: result.get(key) for key in ("hash", "metrics", "baseline", "delta", "merge", "tune", "groups")}
         if isinstance(kept["tune"], dict):
             kept["tune"].pop("seconds", None)
-        texts = {file.name: _digest(file) for file in sorted(path.parent.glob("*.jsonl")) if file.name != "metrics.jsonl"}
+        files = [*path.parent.glob("*.jsonl"), path.parent / "lambda.csv", *path.parent.glob("model*/**/model.safetensors")]
+        names = {str(file.relative_to(path.parent)): file for file in sorted(files) if file.is_file()}
+        texts = {name: _digest(file) for name, file in names.items() if name != "metrics.jsonl"}
         made[result["hash"]] = json.dumps([kept, texts], sort_keys=True)
     return made
+
+
+def hash_of(path: Path) -> str:
+    """Return the hash of the run in a result.json."""
+    return str(json.loads(path.read_text(encoding="utf-8"))["hash"])
 
 
 def _digest(path: Path) -> str:

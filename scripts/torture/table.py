@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scripts.torture import recordings, verbs, words
+from scripts.torture import (
+    checkpoints, faults, folders, full_disk, kills, parsers, python_face, recordings, together, verbs, words,
+)  # fmt: skip
 from scripts.torture.cases import Case, several
 
 KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "full disk")
@@ -10,5 +12,6 @@ KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "
 
 def all_cases(seed: int) -> list[Case]:
     """Return every case, in the order in which they are run."""
-    bad = [*words.rows(), *verbs.rows(), *recordings.rows()]
-    return several("bad input", bad, 12)
+    bad = [*recordings.rows(), *verbs.rows(), *folders.rows(), *checkpoints.rows(), *words.rows()]
+    made = [*several("bad input", bad, 12), *several("python", python_face.rows(), 8), *parsers.cases(seed)]
+    return [*made, *faults.cases(), *kills.cases(seed), *together.cases(), *full_disk.cases()]

@@ -1,0 +1,71 @@
+"""A small file system that fills up, as outputs, cache, TMPDIR or HOME."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import partial
+from pathlib import Path
+
+from scripts.torture import judge
+from scripts.torture.cases import Case
+from scripts.torture.commands import WRITERS, against, reference
+from scripts.torture.turn import NotHereError
+from scripts.torture.warm import Command
+from scripts.torture.world import Place
+
+KIND = "full disk"
+SIZES = (4, 8, 16, 32, 64, 128, 256, 1024)  # KiB: a page is the smallest; the folder itself takes one
+WHERE = ("outputs", "cache", "tmp", "home")
+COMMANDS = ("run", "run from disk", "sweep", "lmam", "optuna", "report", "merge", "export", "score")
+
+
+def cases() -> list[Case]:
+    """Return each place that fills, at different sizes."""
+    made = []
+    for name in COMMANDS:
+        for where in WHERE:
+            sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:1]
+            for size in sizes:
+                quick = len(made) % 9 == 0 and name != "lmam"
+                made.append(Case(KIND, f"{name}: {where} of {size} KiB", partial(act, name, where, size), quick))
+    return made
+
+
+def act(name: str, where: str, size: int, place: Place) -> list[str]:
+    """Run a command where a small file system is mounted; then, with room, once more."""
+    if os.geteuid() != 0:
+        raise NotHereError("only root can mount a small file system")
+    writer, expected = WRITERS[name], reference(place.world, name)
+    folder = {"outputs": _written(place, name), "cache": place.cache, "tmp": place.tmp, "home": place.home}[where]
+    room = 0
+    writer.prepare(place)
+    place.changing = writer.changing(place)
+    if folder.exists() and any(folder.iterdir()):  # what is there already has to fit
+        raise NotHereError("the command starts with files there")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = f"size={size + room}k,mode=0700"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True)
+    if mounted.returncode:
+        raise NotHereError(f"nothing can be mounted here: {mounted.stderr.strip()}")
+    try:
+        env = {"MAM_CACHE": None, "XDG_CACHE_HOME": None} if where == "home" else {}
+        seen, found = place.judged(lambda: place.do(Command(writer.words, env=env)))
+        if seen.code:
+            found += judge.of_refusal(seen)
+        found += against(expected, place, writer, is_whole=seen.code == 0)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    if where == "home":
+        found = [complaint for complaint in found if not complaint.startswith(("left behind: home", "changed: home"))]
+    complaints = [f"on a full disk: {complaint}" for complaint in found]
+    seen, found = place.judged(lambda: place.do(Command(writer.words)))
+    if seen.code != expected.code:
+        found.append(f"exit code {seen.code}: {judge.last_line(seen)}")
+    found += against(expected, place, writer, is_whole=True)
+    return complaints + [f"again: {complaint}" for complaint in found]
+
+
+def _written(place: Place, name: str) -> Path:
+    made = WRITERS[name].made
+    return place.work / made[0] if made and made[0] != "run" else place.outputs

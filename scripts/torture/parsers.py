@@ -1,0 +1,324 @@
+"""Every reader of files with input that hypothesis makes up; any error but a MamError is a failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scripts.torture.cases import Case
+from scripts.torture.world import Place
+
+KIND = "parsers"
+Reader = Callable[[Path], object]
+
+
+def _mutations(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> Any:
+    """Return a strategy of bytes: a seed with parts cut, doubled, replaced; or tokens strung together."""
+    from hypothesis import strategies as st
+
+    pieces = [*tokens, b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b'"', b"'", b",", b"\t", b"|", b" ", b"1e999", b"NaN", b"-1",
+              b"\xed\xa0\x80", "λ".encode(), "\u2028".encode(), b"\x1b[31m", b"[" * 2000, b"9" * 5000, b"/", b"..", b"a" * 5000]  # fmt: skip
+    strung = st.lists(st.sampled_from(pieces) | st.binary(max_size=6), max_size=25).map(b"".join)
+
+    @st.composite
+    def mutated(draw: Any) -> bytes:
+        content = draw(st.sampled_from(list(seeds)))
+        for _ in range(draw(st.integers(1, 4))):
+            first = draw(st.integers(0, len(content)))
+            last = draw(st.integers(first, min(len(content), first + 40)))
+            content = content[:first] + draw(st.sampled_from([b"", *pieces]) | st.binary(max_size=4)) + content[last:]
+        return bytes(content)
+
+    return strung | mutated()
+
+
+def _json(seeds: Sequence[Any]) -> Any:
+    """Return a strategy of JSON texts: a seed with values replaced by anything."""
+    from hypothesis import strategies as st
+
+    leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([2**63, 10**400, -1, "\x1b[31m"])
+    tree = st.recursive(leaf, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=8)
+
+    @st.composite
+    def changed(draw: Any) -> bytes:
+        content = json.loads(json.dumps(draw(st.sampled_from(list(seeds)))))
+        for _ in range(draw(st.integers(1, 3))):
+            node, key = content, None
+            for _ in range(draw(st.integers(1, 4))):
+                keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+                if not keys:
+                    break
+                above, key = node, draw(st.sampled_from(keys))
+                node = above[key]
+            if key is not None:
+                if draw(st.booleans()):
+                    above[key] = draw(tree)
+                else:
+                    del above[key]
+        return json.dumps(content).encode("utf-8", "surrogatepass")
+
+    return changed() | tree.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
+
+
+def _file(place: Place, name: str, read: Reader) -> Callable[[bytes], None]:
+    """Return a check that writes bytes into a file among others and reads."""
+    path = place.inputs / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        read(path)
+
+    return check
+
+
+def _listing(name: str) -> Reader:
+    def read(path: Path) -> object:
+        import mam.data  # noqa: F401  # fill the registry
+        from mam.config.data import DataConfig
+        from mam.data.listing import list_folder
+
+        root = next(folder for folder in path.parents if folder.name == "data")
+        return list_folder(name, root, DataConfig(name="x", format=name, root=str(root)))
+
+    return read
+
+
+CSV = b"file_name,transcription,split,speaker\nclip0.wav,HELLO THERE,test,a\nclip1.wav,\"ANNA, B\",dev,b\n"
+TABLES = [b"file_name", b"transcription", b"label", b"fold", b"split", b"id", b"clip0.wav", b"clip1.wav", b"test"]
+LJ = b"clip0|Dr. No|Doctor No\nclip1|Yes|Yes\n"
+
+
+def _data(place: Place) -> None:
+    root = place.inputs / "data"
+    for folder in (root, root / "wavs", root / "clips", root / "audio", root / "61" / "7"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for clip in ("clip0.wav", "clip1.wav"):
+            shutil.copy2(place.world.clips() / clip, folder / clip)
+    (root / "text").write_text("a HELLO\nb ANNA\n")
+    (root / "wav.scp").write_text("a clip0.wav\nb clip1.wav\n")
+
+
+def _run(place: Place) -> Path:
+    return place.copy(place.world.a_run(), "run")
+
+
+def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], Any]]]:
+    """Return by name what prepares a place and gives a check with a strategy of its input."""
+
+    def listing(name: str, file: str, seeds: Sequence[bytes], tokens: Sequence[bytes] = TABLES) -> Any:
+        def prepare(place: Place) -> Any:
+            _data(place)
+            return _file(place, f"data/{file}", _listing(name)), _mutations(seeds, tokens)
+
+        return prepare
+
+    def record(file: str, read: str, is_json: bool) -> Any:
+        def prepare(place: Place) -> Any:
+            from mam.records import reading
+
+            content = (_run(place) / file).read_bytes()
+            lines = [json.loads(content)] if file.endswith(".json") else []
+            strategy = _json(lines) if is_json else _mutations([content], [b"{", b"}", b'"id"', b": ", b"- ", b"${", b"&a", b"*a", b"!!"])
+            return _file(place, f"run/{file}", lambda path: getattr(reading, read)(place.inputs / "run")), strategy
+
+        return prepare
+
+    def model(kind: str, file: str, read: Callable[[Path], object], is_json: bool = True) -> Any:
+        def prepare(place: Place) -> Any:
+            folder = place.copy(place.world.model(kind), "model")
+            content = (folder / file).read_bytes() if (folder / file).is_file() else b"{}"
+            strategy = _json([json.loads(content)]) if is_json else _safetensors(content)
+            return _file(place, f"model/{file}", lambda path: read(place.inputs / "model")), strategy
+
+        return prepare
+
+    def text(read: Callable[[str], object], words: Sequence[str]) -> Any:
+        def prepare(place: Place) -> Any:
+            from hypothesis import strategies as st
+
+            pieces = st.sampled_from([*words, ",", "-", "=", "[", "]", "{", "}", "'", '"', "${", "}", " ", "\n", "\0", "1e999", "9" * 5000])
+            return read, st.lists(pieces | st.text(max_size=4), max_size=12).map("".join)
+
+        return prepare
+
+    return {
+        "metadata.csv": listing("audiofolder", "metadata.csv", [CSV]),
+        "metadata.tsv": listing("audiofolder", "metadata.tsv", [CSV.replace(b",", b"\t")]),
+        "metadata.jsonl": listing("audiofolder", "metadata.jsonl", [b'{"file_name": "clip0.wav", "transcription": "A", "split": "test"}\n']),
+        "labels in metadata.csv": listing("audiofolder", "metadata.csv", [b"file_name,label,fold\nclip0.wav,dog,1\nclip1.wav,cat,2\n"]),
+        "LJ Speech": listing("ljspeech", "metadata.csv", [LJ]),
+        "Kaldi's wav.scp": listing("kaldi", "wav.scp", [b"a clip0.wav\nb clip1.wav\n"]),
+        "Kaldi's text": listing("kaldi", "text", [b"a HELLO\nb ANNA\n"]),
+        "Kaldi's utt2spk": listing("kaldi", "utt2spk", [b"a x\nb y\n"]),
+        "LibriSpeech": listing("librispeech", "61/7/61-7.trans.txt", [b"61-7-0000 HELLO\n61-7-0001 ANNA\n"]),
+        "VCTK": listing("vctk", "txt/p1/p1_001.txt", [b"Please call Stella.\n"]),
+        "ESC-50": listing("esc50", "meta/esc50.csv", [b"filename,fold,target,category,esc10,src_file,take\nclip0.wav,1,0,dog,True,1,A\n"]),
+        "Common Voice": listing("commonvoice", "test.tsv", [b"client_id\tpath\tsentence\tlocale\nx\tclip0.mp3\tHello\ten\n"]),
+        "result.json": record("result.json", "read_result", True),
+        "result.json as bytes": record("result.json", "read_result", False),
+        "predictions.jsonl": record("predictions.jsonl", "read_predictions", False),
+        "config.yaml of a run": record(".hydra/config.yaml", "read_config", False),
+        "config.json of hubert": model("hubert", "config.json", _source_and_target),
+        "config.json of bert": model("bert", "config.json", _source),
+        "config.json of vit": model("vit", "config.json", _source),
+        "header of safetensors": model("bert", "model.safetensors", _headers, is_json=False),
+        "index of safetensors": model("bert", "model.safetensors.index.json", _headers),
+        "vocab.json": model("hubert", "vocab.json", _tokens),
+        "tokenizer_config.json": model("hubert", "tokenizer_config.json", _tokens),
+        "words of a command": text(_words, ["lam", "model", "data.root", "layers.spec", "+study.axes.lam", "~lam", "hydra", "0.1", "top2", "null", "range(0,3,0.1)", "choice(1,2)"]),
+        "words of a sweep": text(lambda word: _words(word, True), ["lam", "seed", "control", "layers", "0.1", "shrink", "none", "range(1,3)"]),
+        "layers": text(_layers, ["top", "bottom", "middle", "all", "odd", "0", "5"]),
+        "heads": text(_heads, ["all", "0", "3"]),
+        "parts": text(_parts, ["q", "k", "v", "o"]),
+        "plug-in names": text(_plugins, ["plugins=", "./x.py", "mine", ".", "..", "mam.", "os", "~"]),
+        "jsonl": lambda place: (_file(place, "x.jsonl", _jsonl), _mutations([b'{"id": "x"}\n'], [b"{", b"}", b'"a":'])),
+        "recordings": lambda place: (_file(place, "x.wav", _audio), _mutations(_recordings(), [b"RIFF", b"fLaC", b"OggS", b"data", b"fmt "])),
+        "normalizers": text(_normalized, ["Mr. ", "$5", "1,000", "can't", "½", "İ", "ß", "東京", "\u200d", "²"]),
+        "language codes": text(_language, ["en", "eng", "EN_us", "zh-Hant", "x-"]),
+    }  # fmt: skip
+
+
+def _safetensors(content: bytes) -> Any:
+    from hypothesis import strategies as st
+
+    size = struct.unpack("<Q", content[:8])[0]
+    head = json.loads(content[8 : 8 + size])
+    kept = {name: head[name] for name in list(head)[:4]}
+    by_json = _json([kept]).map(lambda text: struct.pack("<Q", len(text)) + text + bytes(4096))
+    claims = st.integers(0, 2**64 - 1).map(lambda claimed: struct.pack("<Q", claimed) + content[8:2000])
+    return by_json | claims | _mutations([content[:4000]], [b"F32", b"shape", b"data_offsets"])
+
+
+def _located(folder: Path) -> Any:
+    from mam.models.checkpoints import locate
+
+    return locate(str(folder))
+
+
+def _source(folder: Path) -> object:
+    from mam.models.sources import Source
+
+    return Source(_located(folder)).shape
+
+
+def _source_and_target(folder: Path) -> object:
+    from mam.evaluation.model_pair import checked_source_and_target
+    from mam.config.model import ModelConfig
+
+    return checked_source_and_target(ModelConfig(name="x", target=str(folder), source="asset:demo_bert", task="asr"))
+
+
+def _headers(folder: Path) -> object:
+    checkpoint = _located(folder)
+    return checkpoint.headers, checkpoint.parameters, checkpoint.fingerprint
+
+
+def _tokens(folder: Path) -> object:
+    from mam.models.tokens import read_tokens
+
+    return read_tokens(_located(folder))
+
+
+def _words(word: str, multirun: bool = False) -> object:
+    from mam.config.compose import jobs
+
+    if "range" in word and "9" * 100 in word:
+        return None  # known to be endless
+    return jobs([word.replace("\0", "")], multirun)
+
+
+def _layers(spec: str) -> object:
+    from mam.merging.selection import is_selection, parse_layers
+
+    return is_selection(spec), parse_layers(spec, 12)
+
+
+def _heads(spec: str) -> object:
+    from mam.merging.selection import parse_heads
+
+    return parse_heads(spec, 12)
+
+
+def _parts(spec: str) -> object:
+    from mam.merging.selection import parse_parts
+
+    return parse_parts(spec)
+
+
+def _plugins(word: str) -> object:
+    from mam.config.words import listed
+    from mam.extensions import use
+
+    return use(listed(f"plugins=[{word}]"))
+
+
+def _jsonl(path: Path) -> object:
+    from mam.files import read_jsonl
+
+    return read_jsonl(path)
+
+
+def _audio(path: Path) -> object:
+    from mam.data.audio import read
+
+    return read(path, 16000, "x"), read(path.read_bytes(), 16000, "x")
+
+
+def _recordings() -> list[bytes]:
+    from scripts.torture import recordings
+
+    return [recordings.wave(400), recordings.encoded("FLAC", samples=400), recordings.encoded("OGG", "VORBIS", samples=400)]
+
+
+def _normalized(text: str) -> object:
+    from mam.scoring.text import NORMALIZERS
+
+    return [normalize(text) for normalize in NORMALIZERS.values()]
+
+
+def _language(text: str) -> object:
+    from mam.scoring.language_codes import tag_of, whisper_code
+
+    return tag_of(text), whisper_code(text)
+
+
+def cases(seed: int) -> list[Case]:
+    """Return one case for every reader."""
+    return [Case(KIND, name, partial(act, name, seed), is_quick=number % 4 == 0) for number, name in enumerate(_checks())]
+
+
+def act(name: str, seed: int, place: Place) -> list[str]:
+    """Let hypothesis look for input on which a reader raises anything but a MamError."""
+    from hypothesis import HealthCheck, given, settings
+    from hypothesis import seed as seeded
+
+    from mam.errors import MamError
+
+    os.chdir(place.work)
+    check, strategy = _checks()[name](place)
+    failures: dict[str, str] = {}
+
+    def attempt(content: Any) -> None:
+        try:
+            check(content)
+        except MamError:
+            return
+        except Exception as error:  # collected by root, so that one fault does not hide others
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/mam/" in frame.filename]
+            where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "outside of mam"
+            text = f"{type(error).__name__}: {str(error)[:150]} at {where} for {content[:150]!r}"
+            key = f"{type(error).__name__} {where}"
+            if key not in failures or len(text) < len(failures[key]):
+                failures[key] = text
+
+    quiet = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    seeded(seed)(quiet(given(strategy)(attempt)))()
+    return list(failures.values())[:8]
