@@ -80,9 +80,8 @@ class Bad:
         if self.must_pass:
             if seen.code != 0:
                 complaints.append(f"exit code {seen.code}: {judge.last_line(seen)}")
-        elif not (self.may_pass and seen.code == 0):
-            names = () if self.out != "file" else tuple(map(filled, self.names))
-            complaints += judge.of_refusal(seen, names)
+        elif not (self.may_pass and seen.code == 0) and self.out == "file":
+            complaints = [*judge.of_refusal(seen, tuple(map(filled, self.names))), *complaints]
         return complaints
 
 

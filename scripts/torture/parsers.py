@@ -314,10 +314,12 @@ def act(name: str, seed: int, place: Place) -> list[str]:
         except Exception as error:  # collected by root, so that one fault does not hide others
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/mam/" in frame.filename]
             where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "outside of mam"
-            text = f"{type(error).__name__}: {str(error)[:150]} at {where} for {content[:150]!r}"
-            key = f"{type(error).__name__} {where}"
-            if key not in failures or len(text) < len(failures[key]):
-                failures[key] = text
+            key = f"{type(error).__name__} at {where}"
+            kept = place.root / "failing" / str(list(failures).index(key) if key in failures else len(failures))
+            if key not in failures or len(content) < kept.stat().st_size:
+                kept.parent.mkdir(exist_ok=True)
+                kept.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
+                failures[key] = f"{key}: {str(error)[:150]} for {content[:150]!r} (failing/{kept.name} with --keep)"
 
     quiet = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     seeded(seed)(quiet(given(strategy)(attempt)))()

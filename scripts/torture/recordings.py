@@ -120,7 +120,7 @@ def folder(place: Place, name: str = "data") -> Path:
 
 def of_audio() -> Iterator[Bad]:
     """Yield recordings that are damaged or claim the impossible, alone and with on_bad=skip."""
-    passes = ("an AIFF", "huge samples", "a WAV of 7 bits", "a FLAC that claims no samples", "ten minutes", "a WAV that claims")
+    passes = ("an AIFF", "huge samples", "a WAV of 7 bits", "a FLAC that claims no samples", "ten minutes", "a WAV that claims", "a WAV of 1 Hz")
     for what, make in AUDIO.items():
 
         def prepare(place: Place, make: Callable[[], bytes] = make) -> None:

@@ -141,8 +141,16 @@ ssize_t sendfile64(int out, int in, off64_t *at, size_t count) {
     REAL(sendfile64); return fails_on(WRITE, out) ? -1 : real(out, in, at, count); }
 ssize_t copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t count, unsigned flags) {
     REAL(copy_file_range); return fails_on(WRITE, out) ? -1 : real(in, from, out, to, count, flags); }
-int fsync(int fd) { REAL(fsync); return fails_on(FSYNC, fd) ? -1 : real(fd); }
-int fdatasync(int fd) { REAL(fdatasync); return fails_on(FSYNC, fd) ? -1 : real(fd); }
+static int syncs(int fd) {  /* also of files that are open for reading, and of folders */
+    char place[64], path[PATH_MAX];
+    snprintf(place, sizeof place, "/proc/self/fd/%d", fd);
+    ssize_t size = watched_length ? readlink(place, path, sizeof path - 1) : -1;
+    if (size < 0) return 0;
+    path[size] = 0;
+    return fails_at(FSYNC, AT_FDCWD, path);
+}
+int fsync(int fd) { REAL(fsync); return syncs(fd) ? -1 : real(fd); }
+int fdatasync(int fd) { REAL(fdatasync); return syncs(fd) ? -1 : real(fd); }
 
 int rename(const char *old, const char *new) {
     REAL(rename); return fails_at(RENAME, AT_FDCWD, new) ? -1 : real(old, new); }

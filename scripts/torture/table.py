@@ -12,6 +12,6 @@ KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "
 
 def all_cases(seed: int) -> list[Case]:
     """Return every case, in the order in which they are run."""
-    bad = [*recordings.rows(), *verbs.rows(), *folders.rows(), *checkpoints.rows(), *words.rows()]
+    bad = [*folders.rows(), *checkpoints.rows(), *verbs.rows(), *recordings.rows(), *words.rows()]
     made = [*several("bad input", bad, 12), *several("python", python_face.rows(), 8), *parsers.cases(seed)]
     return [*made, *faults.cases(), *kills.cases(seed), *together.cases(), *full_disk.cases()]

@@ -41,7 +41,9 @@ class World:
         """Return a tiny random checkpoint: hubert, whisper, bert, vit, ast, beats (a file below the folder)."""
         sys.path.insert(0, str(ROOT / "tests"))
         from support import models
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         if kind == "beats":
             return self.thing("beats", lambda folder: models.make_beats(folder / "beats.pt"))
         return self.thing(kind, getattr(models, f"make_{kind}"))
