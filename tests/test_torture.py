@@ -1,4 +1,4 @@
-"""The attacks of scripts/torture: the judge sees what did not hold, the shim fails the call it was told, names differ."""
+"""The attacks of scripts/torture: the judge sees what did not hold, the shim fails the call that it was told."""
 
 import os
 import subprocess
@@ -28,7 +28,10 @@ def seen(code=1, out="", err="mam: lam=2: must be at most 1", cpu=0.1, end=""):
     [
         (seen(), []),
         (seen(0, "fine", ""), []),
-        (seen(err="Traceback (most recent call last):\nValueError: x"), ["Traceback (most recent call last): ValueError: x"]),
+        (
+            seen(err="Traceback (most recent call last):\nValueError: x"),
+            ["Traceback (most recent call last): ValueError: x"],
+        ),
         (seen(err="--- Logging error ---"), ["--- Logging error ---"]),
         (seen(err="mam: \x1b[31mred"), [r"stderr has the control character '\x1b'"]),
         (seen(0, "a\u202eb", ""), [r"stdout has the control character '\u202e'"]),
@@ -213,7 +216,9 @@ def test_a_command_that_takes_too_much_is_ended(tmp_path, code, end):
 
 
 def test_a_row_of_a_table_is_judged_by_what_the_command_leaves(tmp_path):
-    row = Bad("x", code="open('new', 'w').write('x'); import sys; sys.exit('\\x1b[31mbad')", is_cold=True, names=("lam",))
+    row = Bad(
+        "x", code="open('new', 'w').write('x'); import sys; sys.exit('\\x1b[31mbad')", is_cold=True, names=("lam",)
+    )
     complaints = row.case("bad input").act(Place(World(tmp_path), tmp_path / "place"))
     starts = ["names none of ['lam']", "stderr has the control character", "left behind: work/new"]
     assert [complaint[: len(start)] for complaint, start in zip(complaints, starts, strict=True)] == starts

@@ -1,4 +1,4 @@
-"""Run the attacks: `python -m scripts.torture [--quick] [--only KIND] [--minutes N] [--seed N] [--jobs N] [--list]`."""
+"""Run the attacks: `python -m scripts.torture`, or `python scripts/torture`; `--help` names the options."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from scripts.torture.world import World
 
 def main() -> int:
     """Return 1 if anything did not hold."""
-    parser = argparse.ArgumentParser(prog="python -m scripts.torture", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.torture", description="Attack mam, as a careful stranger would."
+    )
     parser.add_argument("--quick", action="store_true", help="the part for CI: the same cases each time")
     parser.add_argument("--only", metavar="KIND", action="append", help=f"one of {', '.join(KINDS)}; repeatable")
     parser.add_argument("--case", metavar="TEXT", help="only cases with this in their names")
+    parser.add_argument("--part", default="1/1", metavar="K/N", help="each N-th case, beginning with the K-th")
     parser.add_argument("--minutes", type=float, default=30.0, help="no case is begun after this time")
     parser.add_argument("--seed", type=int, default=0, help="of random moments, and of the order of cases")
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
@@ -37,6 +40,8 @@ def main() -> int:
         and (not options.quick or case.is_quick)
         and (not options.case or options.case in case.name)
     ]
+    first, _, step = options.part.partition("/")
+    cases = cases[int(first) - 1 :: int(step)]
     if options.list:
         for case in cases:
             print(f"{case.kind}: {case.name}{' (quick)' if case.is_quick else ''}".encode("unicode_escape").decode())

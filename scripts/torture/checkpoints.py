@@ -1,4 +1,4 @@
-"""Bad checkpoints: every key of their config.json with odd values, broken weights, hostile pickles, odd vocabularies."""
+"""Bad checkpoints: every key of config.json with odd values, broken weights, hostile pickles, odd vocabularies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from scripts.torture.cases import Bad
 from scripts.torture.words import IRREGULAR
 from scripts.torture.world import QUICK, Place
 
 ODD_VALUES: tuple[Any, ...] = (
-    None, 0, -1, 10**9, 2**63, 1.5, float("nan"), 1e308, True, "", "x", "\x1b[31mred", [], [0] * 7, [10**9] * 7, {}, [[]],
-)  # fmt: skip
+    None,
+    0,
+    -1,
+    10**9,
+    2**63,
+    1.5,
+    float("nan"),
+    1e308,
+    True,
+    "",
+    "x",
+    "\x1b[31mred",
+    [],
+    [0] * 7,
+    [10**9] * 7,
+    {},
+    [[]],
+)
+CHOSEN: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 SHAPE = ("model.target_shape.width=null", "model.target_shape.layers=null", "model.target_shape.heads=null")
 SHAPE += tuple(word.replace("target", "source") for word in SHAPE)
 
@@ -25,7 +44,12 @@ def words_for(kind: str) -> tuple[str, ...]:
     """Return the words of a command that reads the model of a kind in ``in/model``."""
     sides = {
         "hubert": ("model.target={in}/model", "on_mismatch=project"),
-        "whisper": ("model=whisper_minilm", "model.target={in}/model", "model.source=asset:demo_bert", "on_mismatch=project"),
+        "whisper": (
+            "model=whisper_minilm",
+            "model.target={in}/model",
+            "model.source=asset:demo_bert",
+            "on_mismatch=project",
+        ),
         "bert": ("model.source={in}/model", "on_mismatch=project"),
         "vit": ("model.source={in}/model", "on_mismatch=project"),
         "beats": ("model=demo_beats_vit", "model.target={in}/model/beats.pt", "on_mismatch=project"),
@@ -56,7 +80,9 @@ def _keys(kind: str) -> list[str]:
 
     made = {"hubert": HubertConfig, "whisper": WhisperConfig, "bert": BertConfig, "vit": ViTConfig}[kind]()
     dull = ("transformers_version", "_name_or_path", "torch_dtype")
-    return sorted(key for key in {*made.to_dict(), "architectures", "dtype", "auto_map", "quantization_config"} if key not in dull)
+    return sorted(
+        key for key in {*made.to_dict(), "architectures", "dtype", "auto_map", "quantization_config"} if key not in dull
+    )
 
 
 def of_configs() -> Iterator[Bad]:
@@ -67,29 +93,17 @@ def of_configs() -> Iterator[Bad]:
                 value = ODD_VALUES[(number * 3 + step * 7) % len(ODD_VALUES)]
                 shown = json.dumps(value)[:20]
                 yield Bad(f"{kind}: {key} is {shown}", words_for(kind), _with(kind, key, value), may_pass=True)
-    chosen: dict[str, dict[str, tuple[Any, ...]]] = {
-        "hubert": {
-            "num_hidden_layers": (10**9, 0, -1, 2**63, 1000), "hidden_size": (0, 10**9, 31, -8), "conv_stride": ([0] * 7, [5], [-1] * 7),
-            "conv_kernel": ([0] * 7, [10**9] * 7), "conv_dim": ([], [10**9] * 7), "num_attention_heads": (0, 3, 10**9),
-            "hidden_act": ("nothing", 3, None), "feat_extract_norm": ("x",), "vocab_size": (0, 10**9, 7),
-            "num_conv_pos_embeddings": (0, 10**9), "model_type": ("nothing", "bert", None, 3, ["x"]), "architectures": ([], "x", ["Nothing"]),
-            "auto_map": ({"AutoModel": "evil.Model"}, {"AutoConfig": "evil.Config"}), "layer_norm_eps": (-1, "x", 1e308),
-            "id2label": ({"x": "y"}, {"0": None}, []), "pad_token_id": (-5, 10**9, "x"), "intermediate_size": (10**9, 0),
-            "quantization_config": ({"quant_method": "nothing"}, "x"), "dtype": ("float16", "x", "int8"),
-        },
-        "whisper": {
-            "d_model": (0, 10**9), "encoder_layers": (0, 10**9), "num_mel_bins": (0, 10**9, 80), "max_source_positions": (0, 1, 10**9),
-            "max_target_positions": (0, 1, 10**9), "decoder_start_token_id": (-1, 10**9, "x", None), "vocab_size": (1, 10**9),
-            "eos_token_id": (-1, 10**9, None), "suppress_tokens": ([10**9], "x", [-5]), "begin_suppress_tokens": ([10**9],),
-            "max_length": (0, 10**9, "x"), "encoder_attention_heads": (0, 7),
-        },
-    }  # fmt: skip
-    for kind, keys in chosen.items():
+    for kind, keys in CHOSEN["configs"].items():
         for key, values in keys.items():
             for value in values:
                 name = f"{kind}: chosen {key} is {json.dumps(value)[:24]}"
                 yield Bad(name, words_for(kind), _with(kind, key, value), may_pass=True)
-    for kind, key in (("hubert", "num_hidden_layers"), ("hubert", "hidden_size"), ("bert", "num_hidden_layers"), ("bert", "hidden_size")):
+    for kind, key in (
+        ("hubert", "num_hidden_layers"),
+        ("hubert", "hidden_size"),
+        ("bert", "num_hidden_layers"),
+        ("bert", "hidden_size"),
+    ):
         for verb in ("inspect", "merge"):
             side = "model.target={in}/model" if kind == "hubert" else "model.source={in}/model"
             words = (verb, side, *SHAPE, *(("out={work}/merged",) if verb == "merge" else ()))
@@ -133,7 +147,9 @@ def _bytes(make: Callable[[bytes], bytes]) -> Callable[[Path, Place], None]:
 def _index(content: Any) -> Callable[[Path, Place], None]:
     def apply(path: Path, place: Place) -> None:
         path.rename(path.with_name("part.safetensors"))
-        path.with_name("model.safetensors.index.json").write_text(content if isinstance(content, str) else json.dumps(content))
+        path.with_name("model.safetensors.index.json").write_text(
+            content if isinstance(content, str) else json.dumps(content)
+        )
 
     return apply
 
@@ -148,7 +164,19 @@ def _pickled(path: Path, place: Place) -> None:
     path.unlink()
 
 
-ONE = {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+def _renamed(path: Path, place: Place) -> None:
+    path.with_name("pytorch_model.bin").write_text("x")
+    path.unlink()
+
+
+def _one(shape: list[int], dtype: str = "F32") -> Callable[[Path, Place], None]:
+    return _bytes(lambda data: _safetensors({"x": {"dtype": dtype, "shape": shape, "data_offsets": [0, 4]}}, bytes(4)))
+
+
+def _first_rows(tensors: dict[str, Any]) -> None:
+    tensors.update({name: tensor[:1].clone() for name, tensor in tensors.items() if tensor.ndim})
+
+
 WEIGHTS: dict[str, Callable[[Path, Place], None]] = {
     "cut in half": _bytes(lambda data: data[: len(data) // 2]),
     "cut by a byte": _bytes(lambda data: data[:-1]),
@@ -161,10 +189,10 @@ WEIGHTS: dict[str, Callable[[Path, Place], None]] = {
     "a header that is a list": _bytes(lambda data: _safetensors([1])),
     "a deep header": _bytes(lambda data: _safetensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")),
     "no tensors": _bytes(lambda data: _safetensors({})),
-    "one tensor": _bytes(lambda data: _safetensors(ONE, bytes(4))),
-    "a huge shape": _bytes(lambda data: _safetensors({"x": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 4]}}, bytes(4))),
-    "a negative shape": _bytes(lambda data: _safetensors({"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4))),
-    "an unknown dtype": _bytes(lambda data: _safetensors({"x": {"dtype": "Q9", "shape": [1], "data_offsets": [0, 4]}}, bytes(4))),
+    "one tensor": _one([1]),
+    "a huge shape": _one([2**40]),
+    "a negative shape": _one([-1]),
+    "an unknown dtype": _one([1], "Q9"),
     "NaN": _rewrite(_set_all(float("nan"))),
     "infinity": _rewrite(_set_all(float("inf"))),
     "zeros": _rewrite(_set_all(0.0)),
@@ -172,11 +200,11 @@ WEIGHTS: dict[str, Callable[[Path, Place], None]] = {
     "float16": _rewrite(_halved),
     "a third of the tensors": _rewrite(lambda tensors: [tensors.pop(name) for name in sorted(tensors)[::3]]),
     "a tensor too many": _rewrite(lambda tensors: tensors.update(torture=next(iter(tensors.values())).clone())),
-    "other shapes": _rewrite(lambda tensors: tensors.update({name: tensor[:1].clone() for name, tensor in tensors.items() if tensor.ndim})),
+    "other shapes": _rewrite(_first_rows),
     "integers": _rewrite(lambda tensors: tensors.update({name: tensor.int() for name, tensor in tensors.items()})),
     "a pickle with code": lambda path, place: path.write_bytes(_evil(place)) and None,
     "a pickle with code as pytorch_model.bin": _pickled,
-    "text as pytorch_model.bin": lambda path, place: (path.with_name("pytorch_model.bin").write_text("x"), path.unlink()) and None,
+    "text as pytorch_model.bin": _renamed,
     "an empty weight_map": _index({"weight_map": {}}),
     "no weight_map": _index({}),
     "a weight_map that is a list": _index({"weight_map": [1]}),
@@ -188,7 +216,7 @@ WEIGHTS: dict[str, Callable[[Path, Place], None]] = {
     "an index that is no JSON": _index("nothing"),
     "a deep index": _index("[" * 100_000),
     "no weights": lambda path, place: path.unlink(),
-}  # fmt: skip
+}
 HARMLESS = ("zeros", "float16", "a tensor too many")
 
 
@@ -205,18 +233,32 @@ def of_weights() -> Iterator[Bad]:
             if kind == "bert":
                 side = (*SHAPE, "model.source={in}/model", "on_mismatch=project")
                 yield Bad(f"inspect weights: {what}", ("inspect", *side), prepare, may_pass=True)
-                yield Bad(f"merge weights: {what}", ("merge", *side, "out={work}/merged"), prepare, may_pass=True,
-                          changing=("{work}/merged",))
+                yield Bad(
+                    f"merge weights: {what}",
+                    ("merge", *side, "out={work}/merged"),
+                    prepare,
+                    may_pass=True,
+                    changing=("{work}/merged",),
+                )
         for name in ("model.safetensors", "config.json", "vocab.json", "preprocessor_config.json"):
             for what, make in IRREGULAR.items():
 
-                def irregular(place: Place, kind: str = kind, make: Callable[[Path], object] = make, name: str = name) -> None:
+                def irregular(
+                    place: Place, kind: str = kind, make: Callable[[Path], object] = make, name: str = name
+                ) -> None:
                     path = copied(place, kind) / name
                     path.unlink(missing_ok=True)
                     make(path)
 
                 fine = name in ("vocab.json", "preprocessor_config.json")
-                yield Bad(f"{name} of {kind} is {what}", words_for(kind), irregular, may_pass=fine, names=("model",), seconds=30)
+                yield Bad(
+                    f"{name} of {kind} is {what}",
+                    words_for(kind),
+                    irregular,
+                    may_pass=fine,
+                    names=("model",),
+                    seconds=30,
+                )
     for what, make_pickle in {
         "code": _evil,
         "text": lambda place: b"text",
@@ -231,11 +273,7 @@ def of_weights() -> Iterator[Bad]:
             (copied(place, "beats") / "beats.pt").write_bytes(make(place))
 
         yield Bad(f"BEATs: {what}", words_for("beats"), beats, names=("beats.pt",))
-    for key, values in {
-        "encoder_layers": (0, 10**9, "x", None), "encoder_embed_dim": (0, 10**9, 31), "encoder_attention_heads": (0, 5),
-        "activation_fn": ("nothing", None), "input_patch_size": (0, 10**9, -1), "num_buckets": (0, 10**9), "conv_pos": (0, 10**9),
-        "conv_pos_groups": (0, 7), "predictor_class": (0, 10**9, -1), "max_distance": (0, -1), "embed_dim": (0, 10**9),
-    }.items():  # fmt: skip
+    for key, values in CHOSEN["beats"].items():
         for value in values:
 
             def settings(place: Place, key: str = key, value: Any = value) -> None:
@@ -249,30 +287,16 @@ def of_weights() -> Iterator[Bad]:
             yield Bad(f"BEATs: {key} is {value}", words_for("beats"), settings, may_pass=True)
 
 
-OTHER_FILES: dict[str, dict[str, tuple[str, ...]]] = {
-    "hubert": {
-        "vocab.json": ("", "[]", "{}", '{"a": -1}', '{"a": 99999999999}', '{"a": "x"}', '{"a": 1, "b": 1}', "nothing", "[" * 100_000, '{"\x1b[31m": 0}'),
-        "preprocessor_config.json": ("", "[]", '{"sampling_rate": 0}', '{"sampling_rate": -1}', '{"sampling_rate": 1e9}', '{"sampling_rate": "x"}', '{"sampling_rate": 8000}', '{"feature_size": 10}', '{"feature_extractor_type": "nothing"}', "nothing"),
-        "tokenizer_config.json": ("", "[]", "nothing", '{"tokenizer_class": "Nothing"}', '{"word_delimiter_token": 3}', '{"auto_map": {"AutoTokenizer": ["evil.T", null]}}'),
-        "config.json": ("", "[]", "{}", "null", "nothing", "[" * 100_000, '{"model_type": "hubert"}', "1" * 5000, '{"model_type": "hubert", "hidden_size": NaN}'),
-    },
-    "whisper": {
-        "tokenizer.json": ("", "{}", "nothing", '{"version": "1.0"}', "[" * 100_000),
-        "preprocessor_config.json": ("[]", '{"sampling_rate": 0}', '{"feature_size": 80}', '{"chunk_length": 0}', '{"chunk_length": 1000000000}', '{"hop_length": 0}', '{"n_fft": 0}'),
-        "generation_config.json": ("", "[]", "nothing", "{}", '{"max_length": 0}', '{"max_length": 1000000000}', '{"suppress_tokens": [99999999]}', '{"eos_token_id": -1}', '{"decoder_start_token_id": 99999999}', '{"num_beams": 1000000}', '{"temperature": NaN}', '{"is_multilingual": "x"}', '{"lang_to_id": [1]}', '{"lang_to_id": {"<|en|>": 99999999}, "is_multilingual": true}'),
-    },
-    "bert": {"config.json": ("", "[]", "{}", "nothing", '{"model_type": "bert"}', '{"model_type": "../x"}', '{"model_type": "hubert"}')},
-}  # fmt: skip
-
-
 def of_other_files() -> Iterator[Bad]:
     """Yield vocabularies, tokenizers and settings that are broken or absurd."""
-    for kind, files in OTHER_FILES.items():
+    for kind, files in CHOSEN["files"].items():
         for name, texts in files.items():
             for number, text in enumerate(texts):
 
                 def prepare(place: Place, kind: str = kind, name: str = name, text: str = text) -> None:
-                    (copied(place, kind) / name).write_text(text)
+                    (copied(place, kind) / name).write_text(
+                        text.replace("@deep", "[" * 100_000).replace("@long", "1" * 5000)
+                    )
 
                 yield Bad(f"{name} of {kind}, {number}: {text[:40]!r}", words_for(kind), prepare, may_pass=True)
 

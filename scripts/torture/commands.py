@@ -105,9 +105,17 @@ def _make_reference(world: World, name: str, draft: Path) -> None:
         made.append((place, seen, digests(place, writer)))
     (first, seen, old), (_, _, new) = made
     alike = {path: digest for path, digest in old.items() if new.get(path) == digest}
-    nbytes = sum(path.stat().st_size for path in first.outputs.rglob("*") if path.is_file()) if first.outputs.is_dir() else 0
+    nbytes = (
+        sum(path.stat().st_size for path in first.outputs.rglob("*") if path.is_file()) if first.outputs.is_dir() else 0
+    )
     found = Reference(
-        seen.code, judge.essence(first.outputs), alike, sorted(set(old) & set(new)), dict(seen.calls), seen.seconds, nbytes
+        seen.code,
+        judge.essence(first.outputs),
+        alike,
+        sorted(set(old) & set(new)),
+        dict(seen.calls),
+        seen.seconds,
+        nbytes,
     )
     (draft / "reference.json").write_text(json.dumps(asdict(found)))
     for attempt in ("first", "second"):

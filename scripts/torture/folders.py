@@ -1,10 +1,10 @@
-"""Bad folders of runs, plug-ins and caches."""
+"""Bad folders of runs and caches."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,15 @@ READERS: dict[str, tuple[str, ...]] = {
     "export": ("export", "{in}/run", "{work}/exported"),
 }
 CHANGING = ("{work}/report", "{work}/exported", "{in}/run")
-FILES = ("result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv", "attention.csv", ".hydra/config.yaml", "mam.log")
-
-
-def paths_of(tree: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the place of every value of a JSON tree."""
-    for key, value in tree.items() if isinstance(tree, Mapping) else enumerate(tree[:1]):
-        yield (*above, key)
-        if isinstance(value, dict | list):
-            yield from paths_of(value, (*above, key))
+FILES = (
+    "result.json",
+    "predictions.jsonl",
+    "baseline.jsonl",
+    "lambda.csv",
+    "attention.csv",
+    ".hydra/config.yaml",
+    "mam.log",
+)
 
 
 def _edit(path: Path, place: tuple[str | int, ...], value: Any, removes: bool) -> None:
@@ -45,18 +45,72 @@ def _edit(path: Path, place: tuple[str | int, ...], value: Any, removes: bool) -
     path.write_text(json.dumps(tree), encoding="utf-8")
 
 
-# The places in the result.json of a demo run; kept here so that the table needs no run. Checked by the cases themselves.
-TOP = (
-    "schema signature hash status command task model data merge train tune metrics baseline delta diagnostics timing env"
-    " seeds head dev remarks"
-).split()
-DEEP = (
-    "model.name model.target model.target.id model.target.sha256 model.source.revision data.name data.n data.split"
-    " data.normalizer data.metric data.language merge.lam merge.layers merge.method merge.control merge.parts merge.draws"
-    " merge.pairs merge.align metrics.wer metrics.words metrics.substitutions metrics.insertions metrics.cer baseline.wer"
-    " baseline.kind delta.absolute delta.ci95 delta.p_value delta.relative delta.clusters timing.load timing.rtfx env.python"
-    " env.code env.code.sha256 env.threads seeds.bootstrap merge.asked merge.asked.lam"
-).split()
+# Places in the result.json of a demo run; kept here, so that the table needs no run.
+TOP = [
+    "schema",
+    "signature",
+    "hash",
+    "status",
+    "command",
+    "task",
+    "model",
+    "data",
+    "merge",
+    "train",
+    "tune",
+    "metrics",
+    "baseline",
+    "delta",
+    "diagnostics",
+    "timing",
+    "env",
+    "seeds",
+    "head",
+    "dev",
+    "remarks",
+]
+DEEP = [
+    "model.name",
+    "model.target",
+    "model.target.id",
+    "model.target.sha256",
+    "model.source.revision",
+    "data.name",
+    "data.n",
+    "data.split",
+    "data.normalizer",
+    "data.metric",
+    "data.language",
+    "merge.lam",
+    "merge.layers",
+    "merge.method",
+    "merge.control",
+    "merge.parts",
+    "merge.draws",
+    "merge.pairs",
+    "merge.align",
+    "metrics.wer",
+    "metrics.words",
+    "metrics.substitutions",
+    "metrics.insertions",
+    "metrics.cer",
+    "baseline.wer",
+    "baseline.kind",
+    "delta.absolute",
+    "delta.ci95",
+    "delta.p_value",
+    "delta.relative",
+    "delta.clusters",
+    "timing.load",
+    "timing.rtfx",
+    "env.python",
+    "env.code",
+    "env.code.sha256",
+    "env.threads",
+    "seeds.bootstrap",
+    "merge.asked",
+    "merge.asked.lam",
+]
 
 
 def of_results() -> Iterator[Bad]:
@@ -68,7 +122,9 @@ def of_results() -> Iterator[Bad]:
         for step, value in enumerate(("removed", *values)):
             removes = step == 0
 
-            def prepare(place: Place, at: tuple[str, ...] = place_of, value: Any = value, removes: bool = removes) -> None:
+            def prepare(
+                place: Place, at: tuple[str, ...] = place_of, value: Any = value, removes: bool = removes
+            ) -> None:
                 path = with_run(place) / "result.json"
                 with_run(place, "other")
                 try:
@@ -78,7 +134,9 @@ def of_results() -> Iterator[Bad]:
 
             verb = verbs[(number + step) % len(verbs)]
             shown = "removed" if removes else json.dumps(value)[:20]
-            yield Bad(f"result.json: {dotted} {shown} for {verb}", READERS[verb], prepare, may_pass=True, changing=CHANGING)
+            yield Bad(
+                f"result.json: {dotted} {shown} for {verb}", READERS[verb], prepare, may_pass=True, changing=CHANGING
+            )
 
 
 def of_run_files() -> Iterator[Bad]:
@@ -144,97 +202,28 @@ def _among_outputs() -> Iterator[Bad]:
             yield Bad(f"the same run again where {name} is {what}", ("run", *QUICK), prepare, may_pass=True)
 
 
-PLUGINS: dict[str, str] = {
-    "a syntax error": "def x(:\n",
-    "an indentation error": "if 1:\nx\n",
-    "a NUL": "x = '\0'\n",
-    "an exit": "import sys\nsys.exit(0)\n",
-    "an exit with text": "raise SystemExit('\\x1b[31mgone')\n",
-    "an error": "raise RuntimeError('\\x1b[31mgone')\n",
-    "an error of many lines": "raise RuntimeError('x\\n' * 100000)\n",
-    "an interrupt": "raise KeyboardInterrupt\n",
-    "no more memory": "raise MemoryError\n",
-    "a closed pipe": "raise BrokenPipeError\n",
-    "a generator exit": "raise GeneratorExit\n",
-    "endless recursion": "def f(): f()\nf()\n",
-    "an import of nothing": "import nothing_there_at_all\n",
-    "an import of itself": "import mine\n",
-    "a print": "print('x' * 100000)\n",
-    "escape codes on stderr": "import sys\nsys.stderr.write('\\x1b[31mred')\n",
-    "nothing": "",
-    "a method twice": "from mam.plugins import method\n@method\ndef mine(target, source, lam): return target\n"
-    "@method\ndef mine(target, source, lam): return target\n",
-    "a method of mam's name": "from mam.plugins import method\n@method\ndef linear(target, source, lam): return target\n",
-    "a method without arguments": "from mam.plugins import method\n@method\ndef mine(): return 1\n",
-    "a method that is a number": "from mam.plugins import method\nmethod(3)\n",
-    "another locale": "import locale\nlocale.setlocale(locale.LC_ALL, 'C')\n",
-    "another folder": "import os\nos.chdir('/')\n",
-    "another encoding": "# -*- coding: nothing -*-\n",
-}
-RETURNS = {
-    "None": "None", "a number": "1.0", "a list": "[1]", "another shape": "target[:1]", "another dtype": "target.double()",
-    "NaN": "target * float('nan')", "integers": "target.int()", "the meta device": "target.to('meta')", "a text": "'\\x1b[31m'",
-    "an error": "(_ for _ in ()).throw(ValueError('\\x1b[31mbad'))", "an exit": "(_ for _ in ()).throw(SystemExit(0))",
-    "a recursion": "mine(target, source, lam)", "an interrupt": "(_ for _ in ()).throw(KeyboardInterrupt())",
-    "sparse": "target.to_sparse()", "complex": "target * 1j", "empty": "target[:0]", "an expanded one": "target[:1].expand_as(target)",
-}  # fmt: skip
-
-
-def of_plugins() -> Iterator[Bad]:
-    """Yield plug-ins that cannot be loaded, and methods that return something else."""
-    for what, text in PLUGINS.items():
-
-        def prepare(place: Place, text: str = text) -> None:
-            (place.inputs / "mine.py").write_text(text)
-
-        fine = what in ("a print", "nothing", "another locale", "another folder", "escape codes on stderr")
-        for words in (("run", *QUICK), ("list", "methods")):
-            yield Bad(f"plug-in with {what} for {words[0]}", (*words, "plugins=[{in}/mine.py]"), prepare, names=("mine",), may_pass=fine)
-    for what, value in RETURNS.items():
-
-        def method(place: Place, value: str = value) -> None:
-            code = f"from mam.plugins import method\n@method\ndef mine(target, source, lam):\n    return {value}\n"
-            (place.inputs / "mine.py").write_text(code)
-
-        words = ("run", *QUICK, "plugins=[{in}/mine.py]", "method=mine", "lam=0.5")
-        fine = what in ("another dtype", "an expanded one")
-        yield Bad(f"method that returns {what}", words, method, names=("mine",), may_pass=fine)
-    for what, make in IRREGULAR.items():
-
-        def irregular(place: Place, make: Callable[[Path], object] = make) -> None:
-            make(place.inputs / "mine.py")
-
-        fine = what == "empty"
-        yield Bad(f"plug-in is {what}", ("run", *QUICK, "plugins=[{in}/mine.py]"), irregular, names=("mine",), may_pass=fine)
-    hooks = {
-        "normalizer": ("normalizer", "def mine(text): return {value}", ("data.normalizer=mine",), ("None", "1", "['\\x1b']", "'\\ud800'", "text * 10000")),
-        "schedule": ("schedule", "def mine(lam, depth, options): return {value}", ("schedule.name=mine",), ("None", "[]", "[float('nan')] * depth", "[9.0] * depth", "'x'")),
-        "pairing": ("pairing", "def mine(target, source): return {value}", ("pairing=mine",), ("None", "[]", "[10**9] * 99", "['x']")),
-        "control": ("control", "def mine(source, target, generator): return {value}", ("control=mine",), ("None", "source[:1]", "source * float('inf')")),
-        "data format": ("data_format", "def mine(root): return {value}", ("data=audiofolder", "data.format=mine", "data.root={in}"), ("None", "[1]", "'x'")),
-    }  # fmt: skip
-    for kind, (decorator, shape, words_of, values) in hooks.items():
-        for value in values:
-            call = "(download='x')" if decorator == "data_format" else ""
-
-            def hook(place: Place, text: str = shape.format(value=value), use: str = decorator + call) -> None:
-                name = use.partition("(")[0]
-                (place.inputs / "mine.py").write_text(f"from mam.plugins import {name}\n@{use}\n{text}\n")
-
-            words = ("run", *QUICK, "plugins=[{in}/mine.py]", *words_of)
-            yield Bad(f"{kind} that returns {value}", words, hook, names=("mine",), may_pass=kind == "normalizer")
-
-
 def of_caches() -> Iterator[Bad]:
     """Yield caches that are damaged, irregular, or a folder of the user's own."""
 
     def users(place: Place) -> None:
-        for name in ("ESC-50-master/audio/1.wav", "audio/1.wav", "audio/mine/2.wav", "states/thesis.tex", "baselines/notes.txt", "x.json"):
+        for name in (
+            "ESC-50-master/audio/1.wav",
+            "audio/1.wav",
+            "audio/mine/2.wav",
+            "states/thesis.tex",
+            "baselines/notes.txt",
+            "x.json",
+        ):
             path = place.inputs / "own" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"mine" * 1000)
 
-    for words in (("cache", "clear"), ("cache", "info"), ("run", *QUICK), ("run", *QUICK, "evaluate.cache_gb=0.000001")):
+    for words in (
+        ("cache", "clear"),
+        ("cache", "info"),
+        ("run", *QUICK),
+        ("run", *QUICK, "evaluate.cache_gb=0.000001"),
+    ):
         name = f"cache_dir is a folder of the user's own: {' '.join(words)}"
         made = ("{in}/own/audio/new", "{in}/own/baselines/new") if words[0] == "run" else ()
         yield Bad(name, (*words, "cache_dir={in}/own"), users, may_pass=True, changing=made)
@@ -261,7 +250,10 @@ def of_caches() -> Iterator[Bad]:
                     make(path)
 
             yield Bad(f"{verb} where each entry of the cache is {what}", words, entries, may_pass=True)
-    for what, change in {"cut": lambda old: old[: len(old) // 2], "flipped": lambda old: old[:-9] + b"#" + old[-8:]}.items():
+    for what, change in {
+        "cut": lambda old: old[: len(old) // 2],
+        "flipped": lambda old: old[:-9] + b"#" + old[-8:],
+    }.items():
 
         def damaged(place: Place, change: Callable[[bytes], bytes] = change) -> None:
             place.run("run", *QUICK)
@@ -274,4 +266,4 @@ def of_caches() -> Iterator[Bad]:
 
 def rows() -> list[Bad]:
     """Return the whole table."""
-    return [*of_results(), *of_run_files(), *of_plugins(), *of_caches()]
+    return [*of_results(), *of_run_files(), *of_caches()]

@@ -45,7 +45,9 @@ def act(name: str, where: str, size: int, place: Place) -> list[str]:
         raise NotHereError("the command starts with files there")
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={size + room}k,mode=0700"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True
+    )
     if mounted.returncode:
         raise NotHereError(f"nothing can be mounted here: {mounted.stderr.strip()}")
     try:

@@ -167,6 +167,7 @@ def of_run(folder: Path) -> Iterator[str]:
 @cache
 def _validator() -> Any:
     import jsonschema
+
     import mam
 
     schema = json.loads((Path(mam.__file__).parent / "records" / "result.schema.json").read_text(encoding="utf-8"))
@@ -181,7 +182,11 @@ def essence(outputs: Path) -> dict[str, str]:
         kept = {key: result.get(key) for key in ("hash", "metrics", "baseline", "delta", "merge", "tune", "groups")}
         if isinstance(kept["tune"], dict):
             kept["tune"].pop("seconds", None)
-        files = [*path.parent.glob("*.jsonl"), path.parent / "lambda.csv", *path.parent.glob("model*/**/model.safetensors")]
+        files = [
+            *path.parent.glob("*.jsonl"),
+            path.parent / "lambda.csv",
+            *path.parent.glob("model*/**/model.safetensors"),
+        ]
         names = {str(file.relative_to(path.parent)): file for file in sorted(files) if file.is_file()}
         texts = {name: _digest(file) for name, file in names.items() if name != "metrics.jsonl"}
         made[result["hash"]] = json.dumps([kept, texts], sort_keys=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,58 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.torture.cases import Case
+from scripts.torture.strategies import as_json, as_safetensors, mutations
 from scripts.torture.world import Place
 
 KIND = "parsers"
 Reader = Callable[[Path], object]
-
-
-def _mutations(seeds: Sequence[bytes], tokens: Sequence[bytes]) -> Any:
-    """Return a strategy of bytes: a seed with parts cut, doubled, replaced; or tokens strung together."""
-    from hypothesis import strategies as st
-
-    pieces = [*tokens, b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b'"', b"'", b",", b"\t", b"|", b" ", b"1e999", b"NaN", b"-1",
-              b"\xed\xa0\x80", "λ".encode(), "\u2028".encode(), b"\x1b[31m", b"[" * 2000, b"9" * 5000, b"/", b"..", b"a" * 5000]  # fmt: skip
-    strung = st.lists(st.sampled_from(pieces) | st.binary(max_size=6), max_size=25).map(b"".join)
-
-    @st.composite
-    def mutated(draw: Any) -> bytes:
-        content = draw(st.sampled_from(list(seeds)))
-        for _ in range(draw(st.integers(1, 4))):
-            first = draw(st.integers(0, len(content)))
-            last = draw(st.integers(first, min(len(content), first + 40)))
-            content = content[:first] + draw(st.sampled_from([b"", *pieces]) | st.binary(max_size=4)) + content[last:]
-        return bytes(content)
-
-    return strung | mutated()
-
-
-def _json(seeds: Sequence[Any]) -> Any:
-    """Return a strategy of JSON texts: a seed with values replaced by anything."""
-    from hypothesis import strategies as st
-
-    leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([2**63, 10**400, -1, "\x1b[31m"])
-    tree = st.recursive(leaf, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=8)
-
-    @st.composite
-    def changed(draw: Any) -> bytes:
-        content = json.loads(json.dumps(draw(st.sampled_from(list(seeds)))))
-        for _ in range(draw(st.integers(1, 3))):
-            node, key = content, None
-            for _ in range(draw(st.integers(1, 4))):
-                keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-                if not keys:
-                    break
-                above, key = node, draw(st.sampled_from(keys))
-                node = above[key]
-            if key is not None:
-                if draw(st.booleans()):
-                    above[key] = draw(tree)
-                else:
-                    del above[key]
-        return json.dumps(content).encode("utf-8", "surrogatepass")
-
-    return changed() | tree.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass"))
 
 
 def _file(place: Place, name: str, read: Reader) -> Callable[[bytes], None]:
@@ -91,7 +43,7 @@ def _listing(name: str) -> Reader:
     return read
 
 
-CSV = b"file_name,transcription,split,speaker\nclip0.wav,HELLO THERE,test,a\nclip1.wav,\"ANNA, B\",dev,b\n"
+CSV = b'file_name,transcription,split,speaker\nclip0.wav,HELLO THERE,test,a\nclip1.wav,"ANNA, B",dev,b\n'
 TABLES = [b"file_name", b"transcription", b"label", b"fold", b"split", b"id", b"clip0.wav", b"clip1.wav", b"test"]
 LJ = b"clip0|Dr. No|Doctor No\nclip1|Yes|Yes\n"
 
@@ -116,7 +68,7 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
     def listing(name: str, file: str, seeds: Sequence[bytes], tokens: Sequence[bytes] = TABLES) -> Any:
         def prepare(place: Place) -> Any:
             _data(place)
-            return _file(place, f"data/{file}", _listing(name)), _mutations(seeds, tokens)
+            return _file(place, f"data/{file}", _listing(name)), mutations(seeds, tokens)
 
         return prepare
 
@@ -126,7 +78,11 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
 
             content = (_run(place) / file).read_bytes()
             lines = [json.loads(content)] if file.endswith(".json") else []
-            strategy = _json(lines) if is_json else _mutations([content], [b"{", b"}", b'"id"', b": ", b"- ", b"${", b"&a", b"*a", b"!!"])
+            strategy = (
+                as_json(lines)
+                if is_json
+                else mutations([content], [b"{", b"}", b'"id"', b": ", b"- ", b"${", b"&a", b"*a", b"!!"])
+            )
             return _file(place, f"run/{file}", lambda path: getattr(reading, read)(place.inputs / "run")), strategy
 
         return prepare
@@ -135,7 +91,7 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
         def prepare(place: Place) -> Any:
             folder = place.copy(place.world.model(kind), "model")
             content = (folder / file).read_bytes() if (folder / file).is_file() else b"{}"
-            strategy = _json([json.loads(content)]) if is_json else _safetensors(content)
+            strategy = as_json([json.loads(content)]) if is_json else as_safetensors(content)
             return _file(place, f"model/{file}", lambda path: read(place.inputs / "model")), strategy
 
         return prepare
@@ -144,7 +100,9 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
         def prepare(place: Place) -> Any:
             from hypothesis import strategies as st
 
-            pieces = st.sampled_from([*words, ",", "-", "=", "[", "]", "{", "}", "'", '"', "${", "}", " ", "\n", "\0", "1e999", "9" * 5000])
+            pieces = st.sampled_from(
+                [*words, ",", "-", "=", "[", "]", "{", "}", "'", '"', "${", "}", " ", "\n", "\0", "1e999", "9" * 5000]
+            )
             return read, st.lists(pieces | st.text(max_size=4), max_size=12).map("".join)
 
         return prepare
@@ -152,16 +110,26 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
     return {
         "metadata.csv": listing("audiofolder", "metadata.csv", [CSV]),
         "metadata.tsv": listing("audiofolder", "metadata.tsv", [CSV.replace(b",", b"\t")]),
-        "metadata.jsonl": listing("audiofolder", "metadata.jsonl", [b'{"file_name": "clip0.wav", "transcription": "A", "split": "test"}\n']),
-        "labels in metadata.csv": listing("audiofolder", "metadata.csv", [b"file_name,label,fold\nclip0.wav,dog,1\nclip1.wav,cat,2\n"]),
+        "metadata.jsonl": listing(
+            "audiofolder", "metadata.jsonl", [b'{"file_name": "clip0.wav", "transcription": "A", "split": "test"}\n']
+        ),
+        "labels in metadata.csv": listing(
+            "audiofolder", "metadata.csv", [b"file_name,label,fold\nclip0.wav,dog,1\nclip1.wav,cat,2\n"]
+        ),
         "LJ Speech": listing("ljspeech", "metadata.csv", [LJ]),
         "Kaldi's wav.scp": listing("kaldi", "wav.scp", [b"a clip0.wav\nb clip1.wav\n"]),
         "Kaldi's text": listing("kaldi", "text", [b"a HELLO\nb ANNA\n"]),
         "Kaldi's utt2spk": listing("kaldi", "utt2spk", [b"a x\nb y\n"]),
         "LibriSpeech": listing("librispeech", "61/7/61-7.trans.txt", [b"61-7-0000 HELLO\n61-7-0001 ANNA\n"]),
         "VCTK": listing("vctk", "txt/p1/p1_001.txt", [b"Please call Stella.\n"]),
-        "ESC-50": listing("esc50", "meta/esc50.csv", [b"filename,fold,target,category,esc10,src_file,take\nclip0.wav,1,0,dog,True,1,A\n"]),
-        "Common Voice": listing("commonvoice", "test.tsv", [b"client_id\tpath\tsentence\tlocale\nx\tclip0.mp3\tHello\ten\n"]),
+        "ESC-50": listing(
+            "esc50",
+            "meta/esc50.csv",
+            [b"filename,fold,target,category,esc10,src_file,take\nclip0.wav,1,0,dog,True,1,A\n"],
+        ),
+        "Common Voice": listing(
+            "commonvoice", "test.tsv", [b"client_id\tpath\tsentence\tlocale\nx\tclip0.mp3\tHello\ten\n"]
+        ),
         "result.json": record("result.json", "read_result", True),
         "result.json as bytes": record("result.json", "read_result", False),
         "predictions.jsonl": record("predictions.jsonl", "read_predictions", False),
@@ -173,28 +141,38 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
         "index of safetensors": model("bert", "model.safetensors.index.json", _headers),
         "vocab.json": model("hubert", "vocab.json", _tokens),
         "tokenizer_config.json": model("hubert", "tokenizer_config.json", _tokens),
-        "words of a command": text(_words, ["lam", "model", "data.root", "layers.spec", "+study.axes.lam", "~lam", "hydra", "0.1", "top2", "null", "range(0,3,0.1)", "choice(1,2)"]),
-        "words of a sweep": text(lambda word: _words(word, True), ["lam", "seed", "control", "layers", "0.1", "shrink", "none", "range(1,3)"]),
+        "words of a command": text(
+            _words,
+            [
+                "lam",
+                "model",
+                "data.root",
+                "layers.spec",
+                "+study.axes.lam",
+                "~lam",
+                "hydra",
+                "0.1",
+                "top2",
+                "null",
+                "range(0,3,0.1)",
+                "choice(1,2)",
+            ],
+        ),
+        "words of a sweep": text(
+            lambda word: _words(word, True), ["lam", "seed", "control", "layers", "0.1", "shrink", "none", "range(1,3)"]
+        ),
         "layers": text(_layers, ["top", "bottom", "middle", "all", "odd", "0", "5"]),
         "heads": text(_heads, ["all", "0", "3"]),
         "parts": text(_parts, ["q", "k", "v", "o"]),
         "plug-in names": text(_plugins, ["plugins=", "./x.py", "mine", ".", "..", "mam.", "os", "~"]),
-        "jsonl": lambda place: (_file(place, "x.jsonl", _jsonl), _mutations([b'{"id": "x"}\n'], [b"{", b"}", b'"a":'])),
-        "recordings": lambda place: (_file(place, "x.wav", _audio), _mutations(_recordings(), [b"RIFF", b"fLaC", b"OggS", b"data", b"fmt "])),
+        "jsonl": lambda place: (_file(place, "x.jsonl", _jsonl), mutations([b'{"id": "x"}\n'], [b"{", b"}", b'"a":'])),
+        "recordings": lambda place: (
+            _file(place, "x.wav", _audio),
+            mutations(_recordings(), [b"RIFF", b"fLaC", b"OggS", b"data", b"fmt "]),
+        ),
         "normalizers": text(_normalized, ["Mr. ", "$5", "1,000", "can't", "½", "İ", "ß", "東京", "\u200d", "²"]),
         "language codes": text(_language, ["en", "eng", "EN_us", "zh-Hant", "x-"]),
-    }  # fmt: skip
-
-
-def _safetensors(content: bytes) -> Any:
-    from hypothesis import strategies as st
-
-    size = struct.unpack("<Q", content[:8])[0]
-    head = json.loads(content[8 : 8 + size])
-    kept = {name: head[name] for name in list(head)[:4]}
-    by_json = _json([kept]).map(lambda text: struct.pack("<Q", len(text)) + text + bytes(4096))
-    claims = st.integers(0, 2**64 - 1).map(lambda claimed: struct.pack("<Q", claimed) + content[8:2000])
-    return by_json | claims | _mutations([content[:4000]], [b"F32", b"shape", b"data_offsets"])
+    }
 
 
 def _located(folder: Path) -> Any:
@@ -210,8 +188,8 @@ def _source(folder: Path) -> object:
 
 
 def _source_and_target(folder: Path) -> object:
-    from mam.evaluation.model_pair import checked_source_and_target
     from mam.config.model import ModelConfig
+    from mam.evaluation.model_pair import checked_source_and_target
 
     return checked_source_and_target(ModelConfig(name="x", target=str(folder), source="asset:demo_bert", task="asr"))
 
@@ -275,7 +253,11 @@ def _audio(path: Path) -> object:
 def _recordings() -> list[bytes]:
     from scripts.torture import recordings
 
-    return [recordings.wave(400), recordings.encoded("FLAC", samples=400), recordings.encoded("OGG", "VORBIS", samples=400)]
+    return [
+        recordings.wave(400),
+        recordings.encoded("FLAC", samples=400),
+        recordings.encoded("OGG", "VORBIS", samples=400),
+    ]
 
 
 def _normalized(text: str) -> object:
@@ -292,7 +274,9 @@ def _language(text: str) -> object:
 
 def cases(seed: int) -> list[Case]:
     """Return one case for every reader."""
-    return [Case(KIND, name, partial(act, name, seed), is_quick=number % 4 == 0) for number, name in enumerate(_checks())]
+    return [
+        Case(KIND, name, partial(act, name, seed), is_quick=number % 4 == 0) for number, name in enumerate(_checks())
+    ]
 
 
 def act(name: str, seed: int, place: Place) -> list[str]:

@@ -33,12 +33,66 @@ except TypeError as error:
     sys.exit(1)
 """
 VALUES = (
-    "None", "1", "-1", "2**70", "1e999", "float('nan')", "'x'", "b'x'", "''", "'\\x1b[31m'", "'\\ud800'", "object()", "[]", "{}",
-    "[[[]]]", "{1: 2}", "{'': {}}", "lambda: 1", "range(10**9)", "torch.zeros(2)", "pathlib.Path('/dev/zero')", "'a' * 100000",
-    "True", "(1, 2)", "{'a.b': 1}", "float",
-)  # fmt: skip
-RUN_KEYS = ("lam", "model", "data", "layers", "seed", "outputs", "plugins", "config_dir", "nothing", "force", "experiment", "study", "train")
-MERGE_KEYS = ("lam", "layers", "parts", "bias", "heads", "method", "schedule", "pairing", "align", "on_mismatch", "project", "control", "seed", "copy", "plugins", "nothing")  # fmt: skip
+    "None",
+    "1",
+    "-1",
+    "2**70",
+    "1e999",
+    "float('nan')",
+    "'x'",
+    "b'x'",
+    "''",
+    "'\\x1b[31m'",
+    "'\\ud800'",
+    "object()",
+    "[]",
+    "{}",
+    "[[[]]]",
+    "{1: 2}",
+    "{'': {}}",
+    "lambda: 1",
+    "range(10**9)",
+    "torch.zeros(2)",
+    "pathlib.Path('/dev/zero')",
+    "'a' * 100000",
+    "True",
+    "(1, 2)",
+    "{'a.b': 1}",
+    "float",
+)
+RUN_KEYS = (
+    "lam",
+    "model",
+    "data",
+    "layers",
+    "seed",
+    "outputs",
+    "plugins",
+    "config_dir",
+    "nothing",
+    "force",
+    "experiment",
+    "study",
+    "train",
+)
+MERGE_KEYS = (
+    "lam",
+    "layers",
+    "parts",
+    "bias",
+    "heads",
+    "method",
+    "schedule",
+    "pairing",
+    "align",
+    "on_mismatch",
+    "project",
+    "control",
+    "seed",
+    "copy",
+    "plugins",
+    "nothing",
+)
 
 
 def _calls() -> Iterator[tuple[str, bool]]:
@@ -108,9 +162,16 @@ def rows() -> list[Bad]:
             place.copy(place.world.a_run(), "run")
             make(place.inputs / "odd")
 
-        for call in ("mam.load_result('{in}/odd')", "mam.results('{in}/odd')", "mam.merge('{in}/odd', pair()[1], lam=0.1)",
-                     "mam.run(data={'root': '{in}/odd'})", "mam.run(cache_dir='{in}/odd')"):  # fmt: skip
+        for call in (
+            "mam.load_result('{in}/odd')",
+            "mam.results('{in}/odd')",
+            "mam.merge('{in}/odd', pair()[1], lam=0.1)",
+            "mam.run(data={'root': '{in}/odd'})",
+            "mam.run(cache_dir='{in}/odd')",
+        ):
             code = FRAME.replace("{act}", call).replace("{run!r}", "'{in}/run'")
             fine = "results" in call or "cache_dir" in call
-            made[f"{call} is {what}"] = Bad(f"{call} is {what}", code=code, prepare=odd, may_pass=fine, changing=("{in}/odd",))
+            made[f"{call} is {what}"] = Bad(
+                f"{call} is {what}", code=code, prepare=odd, may_pass=fine, changing=("{in}/odd",)
+            )
     return list(made.values())

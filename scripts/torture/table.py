@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from scripts.torture import (
-    checkpoints, faults, folders, full_disk, kills, parsers, python_face, recordings, together, verbs, words,
-)  # fmt: skip
+    checkpoints,
+    faults,
+    folders,
+    full_disk,
+    kills,
+    metadata,
+    parsers,
+    plug_ins,
+    python_face,
+    recordings,
+    together,
+    verbs,
+    words,
+)
 from scripts.torture.cases import Case, several
 
 KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "full disk")
@@ -12,6 +24,7 @@ KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "
 
 def all_cases(seed: int) -> list[Case]:
     """Return every case, in the order in which they are run."""
-    bad = [*folders.rows(), *checkpoints.rows(), *verbs.rows(), *recordings.rows(), *words.rows()]
+    tables = (folders, plug_ins, checkpoints, verbs, recordings, metadata, words)
+    bad = [row for table in tables for row in table.rows()]
     made = [*several("bad input", bad, 12), *several("python", python_face.rows(), 8), *parsers.cases(seed)]
     return [*made, *faults.cases(), *kills.cases(seed), *together.cases(), *full_disk.cases()]

@@ -21,7 +21,11 @@ MIXED: dict[str, tuple[tuple[str, ...], ...]] = {
     "a run and a report": (RUN, ("report", "outputs", "out=outputs/report")),
     "a run and mam ls": (RUN, ("ls",)),
     "a run and cache clear": ((*RUN, *CACHED), ("cache", "clear")),
-    "a sweep and cache clear": (("run", "--multirun", "lam=0.1,0.2", *QUICK, *CACHED), ("cache", "clear"), ("cache", "clear")),
+    "a sweep and cache clear": (
+        ("run", "--multirun", "lam=0.1,0.2", *QUICK, *CACHED),
+        ("cache", "clear"),
+        ("cache", "clear"),
+    ),
     "two cache clears": (("cache", "clear"), ("cache", "clear")),
     "a run and a sweep with it": (RUN, ("run", "--multirun", "lam=0,0.05,0.1", *QUICK)),
     "overlapping sweeps": (("run", "--multirun", "lam=0,0.1", *QUICK), ("run", "--multirun", "lam=0.1,0.2", *QUICK)),

@@ -36,8 +36,25 @@ ODD_ARGUMENTS = {
     "a folder of the system": "/proc/self",
     "only dashes": "--",
 }
-ODD_FOLDERS: dict[str, Callable[[Path], object]] = {name: make for name, make in IRREGULAR.items() if name != "a folder"}
-NAMES = ("[bold]x[", "a b", "it's", 'a"b', "a\nb", "\x1b[31mred", "-x", "λ🎉", "\u202eabc", "a,b", "a=b", "$HOME", "%s", "{0}")
+ODD_FOLDERS: dict[str, Callable[[Path], object]] = {
+    name: make for name, make in IRREGULAR.items() if name != "a folder"
+}
+NAMES = (
+    "[bold]x[",
+    "a b",
+    "it's",
+    'a"b',
+    "a\nb",
+    "\x1b[31mred",
+    "-x",
+    "λ🎉",
+    "\u202eabc",
+    "a,b",
+    "a=b",
+    "$HOME",
+    "%s",
+    "{0}",
+)
 
 
 def with_run(place: Place, name: str = "run") -> Path:
@@ -57,13 +74,22 @@ def of_arguments() -> Iterator[Bad]:
             words = (verb, word, *after, *(("out={work}/m",) if verb == "merge" else ()))
             passes = verb in ("ls", "report") and what not in ("an unknown flag", "an unknown key")
             passes = passes or (verb in ("ls", "list", "inspect", "run") and what == "only dashes")
-            yield Bad(f"{verb} with {what}", words, lambda place: with_run(place) and None, may_pass=passes or what == "only dashes",
-                      changing=("{work}/m",) if what == "only dashes" else ())
+            yield Bad(
+                f"{verb} with {what}",
+                words,
+                lambda place: with_run(place) and None,
+                may_pass=passes or what == "only dashes",
+                changing=("{work}/m",) if what == "only dashes" else (),
+            )
         closed = {"run": QUICK, "ls": ("{in}",), "report": ("{in}", "out={work}/report")}
         for out in ("closed", "full"):
             words = (verb, *closed.get(verb, ("--help",)))
             yield Bad(
-                f"{verb} with stdout {out}", words, lambda place: with_run(place) and None, may_pass=True, out=out,
+                f"{verb} with stdout {out}",
+                words,
+                lambda place: with_run(place) and None,
+                may_pass=True,
+                out=out,
                 changing=("{work}/report",),
             )
             yield Bad(f"{verb} --help with stdout {out}", (verb, "--help"), may_pass=True, out=out)
@@ -90,8 +116,13 @@ def of_arguments() -> Iterator[Bad]:
                 (place.inputs / "file").write_text("x")
 
             fine = (verb, key) in (("cache", "cache_dir"), ("score", "normalizer"), ("report", "out")) and value == ""
-            yield Bad(f"{verb} with {key}={value[:20]}", (verb, *first, f"{key}={value}"), prepare, may_pass=fine,
-                      changing=("{in}/report",) if fine else ())
+            yield Bad(
+                f"{verb} with {key}={value[:20]}",
+                (verb, *first, f"{key}={value}"),
+                prepare,
+                may_pass=fine,
+                changing=("{in}/report",) if fine else (),
+            )
 
 
 def of_folders() -> Iterator[Bad]:
@@ -121,8 +152,15 @@ def of_folders() -> Iterator[Bad]:
                 "compare": (folder, folder),
             }[verb]
             changing = ("{work}/exported", "{work}/report", *((folder,) if verb == "score" else ()))
-            yield Bad(f"{verb} of a run in the folder {shown}", (verb, *words), rename, must_pass=True, changing=changing)
-    for what, folder in {"a file": "{in}/file", "below a file": "{in}/file/x", "a device": "/dev/null", "proc": "/proc/x"}.items():
+            yield Bad(
+                f"{verb} of a run in the folder {shown}", (verb, *words), rename, must_pass=True, changing=changing
+            )
+    for what, folder in {
+        "a file": "{in}/file",
+        "below a file": "{in}/file/x",
+        "a device": "/dev/null",
+        "proc": "/proc/x",
+    }.items():
         for verb, words in {
             "run": ("run", *QUICK, "outputs=@"),
             "a sweep": ("run", "--multirun", "lam=0,0.1", *QUICK, "outputs=@"),
@@ -151,37 +189,98 @@ def of_environment() -> Iterator[Bad]:
     for name, value in (("WORLD_SIZE", "abc"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "x"), ("RANK", "7")):
         yield Bad(f"training with {name}={value}", train, env={name: value}, may_pass=True, seconds=40)
     for name, value in {
-        "COLUMNS": "0", "LINES": "x", "TERM": "\x1b[31m", "MAM_CONFIG_DIR": "/nothing", "XDG_CACHE_HOME": "/dev/null",
-        "OMP_NUM_THREADS": "x", "PYTHONHASHSEED": "x", "CUDA_VISIBLE_DEVICES": "x", "HF_HOME": "/dev/null",
-        "NO_COLOR": "1", "TZ": "nothing/there", "SLURM_JOB_ID": "x", "MPLBACKEND": "nothing",
-        "PYTHONOPTIMIZE": "2", "HYDRA_FULL_ERROR": "1", "TMPDIR": "/nothing", "COMP_LINE": "mam run ",
-    }.items():  # fmt: skip
+        "COLUMNS": "0",
+        "LINES": "x",
+        "TERM": "\x1b[31m",
+        "MAM_CONFIG_DIR": "/nothing",
+        "XDG_CACHE_HOME": "/dev/null",
+        "OMP_NUM_THREADS": "x",
+        "PYTHONHASHSEED": "x",
+        "CUDA_VISIBLE_DEVICES": "x",
+        "HF_HOME": "/dev/null",
+        "NO_COLOR": "1",
+        "TZ": "nothing/there",
+        "SLURM_JOB_ID": "x",
+        "MPLBACKEND": "nothing",
+        "PYTHONOPTIMIZE": "2",
+        "HYDRA_FULL_ERROR": "1",
+        "TMPDIR": "/nothing",
+        "COMP_LINE": "mam run ",
+    }.items():
         yield Bad(f"{name}={value!r}", ("run", *QUICK), env={name: value}, may_pass=True)
-    yield Bad("COLUMNS=-5", ("ls", "{in}"), lambda place: with_run(place) and None, env={"COLUMNS": "-5"}, must_pass=True)
+    yield Bad(
+        "COLUMNS=-5", ("ls", "{in}"), lambda place: with_run(place) and None, env={"COLUMNS": "-5"}, must_pass=True
+    )
     cache = {"a file": "{in}/file", "a device": "/dev/null", "below proc": "/proc/x", "a long path": "/" + "x" * 5000}
     for what, folder in cache.items():
         yield Bad(f"MAM_CACHE is {what}", ("run", *QUICK), _file, env={"MAM_CACHE": folder}, may_pass=True)
-        yield Bad(f"mam cache info where MAM_CACHE is {what}", ("cache", "info"), _file, env={"MAM_CACHE": folder}, may_pass=True)
-        yield Bad(f"mam cache clear where MAM_CACHE is {what}", ("cache", "clear"), _file, env={"MAM_CACHE": folder}, may_pass=True)
+        yield Bad(
+            f"mam cache info where MAM_CACHE is {what}",
+            ("cache", "info"),
+            _file,
+            env={"MAM_CACHE": folder},
+            may_pass=True,
+        )
+        yield Bad(
+            f"mam cache clear where MAM_CACHE is {what}",
+            ("cache", "clear"),
+            _file,
+            env={"MAM_CACHE": folder},
+            may_pass=True,
+        )
     none = {"HOME": None, "MAM_CACHE": None, "XDG_CACHE_HOME": "{cache}"}
     yield Bad("no HOME", ("run", *QUICK), env=none, must_pass=True)
     yield Bad("HOME is nowhere", ("run", *QUICK), env=none | {"HOME": "/nothing"}, must_pass=True)
-    yield Bad("no environment but PATH", ("ls",), env={name: None for name in ("HOME", "LANG", "TMPDIR", "COLUMNS")}, may_pass=True)
+    yield Bad(
+        "no environment but PATH",
+        ("ls",),
+        env=dict.fromkeys(("HOME", "LANG", "TMPDIR", "COLUMNS")),
+        may_pass=True,
+    )
     for encoding in ("ascii", "latin-1", "cp1252"):
         yield Bad(f"a terminal of {encoding}", ("run", *QUICK), encoding=encoding, must_pass=True)
         yield Bad(f"help on a terminal of {encoding}", ("--help",), encoding=encoding, must_pass=True)
         yield Bad(f"an error on a terminal of {encoding}", ("run", "lam=λ"), encoding=encoding)
     cold = {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
-    yield Bad("a locale without UTF-8", ("run", *QUICK), env=cold, is_cold=True, must_pass=True, seconds=120, changing=("{home}",))
+    yield Bad(
+        "a locale without UTF-8",
+        ("run", *QUICK),
+        env=cold,
+        is_cold=True,
+        must_pass=True,
+        seconds=120,
+        changing=("{home}",),
+    )
     yield Bad("an error in a locale without UTF-8", ("run", "lam=λ"), env=cold, is_cold=True, seconds=90)
-    yield Bad("python -O", ("run", *QUICK), env={"PYTHONOPTIMIZE": "1"}, is_cold=True, must_pass=True, seconds=120, changing=("{home}",))
+    yield Bad(
+        "python -O",
+        ("run", *QUICK),
+        env={"PYTHONOPTIMIZE": "1"},
+        is_cold=True,
+        must_pass=True,
+        seconds=120,
+        changing=("{home}",),
+    )
     yield Bad("PYTHONWARNINGS=error", ("ls",), env={"PYTHONWARNINGS": "error"}, is_cold=True, may_pass=True, seconds=90)
-    for what, line in {"nothing": "", "a verb": "mam ru", "a key": "mam run la", "an open bracket": "mam run lam=[",
-                       "escape codes": "mam run \x1b[31m", "a long line": f"mam run {LONG}", "no program": "x",
-                       "a wrong folder": "mam run --config-dir /nothing "}.items():  # fmt: skip
+    for what, line in {
+        "nothing": "",
+        "a verb": "mam ru",
+        "a key": "mam run la",
+        "an open bracket": "mam run lam=[",
+        "escape codes": "mam run \x1b[31m",
+        "a long line": f"mam run {LONG}",
+        "no program": "x",
+        "a wrong folder": "mam run --config-dir /nothing ",
+    }.items():
         words = ("--shell-completion", "query=bash")
         yield Bad(f"completion of {what}", words, env={"COMP_LINE": line, "COMP_POINT": "8"}, may_pass=True)
-    for words in (("--shell-completion",), ("-sc", "install=nothing"), ("-sc", "query=nothing"), ("-sc", "uninstall=bash"), ("-sc", "x")):
+    for words in (
+        ("--shell-completion",),
+        ("-sc", "install=nothing"),
+        ("-sc", "query=nothing"),
+        ("-sc", "uninstall=bash"),
+        ("-sc", "x"),
+    ):
         yield Bad(f"completion by hand: {' '.join(words)}", words, may_pass=True)
 
 
@@ -206,7 +305,13 @@ def of_places() -> Iterator[Bad]:
         fine = what in ("a folder",)
         for verb in ("run", "ls", "report"):
             words = {"run": QUICK, "ls": (), "report": ("outputs",)}[verb]
-            yield Bad(f"{verb} where outputs is {what}", (verb, *words), outputs, may_pass=fine or verb == "ls", names=("outputs",))
+            yield Bad(
+                f"{verb} where outputs is {what}",
+                (verb, *words),
+                outputs,
+                may_pass=fine or verb == "ls",
+                names=("outputs",),
+            )
 
 
 def rows() -> list[Bad]:

@@ -24,14 +24,12 @@ from scripts.torture import shim
 
 CORES = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "agg"}
-LATE = (  # what a run imports late
-    "accelerate datasets optuna cmaes matplotlib.pyplot matplotlib.backends.backend_agg sklearn.linear_model"
-    " sklearn.pipeline sklearn.preprocessing scipy.stats jiwer whisper_normalizer.english jsonschema yaml"
-    " transformers.models.hubert.modeling_hubert transformers.models.bert.modeling_bert"
-    " transformers.models.whisper.modeling_whisper transformers.models.vit.modeling_vit"
-    " transformers.models.wav2vec2.modeling_wav2vec2 transformers.models.auto.modeling_auto"
-    " transformers.models.auto.processing_auto transformers.trainer huggingface_hub.repocard"
-).split()
+LATE = """accelerate datasets optuna cmaes matplotlib.pyplot matplotlib.backends.backend_agg matplotlib.font_manager
+sklearn.linear_model sklearn.pipeline sklearn.preprocessing scipy.stats jiwer whisper_normalizer.english jsonschema yaml
+transformers.models.hubert.modeling_hubert transformers.models.bert.modeling_bert transformers.trainer
+transformers.models.whisper.modeling_whisper transformers.models.vit.modeling_vit huggingface_hub.repocard
+transformers.models.wav2vec2.modeling_wav2vec2 transformers.models.auto.modeling_auto
+transformers.models.auto.processing_auto"""  # what a run imports late
 GIGABYTE = 2**30
 MEMORY = 3 * GIGABYTE
 SECONDS = 60.0
@@ -81,10 +79,9 @@ def warm() -> None:
     for module in pkgutil.walk_packages(mam.__path__, "mam."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    for name in LATE:
+    for name in LATE.split():
         with suppress(ImportError):
             importlib.import_module(name)
-    import matplotlib.font_manager  # finds fonts once
     import torch
 
     torch.set_num_threads(1)

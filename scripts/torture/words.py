@@ -175,7 +175,9 @@ def of_grammar() -> Iterator[Bad]:
     for name in ("a bad value", "an unknown key", "a data key"):
         word = {"a bad value": "lam=2", "an unknown key": "nothing=1", "a data key": "data.limit=1"}[name]
         for verb in ("inspect", "merge"):
-            yield Bad(f"words: {verb} with {name}", (verb, word, *(["out=x"] if verb == "merge" else [])), names=(word,))
+            yield Bad(
+                f"words: {verb} with {name}", (verb, word, *(["out=x"] if verb == "merge" else [])), names=(word,)
+            )
 
 
 def _fifo(path: Path) -> None:
@@ -254,7 +256,9 @@ def of_files() -> Iterator[Bad]:
             folder = place.inputs / "conf" / "experiment"
             folder.mkdir(parents=True)
             content = "# @package _global_\n" + text
-            (folder / "mine.yaml").write_bytes(content.encode("latin-1" if "\xe9" in text or "\xff" in text else "utf-8"))
+            (folder / "mine.yaml").write_bytes(
+                content.encode("latin-1" if "\xe9" in text or "\xff" in text else "utf-8")
+            )
 
         yield Bad(f"configuration file: {name}", words, prepare, names=("mine",), may_pass=name in passes)
     for name, make in IRREGULAR.items():
