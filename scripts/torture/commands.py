@@ -32,6 +32,11 @@ def _with_cache(place: Place) -> None:
     shutil.rmtree(place.outputs)
 
 
+def _with_export(place: Place) -> None:
+    _with_run(place)
+    place.run("export", "run", "exported")
+
+
 CACHED = ("evaluate.memory_gb=0.001",)  # states and audio go to the disk
 DEV = ("data.limit=4", "evaluate.draws=100")
 
@@ -66,7 +71,7 @@ WRITERS: dict[str, Writer] = {
     "export": Writer(("export", "run", "exported"), _with_run, made=("exported",)),
     "export again": Writer(
         ("export", "run", "exported", "force=true"),
-        lambda place: (_with_run(place), place.run("export", "run", "exported"))[0],
+        _with_export,
         made=("exported",),
     ),
     "score": Writer(("score", "run", "normalizer=none"), _with_run, made=("run",)),

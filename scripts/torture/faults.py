@@ -33,7 +33,7 @@ FAILED = ("incomplete", "temporary", "empty folder", "left behind")  # what cann
 
 def cases() -> list[Case]:
     """Return all faults of all commands that write."""
-    made = []
+    made: list[Case] = []
     for name in WRITERS:
         for number, (kinds, error, lasting, shares) in enumerate(PLANS):
             for step, share in enumerate(shares):

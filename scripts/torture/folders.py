@@ -225,22 +225,22 @@ def of_caches() -> Iterator[Bad]:
         ("run", *QUICK, "evaluate.cache_gb=0.000001"),
     ):
         name = f"cache_dir is a folder of the user's own: {' '.join(words)}"
-        made = ("{in}/own/audio/new", "{in}/own/baselines/new") if words[0] == "run" else ()
-        yield Bad(name, (*words, "cache_dir={in}/own"), users, may_pass=True, changing=made)
-    for verb, words in {"run": ("run", *QUICK), "info": ("cache", "info"), "clear": ("cache", "clear")}.items():
+        yield Bad(name, (*words, "cache_dir={in}/own"), users, may_pass=True, may_add=words[0] == "run")
+    asked: dict[str, tuple[str, ...]] = {"run": ("run", *QUICK), "info": ("cache", "info"), "clear": ("cache", "clear")}
+    for verb, typed in asked.items():
         for what, make in IRREGULAR.items():
 
             def irregular(place: Place, make: Callable[[Path], object] = make) -> None:
                 shutil.rmtree(place.cache)
                 make(place.cache)
 
-            yield Bad(f"{verb} where the cache is {what}", words, irregular, may_pass=True)
+            yield Bad(f"{verb} where the cache is {what}", typed, irregular, may_pass=True)
 
             def kinds(place: Place, make: Callable[[Path], object] = make) -> None:
                 for kind in ("baselines", "audio", "states"):
                     make(place.cache / kind)
 
-            yield Bad(f"{verb} where each kind of cache is {what}", words, kinds, may_pass=True)
+            yield Bad(f"{verb} where each kind of cache is {what}", typed, kinds, may_pass=True)
 
             def entries(place: Place, make: Callable[[Path], object] = make) -> None:
                 place.run("run", *QUICK)
@@ -249,7 +249,7 @@ def of_caches() -> Iterator[Bad]:
                     path.unlink()
                     make(path)
 
-            yield Bad(f"{verb} where each entry of the cache is {what}", words, entries, may_pass=True)
+            yield Bad(f"{verb} where each entry of the cache is {what}", typed, entries, may_pass=True)
     for what, change in {
         "cut": lambda old: old[: len(old) // 2],
         "flipped": lambda old: old[:-9] + b"#" + old[-8:],

@@ -22,7 +22,7 @@ COMMANDS = ("run", "run from disk", "sweep", "lmam", "optuna", "report", "merge"
 
 def cases() -> list[Case]:
     """Return each place that fills, at different sizes."""
-    made = []
+    made: list[Case] = []
     for name in COMMANDS:
         for where in WHERE:
             sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:1]

@@ -20,6 +20,7 @@ REFUSAL_CPU = 10.0  # seconds; processor time, because other work slows the cloc
 TRACES = ("Traceback (most recent call last)", "--- Logging error ---", "Exception ignored", "Fatal Python error")
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RUN_FILES = ("predictions.jsonl", "baseline.jsonl", "lambda.csv", "mam.log", ".hydra/config.yaml")
+UNFINISHED = "unfinished"  # the folder of what is gone on with
 STARTED = ("mam.log", ".hydra", "predictions.jsonl")  # each is a sign that a run was begun in a folder
 DURATION = re.compile(r"\d+(\.\d+)? s\b")
 
@@ -124,14 +125,17 @@ def last_line(seen: Seen) -> str:
     return lines[-1][:300] if lines else ""
 
 
-def of_outputs(outputs: Path, before: Sequence[str] = ()) -> Iterator[str]:
-    """Yield complaints about temporary files, incomplete runs and invalid results below a folder."""
+def of_outputs(outputs: Path, before: Sequence[str] = (), may_resume: bool = False) -> Iterator[str]:
+    """Yield complaints about temporary files, incomplete runs and invalid results below a folder.
+
+    With ``may_resume`` the command did not finish, and what a training or a search goes on from may stay.
+    """
     if not outputs.is_dir():
         return
     known = set(before)
     for path in sorted(_below(outputs, ())):
         name = str(path.relative_to(outputs))
-        if name in known:
+        if name in known or (may_resume and name.split("/")[0] == UNFINISHED):
             continue
         if is_temporary(path):
             yield f"temporary file left: {name}"
@@ -158,9 +162,9 @@ def of_run(folder: Path) -> Iterator[str]:
     except (OSError, ValueError) as error:
         yield f"cannot be read: {error}"
         return
-    error = next(_validator().iter_errors(result), None)
-    if error is not None:
-        yield f"is not as the schema says: {error.json_path} {error.message[:100]}"
+    misfit = next(_validator().iter_errors(result), None)
+    if misfit is not None:
+        yield f"is not as the schema says: {misfit.json_path} {misfit.message[:100]}"
     yield from (f"there is no {name}" for name in RUN_FILES if not (folder / name).is_file())
 
 

@@ -20,7 +20,7 @@ SHARES = (0.0, 0.12, 0.25, 0.37, 0.5, 0.62, 0.75, 0.87, 1.0)
 
 def cases(seed: int) -> list[Case]:
     """Return kills of all commands that write."""
-    made = []
+    made: list[Case] = []
     for name in WRITERS:
         for number, share in enumerate(SHARES):
             quick = (len(made) + number) % 11 == 0 and name not in ("events", "cmaes")

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from scripts.torture import readers
 from scripts.torture.cases import Case
 from scripts.torture.strategies import as_json, as_safetensors, mutations
 from scripts.torture.world import Place
@@ -134,15 +135,15 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
         "result.json as bytes": record("result.json", "read_result", False),
         "predictions.jsonl": record("predictions.jsonl", "read_predictions", False),
         "config.yaml of a run": record(".hydra/config.yaml", "read_config", False),
-        "config.json of hubert": model("hubert", "config.json", _source_and_target),
-        "config.json of bert": model("bert", "config.json", _source),
-        "config.json of vit": model("vit", "config.json", _source),
-        "header of safetensors": model("bert", "model.safetensors", _headers, is_json=False),
-        "index of safetensors": model("bert", "model.safetensors.index.json", _headers),
-        "vocab.json": model("hubert", "vocab.json", _tokens),
-        "tokenizer_config.json": model("hubert", "tokenizer_config.json", _tokens),
+        "config.json of hubert": model("hubert", "config.json", readers.source_and_target),
+        "config.json of bert": model("bert", "config.json", readers.source),
+        "config.json of vit": model("vit", "config.json", readers.source),
+        "header of safetensors": model("bert", "model.safetensors", readers.headers, is_json=False),
+        "index of safetensors": model("bert", "model.safetensors.index.json", readers.headers),
+        "vocab.json": model("hubert", "vocab.json", readers.tokens),
+        "tokenizer_config.json": model("hubert", "tokenizer_config.json", readers.tokens),
         "words of a command": text(
-            _words,
+            readers.words,
             [
                 "lam",
                 "model",
@@ -159,117 +160,24 @@ def _checks() -> dict[str, Callable[[Place], tuple[Callable[[bytes], object], An
             ],
         ),
         "words of a sweep": text(
-            lambda word: _words(word, True), ["lam", "seed", "control", "layers", "0.1", "shrink", "none", "range(1,3)"]
+            lambda word: readers.words(word, True),
+            ["lam", "seed", "control", "layers", "0.1", "shrink", "none", "range(1,3)"],
         ),
-        "layers": text(_layers, ["top", "bottom", "middle", "all", "odd", "0", "5"]),
-        "heads": text(_heads, ["all", "0", "3"]),
-        "parts": text(_parts, ["q", "k", "v", "o"]),
-        "plug-in names": text(_plugins, ["plugins=", "./x.py", "mine", ".", "..", "mam.", "os", "~"]),
-        "jsonl": lambda place: (_file(place, "x.jsonl", _jsonl), mutations([b'{"id": "x"}\n'], [b"{", b"}", b'"a":'])),
+        "layers": text(readers.layers, ["top", "bottom", "middle", "all", "odd", "0", "5"]),
+        "heads": text(readers.heads, ["all", "0", "3"]),
+        "parts": text(readers.parts, ["q", "k", "v", "o"]),
+        "plug-in names": text(readers.plugins, ["plugins=", "./x.py", "mine", ".", "..", "mam.", "os", "~"]),
+        "jsonl": lambda place: (
+            _file(place, "x.jsonl", readers.jsonl),
+            mutations([b'{"id": "x"}\n'], [b"{", b"}", b'"a":']),
+        ),
         "recordings": lambda place: (
-            _file(place, "x.wav", _audio),
-            mutations(_recordings(), [b"RIFF", b"fLaC", b"OggS", b"data", b"fmt "]),
+            _file(place, "x.wav", readers.audio),
+            mutations(readers.recordings_of(), [b"RIFF", b"fLaC", b"OggS", b"data", b"fmt "]),
         ),
-        "normalizers": text(_normalized, ["Mr. ", "$5", "1,000", "can't", "½", "İ", "ß", "東京", "\u200d", "²"]),
-        "language codes": text(_language, ["en", "eng", "EN_us", "zh-Hant", "x-"]),
+        "normalizers": text(readers.normalized, ["Mr. ", "$5", "1,000", "can't", "½", "İ", "ß", "東京", "\u200d", "²"]),
+        "language codes": text(readers.language, ["en", "eng", "EN_us", "zh-Hant", "x-"]),
     }
-
-
-def _located(folder: Path) -> Any:
-    from mam.models.checkpoints import locate
-
-    return locate(str(folder))
-
-
-def _source(folder: Path) -> object:
-    from mam.models.sources import Source
-
-    return Source(_located(folder)).shape
-
-
-def _source_and_target(folder: Path) -> object:
-    from mam.config.model import ModelConfig
-    from mam.evaluation.model_pair import checked_source_and_target
-
-    return checked_source_and_target(ModelConfig(name="x", target=str(folder), source="asset:demo_bert", task="asr"))
-
-
-def _headers(folder: Path) -> object:
-    checkpoint = _located(folder)
-    return checkpoint.headers, checkpoint.parameters, checkpoint.fingerprint
-
-
-def _tokens(folder: Path) -> object:
-    from mam.models.tokens import read_tokens
-
-    return read_tokens(_located(folder))
-
-
-def _words(word: str, multirun: bool = False) -> object:
-    from mam.config.compose import jobs
-
-    if "range" in word and "9" * 100 in word:
-        return None  # known to be endless
-    return jobs([word.replace("\0", "")], multirun)
-
-
-def _layers(spec: str) -> object:
-    from mam.merging.selection import is_selection, parse_layers
-
-    return is_selection(spec), parse_layers(spec, 12)
-
-
-def _heads(spec: str) -> object:
-    from mam.merging.selection import parse_heads
-
-    return parse_heads(spec, 12)
-
-
-def _parts(spec: str) -> object:
-    from mam.merging.selection import parse_parts
-
-    return parse_parts(spec)
-
-
-def _plugins(word: str) -> object:
-    from mam.config.words import listed
-    from mam.extensions import use
-
-    return use(listed(f"plugins=[{word}]"))
-
-
-def _jsonl(path: Path) -> object:
-    from mam.files import read_jsonl
-
-    return read_jsonl(path)
-
-
-def _audio(path: Path) -> object:
-    from mam.data.audio import read
-
-    return read(path, 16000, "x"), read(path.read_bytes(), 16000, "x")
-
-
-def _recordings() -> list[bytes]:
-    from scripts.torture import recordings
-
-    return [
-        recordings.wave(400),
-        recordings.encoded("FLAC", samples=400),
-        recordings.encoded("OGG", "VORBIS", samples=400),
-    ]
-
-
-def _normalized(text: str) -> object:
-    from mam.scoring.text import NORMALIZERS
-
-    return [normalize(text) for normalize in NORMALIZERS.values()]
-
-
-def _language(text: str) -> object:
-    from mam.scoring.language_codes import tag_of, whisper_code
-
-    return tag_of(text), whisper_code(text)
 
 
 def cases(seed: int) -> list[Case]:
@@ -306,5 +214,7 @@ def act(name: str, seed: int, place: Place) -> list[str]:
                 failures[key] = f"{key}: {str(error)[:150]} for {content[:150]!r} (failing/{kept.name} with --keep)"
 
     quiet = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    seeded(seed)(quiet(given(strategy)(attempt)))()
+    search: Any = given(strategy)(attempt)
+    searched: Any = seeded(seed)(quiet(search))
+    searched()
     return list(failures.values())[:8]

@@ -29,7 +29,7 @@ PLUGINS: dict[str, str] = {
     "nothing": "",
     "a method twice": "from mam.plugins import method\n@method\ndef mine(target, source, lam): return target\n"
     "@method\ndef mine(target, source, lam): return target\n",
-    "a method of mam's name": "from mam.plugins import method\n@method\ndef linear(target, source, lam): return target\n",
+    "a method of mam's name": "from mam.plugins import method\n@method\ndef linear(target, source, lam): return 1\n",
     "a method without arguments": "from mam.plugins import method\n@method\ndef mine(): return 1\n",
     "a method that is a number": "from mam.plugins import method\nmethod(3)\n",
     "another locale": "import locale\nlocale.setlocale(locale.LC_ALL, 'C')\n",
@@ -79,9 +79,9 @@ def of_plugins() -> Iterator[Bad]:
             code = f"from mam.plugins import method\n@method\ndef mine(target, source, lam):\n    return {value}\n"
             (place.inputs / "mine.py").write_text(code)
 
-        words = ("run", *QUICK, "plugins=[{in}/mine.py]", "method=mine", "lam=0.5")
+        asked = ("run", *QUICK, "plugins=[{in}/mine.py]", "method=mine", "lam=0.5")
         fine = what in ("another dtype", "an expanded one")
-        yield Bad(f"method that returns {what}", words, method, names=("mine",), may_pass=fine)
+        yield Bad(f"method that returns {what}", asked, method, names=("mine",), may_pass=fine)
     for what, make in IRREGULAR.items():
 
         def irregular(place: Place, make: Callable[[Path], object] = make) -> None:
@@ -125,14 +125,14 @@ def of_plugins() -> Iterator[Bad]:
     }
     for kind, (decorator, shape, words_of, values) in hooks.items():
         for value in values:
-            call = "(download='x')" if decorator == "data_format" else ""
+            call = "('mine', download='x')" if decorator == "data_format" else ""
 
             def hook(place: Place, text: str = shape.format(value=value), use: str = decorator + call) -> None:
                 name = use.partition("(")[0]
                 (place.inputs / "mine.py").write_text(f"from mam.plugins import {name}\n@{use}\n{text}\n")
 
-            words = ("run", *QUICK, "plugins=[{in}/mine.py]", *words_of)
-            yield Bad(f"{kind} that returns {value}", words, hook, names=("mine",), may_pass=kind == "normalizer")
+            using = ("run", *QUICK, "plugins=[{in}/mine.py]", *words_of)
+            yield Bad(f"{kind} that returns {value}", using, hook, names=("mine",), may_pass=kind == "normalizer")
 
 
 def rows() -> list[Bad]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scripts.torture import (
     checkpoints,
+    environment,
     faults,
     folders,
     full_disk,
@@ -15,6 +16,7 @@ from scripts.torture import (
     recordings,
     together,
     verbs,
+    weights,
     words,
 )
 from scripts.torture.cases import Case, several
@@ -24,7 +26,7 @@ KINDS = ("bad input", "python", "parsers", "write faults", "kills", "at once", "
 
 def all_cases(seed: int) -> list[Case]:
     """Return every case, in the order in which they are run."""
-    tables = (folders, plug_ins, checkpoints, verbs, recordings, metadata, words)
+    tables = (folders, plug_ins, checkpoints, weights, verbs, environment, recordings, metadata, words)
     bad = [row for table in tables for row in table.rows()]
     made = [*several("bad input", bad, 12), *several("python", python_face.rows(), 8), *parsers.cases(seed)]
     return [*made, *faults.cases(), *kills.cases(seed), *together.cases(), *full_disk.cases()]

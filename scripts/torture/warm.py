@@ -82,9 +82,6 @@ def warm() -> None:
     for name in LATE.split():
         with suppress(ImportError):
             importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def run(command: Command, place: Path, environment: Mapping[str, str], scratch: Path) -> Seen:
@@ -245,4 +242,4 @@ def _streams(command: Command, paths: Mapping[str, Path]) -> None:
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(io.FileIO(2, "w")), encoding=command.encoding, errors="backslashreplace", line_buffering=True
     )
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    vars(sys).update(__stdout__=sys.stdout, __stderr__=sys.stderr)
