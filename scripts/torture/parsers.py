@@ -214,7 +214,5 @@ def act(name: str, seed: int, place: Place) -> list[str]:
                 failures[key] = f"{key}: {str(error)[:150]} for {content[:150]!r} (failing/{kept.name} with --keep)"
 
     quiet = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    search: Any = given(strategy)(attempt)
-    searched: Any = seeded(seed)(quiet(search))
-    searched()
+    seeded(seed)(quiet(given(strategy)(attempt)))()  # type: ignore[no-untyped-call]
     return list(failures.values())[:8]
