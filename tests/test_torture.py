@@ -92,10 +92,10 @@ def test_the_judge_sees_incomplete_runs_and_temporary_files(tmp_path):
 
 
 def test_runs_that_differ_are_named():
-    same, other = '[{"metrics": 1}, {}]', '[{"metrics": 2}, {}]'
+    same, other = '{"metrics": {"wer": [1, 2]}}', '{"metrics": {"wer": [1, 3]}}'
     assert list(judge.differences({"a" * 9: same}, {"a" * 9: same})) == []
     assert list(judge.differences({"a" * 9: same}, {"a" * 9: other})) == [
-        "run aaaaaaaa differs from the undisturbed one in ['metrics']"
+        "run aaaaaaaa differs from the undisturbed one in .metrics.wer[1] (2 became 3)"
     ]
     assert list(judge.differences({"a" * 9: same}, {})) == ["there is no run aaaaaaaa"]
     assert list(judge.differences({"a" * 9: same}, {}, is_whole=False)) == []

@@ -193,8 +193,20 @@ def essence(outputs: Path) -> dict[str, str]:
         ]
         names = {str(file.relative_to(path.parent)): file for file in sorted(files) if file.is_file()}
         texts = {name: _digest(file) for name, file in names.items() if name != "metrics.jsonl"}
-        made[result["hash"]] = json.dumps([kept, texts], sort_keys=True)
+        made[result["hash"]] = json.dumps({"result": kept, "files": texts}, sort_keys=True)
     return made
+
+
+def unlike(old: Any, new: Any, place: str = "") -> Iterator[str]:
+    """Yield the places at which two trees of JSON differ, with both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            yield from unlike(old.get(key), new.get(key), f"{place}.{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (first, second) in enumerate(zip(old, new, strict=True)):
+            yield from unlike(first, second, f"{place}[{number}]")
+    elif old != new:
+        yield f"{place} ({str(old)[:60]} became {str(new)[:60]})"
 
 
 def hash_of(path: Path) -> str:
@@ -213,9 +225,8 @@ def differences(undisturbed: Mapping[str, str], now: Mapping[str, str], is_whole
             if is_whole:
                 yield f"there is no run {key[:8]}"
         elif now[key] != text:
-            parts = zip(json.loads(text)[0].items(), json.loads(now[key])[0].items(), strict=True)
-            unequal = [name for (name, old), (_, new) in parts if old != new]
-            yield f"run {key[:8]} differs from the undisturbed one in {unequal or 'its predictions'}"
+            unequal = list(unlike(json.loads(text), json.loads(now[key])))
+            yield f"run {key[:8]} differs from the undisturbed one in {', '.join(unequal[:6])}"
     for key in now:
         if key not in undisturbed:
             yield f"there is a run {key[:8]} that the undisturbed command does not make"
