@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from scripts.torture import shim, warm
+from scripts.torture.cases import Case
 from scripts.torture.table import KINDS, all_cases
 from scripts.torture.turn import Verdict, take_turns
 from scripts.torture.world import World
@@ -47,14 +51,27 @@ def main() -> int:
             print(f"{case.kind}: {case.name}{' (quick)' if case.is_quick else ''}".encode("unicode_escape").decode())
         print(f"{len(cases)} cases")
         return 0
-    with tempfile.TemporaryDirectory(prefix="mam-torture-", ignore_cleanup_errors=True) as name:
-        folder = Path(os.environ.get("MAM_TORTURE_FOLDER") or name)
-        _with_shim(folder)
-        began = time.monotonic()
+    folder = _with_shim()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    began = time.monotonic()
+    try:
         warm.warm()
         print(f"{len(cases)} cases; warm after {time.monotonic() - began:.0f} s", flush=True)
-        verdicts = take_turns(cases, World(folder), options.jobs, began + 60 * options.minutes, options.keep)
+        keep = options.keep and options.keep.absolute()
+        verdicts = take_turns(in_turn(cases), World(folder), options.jobs, began + 60 * options.minutes, keep)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return report(verdicts, time.monotonic() - began)
+
+
+def in_turn(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases so that each kind advances alike, should time run out."""
+    total, seen = Counter(case.kind for case in cases), Counter[str]()
+    places = []
+    for number, case in enumerate(cases):
+        places.append((seen[case.kind] / total[case.kind], number))
+        seen[case.kind] += 1
+    return [cases[number] for _, number in sorted(places)]
 
 
 def report(verdicts: list[Verdict], seconds: float) -> int:
@@ -73,24 +90,21 @@ def report(verdicts: list[Verdict], seconds: float) -> int:
     return int(any(verdict.complaints for verdict in verdicts))
 
 
-def _with_shim(folder: Path) -> None:
-    """Start this program again with the shim, on one core a process and offline; nothing where that is done."""
+def _with_shim() -> Path:
+    """Start this program again with the shim, on one core a process and offline; return the folder for all places."""
     if shim.LOADED in os.environ:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+        return Path(os.environ[shim.FOLDER])
+    folder = Path(tempfile.mkdtemp(prefix="mam-torture-"))
     library = shim.build(folder)
     if library is None:
         print("no C compiler: faults and kills at a write are left out", flush=True)
-    own = {shim.LOADED: str(library or ""), "MAM_TORTURE_FOLDER": str(folder), "HF_HOME": str(folder / "hf")}
+    own = {shim.LOADED: str(library or ""), shim.FOLDER: str(folder), "HF_HOME": str(folder / "hf")}
     if library is not None:
         own["LD_PRELOAD"] = str(library)
-    pid = os.fork()
-    if pid == 0:
-        words = [sys.executable, "-m", "scripts.torture", *sys.argv[1:]]
-        os.chdir(Path(__file__).parents[2])
-        os.execve(sys.executable, words, os.environ | warm.CORES | warm.OFFLINE | own)
-    _, status = os.waitpid(pid, 0)
-    sys.exit(os.waitstatus_to_exitcode(status))  # the folder is removed by the one that made it
+    os.chdir(Path(__file__).parents[2])
+    words = [sys.executable, "-m", "scripts.torture", *sys.argv[1:]]
+    sys.stdout.flush()
+    return os.execve(sys.executable, words, os.environ | warm.CORES | warm.OFFLINE | own)
 
 
 if __name__ == "__main__":

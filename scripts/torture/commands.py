@@ -44,7 +44,7 @@ DEV = ("data.limit=4", "evaluate.draws=100")
 
 @dataclass(frozen=True)
 class Writer:
-    """A command that writes. ``made``: the folders below ``work`` that it makes besides outputs, but does not replace."""
+    """A command that writes. ``made``: folders below ``work`` that it makes besides outputs, and does not replace."""
 
     words: tuple[str, ...]
     prepare: Callable[[Place], None] = _nothing

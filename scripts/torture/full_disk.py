@@ -1,4 +1,4 @@
-"""A small file system that fills up, as outputs, cache, TMPDIR or HOME."""
+"""A small file system that fills up or may only be read, as outputs, cache, TMPDIR or HOME."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scripts.torture.warm import Command
 from scripts.torture.world import Place
 
 KIND = "full disk"
-SIZES = (4, 8, 16, 32, 64, 128, 256, 1024)  # KiB: a page is the smallest; the folder itself takes one
+SIZES = (0, 4, 8, 16, 32, 64, 128, 256, 1024)  # KiB, in pages of which the folder itself takes one; 0: read-only
 WHERE = ("outputs", "cache", "tmp", "home")
 COMMANDS = ("run", "run from disk", "sweep", "lmam", "optuna", "report", "merge", "export", "score")
 
@@ -25,10 +25,11 @@ def cases() -> list[Case]:
     made: list[Case] = []
     for name in COMMANDS:
         for where in WHERE:
-            sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:1]
+            sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:2]
             for size in sizes:
                 quick = len(made) % 9 == 0 and name != "lmam"
-                made.append(Case(KIND, f"{name}: {where} of {size} KiB", partial(act, name, where, size), quick))
+                what = f"of {size} KiB" if size else "that may only be read"
+                made.append(Case(KIND, f"{name}: {where} {what}", partial(act, name, where, size), quick))
     return made
 
 
@@ -38,13 +39,12 @@ def act(name: str, where: str, size: int, place: Place) -> list[str]:
         raise NotHereError("only root can mount a small file system")
     writer, expected = WRITERS[name], reference(place.world, name)
     folder = {"outputs": _written(place, name), "cache": place.cache, "tmp": place.tmp, "home": place.home}[where]
-    room = 0
     writer.prepare(place)
     place.changing = writer.changing(place)
     if folder.exists() and any(folder.iterdir()):  # what is there already has to fit
         raise NotHereError("the command starts with files there")
     folder.mkdir(parents=True, exist_ok=True)
-    options = f"size={size + room}k,mode=0700"
+    options = f"size={size}k" if size else "ro"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True
     )

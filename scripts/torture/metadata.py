@@ -163,6 +163,38 @@ def of_metadata() -> Iterator[Bad]:
             yield Bad(f"labels: {what}", SOUNDS, labels, may_pass=True)
 
 
+def _named(*names: str) -> Callable[[Place], None]:
+    def prepare(place: Place) -> None:
+        clips = place.world.clips()
+        for name in ("good", *names):
+            for number in range(2):
+                path = place.inputs / "data" / name / f"{number}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes((clips / f"clip{number}.wav").read_bytes())
+
+    return prepare
+
+
+def of_names() -> Iterator[Bad]:
+    """Yield folders whose names are the labels, or that name splits, with odd names."""
+    for what, names in {
+        "escape codes": ("\x1b[31mred",),
+        "a newline": ("a\nb",),
+        "bytes that are no UTF-8": ("\udcff",),
+        "rich markup": ("[bold]",),
+        "a right-to-left mark": ("\u202eabc",),
+        "a leading dot": (".hidden",),
+        "a leading dash": ("-x",),
+        "only a blank": (" ",),
+        "a deep folder": ("/".join(["a"] * 300),),
+        "a thousand labels": tuple(f"label{number}" for number in range(1000)),
+        "names that differ in case": ("Dog", "dog"),
+        "names that differ in composition": ("caf\u00e9", "cafe\u0301"),
+    }.items():
+        yield Bad(f"labels by folder: {what}", SOUNDS, _named(*names), may_pass=True)
+        yield Bad(f"no metadata but folders: {what}", RUN, _named(*names))
+
+
 def rows() -> list[Bad]:
     """Return the whole table."""
-    return list(of_metadata())
+    return [*of_metadata(), *of_names()]

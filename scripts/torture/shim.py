@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = ("open", "write", "rename", "fsync", "mkdir", "unlink")
-LOADED = "MAM_TORTURE_SHIM"
+LOADED = "MAM_TORTURE_SHIM"  # set in the process that was started with the shim
+FOLDER = "MAM_TORTURE_FOLDER"
 SOURCE = Path(__file__).with_name("shim.c")
 
 

@@ -7,6 +7,7 @@ import os
 import selectors
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -48,25 +49,30 @@ def take_turns(
     """Run the cases, ``at_once`` at a time; those that are not begun by ``until`` are left out."""
     waiting, verdicts, running = list(reversed(cases)), list[Verdict](), list[_Running]()
     number = 0
-    while waiting or running:
-        while waiting and len(running) < at_once:
-            if time.monotonic() > until:
-                verdicts += [Verdict(case, skipped="no time was left") for case in reversed(waiting)]
-                waiting.clear()
-                break
-            running.append(_begin(waiting.pop(), world, world.folder / "places" / f"{number:05d}"))
-            number += 1
-        with selectors.DefaultSelector() as selector:
-            for each in running:
-                selector.register(each.handle, selectors.EVENT_READ)
-            selector.select(0.5)
-        for each in list(running):
-            verdict = _ended(each)
-            if verdict is not None:
-                running.remove(each)
-                verdicts.append(verdict)
-                say(verdict)
-                _clear(each, verdict, keep)
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                if time.monotonic() > until:
+                    verdicts += [Verdict(case, skipped="no time was left") for case in reversed(waiting)]
+                    waiting.clear()
+                    break
+                running.append(_begin(waiting.pop(), world, world.folder / "places" / f"{number:05d}"))
+                number += 1
+            with selectors.DefaultSelector() as selector:
+                for each in running:
+                    selector.register(each.handle, selectors.EVENT_READ)
+                selector.select(0.5)
+            for each in list(running):
+                verdict = _ended(each)
+                if verdict is not None:
+                    running.remove(each)
+                    verdicts.append(verdict)
+                    say(verdict)
+                    _clear(each, verdict, keep)
+    finally:  # also after Ctrl-C
+        for each in running:
+            kill_tree(each.pid)
+            unmount_below(each.root)
     return verdicts
 
 
@@ -128,7 +134,16 @@ def kill_tree(pid: int) -> None:
         kill_tree(int(child))
 
 
+def unmount_below(root: Path) -> None:
+    """Take away the file systems that a killed case left mounted."""
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for place in mounted:
+        if place.startswith(f"{root}/"):
+            subprocess.run(["umount", "--lazy", place], check=False)
+
+
 def _clear(each: _Running, verdict: Verdict, keep: Path | None) -> None:
+    unmount_below(each.root)
     if verdict.complaints and keep is not None:
         kept = keep / each.case.kind / "".join(letter if letter.isalnum() else "_" for letter in each.case.name)[:120]
         shutil.rmtree(kept, ignore_errors=True)

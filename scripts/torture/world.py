@@ -16,8 +16,16 @@ from scripts.torture.warm import Command, Seen
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("data.limit=2", "evaluate.draws=100")
-TRAINED = ("train.steps=2", "train.evaluate_every=1", "train.log_every=1", "train.batch_size=2", "data.limit=2")
-TRAINED += ("train.limit=2", "train.dev_limit=2")
+TRAINED = (
+    "train.steps=2",
+    "train.evaluate_every=1",
+    "train.log_every=1",
+    "train.batch_size=2",
+    "data.limit=2",
+    "train.limit=2",
+    "train.dev_limit=2",
+)
+
 SECRET = "torture-secret-7f3a"  # must never be shown
 
 
