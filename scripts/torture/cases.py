@@ -51,7 +51,7 @@ class Bad:
     is_cold: bool = False
     changing: tuple[str, ...] = ()
     may_add: bool = False
-    seconds: float = 30.0
+    seconds: float = 20.0
 
     def case(self, kind: str, is_quick: bool = False) -> Case:
         """Return the row as a case."""

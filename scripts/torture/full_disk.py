@@ -27,7 +27,7 @@ def cases() -> list[Case]:
         for where in WHERE:
             sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:2]
             for size in sizes:
-                quick = len(made) % 9 == 0 and name != "lmam"
+                quick = len(made) % 17 == 0 and name != "lmam"
                 what = f"of {size} KiB" if size else "that may only be read"
                 made.append(Case(KIND, f"{name}: {where} {what}", partial(act, name, where, size), quick))
     return made

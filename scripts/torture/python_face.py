@@ -12,6 +12,8 @@ from scripts.torture.world import Place
 FRAME = """
 import pathlib, sys, traceback
 import torch
+import transformers
+transformers.utils.logging.disable_progress_bar()
 import mam
 from mam.errors import MamError
 assets = pathlib.Path(mam.__file__).parent / "assets"
@@ -26,8 +28,9 @@ except MamError as error:
     print("mam: " + str(error), file=sys.stderr)
     sys.exit(1)
 except TypeError as error:
-    where = traceback.extract_tb(error.__traceback__)[-1].filename
-    if "/mam/interface/" not in where and where != "<stranger>" or not str(error):
+    places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    inside = [place for place in places if "/mam/" in place]
+    if inside and "/mam/interface/" not in inside[-1] or not str(error):
         raise
     print("TypeError: " + str(error), file=sys.stderr)
     sys.exit(1)

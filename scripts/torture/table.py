@@ -28,5 +28,5 @@ def all_cases(seed: int) -> list[Case]:
     """Return every case, in the order in which they are run."""
     tables = (folders, plug_ins, checkpoints, weights, verbs, environment, recordings, metadata, words)
     bad = [row for table in tables for row in table.rows()]
-    made = [*several("bad input", bad, 12), *several("python", python_face.rows(), 8), *parsers.cases(seed)]
+    made = [*several("bad input", bad, 17), *several("python", python_face.rows(), 19), *parsers.cases(seed)]
     return [*made, *faults.cases(), *kills.cases(seed), *together.cases(), *full_disk.cases()]
