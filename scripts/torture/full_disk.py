@@ -10,6 +10,7 @@ from pathlib import Path
 from scripts.torture import judge
 from scripts.torture.cases import Case
 from scripts.torture.commands import WRITERS, against, reference
+from scripts.torture.faults import again
 from scripts.torture.turn import NotHereError
 from scripts.torture.warm import Command
 from scripts.torture.world import Place
@@ -40,6 +41,7 @@ def act(name: str, where: str, size: int, place: Place) -> list[str]:
     writer, expected = WRITERS[name], reference(place.world, name)
     folder = {"outputs": _written(place, name), "cache": place.cache, "tmp": place.tmp, "home": place.home}[where]
     writer.prepare(place)
+    before = set(judge.snapshot(place.root))
     place.changing = writer.changing(place)
     if folder.exists() and any(folder.iterdir()):  # what is there already has to fit
         raise NotHereError("the command starts with files there")
@@ -61,11 +63,7 @@ def act(name: str, where: str, size: int, place: Place) -> list[str]:
     if where == "home":
         found = [complaint for complaint in found if not complaint.startswith(("left behind: home", "changed: home"))]
     complaints = [f"on a full disk: {complaint}" for complaint in found]
-    seen, found = place.judged(lambda: place.do(Command(writer.words)))
-    if seen.code != expected.code:
-        found.append(f"exit code {seen.code}: {judge.last_line(seen)}")
-    found += against(expected, place, writer, is_whole=True)
-    return complaints + [f"again: {complaint}" for complaint in found]
+    return complaints + again(name, place, before)
 
 
 def _written(place: Place, name: str) -> Path:

@@ -14,6 +14,7 @@ import pathlib, sys, traceback
 import torch
 import transformers
 transformers.utils.logging.disable_progress_bar()
+transformers.utils.logging.set_verbosity_error()
 import mam
 from mam.errors import MamError
 assets = pathlib.Path(mam.__file__).parent / "assets"
