@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-slurm test-gpu lint types format wheel bench bench-coverage bench-lmam \
+.PHONY: help install demo check test test-slow test-slurm test-gpu torture torture-quick lint types format wheel bench bench-coverage bench-lmam \
   bench-gpu tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
@@ -46,6 +46,12 @@ test-slurm: $(BIN)/pytest ## run the tests that need Slurm, on a cluster of thre
 
 test-gpu: $(BIN)/pytest ## run the tests that need a GPU; they skip without one
 	$(BIN)/pytest -m gpu
+
+torture: $(BIN)/pytest ## attack mam: bad input, faults, kills, commands at once, full disks (30 minutes, two cores)
+	$(BIN)/python -m scripts.torture --jobs 2 --minutes 30
+
+torture-quick: $(BIN)/pytest ## the part of it that CI runs, the same each time (6 minutes)
+	$(BIN)/python -m scripts.torture --quick --minutes 6
 
 lint: $(BIN)/pytest ## check style, and which package imports from which
 	$(BIN)/ruff check .

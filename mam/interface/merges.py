@@ -129,7 +129,7 @@ def unmerge(model: Model) -> Model:
     Raises:
         MergeError: The model was not merged by `merge`, or is restored already.
     """
-    mergers = _mergers_of(model)
+    mergers = _mergers_of(model) if isinstance(model, nn.Module) else []
     if not mergers:
         raise MergeError(f"{type(model).__name__}: is not merged by mam.merge, so that there is nothing to restore.")
     for merger in mergers:

@@ -123,10 +123,10 @@ class Checkpoint:
     @cached_property
     def class_config(self) -> Any:
         """``config.json`` as an object of its transformers class; CheckpointError if it is not usable."""
-        self.refuse_claims()
+        self._refuse_claims()
         return class_config(self.folder, self.id)
 
-    def refuse_claims(self) -> None:
+    def _refuse_claims(self) -> None:
         """Raise CheckpointError if ``config.json`` states more layers or larger sizes than the weights can have.
 
         A model of it would be built before its weights are compared with those of the file.

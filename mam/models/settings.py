@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from mam.errors import CheckpointError, MamError
+from mam.errors import CheckpointError, MamError, shortened
 from mam.small_files import read_json
 
 
@@ -51,12 +52,41 @@ def class_config(folder: Path, name: str) -> Any:
     """Load ``config.json`` with transformers, whose class fills in defaults for missing keys.
 
     Raises:
-        CheckpointError: transformers rejects the file.
+        CheckpointError: transformers rejects the file, or a value is of another type than its default.
     """
     from transformers import AutoConfig  # imported here because reading plain values does not need it
 
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        default = type(config)()
     except Exception as error:  # transformers raises many types; all mean that config.json is not usable
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{name}: its config.json is not usable: {reason}") from error
+    odd = next(_of_another_type(read_settings(folder / "config.json"), default), None)
+    if odd is not None:
+        raise CheckpointError(f"{name}: its config.json is not usable: {odd}. Fetch it again.")
+    return config
+
+
+def _of_another_type(values: Mapping[str, Any], default: Any, above: str = "") -> Iterator[str]:
+    """Yield in words each value of another type than its default in a class of transformers, which may not check it."""
+    for key, value in values.items():
+        usual = getattr(default, key, None)
+        if isinstance(value, Mapping) and hasattr(usual, "to_dict"):
+            yield from _of_another_type(value, usual, f"{above}{key}.")
+        elif not _is_like(value, usual):
+            yield f"{above}{key} is {shortened(value)}, which is of another type than its default {shortened(usual)}"
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Return whether a value of JSON may stand where ``usual`` is the default. Null may, and anything in place of null."""
+    if value is None or usual is None:
+        return True
+    if isinstance(usual, bool):
+        return value in (True, False)  # 0 and 1 too
+    if isinstance(usual, int | float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and (isinstance(usual, float) or float(value).is_integer())
+    if isinstance(usual, list | tuple):
+        return isinstance(value, list) and all(_is_like(part, usual[0] if usual else None) for part in value)
+    return not isinstance(usual, str) or isinstance(value, str)
