@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,6 +53,25 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in begun:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def in_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Python lines that the processes of jobs, none other, run before their batch of jobs, ``self``."""
+
+    def inject(lines: str) -> None:
+        (tmp_path / "sitecustomize.py").write_text(
+            "import os, sys, time\n"
+            "if any('_submit' in word for word in sys.orig_argv) and not os.path.exists('spared'):\n"
+            "    from mam.launch import work\n"
+            "    call = work.JobBatch.__call__\n"
+            "    def changed(self):\n" + textwrap.indent(lines, 8 * " ") + "\n"
+            "        call(self)\n"
+            "    work.JobBatch.__call__ = changed\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+
+    return inject
 
 
 @pytest.fixture

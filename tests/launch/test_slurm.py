@@ -40,24 +40,10 @@ def test_an_array_finishes_and_is_not_run_again(words, run):
     assert (there / "predictions.jsonl").read_bytes() == (local.folder / "predictions.jsonl").read_bytes()
 
 
-def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, run, tmp_path):
+def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, run, in_jobs):
     """The kill comes from inside: the process ends itself before the second of three jobs, without a word."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
-        "if any('_submit' in word for word in sys.orig_argv) and not os.path.exists('spared'):\n"
-        "    from mam.launch import work\n"
-        "    call = work.JobBatch.__call__\n"
-        "    def killed(self):\n"
-        "        if any('lam=0.3' in job for job in self.jobs):\n"
-        "            os.kill(os.getpid(), 9)\n"
-        "        call(self)\n"
-        "    work.JobBatch.__call__ = killed\n"
-    )
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    try:
-        code, out, err = run(*words, *SWEEP, "lam=0,0.3,0.6")
-    finally:
-        os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
+    in_jobs("if any('lam=0.3' in job for job in self.jobs): os.kill(os.getpid(), 9)")
+    code, out, err = run(*words, *SWEEP, "lam=0,0.3,0.6")
     assert code == 1 and "3 runs: 2 finished now, 0 skipped, 1 failed" in out
     assert re.search(r"lam=0.3.*ended without a word", err) and "log: outputs/" in err
     code, out, _ = run(*words, *SWEEP, "lam=0,0.3,0.6")

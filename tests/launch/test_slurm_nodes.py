@@ -29,13 +29,19 @@ from mam.files import sha256_file
 pytestmark = [*marks, pytest.mark.usefixtures("whole_cluster")]
 
 
+SLOW_STEPS = """\
+from mam.training.learner import Learner
+forward = Learner.forward
+Learner.forward = lambda *inputs, **named: (time.sleep(0.1), forward(*inputs, **named))[1]
+"""
 HELD = "launch failed requeued held"
 
 
 def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_bytes(
-    hubert_group, bert, tmp_path, start
+    hubert_group, bert, tmp_path, start, in_jobs
 ):
     """Requeued by hand, then its node dies: each time it goes on from its last checkpoint, here or elsewhere."""
+    in_jobs(SLOW_STEPS)
     data = write_folder(
         tmp_path / "data", [0.6, 1.3, 0.9, 1.3, 0.8, 1.0], split=["train"] * 2 + ["dev"] * 2 + ["test"] * 2
     )
@@ -101,8 +107,9 @@ def test_a_held_job_is_said_with_the_remedy_and_goes_on_when_it_is_released(word
     assert out.count(HELD) == 1
 
 
-def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words, start):
+def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words, start, in_jobs):
     """One that runs and one that waits, of which Slurm keeps no trace."""
+    in_jobs("if any('lam=0' in job for job in self.jobs): time.sleep(600)")  # it must not finish before the cancel
     process = start(*words, *SWEEP, "lam=0,0.3,0.6", "hydra.launcher.array_parallelism=1")
     until(lambda: any(Path().glob("outputs/queued/*.json")), "queued")
     job = array()
