@@ -79,7 +79,7 @@ def _of_another_type(values: Mapping[str, Any], default: Any, above: str = "") -
 
 
 def _is_like(value: Any, usual: Any) -> bool:
-    """Return whether a value of JSON may stand where ``usual`` is the default. Null may, and anything in place of null."""
+    """Return whether a value of JSON is of the type of ``usual``; null is of every type."""
     if value is None or usual is None:
         return True
     if isinstance(usual, bool):

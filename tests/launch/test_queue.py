@@ -174,7 +174,7 @@ def test_states_that_are_holds(state):
     )
 
 
-@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", *ENDED])
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", *sorted(ENDED)])
 def test_only_what_waits_is_held(state):
     """Slurm keeps the reason of a job that was held while it ran, and that of one cancelled while it was held."""
     assert not QueuedTask(0, state, "JobHeldUser").is_stuck
