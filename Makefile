@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-slurm test-gpu torture torture-quick lint types format wheel bench bench-coverage bench-lmam \
+.PHONY: help install demo check test test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
   bench-gpu tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
@@ -52,6 +52,12 @@ torture: $(BIN)/pytest ## attack mam: bad input, faults, kills, commands at once
 
 torture-quick: $(BIN)/pytest ## the part of it that CI runs, the same each time (6 minutes)
 	$(BIN)/python -m scripts.torture --quick --minutes 6
+
+audit: $(BIN)/mam ## known vulnerabilities and the licences of what is installed (needs the network)
+	$(PYTHON) -m venv $(VENV)-audit
+	PIP_CONSTRAINT= $(VENV)-audit/bin/python -m pip install --quiet pip-audit pip-licenses
+	$(VENV)-audit/bin/pip-audit --path "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(VENV)-audit/bin/pip-licenses --python=$(BIN)/python --order=license
 
 lint: $(BIN)/pytest ## check style, and which package imports from which
 	$(BIN)/ruff check .

@@ -32,7 +32,8 @@ usage: mam run [key=value ...] [group=name ...] [--multirun]
 Merge the attention of one model into another and measure what that does.
 `mam run --help WORD` shows the keys and files of one group or name alone.
 Flags: --multirun (-m), --cfg job (the configuration that would run), --info,
---config-dir DIR (configurations of your own)."""
+--config-dir DIR (configurations of your own), --from RUN (a recorded run made
+again)."""
 EXAMPLES = """\
 examples
   mam run                                           the bundled demo
