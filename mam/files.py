@@ -124,7 +124,7 @@ def _harmless(cell: Any) -> Any:
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        float(text.removesuffix("%"))
     except ValueError:
         return False
     return True

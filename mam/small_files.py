@@ -24,6 +24,7 @@ LIMIT = 64 * MB  # of a file that is read whole
 LARGE = 4096 * MB  # of a file that is read line by line
 LINE = 4 * MB
 DEPTH = 100  # of lists and objects in each other
+CONVERT = "Convert it, e.g. with iconv -t UTF-8."
 NODES = 100_000  # values of a YAML file
 try:
     _YAML: Any = yaml.CSafeLoader
@@ -80,7 +81,7 @@ def read_text(path: Path, limit: int = LIMIT, within: Path | None = None) -> str
     try:
         return read_bytes(path, limit, within).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MamError(f"{path}: not UTF-8 text (byte {error.start}).") from error
+        raise MamError(f"{path}: not UTF-8 text (byte {error.start}). {CONVERT}") from error
 
 
 def read_json(path: Path, limit: int = LIMIT, within: Path | None = None) -> Any:
@@ -124,7 +125,7 @@ def text_lines(path: Path, limit: int = LARGE, within: Path | None = None) -> It
                     raise MamError(f"{path}, line {number}: has more than {_size(LINE)}.")
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise MamError(f"{path}, line {number}: not UTF-8 text (byte {error.start}).") from error
+            raise MamError(f"{path}, line {number}: not UTF-8 text (byte {error.start}). {CONVERT}") from error
         except OSError as error:
             raise MamError(f"{path}: {error.strerror or error}.") from error
 
@@ -179,7 +180,7 @@ def _refuse(name: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is too large a number")
+        raise ValueError(f"{text[:40]} is too large for a number")
     return value
 
 
@@ -205,7 +206,8 @@ def check_yaml(text: str, place: object) -> None:
         if _expanded(yaml.compose(text, Loader=_YAML)) > NODES:
             raise MamError(f"{place}: has more than {NODES} values.")
     except (yaml.YAMLError, ValueError) as error:
-        raise MamError(f"{place}: not valid YAML: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
+        raise MamError(f"{place}: not valid YAML: {reason}.") from error
 
 
 def _expanded(root: yaml.Node | None) -> int:

@@ -137,7 +137,7 @@ def test_assets_and_home():
     ("cell", "written"),
     [
         *((text, f"'{text}") for text in ("=1+1", "+x", "@a", "-a", "\tx", "=", "-")),
-        *((text, text) for text in ("-0.5", "+1e3", "-inf", "a=b", "é", "", "'")),
+        *((text, text) for text in ("-0.5", "+1e3", "-inf", "+0.0 %", "a=b", "é", "", "'")),
         (-2.5, "-2.5"),
         (None, ""),
         ("a,b", '"a,b"'),

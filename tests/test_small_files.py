@@ -90,7 +90,7 @@ def test_sizes_are_limited(folder):
         (b"{", "cannot be read as JSON"),
         (b"", "cannot be read as JSON"),
         (b'{"a": NaN}', "NaN is no number"),
-        (b"[1e999]", "1e999 is too large a number"),
+        (b"[1e999]", "1e999 is too large for a number"),
         (b'{"a": "\\ud800"}', "no Unicode text"),
         (b'{"\\ud800": 1}', "no Unicode text"),
         (b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), f"more than {DEPTH} levels"),

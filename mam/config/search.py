@@ -281,5 +281,7 @@ def _below(folder: Traversable, name: str) -> Traversable | None:
 def _text(entry: Traversable) -> str:
     try:
         return read_yaml_text(Path(str(entry))) if isinstance(entry, Path) else entry.read_text(encoding="utf-8")
-    except (MamError, OSError, UnicodeDecodeError) as error:
+    except MamError as error:
+        raise ConfigError(str(error).removesuffix(".")) from error
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{entry}: cannot be read ({first_line(error)})") from error

@@ -200,5 +200,4 @@ def lines_of(path: Path, within: Path | None = None) -> Iterator[tuple[int, str]
     try:
         yield from text_lines(path, within=within)
     except MamError as error:
-        remedy = " Convert it, e.g. with iconv -t UTF-8." if isinstance(error.__cause__, UnicodeDecodeError) else ""
-        raise DataError(f"{error}{remedy}") from error
+        raise DataError(str(error)) from error

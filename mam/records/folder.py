@@ -25,7 +25,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -204,12 +204,12 @@ def _remove(path: Path, existing: Path) -> None:
 @contextmanager
 def _marked(path: Path) -> Iterator[None]:
     """Mark a folder as that of a running process; the file has its name only once it is locked."""
-    with FileLock(path / f"{RUNNING}.new"):
-        (path / f"{RUNNING}.new").replace(path / RUNNING)
-        try:
-            yield
-        finally:
-            (path / RUNNING).unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with suppress(OSError, NotImplementedError):  # a file system without locks: what is killed stays there
+            stack.enter_context(FileLock(path / f"{RUNNING}.new"))
+            (path / f"{RUNNING}.new").replace(path / RUNNING)
+            stack.callback((path / RUNNING).unlink, missing_ok=True)
+        yield
 
 
 def _remove_killed(outputs: Path, own: Path, signature: str) -> None:

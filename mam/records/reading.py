@@ -179,7 +179,11 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     path = folder / CONFIG
     result = read_result(folder) if (folder / RESULT).is_file() else None
     try:
-        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(read_yaml_text(path))))
+        text = read_yaml_text(path)
+    except MamError as error:
+        raise RecordError(f"{error} {AGAIN}") from error
+    try:
+        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(text)))
         for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)

@@ -214,7 +214,7 @@ def test_bad_places_and_files(files, words, message):
 def test_a_file_that_is_not_text():
     write("c/model/x.yaml", "").write_bytes(b"\xff\xfe")
     for name in ("x", "y"):  # the file itself, and a list of all files
-        with pytest.raises(ConfigError, match=r"c/model/x.yaml: cannot be read .* Save it as UTF-8"):
+        with pytest.raises(ConfigError, match=r"c/model/x.yaml: not UTF-8 text .* Convert it"):
             composed(["--config-dir=c", f"model={name}"])
 
 

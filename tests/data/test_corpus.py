@@ -121,7 +121,7 @@ def test_broken_metadata_is_named(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "line 1: not a JSON object"),
+        ("{", "line 1: cannot be read as JSON"),
         ("[1]", "a JSON list"),
         (
             '{"a": 1}',
@@ -133,7 +133,7 @@ def test_broken_metadata_is_named(tmp_path, content, message):
         ('{"file_name": "a.wav", "transcription": "x", "speaker": [1]}', "line 1: speaker must be text"),
         ('{"file_name": "a.wav", "transcription": "x", "transcription": "y"}', "a key occurs twice"),
         ('{"file_name": "a.wav", "transcription": "\\ud800"}', "characters that are no Unicode text"),
-        ("[" * 100_000, "line 1: not a JSON object"),
+        ("[" * 100_000, "line 1: is nested too deeply for JSON"),
     ],
 )
 def test_broken_jsonl_is_named(tmp_path, content, message):

@@ -185,7 +185,7 @@ def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_grou
     assert "calibration.source=nowhere: there is no such file" in source_error(["calibration.source=nowhere"])
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG\xff\xfe")
-    assert "p.png is not UTF-8 text" in source_error([f"calibration.source={picture}"])
+    assert "p.png: not UTF-8 text" in source_error([f"calibration.source={picture}"])
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
     assert "nothing was left to measure" in source_error([f"calibration.source={empty}"])

@@ -148,7 +148,7 @@ def test_folder_without_weights(tmp_path):
 def test_folder_without_config(tmp_path):
     folder = make_bert(tmp_path / "bare")
     (folder / "config.json").unlink()
-    with pytest.raises(CheckpointError, match="config.json: cannot be read as JSON"):
+    with pytest.raises(CheckpointError, match="config.json: No such file or directory. Is this a model folder"):
         Source(locate(str(folder)))
 
 

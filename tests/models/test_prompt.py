@@ -142,5 +142,5 @@ def test_files_that_do_not_belong_together_are_refused(polyglot, whisper, edited
     with pytest.raises(CheckpointError, match="generation_config.json: cannot be read as JSON"):
         Prompts.of(locate(str(broken)), load_tokenizer(checkpoint))
     (broken / "generation_config.json").write_text(json.dumps([1]))
-    with pytest.raises(CheckpointError, match="generation_config.json: cannot be read as JSON"):
+    with pytest.raises(CheckpointError, match="generation_config.json: holds a list"):
         Prompts.of(locate(str(broken)), load_tokenizer(checkpoint))

@@ -214,5 +214,5 @@ def test_heads_that_are_not_said_are_asked_for(tmp_path):
     folder = make_hubert(tmp_path)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**settings, "num_attention_heads": "many"}))
-    with pytest.raises(CheckpointError, match="has no number num_attention_heads"):
+    with pytest.raises(CheckpointError, match="num_attention_heads in its config.json is .many., and must be a number"):
         _ = Source(locate(str(folder))).heads
