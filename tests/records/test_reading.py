@@ -151,7 +151,7 @@ BROKEN = {
     "no text": (first('"prediction": "', '"prediction": 3, "x": "'), NO_TEXT),
     "surrogate": (
         first('"prediction": "', '"prediction": "\\ud800'),
-        "line 1: has characters that are no Unicode text",
+        "line 1: has characters that are no Unicode",
     ),
     "NaN": (first('"duration": ', '"duration": NaN, "x": '), "line 1: .*NaN is no number"),
     "no predictions": (without("predictions.jsonl"), r"predictions\.jsonl: No such file"),
