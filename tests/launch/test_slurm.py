@@ -46,6 +46,7 @@ def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, run, in_
     code, out, err = run(*words, *SWEEP, "lam=0,0.3,0.6")
     assert code == 1 and "3 runs: 2 finished now, 0 skipped, 1 failed" in out
     assert re.search(r"lam=0.3.*ended without a word", err) and "log: outputs/" in err
+    Path("spared").touch()
     code, out, _ = run(*words, *SWEEP, "lam=0,0.3,0.6")
     assert code == 0 and "3 runs: 1 finished now, 2 skipped, 0 failed" in out
 
