@@ -139,22 +139,26 @@ def test_drained_nodes_are_passed_over_and_said_if_none_is_left(words, start):
     assert state("1") == "drained" and node_of(f"{array()}_0") in "23" and node_of(f"{array()}_1") in "23"
 
 
-def test_a_wait_for_held_jobs_ends_and_the_same_command_collects_them(words, run):
-    sweep = [*words, *SWEEP, "lam=0,0.3", "launch.jobs_per_task=2"]
+def test_jobs_are_left_in_the_queue_held_there_and_collected_by_the_same_command(words, run):
+    sweep = [*words, *SWEEP, "lam=0,0.3,0.6"]
     slurm("scontrol", "update", "nodename=n[1-3]", "state=drain", "reason=test")
     code, _, err = run(*sweep, "launch.wait=false")
     job = array()
-    assert code == 0 and "2 jobs have not ended, 1 PENDING" in err and f"(squeue -j {job})." in err
+    assert code == 0 and "3 jobs have not ended, 3 PENDING" in err and f"(squeue -j {job})." in err
+    (note,) = Path().glob("outputs/queued/*.json")
+    assert json.loads(note.read_text())["queue_id"] == job
     slurm("scontrol", "hold", job)
     slurm("scontrol", "update", "nodename=n[1-3]", "state=resume")
     code, out, err = run(*sweep, "launch.wait=false")
-    assert code == 0 and f"in Slurm already as {job}, 1 jobs" in out
-    assert f"1 PENDING (JobHeldAdmin) (squeue -j {job}). Held back in Slurm, will not start unaided: 1 job, " in err
+    assert code == 0 and f"in Slurm already as {job}, 3 jobs" in out
+    assert f"3 PENDING (JobHeldAdmin) (squeue -j {job}). Held back in Slurm, will not start unaided: 3 jobs, " in err
     code, out, err = run(*sweep, "launch.patience_minutes=0.02")
     assert code == 1 and f"Nothing of {job} runs or can start, for 0.02 minutes now. Held back in Slurm" in err
-    assert f"`scontrol release {job}`" in err and f"has not ended: in Slurm as {job}, 1 PENDING (JobHeldAdmin)" in err
-    assert "without a word" not in err
-    slurm("scontrol", "release", job)
+    ids = f"'{job}_[0-2]'"
+    assert f"`scontrol release {ids}`" in err and f"has not ended: in Slurm as {ids}, 3 PENDING (JobHeldAdmin)" in err
+    assert "without a word" not in err and note.exists()
+    slurm("scontrol", "release", ids.strip("'"))
     code, out, err = run(*sweep)
-    assert code == 0 and "2 runs: 2 finished now, 0 skipped, 0 failed" in out, out + err
+    assert code == 0 and "3 runs: 3 finished now, 0 skipped, 0 failed" in out, out + err
     assert len(list(Path("outputs").glob("*/*-multirun/logs/*_submission.sh"))) == 1, "submitted once"
+    assert not note.exists() and len(list(Path("outputs").rglob("result.json"))) == 3
