@@ -60,7 +60,7 @@ SlurmdParameters=config_overrides
 Prolog=$home/prolog
 ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout=9
+SlurmdTimeout=7
 SchedulerParameters=bf_interval=2,sched_interval=2
 KillWait=2
 MinJobAge=60

@@ -57,7 +57,7 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture
 def in_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
-    """Python lines that the processes of jobs, none other, run before their batch of jobs, ``self``."""
+    """Python lines that jobs, none other, run before their batch, ``self``, until there is a file ``spared``."""
 
     def inject(lines: str) -> None:
         (tmp_path / "sitecustomize.py").write_text(
