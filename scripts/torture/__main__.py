@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import shutil
 import signal
 import sys
@@ -57,18 +58,18 @@ def main() -> int:
     try:
         warm.warm()
         print(f"{len(cases)} cases; warm after {time.monotonic() - began:.0f} s", flush=True)
-        keep = options.keep and options.keep.absolute()
-        verdicts = take_turns(in_turn(cases), World(folder), options.jobs, began + 60 * options.minutes, keep)
+        keep, until = options.keep and options.keep.absolute(), began + 60 * options.minutes
+        verdicts = take_turns(in_turn(cases, options.seed), World(folder), options.jobs, until, keep)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return report(verdicts, time.monotonic() - began)
 
 
-def in_turn(cases: Sequence[Case]) -> list[Case]:
-    """Return the cases so that each kind advances alike, should time run out."""
+def in_turn(cases: Sequence[Case], seed: int) -> list[Case]:
+    """Return the cases mixed by ``seed``, and so that each kind advances alike, should time run out."""
     total, seen = Counter(case.kind for case in cases), Counter[str]()
     places = []
-    for number, case in enumerate(cases):
+    for number, case in random.Random(seed).sample(list(enumerate(cases)), len(cases)):
         places.append((seen[case.kind] / total[case.kind], number))
         seen[case.kind] += 1
     return [cases[number] for _, number in sorted(places)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.torture import judge
 from scripts.torture.cases import Case
 from scripts.torture.commands import WRITERS, against, reference
-from scripts.torture.faults import again
+from scripts.torture.faults import CORE, again
 from scripts.torture.turn import NotHereError
 from scripts.torture.warm import Command
 from scripts.torture.world import Place
@@ -26,7 +26,13 @@ def cases() -> list[Case]:
     made: list[Case] = []
     for name in COMMANDS:
         for where in WHERE:
-            sizes = SIZES if where == "outputs" else SIZES[::3] if where == "cache" else SIZES[:2]
+            sizes = (
+                SIZES[:: 1 if name in CORE else 2]
+                if where == "outputs"
+                else SIZES[::3]
+                if where == "cache"
+                else SIZES[:2]
+            )
             for size in sizes:
                 quick = len(made) % 17 == 0 and name != "lmam"
                 what = f"of {size} KiB" if size else "that may only be read"

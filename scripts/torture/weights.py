@@ -131,7 +131,7 @@ WEIGHTS: dict[str, Callable[[Path, Place], None]] = {
     "a deep index": _index("[" * 100_000),
     "no weights": lambda path, place: path.unlink(),
 }
-HARMLESS = ("zeros", "float16", "a tensor too many")
+HARMLESS = ("zeros", "3e38", "float16", "a tensor too many")
 
 
 def of_weights() -> Iterator[Bad]:
@@ -143,7 +143,7 @@ def of_weights() -> Iterator[Bad]:
                 change(copied(place, kind) / "model.safetensors", place)
 
             fine = what in HARMLESS or (kind == "bert" and what in ("a third of the tensors", "3e38", "integers"))
-            yield Bad(f"weights of {kind}: {what}", words_for(kind), prepare, may_pass=fine, names=("model",))
+            yield Bad(f"weights of {kind}: {what}", words_for(kind), prepare, may_pass=fine, names=("model", "layer"))
             if kind == "bert":
                 side = (*SHAPE, "model.source={in}/model", "on_mismatch=project")
                 yield Bad(f"inspect weights: {what}", ("inspect", *side), prepare, may_pass=True)

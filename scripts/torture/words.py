@@ -62,10 +62,10 @@ def keys() -> list[str]:
 
 
 def of_keys() -> Iterator[Bad]:
-    """Yield each key with six odd values; what is accepted must run."""
+    """Yield each key with four odd values; what is accepted must run."""
     pool = [value for value in VALUES if value not in ALWAYS]
     for number, key in enumerate(keys()):
-        turn = [pool[(5 * number + step) % len(pool)] for step in range(5)]
+        turn = [pool[(3 * number + step) % len(pool)] for step in range(3)]
         for value in (ALWAYS[number % len(ALWAYS)], *turn):
             word = f"{key}={value}"
             limit = () if key.startswith("data.limit") else QUICK[:1]
