@@ -26,7 +26,7 @@ from mam.models.targets import load_target
 from mam.records.learning import ChosenLam, TuneRecord
 from mam.records.reading import read_result
 from mam.records.result import plain
-from mam.runs.export import _at_lam_of, _chosen, export
+from mam.runs.export import _at_lam_of, _chosen, _refuse_fold, export
 from mam.tuning.choose import Dev
 from mam.tuning.entropy import EntropyLook, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
@@ -245,8 +245,8 @@ def test_lambdas_by_fold_are_exported_by_fold(split_words):
     by_fold, for_all = (replace(result, tune=TuneRecord("cmaes", some, [], 1.0, [])) for some in (chosen, chosen[:1]))
     assert _chosen(by_fold, "2") == [0.2, 0.0, 0.1] and _chosen(for_all, None) == [0.0, 0.2, 0.1]
     for fold in (None, "3"):
-        with pytest.raises(RecordError, match=r"λ was chosen for each fold \(fold 1: .*, fold 2: "):
-            _chosen(by_fold, fold)
+        with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, one of 1, 2"):
+            _refuse_fold(outcome.folder, by_fold, fold)
     at = _at_lam_of(config, by_fold, "1")
     assert plan_for(at, Workbench().pair(at), at.lam).lams == (0.0, 0.2, 0.1)
     one = replace(result, tune=TuneRecord("grid", [ChosenLam("1", 0.25), ChosenLam("2", 0.25)], [], 1.0, []))
