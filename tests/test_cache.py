@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from support.runs import mam, once, predictions
 
 from mam.cache import Cache, cache_folder
-from mam.errors import MamError
+from mam.errors import ConfigError, MamError
 from mam.evaluation.workbench import Workbench
 
 
@@ -129,14 +129,19 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_a_folder_with_other_files_is_no_cache(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    before = files_of(tmp_path)
-    for words in (["cache", "clear"], ["cache", "info"], ["run", "evaluate.cache_gb=0.00001"]):
-        refused = mam(*words, f"cache_dir={tmp_path}")
-        assert refused.returncode == 2
-        assert refused.stderr.startswith(f"mam: cache_dir={tmp_path}: is not a cache of mam, it holds {name}. Name a ")
-    assert files_of(tmp_path) == before
-    refused = mam("cache", "info", f"cache_dir={tmp_path / name}")
-    assert refused.stderr == f"mam: cache_dir={tmp_path / name}: is a file. Name a folder\n"
+    with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path}: is not a cache of mam, it holds {name}. Name a "):
+        Cache(tmp_path, 10**9)
+    with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path / name}: is a file. Name a folder$"):
+        Cache(tmp_path / name, 10**9)
+
+
+@pytest.mark.parametrize("words", [["cache", "clear"], ["cache", "info"], ["run", "evaluate.cache_gb=0.00001"]])
+def test_every_verb_leaves_such_a_folder_alone(tmp_path, words):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "1-100032-A-0.wav").write_text("mine")
+    refused = mam(*words, f"cache_dir={tmp_path}")
+    assert refused.returncode == 2 and refused.stderr.startswith(f"mam: cache_dir={tmp_path}: is not a cache of mam")
+    assert files_of(tmp_path) == {"audio/1-100032-A-0.wav": b"mine"}
 
 
 def test_files_of_others_in_a_cache_are_never_removed(tmp_path):
