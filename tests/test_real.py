@@ -76,6 +76,7 @@ def real_sounds(real, *words: str) -> list[str]:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_whisper_minilm_on_esc50(real):
     """Features of three clips against plain transformers; all five folds are tested, each on a probe of the others."""
     bench, words = Workbench(), real_sounds(real, "lam=0")
