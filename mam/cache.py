@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mam.errors import ConfigError, MamError, choices, first_line
-from mam.files import atomic, atomic_path, expanded, sha256_json, write_json
-from mam.locks import lock_of
+from mam.files import atomic, atomic_path, expanded, sha256_json
+from mam.locks import abandoned, lock_of
 from mam.small_files import LARGE, read_bytes
 
 if TYPE_CHECKING:
@@ -155,7 +155,11 @@ class Cache:
     def keep_json(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write an entry of JSON, or report why it cannot be written."""
         entry = {"sha256": sha256_json(content), **content}
-        self._keep(path, 0, lambda temporary: write_json(temporary, entry))
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(json.dumps(entry, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+        self._keep(path, 0, write)
 
     def _keep(self, path: Path, expected: int, write: Callable[[Path], None]) -> None:
         if not self._is_writable or expected > self._limit:
@@ -165,9 +169,11 @@ class Cache:
             if self._size < 0 or self._writes % 100 == 0:  # other processes write too
                 self._size = sum(size for _, _, size in self._entries())
                 self._mark()
+                for left in abandoned(path for path in _named(self.folder, LEFT) if path.suffix != ".lock"):
+                    left.unlink(missing_ok=True)
             if self._size + expected > self._limit:
                 self._make_room(expected)
-            with atomic_path(path) as temporary:
+            with atomic_path(path, is_tidied=False) as temporary:
                 write(temporary)
             self._size += path.stat().st_size
         except (MamError, OSError) as error:

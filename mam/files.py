@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from mam.errors import DataError, MamError
 from mam.locks import abandoned, in_use
+from mam.small_files import is_inside
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
 ASSETS = Path(__file__).parent / "assets"
@@ -43,16 +44,16 @@ def inside(root: Path, name: str, place: str) -> Path:
         DataError: The path leaves ``root``.
     """
     path = root / name
-    if not resolved(path).is_relative_to(resolved(root)):
+    if not is_inside(path, root):
         raise DataError(f"{place}: {name!r} points outside {root}. Give paths inside the data folder.")
     return path
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that replaces it on success; an error leaves nothing behind.
 
-    What a killed process left of writing the same file is removed.
+    With ``is_tidied``, what a killed process left of writing the same file is removed, for which the folder is listed.
 
     Raises:
         MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
@@ -73,8 +74,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should read results
             temporary.replace(path)
-        for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
-            left.unlink(missing_ok=True)
+        if is_tidied:
+            for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
+                left.unlink(missing_ok=True)
     finally:
         temporary.unlink(missing_ok=True)
 

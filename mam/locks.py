@@ -19,6 +19,7 @@ from mam.errors import MamError
 
 LOOK = 0.5  # seconds between attempts to get a claim
 BUSY = -1  # in place of the descriptor of a file
+ATTEMPTS = 100  # to lock a file that other processes remove when they need it no longer
 SILENT = 5.0  # seconds that a lock is waited for before that is said
 
 log = logging.getLogger("mam")
@@ -102,27 +103,25 @@ def is_claimed(file: Path, key: str) -> bool:
 def _taken(file: Path, key: str) -> int | None:
     """Return a file descriptor that holds the claim, `BUSY` if another process does, None if there are no locks."""
     byte = int.from_bytes(hashlib.sha256(key.encode()).digest()[:7])
-    while True:
+    problem: OSError | None = None
+    for _ in range(ATTEMPTS):
         handle = None
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            is_taken = _locks(handle, byte, 1)
-            if is_taken and not os.path.samestat(os.fstat(handle), file.stat()):  # removed and made again meanwhile
-                raise FileNotFoundError
-        except FileNotFoundError:
-            if handle is not None:
+            if not _locks(handle, byte, 1):
                 os.close(handle)
-            continue
+                return BUSY
+            if os.path.samestat(os.fstat(handle), file.stat()):
+                return handle
         except OSError as error:
-            log.warning("%s: cannot be locked (%s); equal commands at the same time may do the same work", file, error)
-            if handle is not None:
-                os.close(handle)
-            return None
-        if is_taken:
-            return handle
-        os.close(handle)
-        return BUSY
+            problem = error
+        if handle is not None:
+            os.close(handle)
+        if problem is not None and not isinstance(problem, FileNotFoundError):  # which another process may cause
+            break
+    log.warning("%s: cannot be locked (%s); equal commands at the same time may do the same work", file, problem)
+    return None
 
 
 def _locks(handle: int, start: int, length: int) -> bool:

@@ -12,6 +12,7 @@ from mam.errors import MamError, first_line
 
 # What libraries write in errors of types that they use for other purposes too.
 SIGNS = ("allocate memory", "out of memory", "not enough memory", "start new thread", "bad_alloc", "bad alloc")
+FEWER = "Lower evaluate.memory_gb, or take fewer or shorter recordings."
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -31,7 +32,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(remedy: str) -> Iterator[None]:
+def explained(remedy: str = FEWER) -> Iterator[None]:
     """Raise MamError with a remedy if memory runs out in this context; other errors are raised as they are."""
     try:
         yield

@@ -45,7 +45,7 @@ def open_regular(path: Path, limit: int = LIMIT, within: Path | None = None) -> 
             ``within``.
     """
     try:
-        leaves = within is not None and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(within))
+        leaves = within is not None and not is_inside(path, within)
         handle = -1 if leaves else os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the name, or links in a circle
         raise MamError(f"{path}: {getattr(error, 'strerror', None) or error}.") from error
@@ -58,6 +58,15 @@ def open_regular(path: Path, limit: int = LIMIT, within: Path | None = None) -> 
     if stat.S_ISREG(status.st_mode):
         raise MamError(f"{path}: has {_size(status.st_size)}, more than the {_size(limit)} that such a file may have.")
     raise MamError(f"{path}: is no regular file.")
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a path lies inside a folder once links are followed; those in a circle, as far as they lead.
+
+    Raises:
+        ValueError: The path contains NUL.
+    """
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def read_bytes(path: Path, limit: int = LIMIT, within: Path | None = None) -> bytes:
@@ -139,9 +148,12 @@ def parse_json(text: str, place: object, is_distinct: bool = False) -> Any:
     try:
         distinct = _distinct if is_distinct else None
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=distinct)
-        for part in _parts(value):
-            if isinstance(part, str) and not part.isascii():
-                part.encode()
+        text.encode()
+        # The values are looked at only where they may hold what is refused, because there may be a million lines.
+        if "\\u" in text or text.count("[") + text.count("{") > DEPTH:
+            for part in _parts(value):
+                if isinstance(part, str):
+                    part.encode()
     except RecursionError as error:
         raise MamError(f"{place}: is nested too deeply for JSON.") from error
     except UnicodeEncodeError as error:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from support.locks import held
 
 from mam import locks
 from mam.errors import MamError
@@ -91,23 +93,10 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
         assert not is_claimed(tmp_path / "file" / "claims", "a")
 
 
-HOLDER = """
-import sys, time; from pathlib import Path; from mam.locks import claimed
-with claimed(Path(sys.argv[1]), "a", lambda: None):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the claim to "a"."""
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "claims"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with held(tmp_path / "claims", "a") as process:
+        yield process
 
 
 def test_a_claim_excludes_other_processes_until_its_own_is_killed(tmp_path, holder, monkeypatch):
@@ -126,6 +115,13 @@ def test_a_claim_excludes_other_processes_until_its_own_is_killed(tmp_path, hold
         assert len(waited) == 1
         assert file.exists()
     assert not is_claimed(file, "a") and not file.exists()
+
+
+def test_a_folder_that_cannot_be_made_does_not_hang(caplog):
+    """In /proc, making a folder says that there is no such file, as the removal of one by another process does."""
+    with claimed(Path("/proc/none/claims"), "a", pytest.fail):
+        pass
+    assert "/proc/none/claims: cannot be locked" in caplog.text
 
 
 def test_claims_leave_nothing(tmp_path):

@@ -30,7 +30,7 @@ def words_of(job: Job) -> tuple[str, ...]:
     choices = _choices(job)
     chosen = tuple(word_of(group, name) for group, name in choices.items() if name != default.get(group))
     _, base = _made_of(chosen, job.search)
-    resolved = _flat(job.resolved)
+    resolved = flat(job.resolved)
     changed = [word_of(key, value) for key, value in resolved.items() if key not in base or base[key] != value]
     # A language that was reset to null is absent from the resolved configuration.
     changed += [f"{key}=null" for key in base if key.endswith(".language") and key not in resolved]
@@ -52,7 +52,7 @@ def _composed_of_mams(words: tuple[str, ...]) -> tuple[dict[str, str], dict[str,
 def _composed(words: tuple[str, ...], search: SearchPath) -> tuple[dict[str, str], dict[str, Any]]:
     with Composer(search) as composer:
         job = composer.unchecked(words)
-    return _choices(job), _flat(job.resolved)
+    return _choices(job), flat(job.resolved)
 
 
 def _choices(job: Job) -> dict[str, str]:
@@ -60,9 +60,9 @@ def _choices(job: Job) -> dict[str, str]:
     return {group: str(choices[group]) for group in SELECTED}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the leaves by dotted key; a list is a leaf."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves

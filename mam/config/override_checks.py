@@ -40,9 +40,9 @@ def override_problem(
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
         return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
     try:
-        count = _count(override.value())
-        if count > MOST_VALUES:
-            return f"{line}: {count:,} values are more than the {MOST_VALUES:,} that a key may have"
+        too_many = too_many_values(line, _count(override.value()))
+        if too_many:
+            return too_many
         values = values_of(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
         return f"{line}: no list of values ({first_line(error)}). Write them with commas"
@@ -61,9 +61,8 @@ def override_problem(
     if key.startswith("study.axes."):
         if not isinstance(values[0], list) or not values[0]:
             return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
-        if len(values[0]) > MOST_VALUES:
-            return f"{key}: {len(values[0]):,} values are more than the {MOST_VALUES:,} that a key may have"
-        return _unknown_key(key.removeprefix("study.axes."), groups, base)
+        too_many = too_many_values(key, len(values[0]))
+        return too_many or _unknown_key(key.removeprefix("study.axes."), groups, base)
     if key.startswith("study.arms."):
         words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
         return None if words else f"{line}: an arm is a list of words, 'study.arms.NAME=[\"KEY=VALUE\"]'"
@@ -105,6 +104,13 @@ def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
             yield from _leaves(child, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def too_many_values(place: str, count: int) -> str | None:
+    """Return the problem of a key with more values than a sweep or a study takes, or None."""
+    if count <= MOST_VALUES:
+        return None
+    return f"{place}: {count:,} values are more than the {MOST_VALUES:,} that a key may have"
 
 
 def _is_huge(value: Any) -> bool:

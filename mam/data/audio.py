@@ -116,7 +116,7 @@ def _decoded(file: soundfile.SoundFile, rate: int, name: str) -> Wave:
 
 
 class _Quiet:
-    """How many threads decode MP3 now, and where standard error led before."""
+    """The number of threads that decode now, and where standard error led before."""
 
     lock, threads, stderr = threading.Lock(), 0, -1
 

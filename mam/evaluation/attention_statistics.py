@@ -85,10 +85,9 @@ def measure(
     """Measure as `_measured` does; what fails is noted in the statistics, since no diagnostic may lose a run."""
     try:
         return _measured(target, audio, hidden, below)
-    except Exception as error:
+    except Exception as error:  # of whatever kind; its traceback is in the log
         log.exception("attention could not be measured")
-        nothing = [math.nan] * target.depth
-        return AttentionStatistics(nothing, nothing, failure=first_line(error)[:200])
+        return _nothing(target, first_line(error)[:200])
 
 
 @torch.inference_mode()
@@ -133,13 +132,17 @@ def _measured(
         for hook in hooks:
             hook.remove()
     if not measured:
-        return AttentionStatistics([math.nan] * target.depth, [math.nan] * target.depth)
+        return _nothing(target)
     means = torch.stack(measured).mean(0)  # [layers, 2]
     known = AttentionStatistics([], []) if below is None else below
     missing = target.depth - len(means)  # layers below the first one run
     return AttentionStatistics(
         known.entropy[:missing] + means[:, 0].tolist(), known.scale[:missing] + means[:, 1].tolist(), longest
     )
+
+
+def _nothing(target: Target, failure: str = "") -> AttentionStatistics:
+    return AttentionStatistics([math.nan] * target.depth, [math.nan] * target.depth, failure=failure)
 
 
 def _logit_statistics(q: Tensor, k: Tensor, heads: int) -> Tensor:

@@ -118,7 +118,11 @@ class Workbench:
         made_from = (*corpus_key, config.data.on_bad, config.evaluate.memory_gb, limits)
         store = self._slots.once(Slot("audio", config.data.split), made_from, check_once)
         if device_of(config).type == "cpu":
-            refuse_too_long(store, family_of(checkpoint, readout), checkpoint)
+            self._slots.once(
+                Slot("lengths", config.data.split),
+                (*made_from, checkpoint.fingerprint),
+                lambda: refuse_too_long(store, family_of(checkpoint, readout), checkpoint),
+            )
         return store
 
     def pair(self, config: Config) -> ModelPair:

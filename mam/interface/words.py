@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import ListConfig, OmegaConf
 
 from mam.config.composer import Composer
-from mam.config.override_checks import MOST_VALUES, OF_THE_USER
+from mam.config.override_checks import OF_THE_USER, too_many_values
 from mam.config.words import in_grammar, word_of
 from mam.errors import ConfigError
 
@@ -87,8 +87,9 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, PathLike):
         value = fspath(value)
     if isinstance(value, list | tuple | range):
-        if len(value) > MOST_VALUES:
-            raise ConfigError(f"{key}: {len(value):,} values are more than the {MOST_VALUES:,} that a key may have")
+        too_many = too_many_values(key, len(value))
+        if too_many:
+            raise ConfigError(too_many)
         return [_plain(key, each) for each in value]
     if isinstance(value, str | int | float | None):
         return value

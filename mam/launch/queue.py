@@ -1,4 +1,4 @@
-"""What Slurm's queue says: which tasks of an array wait, run or have ended, why they wait, and what helps."""
+"""Slurm's queue: which tasks of an array wait, run or have ended, why they wait, and what helps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NO_REASON = {"", "None", "(null)"}
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a task from starting: the reasons that Slurm gives, what helps, and whether it can pass by itself.
+    """An obstacle to the start of a task: the reasons that Slurm gives, what helps, and whether it can pass by itself.
 
     ``{ids}`` in the remedy stands for the tasks.
     """
@@ -79,7 +79,7 @@ class QueuedTask:
 
     @property
     def obstacle(self) -> Obstacle | None:
-        """What keeps it from starting, or None if it runs, has ended or waits for its turn."""
+        """The obstacle to its start, or None if it runs, has ended or waits for its turn."""
         if self.state in HELD_STATES:
             return HOLDS[1]
         if self.state != "PENDING":  # a running task may keep an old reason
@@ -93,7 +93,7 @@ class QueuedTask:
 
     @property
     def how(self) -> str:
-        """Its state, and the reason if it waits: ``PENDING (Priority)``."""
+        """The state, and the reason if it waits: ``PENDING (Priority)``."""
         return self.state if self.state in (*ENDED, "RUNNING") or not self.reason else f"{self.state} ({self.reason})"
 
 

@@ -16,7 +16,7 @@ LOGS = "logs"
 
 
 class Watch:
-    """What was seen of an array so far; `look` is given each answer of Slurm.
+    """Observations of an array so far; `look` is given each answer of Slurm.
 
     A task that waits for someone's help is no sign of life. A task has ended as Slurm says if two looks in a row agree
     and its jobs have left no note.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, MamError, choices, shortened
 from mam.files import sha256_file, sha256_json, sha256_of
+from mam.memory import is_shortage
 from mam.models.beats_file import read_original
 from mam.models.pickles import unpickle
 from mam.models.settings import class_config, root_of
@@ -226,6 +227,8 @@ def _open(path: Path) -> Any:
     try:
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError) as error:
+        if is_shortage(error):
+            raise
         raise CheckpointError(f"{path}: is truncated or not safetensors ({error}). Fetch it again.") from error
 
 

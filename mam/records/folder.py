@@ -21,22 +21,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from mam import processes
 from mam.config.job import Job, hydra_files
 from mam.errors import MamError, RecordError, shown
 from mam.extensions import blaming
 from mam.files import atomic, expanded, write_csv, write_json, write_jsonl
+from mam.locks import abandoned, in_use
 from mam.memory import explained
 from mam.records.reading import BASELINE, LAMBDA, LOG, RESULT, of_draw
 from mam.records.result import RunResult, plain
@@ -158,7 +158,7 @@ def open_run(job: Job, outputs: Path) -> Iterator[RunFolder]:
     root.addHandler(handler)
     try:
         # Errors are put into words here, so that this folder is removed after those that the user can fix.
-        with _marked(path), blaming(), explained("Lower evaluate.memory_gb, or take fewer or shorter recordings."):
+        with _marked(path), blaming(), explained():
             _remove_killed(expanded(job.config.outputs).absolute(), path, job.signature)
             _write_hydra(path / ".hydra", job)
             yield RunFolder(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path, handler)
@@ -204,20 +204,21 @@ def _remove(path: Path, existing: Path) -> None:
 @contextmanager
 def _marked(path: Path) -> Iterator[None]:
     """Mark a folder as that of a running process; the file has its name only once it is locked."""
-    with ExitStack() as stack:
-        with suppress(OSError, NotImplementedError):  # a file system without locks: what is killed stays there
-            stack.enter_context(FileLock(path / f"{RUNNING}.new"))
-            (path / f"{RUNNING}.new").replace(path / RUNNING)
-            stack.callback((path / RUNNING).unlink, missing_ok=True)
-        yield
+    new = path / f"{RUNNING}.new"
+    new.touch()
+    with in_use(new):
+        new.replace(path / RUNNING)
+        try:
+            yield
+        finally:
+            (path / RUNNING).unlink(missing_ok=True)
 
 
 def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
     """Remove unfinished folders of the same run below ``outputs``, whose process was killed."""
-    for marker in (path for depth in ("*", "*/*") for path in outputs.glob(f"{depth}/*-{signature}*/{RUNNING}")):
-        if marker.parent == own:
-            continue
-        with suppress(Timeout, OSError), FileLock(marker, timeout=0):  # held by a process that is at work there
+    markers = [path for depth in ("*", "*/*") for path in outputs.glob(f"{depth}/*-{signature}*/{RUNNING}")]
+    for marker in abandoned((marker for marker in markers if marker.parent != own), before=math.inf):
+        with suppress(OSError):  # another process was faster
             if (marker.parent / RESULT).exists():
                 marker.unlink()
             else:

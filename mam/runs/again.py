@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from mam.config.command import flat
 from mam.config.job import Job
 from mam.config.search import FILE, SearchPath, split_search
 from mam.errors import ConfigError, RecordError, choices
@@ -104,17 +105,11 @@ def _of_environment(before: Environment, now: Environment, has_threads: bool) ->
 
 def _of_settings(run: Recorded, job: Job) -> Iterator[str]:
     """Yield the settings that differ, by key."""
-    before, now = (_flat(plain(config)) for config in (read_config(run.folder), job.config))
+    before, now = (flat(plain(config)) for config in (read_config(run.folder), job.config))
     settled = ("model.language", "data.language", "data.normalizer", "data.metric")  # decided by the run
     for key in sorted(before.keys() | now.keys()):
         if not key.startswith((*PLACES, *settled, "study", "threads")) and before.get(key) != now.get(key):
             yield f"{key}: {before.get(key)}, now {now.get(key)}"
-
-
-def _flat(tree: object, prefix: str = "") -> dict[str, object]:
-    if isinstance(tree, dict) and tree:
-        return {key: value for name, below in tree.items() for key, value in _flat(below, f"{prefix}{name}.").items()}
-    return {prefix.removesuffix("."): tree}
 
 
 def unequal(first: Path, second: Path) -> int:

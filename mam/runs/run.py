@@ -68,7 +68,7 @@ class RunOutcome:
 
 
 @blaming()
-@explained("Lower evaluate.memory_gb, or take fewer or shorter recordings.")
+@explained()
 def run(job: Job, bench: Workbench, parent: Path | None = None) -> RunOutcome:
     """Run one job, or return its earlier result.
 
@@ -110,8 +110,9 @@ def _claim(config: Config, question: Mapping[str, Any], bench: Workbench) -> Abs
 
 def is_being_computed(job: Job, bench: Workbench) -> bool:
     """Return whether another command is computing this run now. Raises the errors of `question_of`."""
-    config = job.config
-    return not config.force and is_claimed(claims_of(config), sha256_json(question_of(config, bench)))
+    config, file = job.config, claims_of(job.config)
+    is_possible = not config.force and file.exists()  # asked first, because the question of a run takes time
+    return is_possible and is_claimed(file, sha256_json(question_of(config, bench)))
 
 
 def claims_of(config: Config) -> Path:

@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerState
 from transformers.trainer_callback import ExportableState
 
 from mam.errors import TrainingError
+from mam.memory import is_shortage
 
 OTHER = "it is of another training"
 
@@ -87,9 +88,11 @@ def _loading(checkpoint: str | None, name: str) -> Iterator[None]:
     """Raise TrainingError for any failure to load a part of a checkpoint."""
     try:
         yield
-    except (TrainingError, torch.OutOfMemoryError):
+    except TrainingError:
         raise
     except Exception as error:  # torch, safetensors and transformers raise many types for a state that is not theirs
+        if is_shortage(error):
+            raise
         raise TrainingError(
             f"{checkpoint}: {name} cannot be loaded ({_shown(error)}). Remove {checkpoint}: the same command then"
             " goes on from an earlier checkpoint, or begins anew."

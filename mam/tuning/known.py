@@ -1,4 +1,4 @@
-"""What a search for λ has computed so far, in one file, so that a search that was killed goes on by being replayed.
+"""Numbers that a search for λ has computed so far, in one file: a search that was killed goes on by being replayed.
 
 Every search proposes the next λ from its seed and earlier numbers alone. Begun anew with the numbers that are known, it
 makes the same proposals as before, without computing them, and goes on from there. The file is only a saving of time:

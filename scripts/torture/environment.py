@@ -46,20 +46,9 @@ def of_environment() -> Iterator[Bad]:
     cache = {"a file": "{in}/file", "a device": "/dev/null", "below proc": "/proc/x", "a long path": "/" + "x" * 5000}
     for what, folder in cache.items():
         yield Bad(f"MAM_CACHE is {what}", ("run", *QUICK), _file, env={"MAM_CACHE": folder}, may_pass=True)
-        yield Bad(
-            f"mam cache info where MAM_CACHE is {what}",
-            ("cache", "info"),
-            _file,
-            env={"MAM_CACHE": folder},
-            may_pass=True,
-        )
-        yield Bad(
-            f"mam cache clear where MAM_CACHE is {what}",
-            ("cache", "clear"),
-            _file,
-            env={"MAM_CACHE": folder},
-            may_pass=True,
-        )
+        for act in ("info", "clear"):
+            name = f"mam cache {act} where MAM_CACHE is {what}"
+            yield Bad(name, ("cache", act), _file, env={"MAM_CACHE": folder}, may_pass=True)
     none = {"HOME": None, "MAM_CACHE": None, "XDG_CACHE_HOME": "{cache}"}
     yield Bad("no HOME", ("run", *QUICK), env=none, must_pass=True)
     yield Bad("HOME is nowhere", ("run", *QUICK), env=none | {"HOME": "/nothing"}, must_pass=True)

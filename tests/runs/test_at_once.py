@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from support.locks import held
 from support.runs import mam, once
 
 from mam.config.compose import jobs
@@ -50,21 +51,11 @@ def test_two_equal_sweeps_share_the_work():
     assert sum(computed) == 3 and min(computed) >= 1, ended
 
 
-HOLDER = """
-import sys, time; from pathlib import Path; from mam.locks import claimed
-with claimed(Path(sys.argv[1]), sys.argv[2], lambda: None):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
 def test_a_sweep_takes_what_is_free_first():
     words = [*QUICK, "outputs=outputs"]
     (plan, bench) = jobs([*words, "lam=0.05"]).jobs, Workbench()
     outcome = once([*words, "lam=0.05"])  # to learn its hash
-    held = [sys.executable, "-c", HOLDER, claims_of(plan[0].config), outcome.result.hash]
-    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
+    with held(claims_of(plan[0].config), outcome.result.hash) as holder:
         assert is_being_computed(plan[0], bench)
         assert not is_being_computed(jobs([*words, "lam=0.1"]).jobs[0], bench)
         sweep = [sys.executable, "-m", "mam", "run", "--multirun", "lam=0.05,0.1,0.2", "control=none", *words]
@@ -81,9 +72,6 @@ def test_a_sweep_takes_what_is_free_first():
 
 def test_a_run_that_is_forced_does_not_wait():
     outcome = once(QUICK)
-    held = [sys.executable, "-c", HOLDER, claims_of(jobs(QUICK).jobs[0].config), outcome.result.hash]
-    with subprocess.Popen(held, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
+    with held(claims_of(jobs(QUICK).jobs[0].config), outcome.result.hash):
         forced = mam("run", *QUICK, "force=true")
-        holder.kill()
     assert forced.returncode == 0 and list(hashes().values()) == [2]
