@@ -18,7 +18,7 @@ from filelock import FileLock
 from support.models import make_bert
 from support.runs import data_words, jobs, once, pair_words, predictions
 
-from mam.errors import CheckpointError, DataError, MamError, RecordError
+from mam.errors import CheckpointError, ConfigError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.records.folder import open_run
 from mam.records.reading import find_finished
@@ -96,12 +96,21 @@ def test_an_output_folder_that_cannot_be_written(words):
         once([*words, "outputs=/proc/x"])
 
 
-@pytest.mark.parametrize("cache", ["file", "/proc/x", "x" * 300])
-def test_a_cache_folder_that_cannot_be_used(words, cache):
+def test_a_cache_folder_that_is_a_file(words):
     Path("file").touch()
-    with pytest.raises(MamError, match=r"Cannot use the cache folder .*Set cache_dir=FOLDER or MAM_CACHE"):
-        once([*words, f"cache_dir={cache}"])
+    with pytest.raises(ConfigError, match=r"cache_dir=file: is a file\. Name a folder"):
+        once([*words, "cache_dir=file"])
     assert os.listdir() == ["file"]
+
+
+@pytest.mark.parametrize("cache", ["/proc/x", "x" * 300])
+def test_a_cache_folder_that_cannot_be_used(words, cache):
+    bench, said = Workbench(), []
+    bench.terminal.say = said.append
+    outcome = once([*words, f"cache_dir={cache}"], bench)
+    unusable = [line for line in said if "Cannot use the cache folder" in line]
+    assert len(unusable) == 1 and "Set cache_dir=FOLDER or MAM_CACHE" in unusable[0]
+    assert predictions(outcome) == predictions(once([*words, "outputs=other"]))
 
 
 def test_stopping_leaves_no_folder(words, monkeypatch):
@@ -132,8 +141,9 @@ def test_a_full_disk_leaves_no_finished_run(words, monkeypatch):
     assert not list(Path("outputs").rglob("*.json*"))
 
 
-@pytest.mark.parametrize("full_from", [1, 3])
-def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, full_from):
+@pytest.mark.parametrize("full_from", [1, 2])
+def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, caplog, full_from):
+    caplog.set_level(logging.INFO)
     flush, calls = logging.FileHandler.flush, []
 
     def full(handler):
