@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mam.errors import ConfigError, MamError, choices, shown
+from mam.errors import ConfigError, MamError, choices, in_words, shown
 from mam.extensions import blaming
 from mam.memory import explained
 from mam.processes import leave
@@ -59,7 +59,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code)
     except MamError as error:
-        print(shown(f"mam: {error}"), file=sys.stderr)
+        print(f"mam: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
@@ -68,8 +68,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # errors of the system that were not turned into a MamError
-        place = f"{str(error.filename)[:200]}: " if error.filename else ""
-        print(shown(f"mam: {place}{error.strerror or error}. Check that it exists and may be used."), file=sys.stderr)
+        print(shown(f"mam: {in_words(error)}"), file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 

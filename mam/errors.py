@@ -27,6 +27,9 @@ class MamError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message))  # it names values from outside
+
 
 class ConfigError(MamError):
     """An invalid configuration.
@@ -93,6 +96,12 @@ def bullets(lines: Sequence[str], most: int = 20) -> str:
     if len(lines) > most:
         shown.append(f"  ... and {len(lines) - most} more")
     return "\n".join([f"{len(lines)} problems:", *shown])
+
+
+def in_words(error: OSError) -> str:
+    """Return an error of the system as the message of a MamError: its place, its reason and a remedy."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}. Check that it exists and may be used."
 
 
 def first_line(error: Exception) -> str:

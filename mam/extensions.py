@@ -100,13 +100,13 @@ def blaming() -> Iterator[None]:
         yield
     except MamError:
         raise
-    except Exception as error:  # a plug-in may raise anything; what did not pass through one is raised again
+    except (Exception, SystemExit, GeneratorExit) as error:  # a plug-in may raise anything
         places = {plugin.place for plugin in _loaded.values()}
         for frame in reversed(traceback.extract_tb(error.__traceback__)):
             path = Path(frame.filename)
             if not places.isdisjoint({str(path), *map(str, path.parents)}):
                 raise MamError(f"{path}, line {frame.lineno}, in {frame.name}: {_in_words(error)}") from error
-        raise
+        raise  # it did not pass through one
 
 
 def _in_words(error: BaseException) -> str:

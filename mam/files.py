@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from typing import IO, Any
@@ -59,12 +59,14 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
         MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
             as those of a network, are raised as they are.
     """
-    with _written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
+    made = None if path.parent.exists() else path.parent
+    temporary: Path | None = None
     try:
+        with _written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            os.close(handle)
+            temporary = Path(name)
         with _written(path, temporary), in_use(temporary):
             yield temporary
         with _written(path):
@@ -75,10 +77,19 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
             temporary.chmod(0o666 & ~umask)  # mkstemp creates private files, but the group should read results
             temporary.replace(path)
         if is_tidied:
-            for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
-                left.unlink(missing_ok=True)
+            tidy(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if made is not None:
+            with suppress(OSError):  # the file is in it, or another process's
+                made.rmdir()
+
+
+def tidy(path: Path) -> None:
+    """Remove what killed processes left of writing ``path``."""
+    for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
+        left.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -101,15 +112,20 @@ def atomic(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON, atomically.
+def json_text(value: object) -> str:
+    """Return ``value`` as indented JSON.
 
     Raises:
         ValueError: ``value`` contains NaN or infinity.
     """
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, atomically; raises ValueError as `json_text` does."""
+    text = json_text(value)
     with atomic(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+        file.write(text)
 
 
 def write_csv(file: IO[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -25,6 +25,10 @@ SILENT = 5.0  # seconds that a lock is waited for before that is said
 log = logging.getLogger("mam")
 
 
+class BusyError(Exception):
+    """Another process holds a claim that was not to be waited for."""
+
+
 def lock_of(
     path: Path,
     seconds: float = 43_200,
@@ -59,7 +63,7 @@ def lock_of(
 
 
 @contextmanager
-def claimed(file: Path, key: str, when_waiting: Callable[[], None]) -> Iterator[None]:
+def claimed(file: Path, key: str, when_waiting: Callable[[], None] | None) -> Iterator[None]:
     """Hold the claim to ``key``, so that of equal commands only one works on it; wait while another process holds it.
 
     All claims are locks on single bytes of one file, of which a process holds one at a time. The last process removes
@@ -69,11 +73,16 @@ def claimed(file: Path, key: str, when_waiting: Callable[[], None]) -> Iterator[
     Args:
         file: The file of the claims.
         key: What is claimed.
-        when_waiting: Called once if another process holds the claim.
+        when_waiting: Called once if another process holds the claim; None: do not wait.
+
+    Raises:
+        BusyError: Another process holds the claim, and it is not to be waited for.
     """
     made = None if file.parent.exists() else file.parent
     handle = _taken(file, key)
     if handle is BUSY:
+        if when_waiting is None:
+            raise BusyError(key)
         when_waiting()
         while handle is BUSY:
             time.sleep(LOOK)
@@ -88,16 +97,6 @@ def claimed(file: Path, key: str, when_waiting: Callable[[], None]) -> Iterator[
         if made is not None:
             with suppress(OSError):  # it holds what was made meanwhile
                 made.rmdir()
-
-
-def is_claimed(file: Path, key: str) -> bool:
-    """Return whether another process holds the claim to ``key``."""
-    handle = _taken(file, key) if file.exists() else None
-    if handle is BUSY:
-        return True
-    if handle is not None:
-        os.close(handle)
-    return False
 
 
 def _taken(file: Path, key: str) -> int | None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mam.merging.pairing import pairing
     from mam.merging.schedules import schedule
     from mam.models.ctc import CTCTarget
+    from mam.models.families import Target, target_family
     from mam.models.hub import HubTarget
     from mam.models.sources import source_family
-    from mam.models.targets import Target, target_family
     from mam.scoring.text import language_normalizer, normalizer
     from mam.tuning.search import tuner
 
@@ -37,7 +37,7 @@ _PLACES = {
     "CTCTarget": "mam.models.ctc",
     "HubTarget": "mam.models.hub",
     "source_family": "mam.models.sources",
-    **dict.fromkeys(("Target", "target_family"), "mam.models.targets"),
+    **dict.fromkeys(("Target", "target_family"), "mam.models.families"),
     **dict.fromkeys(("language_normalizer", "normalizer"), "mam.scoring.text"),
     "tuner": "mam.tuning.search",
 }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-import os
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,6 @@ from rich.text import Text
 from mam.errors import shown
 
 WIDEST = 10_000  # width of a line in a pipe, in characters
-CHATTY = ("httpx", "httpx2", "filelock", "fsspec", "matplotlib")  # libraries that log every request, lock or font
 Advance = Callable[[int, float], None]
 
 
@@ -108,24 +105,6 @@ class Terminal:
                 bar.update(task, advance=count, audio=seconds)
 
             yield advance
-
-
-def quiet_libraries() -> None:
-    """Redirect the libraries' warnings to Python's logging (and so to mam.log) and turn off their progress bars."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import datasets
-    import transformers
-
-    logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger().addHandler(logging.NullHandler())  # without any handler, logging prints warnings itself
-    logging.captureWarnings(True)
-    transformers.utils.logging.disable_default_handler()
-    transformers.utils.logging.enable_propagation()
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    datasets.utils.logging.enable_propagation()
-    datasets.disable_progress_bars()
-    for library in CHATTY:
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _parts(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:

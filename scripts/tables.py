@@ -23,8 +23,8 @@ from mam.config.search import FILE_GROUPS
 from mam.config.training import TrainConfig
 from mam.merging.schedules import SCHEDULES
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
+from mam.models.families import TARGETS
 from mam.models.sources import SOURCES
-from mam.models.targets import TARGETS
 from mam.records.validity import schema
 from mam.scoring.coverage import lost_letters
 from mam.scoring.text import NORMALIZERS, normalizer_for

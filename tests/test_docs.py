@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.pages import blocks, give
+from support.runs import mam
 
 from mam.interface import experiments
 
@@ -91,7 +92,7 @@ def follow(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     assert program == "mam", command
     if "run/.hydra/own" in command:
         receive_a_run()
-    shown = subprocess.run([sys.executable, "-m", "mam", *words], capture_output=True, text=True)
+    shown = mam(*words)
     text = shown.stdout + shown.stderr
     is_wrong = "broken" in command or "taken" in command
     assert bool(shown.returncode) == is_wrong and "Traceback" not in text, f"{command}\n{text}"
@@ -104,7 +105,7 @@ def receive_a_run() -> None:
     made = re.search(r"the folder `run`, which was made with `([^`]+)`", page)
     assert made is not None
     words = [*made[1].split(), "outputs=sent"]
-    subprocess.run([sys.executable, "-m", "mam", "run", *words], check=True, capture_output=True)
+    mam("run", *words).check_returncode()
     (folder,) = Path("sent").glob("*/*")
     shutil.move(folder, "run")
     shutil.rmtree("conf")

@@ -23,8 +23,9 @@ from mam.extensions import in_use, use
 from mam.merging.tables import METHODS
 from mam.records.reading import read_config, read_predictions, read_result
 from mam.registry import code_sha256
+from mam.runs.question import question_of
 from mam.runs.rescore import rescore
-from mam.runs.run import question_of, run
+from mam.runs.run import run
 
 QUICK = ["data.limit=2", "evaluate.draws=100"]
 

@@ -27,8 +27,8 @@ from mam.report.collect import collect
 from mam.report.page import write_report
 from mam.runs.compare import compare
 from mam.runs.export import export
+from mam.runs.question import question_of
 from mam.runs.rescore import rescore
-from mam.runs.run import question_of
 from mam.studies.evidence import compared
 from mam.training.fine_tune import ft_key
 from mam.training.resumption import unfinished

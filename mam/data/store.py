@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 
 from mam.cache import Cache
 from mam.data.audio import RATE, Wave
@@ -136,6 +135,8 @@ def checked_once(cache: Cache, key: Mapping[str, Any], corpus: Corpus, check: Ca
             return _unpacked(corpus, json.loads(notes["bad"]), tensors["samples"].tolist(), tensors["waves"].numpy())
         store = check()
         if store.is_decoded(range(len(store.samples))):
+            import torch  # imported here: what is found in the cache, and metadata, are read without it
+
             waves = torch.from_numpy(np.concatenate(store.waves(range(len(store.samples)))))
             tensors = {"samples": torch.tensor(store.samples), "waves": waves}
             cache.keep_tensors(path, tensors, {"bad": json.dumps(store.bad)})

@@ -15,9 +15,9 @@ from mam.data.audio import RATE
 from mam.errors import CheckpointError
 from mam.evaluation.workbench import Workbench
 from mam.models.checkpoints import Checkpoint
+from mam.models.families import family_of
 from mam.models.hub import load_tokenizer
 from mam.models.prompt import Origin, Prompt, Prompts
-from mam.models.targets import family_of
 from mam.models.vocabulary import Vocabulary
 from mam.records.parts import DecoderRecord, SpeechTask
 from mam.scoring.language_codes import name_of, tag_of

@@ -17,39 +17,28 @@ import soxr
 from torch import Tensor
 
 from mam import processes
-from mam.cache import Cache, cache_folder
-from mam.config.model import ModelConfig
 from mam.config.schema import Config, code_identity, read_from
 from mam.data.audio import RATE, Wave
-from mam.data.corpus import Corpus, open_corpus
 from mam.data.store import AudioStore, checked_once
 from mam.evaluation.attention_statistics import AttentionChange, AttentionStatistics, measure
-from mam.evaluation.calibration import (
-    TRAIN,
-    cross_moments,
-    measured,
-    moments_of_source,
-    moments_of_target,
-    recordings,
-    train_config,
-)
+from mam.evaluation.calibration import cross_moments, measured, moments_of_source, moments_of_target, recordings
+from mam.evaluation.calibration_files import TRAIN, train_config
 from mam.evaluation.devices import device_of, environment
+from mam.evaluation.inputs import Inputs
 from mam.evaluation.items import items_from_json, items_to_json
 from mam.evaluation.model_pair import ModelPair, load_pair, refuse_too_long
 from mam.evaluation.predict import packs_of, predict, remedy_of
 from mam.evaluation.prefix import Prefix, Shelf
-from mam.evaluation.slots import Slot, Slots
+from mam.evaluation.slots import Slot
 from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.memory import explained
 from mam.merging.activations import Activations, Moments
-from mam.models.checkpoints import Checkpoint
-from mam.models.locate import locate
+from mam.models.families import family_of
 from mam.models.sources import Source
-from mam.models.targets import Target, family_of
+from mam.models.targets import Target
 from mam.records.result import plain
 from mam.tasks import TASKS
-from mam.terminal import Terminal
 
 DECODERS = [VERSION, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
 T = TypeVar("T")
@@ -68,32 +57,15 @@ class Readings:
     prefix: float
 
 
-class Workbench:
+class Workbench(Inputs):
     """Shared resources for a plan of runs. Every method returns its last result as long as its inputs are the same."""
 
-    def __init__(self, terminal: Terminal | None = None) -> None:
-        self.terminal = terminal or Terminal(quiet=True)
-        self._slots = Slots()
-
-    def corpus(self, config: Config) -> Corpus:
-        """Return the metadata of the configured split's examples. Raises DataError."""
-
-        def read() -> Corpus:
-            is_fetched = config.data.source == "hub"
-            with self.terminal.status(f"reading {config.data.hub.id}") if is_fetched else nullcontext():
-                return open_corpus(config.data, config.model.task)
-
-        key = sha256_json([read_from(config.data), config.model.task])
-        return self._slots.once(Slot("corpus", config.data.split), key, read)
-
-    def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
-        """Return the located checkpoints of target and source. Raises CheckpointError."""
-
-        def find() -> tuple[Checkpoint, Checkpoint]:
-            target = locate(config.target, config.target_revision, config.target_sha256)
-            return target, locate(config.source, config.source_revision, config.source_sha256)
-
-        return self._slots.once(Slot("checkpoints"), sha256_json(read_from(config)), find)
+    @classmethod
+    def of(cls, inputs: Inputs) -> Workbench:
+        """Return the workbench that shares its resources with these inputs and others of them."""
+        bench = cls(inputs.terminal)
+        bench._slots = inputs._slots
+        return bench
 
     def audio(self, config: Config) -> AudioStore:
         """Return all recordings, decoded and checked. Raises DataError."""
@@ -175,11 +147,6 @@ class Workbench:
 
         made_from = self._slots.key(Slot("pair")), sha256_json(asdict(calibration)), key, data
         return self._slots.once(Slot("activations", name), made_from, measured_once)
-
-    def cache(self, config: Config) -> Cache:
-        """Return the cache folder."""
-        folder, limit = cache_folder(config.cache_dir), int(config.evaluate.cache_gb * 1e9)
-        return self._slots.once(Slot("cache"), (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
 
     def prefix(self, config: Config) -> Prefix:
         """Return the states before the first merged layer, for this pair and this audio."""

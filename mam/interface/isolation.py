@@ -12,8 +12,9 @@ import numpy as np
 import torch
 import transformers
 
+from mam.errors import MamError, in_words
 from mam.extensions import blaming
-from mam.terminal import CHATTY, quiet_libraries
+from mam.libraries import CHATTY, quiet_libraries
 
 HF_LOGGING = transformers.utils.logging
 
@@ -35,7 +36,10 @@ def isolated() -> Iterator[None]:
         stack.callback(torch.use_deterministic_algorithms, is_deterministic, warn_only=warns)
         for name in ("benchmark", "allow_tf32"):
             stack.callback(setattr, torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
-        yield
+        try:
+            yield
+        except OSError as error:
+            raise MamError(in_words(error)) from error
 
 
 @contextmanager

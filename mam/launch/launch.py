@@ -11,12 +11,12 @@ from mam.config.job import Job
 from mam.config.merging import merges_nothing
 from mam.config.schema import code_of
 from mam.errors import ConfigError, MamError, NotEndedError, RecordError, StillQueuedError, UnfitError, choices
-from mam.evaluation.workbench import Workbench
+from mam.evaluation.inputs import Inputs
 from mam.extensions import SESSION
 from mam.launch.settings import Launcher, processors
 from mam.launch.work import LEFT_OUT, LaunchRequest, Submission, note_name, read_note, tasks_of
 from mam.records.reading import read_result
-from mam.runs.run import RunOutcome, finished_run
+from mam.runs.question import RunOutcome, finished_run
 from mam.studies.execute import Member, execute, how, in_order, say_schedules, varied_text
 
 SENDERS = {"joblib": ("local", "send_to_processes"), "slurm": ("slurm", "send_to_slurm")}
@@ -51,26 +51,26 @@ class Wave:
         self.reasons |= dict.fromkeys(names, reason)
 
 
-def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launcher) -> list[Member]:
+def launch(plan: Sequence[Job], inputs: Inputs, folder: Path, launcher: Launcher) -> list[Member]:
     """Run every job of ``plan``, in this process or by a launcher, and return the members in the order of the plan.
 
     Regular fine-tunings run before other trainings, which are compared with them.
     """
     if launcher.name == "basic":
-        return execute(plan, bench, folder)
+        return execute(plan, inputs, folder)
     _refuse_code_of_session(plan, launcher)
-    say_schedules(plan, bench.terminal.say)
+    say_schedules(plan, inputs.terminal.say)
     members: dict[int, Member] = {}
     for job in plan:
-        member = _finished(job, bench)
+        member = _finished(job, inputs)
         if member is not None:
             members[id(job)] = member
-            bench.terminal.say(f"{varied_text(job, plan)}: {how(member)}")
+            inputs.terminal.say(f"{varied_text(job, plan)}: {how(member)}")
     missing = [job for job in in_order(plan) if id(job) not in members]
     is_held_up = False
     for number, is_ft in enumerate((True, False)):
         jobs = [job for job in missing if _is_ft(job) == is_ft]
-        wave = Wave(jobs, plan, Submission.of(plan, number, folder), bench.terminal.say)
+        wave = Wave(jobs, plan, Submission.of(plan, number, folder), inputs.terminal.say)
         if not jobs:
             wave.submission.forget()
         elif is_held_up:
@@ -83,11 +83,11 @@ def launch(plan: Sequence[Job], bench: Workbench, folder: Path, launcher: Launch
             except MamError as problem:  # jobs that ended nevertheless are shown
                 if isinstance(problem, ConfigError) and len(members) == len(plan) - len(missing):
                     raise
-                bench.terminal.error(str(problem))
+                inputs.terminal.error(str(problem))
                 if isinstance(problem, NotEndedError):
                     is_held_up = True
                     wave.reasons = dict.fromkeys(map(_name, wave.left()), problem.each) | wave.reasons
-        members |= {id(job): _ended(job, wave, bench) for job in jobs}
+        members |= {id(job): _ended(job, wave, inputs) for job in jobs}
     return [members[id(job)] for job in plan]
 
 
@@ -130,21 +130,21 @@ def _sender(launcher: str) -> Callable[[LaunchRequest], None]:
     return sender
 
 
-def _finished(job: Job, bench: Workbench) -> Member | None:
+def _finished(job: Job, inputs: Inputs) -> Member | None:
     """Return the member of a job that was finished before, or whose input cannot be found."""
     try:
-        folder = finished_run(job, bench)
+        outcome = finished_run(job, inputs)
     except (MamError, OSError) as problem:
         return Member(job, None, str(problem), is_unfit=isinstance(problem, UnfitError))
-    return None if folder is None else Member(job, RunOutcome("skipped", folder, read_result(folder)), None)
+    return None if outcome is None else Member(job, outcome, None)
 
 
-def _ended(job: Job, wave: Wave, bench: Workbench) -> Member:
+def _ended(job: Job, wave: Wave, inputs: Inputs) -> Member:
     folder = wave.submission.folder
     note = read_note(folder, job)
     if note is None:  # killed, perhaps after its result was written
         reason = wave.reasons.get(_name(job), LOST)
-        return _finished(job, bench) or Member(job, None, reason, None if reason == NOT_STARTED else folder / "logs")
+        return _finished(job, inputs) or Member(job, None, reason, None if reason == NOT_STARTED else folder / "logs")
     if note["folder"] is None:
         log = Path(note["log"]) if note["log"] else None
         return Member(job, None, note["error"], log, note["status"] == LEFT_OUT)

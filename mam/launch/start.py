@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from mam.config.compose import jobs
 from mam.config.job import Job
 from mam.config.studies import study_jobs
 from mam.config.study import StudyConfig
-from mam.evaluation.workbench import Workbench
-from mam.files import expanded
+from mam.evaluation.inputs import Inputs
 from mam.launch.launch import launch
 from mam.launch.request import Request
 from mam.processes import is_main
 from mam.report.lambdas import draw_lambdas
 from mam.report.paper import paper_table, show_paper_table, write_table_files
+from mam.report.paper_table import TABLE
 from mam.report.study import report_study
 from mam.report.tracking import track
-from mam.runs.again import differences, recorded, unequal
-from mam.runs.run import RunOutcome, run
+from mam.runs.question import RunOutcome
+from mam.runs.run import run
 from mam.runs.shapes import plan_with_shapes, with_shapes
 from mam.studies.analysis import MULTIRUN
 from mam.studies.execute import Member, study_folder
@@ -33,36 +31,12 @@ from mam.terminal import Terminal
 def run_one(job: Job, terminal: Terminal) -> RunOutcome:
     """Run one job, draw its learnt λ and send it to trackers; raises MamError."""
     (job,) = with_shapes([job])
-    outcome = run(job, Workbench(terminal))
+    outcome = run(job, Inputs(terminal))
     if outcome.status == "finished" and is_main():
         draw_lambdas(outcome.folder, outcome.result)
         if job.config.track:
             track(outcome.folder, outcome.result, job.config.track)
     return outcome
-
-
-@dataclass(frozen=True)
-class MadeAgain:
-    """A run that was made again: its outcome, what differed before it, and the number of unequal predictions."""
-
-    outcome: RunOutcome
-    differences: list[str]
-    unequal: int
-
-
-def run_again(folder: str, words: Sequence[str], terminal: Terminal) -> MadeAgain:
-    """Make the run in ``folder`` again, with further words; first say in what it differs from the record.
-
-    Raises:
-        MamError: The folder is no finished run, or it cannot be made here.
-    """
-    before = recorded(expanded(folder), words)
-    (job,) = with_shapes(jobs(before.words, search=before.search).jobs)
-    found = differences(before, job, Workbench(terminal))
-    for difference in found:
-        terminal.say(f"differs from {folder}: {difference}")
-    outcome = run_one(job, terminal)
-    return MadeAgain(outcome, found, unequal(before.folder, outcome.folder))
 
 
 def run_several(asked: Request, terminal: Terminal) -> list[Member]:
@@ -74,18 +48,18 @@ def run_several(asked: Request, terminal: Terminal) -> list[Member]:
     if asked.study is None:
         plan = plan_with_shapes(asked.plan.jobs)
         folder = study_folder(plan, MULTIRUN)
-        members = launch(plan, Workbench(terminal), folder, asked.launcher)
+        members = launch(plan, Inputs(terminal), folder, asked.launcher)
         _report(terminal, members, folder, StudyConfig(), MULTIRUN)
         return members
     (study,) = with_shapes([asked.study])
     config = study.config.study
     plan = plan_with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
-    bench, folder = Workbench(terminal), study_folder(plan, config.name)
+    inputs, folder = Inputs(terminal), study_folder(plan, config.name)
     if config.table != "none":
         refuse_incomplete(plan)
 
     def run_plan(jobs: Sequence[Job]) -> list[Member]:
-        return launch(with_shapes(jobs), bench, folder, asked.launcher)
+        return launch(with_shapes(jobs), inputs, folder, asked.launcher)
 
     members = run_plan(plan)
     if config.then != "none":
@@ -99,12 +73,13 @@ def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: 
     if not is_main():
         return
     finished = [member for member in members if member.outcome]
-    report_study(terminal, members, folder, study, name)
+    recorded = report_study(terminal, members, folder, study, name)
     if study.table != "none" and finished:
         table = paper_table(study, members)
-        write_table_files(table, folder)
+        if recorded == folder or not (recorded / TABLE).is_file():
+            write_table_files(table, recorded)
         show_paper_table(terminal, table)
-    pictures = sorted(folder.glob("*.png"))  # pictures of the study are sent with its first run
+    pictures = sorted(recorded.glob("*.png"))  # pictures of the study are sent with its first run
     for member in finished:
         if member.job.config.track and member.outcome and member.outcome.status == "finished":
             track(member.outcome.folder, member.outcome.result, member.job.config.track, pictures)

@@ -18,12 +18,12 @@ from mam.small_files import read_json
 
 if TYPE_CHECKING:
     from mam.config.job import Job
-    from mam.evaluation.workbench import Workbench
+    from mam.evaluation.inputs import Inputs
     from mam.studies.execute import Member
 
 LOOK = 0.5  # seconds between checks for ended jobs
 ENDED, LEFT_OUT = "ended", "left out"
-_benches: list[Workbench] = []  # one per process, so that models are kept between tasks
+_inputs: list[Inputs] = []  # one per process, so that models are kept between tasks
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class JobBatch:
         if self.threads is not None:
             os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
         from mam.config.composer import Composer
-        from mam.evaluation.workbench import Workbench
+        from mam.evaluation.inputs import Inputs
+        from mam.libraries import quiet_libraries
         from mam.report.lambdas import draw_lambdas
         from mam.runs.shapes import with_shapes
         from mam.studies.execute import execute
-        from mam.terminal import quiet_libraries
 
         quiet_libraries()
         logging.raiseExceptions = False
-        if not _benches:
-            _benches.append(Workbench())
+        if not _inputs:
+            _inputs.append(Inputs())
         with Composer(self.search) as composer:
             plan = with_shapes([composer.job(words) for words in self.jobs])
         missing = [job for job in plan if read_note(self.folder, job) is None]
@@ -64,7 +64,7 @@ class JobBatch:
             write_note(self.folder, member)
 
         if missing:
-            execute(missing, _benches[0], self.folder, when_ended)
+            execute(missing, _inputs[0], self.folder, when_ended)
 
     @property
     def is_done(self) -> bool:

@@ -96,9 +96,8 @@ def _refuse_unlike(plan: MergePlan, layer: int, part: str, own: Projection, merg
             raise MergeError(f"{place} gives {'no' if tensor is None else 'a'} {name}, unlike the target.")
         if tensor is None or like is None:
             continue
-        if not isinstance(tensor, Tensor) or (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
-            shape = f"{tuple(tensor.shape)} of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise MergeError(f"{place} makes a {name} {shape}; the target's is {tuple(like.shape)} of {like.dtype}.")
+        if not _is_like(tensor, like):
+            raise MergeError(f"{place} makes a {name} {_kind_of(tensor)}; the target's is {_kind_of(like)}.")
         if not is_finite(tensor):
             raise MergeError(f"{place} makes NaN or infinite values of it.")
 
@@ -121,12 +120,23 @@ def _substitute(plan: MergePlan, layer: int, part: str, given: Tensor, own: Tens
     """Return what the plan's control puts in the place of one of the source's tensors."""
     control = plan.options.control
     tensor = SUBSTITUTES[control](given, own, Place(plan.seed, plan.draw, layer, part))
-    if not isinstance(tensor, Tensor) or (tensor.shape, tensor.dtype) != (own.shape, own.dtype):
-        shape = f"{tuple(tensor.shape)} of {tensor.dtype}" if isinstance(tensor, Tensor) else type(tensor).__name__
+    if not _is_like(tensor, own):
         raise MergeError(
-            f"layer {layer}, {part}: control={control} makes {shape} of a tensor {tuple(own.shape)} of {own.dtype}."
+            f"layer {layer}, {part}: control={control} makes {_kind_of(tensor)} of a tensor {_kind_of(own)}."
         )
     return tensor
+
+
+def _is_like(tensor: object, own: Tensor) -> bool:
+    return isinstance(tensor, Tensor) and _kind_of(tensor) == _kind_of(own)
+
+
+def _kind_of(value: object) -> str:
+    """Return what a tensor must have in common with another to take its place, in words."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    place = "" if value.layout == torch.strided else f", {value.layout}"
+    return f"{tuple(value.shape)} of {value.dtype} on {value.device}{place}"
 
 
 def changed(plan: MergePlan, tensor: Tensor) -> int:

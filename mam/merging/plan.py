@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mam.merging.controls import shuffled
 from mam.merging.options import MergeOptions, merge_options
 from mam.merging.pairing import PAIRINGS
 from mam.merging.schedules import SCHEDULES
@@ -126,6 +125,8 @@ def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 
     if control.layers == "own":
         pairs = {layer: (layer + 1) % target.layers for layer in selected}
     elif control.layers == "shuffled":
+        from mam.merging.controls import shuffled  # imported here: no other plan needs torch
+
         order = shuffled(source.layers, seed, draw)
         pairs = {layer: order[partner] for layer, partner in pairs.items()}
     is_projected = options.on_mismatch == "project" and source.width != target.width

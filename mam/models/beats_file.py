@@ -12,13 +12,8 @@ from torch import Tensor
 
 from mam.errors import CheckpointError, choices
 from mam.files import atomic_path
+from mam.models.checkpoints import DOWNLOAD
 from mam.models.pickles import unpickle
-
-DOWNLOAD = (
-    "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats; the"
-    " links of that page are dead. Give a copy that you trust with model.target=FILE.pt, and its hash with"
-    " model.target_sha256=."
-)
 
 
 def read_original(path: Path) -> dict[str, Any]:

@@ -7,37 +7,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from mam.errors import CheckpointError, MamError, choices, shortened
 from mam.files import sha256_file, sha256_json, sha256_of
 from mam.memory import is_shortage
-from mam.models.beats_file import read_original
-from mam.models.pickles import unpickle
 from mam.models.settings import class_config, root_of
 from mam.small_files import read_json
+
+if TYPE_CHECKING:  # what is read without torch is: settings, hashes, names and shapes
+    from torch import Tensor
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 CONFIG = "config.json"
 BEATS = (".pt", ".pth", ".ckpt")  # a single file in BEATs' original format
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-DTYPES = {  # torch's dtypes -> safetensors' names
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
 LAYERS, SIZES = 1_000, 1_000_000  # as many layers or values a config.json may state whatever the weights are
+DOWNLOAD = (
+    "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats; the"
+    " links of that page are dead. Give a copy that you trust with model.target=FILE.pt, and its hash with"
+    " model.target_sha256=."
+)
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
 
 
@@ -67,6 +59,8 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """The content of ``config.json`` or BEATs' ``cfg``; CheckpointError if it is missing or unusable."""
         if self.is_beats:
+            from mam.models.beats_file import read_original
+
             return {**read_original(self.weights[0])["cfg"], "model_type": "beats"}
         path = self.folder / CONFIG
         try:
@@ -170,7 +164,7 @@ class Checkpoint:
         tensors: dict[str, Tensor] = {}
         for path, tensor_names in by_file.items():
             if self.is_safetensors:
-                with _open(path) as file:
+                with _open(path, "pt") as file:
                     tensors |= {name: file.get_tensor(name).float() for name in tensor_names}
             else:
                 tensors |= {name: self._pickled[path][name].float().clone() for name in tensor_names}
@@ -181,7 +175,7 @@ class Checkpoint:
         path = self.tensor_files[name]
         if not self.is_safetensors:
             return self._pickled[path][name]
-        with _open(path) as file:
+        with _open(path, "pt") as file:
             tensor: Tensor = file.get_tensor(name)
             return tensor
 
@@ -198,6 +192,8 @@ class Checkpoint:
                     views = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
                     headers |= {name: (list(view.get_shape()), str(view.get_dtype())) for name, view in views.items()}
             else:
+                from mam.models.pickles import DTYPES
+
                 for name, tensor in self._pickled[path].items():
                     headers[name] = (list(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
         return headers
@@ -210,7 +206,10 @@ class Checkpoint:
     @cached_property
     def _pickled(self) -> dict[Path, dict[str, Tensor]]:
         """The content of every pickle, memory-mapped, so that unread tensors take no memory."""
-        return {path: read_original(path)["model"] if self.is_beats else _unpickle(path) for path in self.weights}
+        from mam.models.beats_file import read_original
+        from mam.models.pickles import tensors_of
+
+        return {path: read_original(path)["model"] if self.is_beats else tensors_of(path) for path in self.weights}
 
     def _names(self, path: Path) -> list[str]:
         if not self.is_safetensors:
@@ -223,15 +222,10 @@ class Checkpoint:
         return [tensor_name for tensor_name in self.tensor_files if tensor_name.split(".")[-2:] == ending][:5]
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, framework: str = "np") -> Any:
     try:
-        return safe_open(str(path), framework="pt")
+        return safe_open(str(path), framework=framework)
     except (SafetensorError, OSError) as error:
         if is_shortage(error):
             raise
         raise CheckpointError(f"{path}: is truncated or not safetensors ({error}). Fetch it again.") from error
-
-
-def _unpickle(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a pickled state dict, memory-mapped."""
-    return {name: tensor for name, tensor in unpickle(path).items() if isinstance(tensor, Tensor)}

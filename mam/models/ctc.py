@@ -21,7 +21,8 @@ from mam.data.audio import RATE, Wave
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
-from mam.models.targets import Readout, target_family
+from mam.models.readout import Readout
+from mam.models.targets import target_family
 from mam.models.tokens import FILES, has_language_model
 from mam.models.vocabulary import Vocabulary
 

@@ -18,8 +18,9 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.fbank import frames_of
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
+from mam.models.readout import Readout
 from mam.models.settings import Configured
-from mam.models.targets import Readout, Target, target_family
+from mam.models.targets import Target, target_family
 
 
 @target_family("beats")

@@ -17,7 +17,8 @@ from mam.data.audio import RATE
 from mam.errors import CheckpointError, choices, first_line
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
-from mam.models.targets import Readout, Target
+from mam.models.readout import Readout
+from mam.models.targets import Target
 
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
 BELONGS = "Take the preprocessor_config.json that belongs to the model."

@@ -14,10 +14,11 @@ from torch.nn.utils import parametrize
 from mam.errors import CheckpointError, MergeError, choices
 from mam.merging.methods import Projection
 from mam.merging.shape import Shape
-from mam.models.blocks import AttentionBlock, OnDisk, find_blocks, names_on_disk
+from mam.models.blocks import AttentionBlock, find_blocks
+from mam.models.families import TARGETS
+from mam.models.names import OnDisk, names_on_disk
 from mam.models.refusals import DEQUANTISE, MERGE
 from mam.models.sources import SOURCES
-from mam.models.targets import TARGETS
 
 WRAPPERS = ("_orig_mod", "module")  # of torch.compile, and of DataParallel and its kin
 HEADS = ("num_heads", "num_attention_heads", "n_heads", "encoder_attention_heads", "heads")

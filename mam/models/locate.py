@@ -6,13 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from mam.errors import CheckpointError, MamError, choices
 from mam.files import local_path
-from mam.models.beats_file import DOWNLOAD
-from mam.models.checkpoints import BEATS, CONFIG, INDEX, PICKLE, PICKLE_INDEX, SETTINGS, SINGLE, Checkpoint
+from mam.models.checkpoints import BEATS, CONFIG, DOWNLOAD, INDEX, PICKLE, PICKLE_INDEX, SETTINGS, SINGLE, Checkpoint
 from mam.models.refusals import refuse_adapters
 from mam.models.settings import root_of
 from mam.small_files import MB, open_regular, read_json
@@ -96,6 +92,9 @@ def _refuse_odd_settings(folder: Path) -> None:
 
 
 def _download(name: str, revision: str, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download  # imported here: a folder does not need it
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
     except LocalEntryNotFoundError as error:

@@ -8,9 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.serialization import safe_globals
 
 from mam.errors import CheckpointError
+
+DTYPES = {  # torch's dtypes -> safetensors' names
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 
 
 def unpickle(path: Path, also: Sequence[type] = ()) -> dict[str, Any]:
@@ -35,3 +49,8 @@ def unpickle(path: Path, also: Sequence[type] = ()) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not weights by name.")
     return state
+
+
+def tensors_of(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a pickled state dict, memory-mapped; raises CheckpointError as `unpickle` does."""
+    return {name: tensor for name, tensor in unpickle(path).items() if isinstance(tensor, Tensor)}

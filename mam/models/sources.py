@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-
-import torch
-from transformers import AutoModel
+from typing import TYPE_CHECKING
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
-from mam.merging.methods import Projection
 from mam.merging.shape import Shape
-from mam.models.beats_encoder import Attention
-from mam.models.blocks import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.checkpoints import Checkpoint
+from mam.models.names import FUSED, SPELLINGS, OnDisk, names_on_disk
 from mam.models.refusals import refuse_unmergeable
 from mam.registry import register
+
+if TYPE_CHECKING:  # layers and shapes are found without torch
+    from mam.merging.methods import Projection
 
 
 @dataclass(frozen=True)
@@ -112,6 +111,11 @@ class Source:
 
         Raises CheckpointError if config.json does not describe a model.
         """
+        import torch
+        from transformers import AutoModel
+
+        from mam.models.beats_encoder import Attention
+
         if self.checkpoint.is_beats:
             return Attention.__name__
         tower = self.family.section.partition("_")[0] if self.family.section else ""

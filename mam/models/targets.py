@@ -11,24 +11,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mam.data.audio import Wave
-from mam.errors import CheckpointError, ConfigError, choices
+from mam.errors import ConfigError, choices
 from mam.merging.shape import Shape
 from mam.models.blocks import AttentionBlock, find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.prompt import Prompts
-from mam.models.refusals import refuse_unmergeable
+from mam.models.readout import Readout
 from mam.models.settings import Configured
 from mam.registry import refuse_bare, register
 
-# A target's output: a transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
-Readout = Literal["text", "features", "scores"]
 BUCKET = 64  # frames; inputs of compiled layers are padded to a multiple of it, so that few shapes occur
 
 
@@ -270,27 +268,3 @@ def target_family(model_type: str) -> Callable[[type[Target]], type[Target]]:
         return family
 
     return add
-
-
-def family_of(checkpoint: Checkpoint, readout: Readout) -> type[Target]:
-    """Return the class for this checkpoint; CheckpointError if there is none that supports ``readout``."""
-    known = [model_type for model_type, family in TARGETS.items() if readout in family.readouts]
-    if checkpoint.model_type not in known:
-        kind = {"text": "speech recogniser", "features": "target", "scores": "classifier"}[readout]
-        raise CheckpointError(
-            f"model.target={checkpoint.id}: model_type {checkpoint.model_type!r} is not a known {kind}."
-            f" Known: {choices(known)}."
-        )
-    return TARGETS[checkpoint.model_type]
-
-
-def load_target(checkpoint: Checkpoint, readout: Readout = "text") -> Target:
-    """Load a target in fp32 on the CPU, in evaluation mode.
-
-    Raises:
-        CheckpointError: The architecture is unknown, the weights are quantised or do not fit it, or the file lacks the
-            head.
-    """
-    family = family_of(checkpoint, readout)
-    refuse_unmergeable(checkpoint)
-    return family(checkpoint, readout)

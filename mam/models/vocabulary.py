@@ -123,11 +123,11 @@ class Vocabulary:
 
 def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
     """Raise CheckpointError if tokens and outputs do not match, or tokens are not letters."""
-    outputs = set(tokens.outputs.values())
-    lacking = [i for i in range(size) if i not in outputs]
+    named = {output for output in tokens.outputs.values() if 0 <= output < size}
+    lacking = size - len(named)  # the file may claim a size that could not be counted through
     if lacking:
         raise CheckpointError(
-            f"{name}: {len(lacking)} of its {size} outputs have no token in vocab.json. Take the vocabulary that it was"
+            f"{name}: {lacking} of its {size} outputs have no token in vocab.json. Take the vocabulary that it was"
             " trained with."
         )
     beyond = [token for token in tokens.letters if tokens.outputs[token] >= size and not _is_mark(token, tokens)]

@@ -15,7 +15,8 @@ from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
 from mam.models.prompt import END, PLAIN, START, Prompt, Prompts
-from mam.models.targets import Readout, target_family
+from mam.models.readout import Readout
+from mam.models.targets import target_family
 
 SAMPLES = 480_000  # 30 s, the length of Whisper's input
 STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary

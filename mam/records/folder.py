@@ -43,6 +43,7 @@ from mam.records.result import RunResult, plain
 from mam.records.validity import parse_result
 
 RUNNING = ".running"
+STARTED = "????-??-??/??-??-??-*"  # below the outputs: folders of runs and studies
 log = logging.getLogger("mam")
 
 
@@ -216,27 +217,32 @@ def _marked(path: Path) -> Iterator[None]:
 
 def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
     """Remove unfinished folders of the same run below ``outputs``, whose process was killed."""
-    markers = [path for depth in ("*", "*/*") for path in outputs.glob(f"{depth}/*-{signature}*/{RUNNING}")]
-    for marker in abandoned((marker for marker in markers if marker.parent != own), before=math.inf):
+    runs = [run for depth in ("*", "*/*") for run in outputs.glob(f"{depth}/*-{signature}*") if run != own]
+    marked = abandoned((run / RUNNING for run in runs), before=math.inf)
+    unmarked = abandoned(run / f"{RUNNING}.new" for run in runs)  # killed before it was marked
+    for marker in (*marked, *unmarked):
         with suppress(OSError):  # another process was faster
             if (marker.parent / RESULT).exists():
                 marker.unlink()
             else:
                 shutil.rmtree(marker.parent)
                 log.warning("%s: removed, its run was killed", marker.parent)
+    for folder in abandoned(path for path in outputs.glob(STARTED) if path.is_dir()):
+        with suppress(OSError):  # it is not empty: only folders whose command was killed at once are
+            folder.rmdir()
 
 
 def _new_folder(outputs: Path, signature: str) -> Path:
     try:
-        outputs.mkdir(parents=True, exist_ok=True)
         for attempt in range(1000):
             suffix = f"-{attempt + 1}" if attempt else ""
             path = outputs / f"{datetime.now():%H-%M-%S}-{signature}{suffix}"
-            try:
+            outputs.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError, FileNotFoundError):
+                # The same run was started in the same second, by force=true or another job; or another process took
+                # the empty folder of the study for one that a killed command left.
                 path.mkdir()
-            except FileExistsError:  # the same run was started in the same second, by force=true or another job
-                continue
-            return path
+                return path
     except OSError as error:
         raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
     raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")

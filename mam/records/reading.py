@@ -194,7 +194,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
             raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
         extensions = None if result is None else result.extensions
         faults = problems(config, has_plugins=extensions is not None and bool(extensions.plugins))
-    except (OSError, ValueError, TypeError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, TypeError, AssertionError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:
         raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")

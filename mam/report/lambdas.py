@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from mam.errors import MamError, RecordError
 from mam.records.reading import LAMBDA
 from mam.records.result import RunResult
 from mam.records.text import title_of
 from mam.records.validity import AGAIN
-from mam.report.plots import COLOURS, save
+from mam.report.plots import COLOURS, new_figure, save
 from mam.small_files import text_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
 PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
@@ -31,7 +33,7 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
     train = result.train
     assert train is not None, "a run that learnt λ"
     course = read_course(folder)
-    figure = Figure(figsize=(9, 3.6), dpi=150, layout="constrained")
+    figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     folds = list(dict.fromkeys(fold for fold, _, _ in course))
     shared = _is_shared(course)

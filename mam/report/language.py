@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mam.evaluation.language import Forecast
 from mam.records.result import RunResult
 from mam.records.text import decoder_text, language_text
 from mam.scoring.language_codes import name_of
+
+if TYPE_CHECKING:
+    from mam.evaluation.language import Forecast
 
 
 def text_lines(text: Forecast | None) -> list[str]:

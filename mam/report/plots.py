@@ -7,16 +7,24 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import matplotlib
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from mam.config.words import key_values
 from mam.files import atomic_path
 from mam.records.result import RunResult
 from mam.records.text import title_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 COLOURS = ("#1f5fa8", "#c2571a", "#3a7d44", "#7a4a9e", "#8a6d00", "#a33b5c", "#4d7c8a", "#5c5c5c", "#b08968", "#2f4858")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of this size in inches."""
+    from matplotlib.figure import Figure  # imported here: takes half a second, and most commands draw nothing
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -35,6 +43,8 @@ def as_svg(figure: Figure, name: str, description: str) -> str:
         name: prefix of the ids.
         description: read out by screen readers.
     """
+    import matplotlib
+
     text = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
@@ -62,7 +72,7 @@ def differences(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: 
     labels = [_label(varied) for varied, _ in merged]
     places = {label: len(set(labels)) - 1 - i for i, label in enumerate(dict.fromkeys(labels))}
     controls = list(dict.fromkeys(result.merge.control for _, result in merged))
-    figure = Figure(figsize=(8, 1.6 + 0.32 * len(places) * max(1, len(controls) / 3)), dpi=150, layout="constrained")
+    figure = new_figure(8, 1.6 + 0.32 * len(places) * max(1, len(controls) / 3))
     axes = figure.subplots()
     for number, control in enumerate(controls):
         rows = [(label, r) for label, (_, r) in zip(labels, merged, strict=True) if r.merge.control == control]
@@ -102,7 +112,7 @@ def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, c
         metric: name of the metric, for the axis.
         chosen: positions of the best on dev, which get a ring.
     """
-    figure = Figure(figsize=(7, 4), dpi=150, layout="constrained")
+    figure = new_figure(7, 4)
     axes = figure.subplots()
     first = results[0][1]
     base = 100 * first.baseline_rate

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from glob import escape
 from pathlib import Path
+from typing import Any
 
 from mam.config.study import StudyConfig
-from mam.files import write_json
+from mam.files import json_text, write_json
 from mam.records.text import metric_name, title_of
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.lambdas import draw_lambdas
@@ -18,17 +21,22 @@ from mam.studies.execute import Member
 from mam.terminal import Terminal
 
 
-def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> None:
-    """Show and record the analysis of a study, and list the runs that failed."""
+def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> Path:
+    """Show and record the analysis of a study, and list the runs that failed.
+
+    Returns:
+        The folder of its files: that of an earlier command where the same analysis is recorded, else ``folder``.
+    """
     for member in members:
         if member.outcome and member.outcome.status == "finished":
             draw_lambdas(member.outcome.folder, member.outcome.result)
     if any(member.outcome for member in members):
         analysis = analyse(study, name, members)
         show_analysis(terminal, analysis)
-        record_study(folder, analysis)
+        folder = record_study(folder, analysis)
         terminal.say(f"files   {folder}")
     _show_ends(terminal, members)
+    return folder
 
 
 def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
@@ -48,8 +56,10 @@ def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
         show_stability(terminal, stability, control)
 
 
-def record_study(folder: Path, analysis: StudyAnalysis) -> None:
+def record_study(folder: Path, analysis: StudyAnalysis) -> Path:
     """Write ``study.json`` (``sweep.json`` for a multirun), and pictures if any run merged anything.
+
+    Nothing is written if an earlier command recorded the same of the same runs. Returns the folder of the files.
 
     ``study.png`` (``sweep.png``) has all differences; ``curve.png`` the rate over λ, if λ varies on one data set;
     ``stability.png`` the λ learnt with each seed.
@@ -57,7 +67,10 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> None:
     finished = analysis.finished
     results = [result for _, result in finished]
     chosen = best_on_dev(results)
-    write_json(folder / f"{analysis.stem}.json", analysis.as_dict(chosen))
+    content = analysis.as_dict(chosen)
+    earlier = _recorded(folder, f"{analysis.stem}.json", content)
+    if earlier is not None:
+        return earlier
     title, metric = title_of(results[0]), metric_name(results[0])
     if any(result.is_merged for result in results):
         save(differences(finished, metric, title), folder / f"{analysis.stem}.png")
@@ -69,6 +82,19 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> None:
         beside = "" if control == "none" else f"-{control}"
         suffix = "" if control == "none" else f", {control}"
         draw_stability(folder / f"stability{beside}.png", stability, title + suffix)
+    write_json(folder / f"{analysis.stem}.json", content)  # last: with it, the folder is complete
+    return folder
+
+
+def _recorded(folder: Path, name: str, content: Mapping[str, Any]) -> Path | None:
+    """Return the latest folder of this study under the same ``outputs`` in which ``content`` is recorded already."""
+    text = json_text(content)
+    start = len("HH-MM-SS")
+    for path in sorted(folder.parents[1].glob(f"*/*{escape(folder.name[start:])}/{name}"), reverse=True):
+        with suppress(OSError, ValueError):
+            if path.stat().st_size == len(text.encode()) and path.read_text(encoding="utf-8") == text:
+                return path.parent
+    return None
 
 
 def _show_ends(terminal: Terminal, members: Sequence[Member]) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
-from mam.files import atomic_path
 from mam.report.layout import fitted
-from mam.report.plots import COLOURS
+from mam.report.plots import COLOURS, new_figure, save
 from mam.scoring.seeds import LEAST_SEEDS
 from mam.scoring.sign_flip import LEVEL
 from mam.scoring.wording import p_cell
@@ -94,7 +91,7 @@ def show_stability(terminal: Terminal, found: Stability, control: str = "none") 
 
 def draw_stability(path: Path, found: Stability, title: str) -> None:
     """Write a picture of λ over depth, one line per seed."""
-    figure = Figure(figsize=(6, 3.6), dpi=150, layout="constrained")
+    figure = new_figure(6, 3.6)
     axes = figure.subplots()
     for number, lams in enumerate(found.lams):
         axes.plot(found.layers, lams, "o-", color=COLOURS[number % len(COLOURS)], linewidth=1, markersize=3)
@@ -103,5 +100,4 @@ def draw_stability(path: Path, found: Stability, title: str) -> None:
     axes.set_ylabel("λ learnt")
     axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
+    save(figure, path)

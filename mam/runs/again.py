@@ -12,6 +12,7 @@ from mam.config.job import Job
 from mam.config.search import FILE, SearchPath, split_search
 from mam.errors import ConfigError, RecordError, choices
 from mam.evaluation.devices import environment
+from mam.evaluation.inputs import Inputs
 from mam.evaluation.workbench import Workbench
 from mam.records.parts import Environment
 from mam.records.reading import BASELINE, of_draw, read_config, read_predictions, read_result
@@ -68,13 +69,13 @@ def recorded(folder: Path, words: Sequence[str]) -> Recorded:
     return Recorded(folder, result, [*own, *([] if is_named else ["plugins=[]"]), *words, "force=true"], search)
 
 
-def differences(run: Recorded, job: Job, bench: Workbench) -> list[str]:
+def differences(run: Recorded, job: Job, inputs: Inputs) -> list[str]:
     """Return in what the run as it would be made now differs from the record, one phrase each; none if in nothing.
 
     Raises:
         DataError, CheckpointError: The data or a checkpoint cannot be found.
     """
-    result, config = run.result, job.config
+    result, config, bench = run.result, job.config, Workbench.of(inputs)
     found = list(_of_environment(result.env, environment(config), has_threads=config.threads is not None))
     for side, checkpoint in zip(("target", "source"), bench.checkpoints(config.model), strict=True):
         before = getattr(result.model, side).sha256

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mam.config.schema import Config
+from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
 from mam.evaluation.language import Forecast, foreseen
-from mam.evaluation.model_pair import refuse_unfit, refuse_without_activations, remarks_of
+from mam.evaluation.model_pair import remarks_of
 from mam.merging.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
 from mam.merging.align import FITS, cosine
 from mam.merging.basis import Heads, LayerPair
@@ -22,8 +23,8 @@ from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer, substituted
 from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
 from mam.models.checkpoints import Checkpoint
+from mam.models.families import TARGETS
 from mam.models.sources import Source
-from mam.models.targets import TARGETS
 
 SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
 BYTES = 4  # per fp32 value

@@ -27,7 +27,8 @@ from mam.merging.mixing import Effect, effect, merged_layer
 from mam.merging.plan import MergePlan
 from mam.merging.tables import METHODS
 from mam.models.beats_file import read_original, write_original
-from mam.models.checkpoints import DTYPES, INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
+from mam.models.checkpoints import INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
+from mam.models.pickles import DTYPES
 from mam.models.sources import Source
 
 RECORD = "mam_merge.json"

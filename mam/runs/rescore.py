@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mam.errors import RecordError
 from mam.extensions import in_use
-from mam.files import sha256_json, write_json
+from mam.files import json_text, sha256_json, tidy, write_json
 from mam.identity import code_record
 from mam.records.parts import PluginRecord, Rescoring
 from mam.records.reading import read_config, read_predictions, read_result
 from mam.records.result import RunResult, plain
-from mam.runs.record import score
+from mam.runs.scored import score
 
 
 def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[RunResult, Path]:
@@ -24,7 +25,8 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
         the seed, so that a changed plug-in scores into another file.
 
     Raises:
-        RecordError: not a finished run, its files do not belong together, or the new file exists already.
+        RecordError: not a finished run, its files do not belong together, or the new file exists already with other
+            numbers.
         ConfigError: an unknown normalizer, or a seed that is not a number.
     """
     result = read_result(folder)
@@ -49,10 +51,18 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
     if plugins:
         words.append(sha256_json(sorted(plugin.sha256 for plugin in plugins))[:8])
     path = folder / f"{'-'.join(words)}.json"
+    content = plain(result)
+    if path.exists() and not _holds(path, content):
+        raise RecordError(f"{path}: is there already, and other code made its numbers. Move it to score again.")
     if path.exists():
-        raise RecordError(
-            f"{path}: is there already. The same code and plug-ins make the same numbers of the same predictions;"
-            " delete it to score again."
-        )
-    write_json(path, plain(result))
+        tidy(path)
+    else:
+        write_json(path, content)
     return result, path
+
+
+def _holds(path: Path, content: dict[str, Any]) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == json_text(content)
+    except (OSError, ValueError):
+        return False

@@ -16,6 +16,7 @@ from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
 
 Normalizer = Callable[[str], str]
+GROWTH = 100  # letters that a normalizer may make of one
 NORMALIZERS: dict[str, Normalizer] = {}
 _BY_LANGUAGE: dict[str, Callable[..., str]] = {}  # normalizers that also take the language
 
@@ -73,6 +74,8 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
             raise MamError(f"normalizer={name}: cannot read {shortened(text)} ({shortened(str(error))})") from error
         if not isinstance(normalised, str):
             raise MamError(f"normalizer={name}: makes {type(normalised).__name__} of {text[:40]!r}, not text")
+        if len(normalised) > GROWTH * (len(text) + 10):  # a comparison of such texts would not end
+            raise MamError(f"normalizer={name}: makes {len(normalised)} letters of {shortened(text)}")
         return normalised
 
     return normalise

@@ -13,7 +13,7 @@ from mam.config.schema import Config
 from mam.config.words import key_values
 from mam.merging.tables import CONTROLS
 from mam.records.reading import read_config, read_predictions
-from mam.runs.run import RunOutcome
+from mam.runs.question import RunOutcome
 from mam.scoring.sign_flip import LEVEL
 from mam.scoring.significance import Difference, holm
 from mam.scoring.wording import excluded

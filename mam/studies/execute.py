@@ -6,6 +6,7 @@ import json
 import logging
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,11 +16,13 @@ from mam.config.job import Job
 from mam.config.model import shapes
 from mam.config.words import key_values
 from mam.errors import MamError, UnfitError
-from mam.evaluation.workbench import Workbench
+from mam.evaluation.inputs import Inputs
 from mam.files import atomic, expanded
+from mam.locks import BusyError
 from mam.merging.plan import plan_merge
 from mam.records.folder import run_root
-from mam.runs.run import RunOutcome, is_being_computed, run
+from mam.runs.question import RunOutcome
+from mam.runs.run import run
 
 log = logging.getLogger("mam")
 
@@ -57,7 +60,7 @@ def _shared(job: Job) -> tuple[str, int]:
 
 
 def execute(
-    plan: Sequence[Job], bench: Workbench, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
+    plan: Sequence[Job], inputs: Inputs, folder: Path, when_ended: Callable[[Member], None] = lambda _: None
 ) -> list[Member]:
     """Run every job of ``plan`` in ``folder``, or in one of the same date and name under the job's own ``outputs``.
 
@@ -67,42 +70,47 @@ def execute(
 
     Args:
         plan: the jobs.
-        bench: shared by all runs.
+        inputs: shared by all runs.
         folder: of the study.
         when_ended: called with each member when its job has ended.
     """
-    say_schedules(plan, bench.terminal.say)
+    say_schedules(plan, inputs.terminal.say)
     members: dict[int, Member] = {}
     remaining = in_order(plan)
-    for number in range(1, len(plan) + 1):
-        job = remaining.pop(processes.from_main(_first_free(remaining, bench)))
-        outcome, error, where, is_unfit = None, None, None, False
-        try:
-            outcome = run(job, bench, expanded(job.config.outputs) / folder.parent.name / folder.name)
-        except UnfitError as problem:
-            error, is_unfit = str(problem), True
-        except Exception as problem:  # a failure of any kind must not stop the other jobs
-            if processes.count() > 1:  # the other processes wait for this one; torchrun ends them all
-                raise
-            is_said = isinstance(problem, MamError | OSError)
-            error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
-            where = _noted(folder, job, error if is_said else traceback.format_exc())
-        members[id(job)] = Member(job, outcome, error, where, is_unfit)
-        bench.terminal.say(f"[{number}/{len(plan)}] {varied_text(job, plan)}: {how(members[id(job)])}")
-        when_ended(members[id(job)])
+    while remaining:
+        member = _next(remaining, inputs, folder)
+        remaining = [job for job in remaining if job is not member.job]
+        members[id(member.job)] = member
+        number = len(plan) - len(remaining)
+        inputs.terminal.say(f"[{number}/{len(plan)}] {varied_text(member.job, plan)}: {how(member)}")
+        when_ended(member)
     return [members[id(job)] for job in plan]
 
 
-def _first_free(remaining: Sequence[Job], bench: Workbench) -> int:
-    """Return the position of the first job that no other command is computing; that of the first one if all are."""
+def _next(remaining: Sequence[Job], inputs: Inputs, folder: Path) -> Member:
+    """Run the first job that no other command is computing; wait for the first one if all are."""
+    if processes.count() == 1:  # several processes must agree on the job
+        for job in remaining:
+            with suppress(BusyError):
+                return _run(job, inputs, folder, waits=False)
+    return _run(remaining[0], inputs, folder, waits=True)
 
-    def is_free(job: Job) -> bool:
-        try:
-            return not is_being_computed(job, bench)
-        except (MamError, OSError):  # reported when the job runs
-            return True
 
-    return next((position for position, job in enumerate(remaining) if is_free(job)), 0)
+def _run(job: Job, inputs: Inputs, folder: Path, waits: bool) -> Member:
+    """Run one job; raises BusyError as `mam.runs.run.run` does."""
+    try:
+        parent = expanded(job.config.outputs) / folder.parent.name / folder.name
+        return Member(job, run(job, inputs, parent, waits), None)
+    except UnfitError as problem:
+        return Member(job, None, str(problem), is_unfit=True)
+    except BusyError:
+        raise
+    except Exception as problem:  # a failure of any kind must not stop the other jobs
+        if processes.count() > 1:  # the other processes wait for this one; torchrun ends them all
+            raise
+        is_said = isinstance(problem, MamError | OSError)
+        error = str(problem) if is_said else f"{type(problem).__name__}: {problem}"
+        return Member(job, None, error, _noted(folder, job, error if is_said else traceback.format_exc()))
 
 
 def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.errors import DataError
-from mam.models.targets import Readout
+from mam.models.readout import Readout
 from mam.records.parts import Delta, SpeechBaseline, SpeechMetric
 from mam.records.reading import PredictionRow
 from mam.scoring.coverage import corpus_notes

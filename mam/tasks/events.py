@@ -20,7 +20,7 @@ from mam.data.esc50 import audioset_names
 from mam.data.store import AudioStore
 from mam.errors import DataError, choices
 from mam.models.heads import Features, fit_probe
-from mam.models.targets import Readout
+from mam.models.readout import Readout
 from mam.records.parts import Delta, FoldsDifference, HeadRecord, McNemarRecord, Metric, ProbeRecord, SoundBaseline
 from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import confusion, error_rates, mistakes

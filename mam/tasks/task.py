@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mam.config.schema import Config
 from mam.data.store import AudioStore
-from mam.models.targets import Readout
+from mam.models.readout import Readout
 from mam.records.parts import Delta, HeadRecord, Metric, SoundBaseline, SpeechBaseline
 from mam.records.reading import PredictionRow
 from mam.scoring.error_rate import ErrorRates

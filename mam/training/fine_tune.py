@@ -31,9 +31,10 @@ from mam.records.reading import PredictionRow, find_ft, read_metrics, read_predi
 from mam.tasks import TASKS
 from mam.tasks.task import paired
 from mam.training.diagnostics import of_lambdas, slower_than_ft
-from mam.training.folds import Fold, classes_of, folds, of_split
+from mam.training.folds import Fold, classes_of, folds
 from mam.training.lessons import transcripts
 from mam.training.resumption import forget, others_unfinished, unfinished, written
+from mam.training.splits import of_split
 from mam.training.train import FinishedTraining, train
 from mam.training.trainer import arguments
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mam.config.schema import Config
-from mam.data.corpus import Corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError
 from mam.evaluation.workbench import Workbench
 from mam.tasks.events import trials
-
-SPLITS = ("train", "dev")
+from mam.training.splits import SPLITS, of_split
 
 
 @dataclass(frozen=True)
@@ -23,22 +21,6 @@ class Fold:
     train: AudioStore
     dev: AudioStore
     test: AudioStore
-
-
-def of_split(config: Config, split: str) -> Config:
-    """Return the same configuration for another split, cut to ``train.limit`` or ``train.dev_limit``."""
-    limit = config.train.limit if split == "train" else config.train.dev_limit
-    return replace(config, data=replace(config.data, split=split, limit=limit))
-
-
-def corpora(config: Config, bench: Workbench) -> list[Corpus]:
-    """Return the metadata of the splits used besides the reported one. Raises DataError if a split is missing."""
-    if config.model.task == "events":
-        return []
-    try:
-        return [bench.corpus(of_split(config, split)) for split in SPLITS]
-    except DataError as error:
-        raise DataError(f"train={config.train.name} needs the splits train and dev: {error}") from error
 
 
 def folds(config: Config, bench: Workbench) -> list[Fold]:

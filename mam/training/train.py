@@ -25,9 +25,10 @@ from mam.merging.learnable import Lambdas, fold, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
+from mam.models.families import load_target
 from mam.models.hidden import Hidden
 from mam.models.sources import Source
-from mam.models.targets import Target, load_target
+from mam.models.targets import Target
 from mam.records.reading import PredictionRow
 from mam.tasks import TASKS
 from mam.training.folds import Fold

@@ -124,17 +124,9 @@ def on_dev(config: Config, bench: Workbench) -> DevRecord:
             raise DataError("what is dev for one fold is tested in another: choose λ fold by fold, with tune=grid")
         counted = dev.counted(config.lam)
     except DataError as error:
-        return DevRecord(metric, None, 0, str(error).splitlines()[0], dev_sha256(config, bench))
+        return DevRecord(metric, None, 0, str(error).splitlines()[0], bench.dev_sha256(config))
     rate = float(counted.errors.sum() / counted.lengths.sum())
-    return DevRecord(metric, rate, len(counted.errors), None, dev_sha256(config, bench))
-
-
-def dev_sha256(config: Config, bench: Workbench) -> str | None:
-    """Return the hash of the current dev split, or None if there is none."""
-    try:
-        return bench.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
-    except DataError:
-        return None
+    return DevRecord(metric, rate, len(counted.errors), None, bench.dev_sha256(config))
 
 
 def choose(config: Config, bench: Workbench, folder: Path) -> Choice:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def open_terminal() -> Terminal:
     """Return the terminal, and redirect the messages of libraries to mam.log."""
-    from mam.terminal import Terminal, quiet_libraries
+    from mam.libraries import quiet_libraries
+    from mam.terminal import Terminal
 
     quiet_libraries()
     return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # only one of several processes writes

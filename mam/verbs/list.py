@@ -94,7 +94,7 @@ def _formats() -> Entries:
 
 
 def _targets() -> Entries:
-    from mam.models.targets import TARGETS
+    from mam.models.families import TARGETS
 
     return _lines(dict(sorted(TARGETS.items())))
 

@@ -24,16 +24,12 @@ def main(argv: Sequence[str]) -> int:
 
     config = merge_config(options.words, search)
     terminal = open_terminal()
-    from mam.evaluation.model_pair import (
-        checked_source_and_target,
-        refuse_unfit,
-        refuse_without_activations,
-        remarks_of,
-    )
+    from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
+    from mam.evaluation.model_pair import checked_source_and_target, remarks_of
     from mam.files import expanded
     from mam.merging.plan import mismatch_notes, plan_merge
+    from mam.models.families import TARGETS
     from mam.models.sources import Source
-    from mam.models.targets import TARGETS
     from mam.runs.merge_files import merge_checkpoint
 
     target, source = checked_source_and_target(config.model)

@@ -100,7 +100,7 @@ def _make_again(folder: str, words: Sequence[str], flags: Sequence[str]) -> int:
     if flags:
         raise ConfigError(f"{flags[0]}: does not go with {FROM}, which makes one run")
     terminal = open_terminal()
-    from mam.launch.start import run_again
+    from mam.launch.again import run_again
     from mam.report.run_table import show_run
 
     made = run_again(folder, words, terminal)

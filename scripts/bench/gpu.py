@@ -42,9 +42,9 @@ from mam.evaluation.workbench import Workbench
 from mam.merging.learnable import Lambdas, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import plan_merge
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 from mam.studies.execute import execute, study_folder
 from mam.terminal import quiet_libraries
 from mam.training.learner import Learner

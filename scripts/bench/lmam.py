@@ -26,9 +26,9 @@ from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge
 from mam.merging.shape import Shape
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 from mam.training.learner import Learner
 from mam.training.lessons import Lessons
 

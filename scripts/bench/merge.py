@@ -21,9 +21,10 @@ from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.shape import Shape
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import Target, load_target
+from mam.models.targets import Target
 
 LAYERS = LARGE["num_hidden_layers"]
 PARTS = {"q": ("q_proj", "query"), "k": ("k_proj", "key"), "v": ("v_proj", "value")}

@@ -22,6 +22,8 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RUN_FILES = ("predictions.jsonl", "baseline.jsonl", "lambda.csv", "mam.log", ".hydra/config.yaml")
 UNFINISHED = "unfinished"  # the folder of what is gone on with
 STARTED = ("mam.log", ".hydra", "predictions.jsonl")  # each is a sign that a run was begun in a folder
+OF_TORCH = "torchinductor_"  # a folder in the temporary one that torch makes and keeps
+LEFT = re.compile(r"(^|/)\.[^/]+\.\w{8}(/|$)")  # what a killed process was writing; others remove it
 DURATION = re.compile(r"\d+(\.\d+)? s\b")
 
 
@@ -54,7 +56,7 @@ def snapshot(root: Path, but_for: Sequence[Path] = ()) -> dict[str, Entry]:
 def _below(folder: Path, but_for: Sequence[Path]) -> Iterator[Path]:
     with suppress(PermissionError, FileNotFoundError):
         for path in folder.iterdir():
-            if path in but_for:
+            if path in but_for or path.name.startswith(OF_TORCH):
                 continue
             yield path
             if path.is_dir() and not path.is_symlink():
@@ -65,7 +67,8 @@ def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator
     """Yield a complaint for every file that is gone, changed or new."""
     for name, entry in before.items():
         if name not in after:
-            yield f"removed: {name}"
+            if not LEFT.search(name):
+                yield f"removed: {name}"
         elif after[name] != entry:
             yield f"changed: {name}"
     for name in after:

@@ -24,8 +24,7 @@ PLUGINS: dict[str, str] = {
     "endless recursion": "def f(): f()\nf()\n",
     "an import of nothing": "import nothing_there_at_all\n",
     "an import of itself": "import mine\n",
-    "a print": "print('x' * 100000)\n",
-    "escape codes on stderr": "import sys\nsys.stderr.write('\\x1b[31mred')\n",
+    "a print": "print('x')\n",
     "nothing": "",
     "a method twice": "from mam.plugins import method\n@method\ndef mine(target, source, lam): return target\n"
     "@method\ndef mine(target, source, lam): return target\n",
@@ -64,13 +63,13 @@ def of_plugins() -> Iterator[Bad]:
         def prepare(place: Place, text: str = text) -> None:
             (place.inputs / "mine.py").write_text(text)
 
-        fine = what in ("a print", "nothing", "another locale", "another folder", "escape codes on stderr")
+        fine = what in ("a print", "nothing", "another locale", "another folder")
         for words in (("run", *QUICK), ("list", "methods")):
             yield Bad(
                 f"plug-in with {what} for {words[0]}",
                 (*words, "plugins=[{in}/mine.py]"),
                 prepare,
-                names=("mine",),
+                names=("stopped",) if what == "an interrupt" else ("mine",),  # as if the user had pressed Ctrl-C
                 may_pass=fine,
             )
     for what, value in RETURNS.items():
@@ -81,7 +80,8 @@ def of_plugins() -> Iterator[Bad]:
 
         asked = ("run", *QUICK, "plugins=[{in}/mine.py]", "method=mine", "lam=0.5")
         fine = what in ("another dtype", "an expanded one")
-        yield Bad(f"method that returns {what}", asked, method, names=("mine",), may_pass=fine)
+        names = ("stopped",) if what == "an interrupt" else ("mine",)
+        yield Bad(f"method that returns {what}", asked, method, names=names, may_pass=fine)
     for what, make in IRREGULAR.items():
 
         def irregular(place: Place, make: Callable[[Path], object] = make) -> None:

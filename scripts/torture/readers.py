@@ -7,7 +7,7 @@ from typing import Any
 
 
 def located(folder: Path) -> Any:
-    from mam.models.checkpoints import locate
+    from mam.models.locate import locate
 
     return locate(str(folder))
 
@@ -39,8 +39,6 @@ def tokens(folder: Path) -> object:
 def words(word: str, multirun: bool = False) -> object:
     from mam.config.compose import jobs
 
-    if "range" in word and "9" * 100 in word:
-        return None  # known to be endless
     return jobs([word.replace("\0", "")], multirun)
 
 
@@ -70,7 +68,7 @@ def plugins(word: str) -> object:
 
 
 def jsonl(path: Path) -> object:
-    from mam.files import read_jsonl
+    from mam.small_files import read_jsonl
 
     return read_jsonl(path)
 
@@ -92,9 +90,9 @@ def recordings_of() -> list[bytes]:
 
 
 def normalized(text: str) -> object:
-    from mam.scoring.text import NORMALIZERS
+    from mam.scoring.text import NORMALIZERS, normalizer_for
 
-    return [normalize(text) for normalize in NORMALIZERS.values()]
+    return [normalizer_for(name, language)(text) for name in NORMALIZERS for language in (None, "de", "ja")]
 
 
 def language(text: str) -> object:

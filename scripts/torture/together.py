@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -113,13 +114,18 @@ def mixed(commands: tuple[tuple[str, ...], ...], delay: float, place: Place) -> 
         WRITERS["report"].prepare(place)
     place.changing = [place.work / name for name in ("merged", "exported", "run")]
     complaints = _of_all(place, commands, delay)
-    made = Counter(judge.hash_of(path) for path in place.outputs.rglob("result.json"))
+    # A sweep makes a run again that was not evaluated on dev.
+    made = Counter(judge.hash_of(path) for path in place.outputs.rglob("result.json") if _has_dev(path))
     if "run" in verbs:
         complaints += [f"{times} folders of run {key[:8]}" for key, times in made.items() if times > 1]
     if verbs == {"merge"} or verbs == {"export"}:
         folder = place.work / ("merged" if "merge" in verbs else "exported")
         complaints += [] if _loads(folder) else [f"{folder.name} is no checkpoint that can be read"]
     return complaints
+
+
+def _has_dev(path: Path) -> bool:
+    return json.loads(path.read_text(encoding="utf-8"))["dev"] is not None
 
 
 def _loads(folder: Path) -> bool:

@@ -13,7 +13,8 @@ from support.runs import data_words, jobs, pair_words
 
 from mam.config.data import IdsConfig
 from mam.data import hub as hub_module
-from mam.data.corpus import FEATURES, open_corpus
+from mam.data.corpus import open_corpus
+from mam.data.examples import COLUMNS
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 from mam.evaluation.workbench import Workbench
@@ -44,7 +45,7 @@ def test_other_columns_are_kept_as_text(place, clips):
     write_part(place / "test-0.parquet", clips, text=["A", "B", "C"], **columns)
     corpus = open_corpus(config(place))
     assert corpus.column("gender") == ["f", None, "m"]
-    assert sorted(set(corpus.examples.column_names) - set(FEATURES)) == ["age", "gender"]
+    assert sorted(set(corpus.examples.column_names) - set(COLUMNS)) == ["age", "gender"]
 
 
 def test_columns_by_name(place, clips):

@@ -19,21 +19,16 @@ from support.runs import jobs, once, pair_words, predictions
 from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 
 from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
-from mam.evaluation.calibration import (
-    cross_moments,
-    inputs_sha256,
-    measured,
-    moments_of_source,
-    moments_of_target,
-)
+from mam.evaluation.calibration import cross_moments, measured, moments_of_source, moments_of_target
+from mam.evaluation.calibration_files import inputs_sha256
 from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.projection_inputs import inputs_of_target
 from mam.evaluation.workbench import Workbench
 from mam.merging.methods import MERGES, LayerSide
 from mam.merging.options import Calibration
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 from mam.records.result import plain
 from mam.runs.export import export
 from mam.runs.inspection import inspect

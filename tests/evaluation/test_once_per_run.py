@@ -11,7 +11,7 @@ from support.runs import once
 
 from mam.merging.merger import Merger
 from mam.merging.plan import plan_merge
-from mam.runs.run import question_of
+from mam.runs.question import question_of
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix, Shelf
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import BUCKET, load_target
+from mam.models.targets import BUCKET
 
 
 def store(root, seconds):

@@ -21,8 +21,9 @@ from transformers import set_seed
 from mam.errors import MamError, TrainingError
 from mam.evaluation.devices import make_repeatable
 from mam.evaluation.workbench import Workbench
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import Target, load_target
+from mam.models.targets import Target
 from mam.small_files import read_jsonl
 from mam.studies.execute import execute
 from mam.training.learner import Learner

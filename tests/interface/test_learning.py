@@ -12,9 +12,9 @@ from mam.merging.learnable import Lambdas, learn
 from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 
 WAVE, LABELS = (
     torch.from_numpy(np.random.default_rng(0).normal(size=(1, 8000)).astype("float32")),

@@ -16,9 +16,9 @@ from mam.errors import MergeError
 from mam.merging.learnable import RULES, Lambdas, Mix, fold, learn
 from mam.merging.merger import Merger
 from mam.merging.tables import CONSTRAINTS, PER
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 
 
 def learnt(hubert, bert, *words, per="layer", constraint="clamp"):

@@ -17,9 +17,9 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from mam.models.beats import FULL_SCALE, BeatsModel
 from mam.models.beats_encoder import Attention, BeatsConfig, relative_buckets
+from mam.models.families import load_target
 from mam.models.fbank import fbank, frames_of
 from mam.models.locate import locate
-from mam.models.targets import load_target
 
 
 def vectors(name: str) -> tuple[Path, dict[str, torch.Tensor]]:

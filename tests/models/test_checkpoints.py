@@ -15,10 +15,11 @@ from torch import nn
 from transformers import BertModel
 
 from mam.errors import CheckpointError, MergeError
-from mam.models.blocks import find_blocks, names_on_disk
+from mam.models.blocks import find_blocks
+from mam.models.families import load_target
 from mam.models.locate import locate
+from mam.models.names import names_on_disk
 from mam.models.sources import Source
-from mam.models.targets import load_target
 
 
 def expected_projection(folder: Path, layer: int, part: str):

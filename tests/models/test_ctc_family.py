@@ -16,9 +16,9 @@ from transformers import AutoFeatureExtractor
 
 from mam.merging.merger import Merger
 from mam.models.ctc import Hubert
+from mam.models.families import TARGETS, load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import TARGETS, load_target
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

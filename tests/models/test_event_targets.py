@@ -24,9 +24,9 @@ from transformers import (
 
 from mam.errors import CheckpointError
 from mam.merging.merger import Merger
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 
 LAMBDAS = [0.0, 0.3, 1.0]
 

@@ -22,8 +22,8 @@ from transformers import (
 )
 
 from mam.errors import CheckpointError
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import load_target
 
 READOUTS = {"hubert_group": "text", "whisper": "text", "w2v_bert": "text", "ast": "scores"}
 

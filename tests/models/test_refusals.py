@@ -13,9 +13,9 @@ from support.runs import mam, pair_words
 from transformers import HubertForCTC
 
 from mam.errors import CheckpointError
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 
 QUERY = {"hubert": "hubert.encoder.layers.1.attention.q_proj", "bert": "encoder.layer.1.attention.self.query"}
 MAKE = {"hubert": make_hubert, "bert": make_bert}

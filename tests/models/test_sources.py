@@ -16,9 +16,9 @@ from transformers import AutoProcessor, HubertForCTC
 
 from mam.errors import CheckpointError, MergeError
 from mam.merging.merger import Merger
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import SOURCES, Source
-from mam.models.targets import load_target
 
 SHAPE = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "intermediate_size": 48}
 TEXT = SHAPE | {"vocab_size": 50}

@@ -14,8 +14,8 @@ from transformers import AutoTokenizer, HubertForCTC
 
 from mam.errors import CheckpointError
 from mam.evaluation.model_pair import checked_source_and_target
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import load_target
 from mam.models.vocabulary import Vocabulary
 from mam.runs.inspection import inspect
 

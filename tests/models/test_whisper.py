@@ -10,8 +10,8 @@ from support.audio import noise
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from mam.errors import CheckpointError
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import load_target
 from mam.scoring.text import NORMALIZERS
 
 TEXTS = ["Hello there", "uno"]

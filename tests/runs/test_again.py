@@ -12,7 +12,7 @@ from support.plugins import HALF, plugin
 from support.runs import data_words, mam, once, pair_words
 
 from mam.errors import ConfigError, RecordError
-from mam.launch.start import run_again
+from mam.launch.again import run_again
 from mam.records.reading import read_result
 from mam.terminal import Terminal
 

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from support.locks import held
 from support.runs import mam, once
+from support.warm import start
 
 from mam.config.compose import jobs
 from mam.evaluation.workbench import Workbench
+from mam.locks import BusyError
 from mam.records.reading import read_result
-from mam.runs.run import claims_of, is_being_computed
+from mam.runs.question import claims_of
+from mam.runs.run import run
 
 QUICK = ["data.limit=2", "evaluate.draws=100"]
 
 
 def together(*commands: list[str]) -> list[tuple[int, str]]:
     """Start commands at the same time and return how each ended and what it printed."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "mam", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for words in commands
-    ]
-    return [(process.wait(), text) for process in started for text in [process.communicate()[0]]]
+    ended = [started.wait() for started in [start(words) for words in commands]]
+    return [(process.returncode, process.stdout + process.stderr) for process in ended]
 
 
 def hashes() -> Counter[str]:
@@ -56,16 +53,14 @@ def test_a_sweep_takes_what_is_free_first():
     (plan, bench) = jobs([*words, "lam=0.05"]).jobs, Workbench()
     outcome = once([*words, "lam=0.05"])  # to learn its hash
     with held(claims_of(plan[0].config), outcome.result.hash) as holder:
-        assert is_being_computed(plan[0], bench)
-        assert not is_being_computed(jobs([*words, "lam=0.1"]).jobs[0], bench)
-        sweep = [sys.executable, "-m", "mam", "run", "--multirun", "lam=0.05,0.1,0.2", "control=none", *words]
-        lines = []
-        with subprocess.Popen(sweep, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout:
-                lines.append(line)
-                if "waiting for it" in line:
-                    holder.kill()
-        assert process.returncode == 0
+        with pytest.raises(BusyError):
+            run(plan[0], bench, waits=False)
+        sweep = start(["run", "--multirun", "lam=0.05,0.1,0.2", "control=none", *words])
+        sweep.wait_for("waiting for it")
+        holder.kill()
+        ended = sweep.wait()
+    assert ended.returncode == 0
+    lines = ended.stdout.splitlines()
     order = [line.split("lam=")[1].split(":")[0] for line in lines if line.startswith("[")]
     assert order[-1] == "0.05" and sorted(order) == ["0", "0.05", "0.1", "0.2"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 from support.runs import mam, once, predictions
@@ -66,7 +64,7 @@ def test_the_verb(words):
     runs = [once([*words, f"lam={lam}", "evaluate.draws=200"]).folder for lam in (0, 0.8)]
     shown = mam("compare", *runs)
     assert shown.returncode == 0 and "B - A: " in shown.stdout and "predictions differ" in shown.stdout
-    wrong = subprocess.run([sys.executable, "-m", "mam", "compare", runs[0]], capture_output=True, text=True)
+    wrong = mam("compare", runs[0])
     assert wrong.returncode == 2 and "say: mam compare A B" in wrong.stderr
 
 

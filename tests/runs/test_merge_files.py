@@ -21,9 +21,9 @@ from mam.errors import MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.merging.merger import Merger
 from mam.models.beats import BeatsModel
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
-from mam.models.targets import load_target
 from mam.runs.merge_files import merge_checkpoint
 from mam.runs.run import run
 from mam.small_files import read_jsonl

@@ -16,7 +16,11 @@ def test_rescoring_is_written_beside_and_never_over(words):
     assert path.name == "score-hubert_english-seed3.json"
     assert result.data.normalizer == "hubert_english" and result.seeds.bootstrap == 3
     assert (outcome.folder / "result.json").read_bytes() == before
-    with pytest.raises(RecordError, match="is there already"):
+    written = path.read_bytes(), path.stat().st_mtime_ns
+    assert rescore(outcome.folder, "hubert_english", "3") == (result, path)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == written
+    path.write_text(path.read_text().replace('"seed', '"Seed', 1))
+    with pytest.raises(RecordError, match="is there already, and other code made its numbers"):
         rescore(outcome.folder, "hubert_english", "3")
     same, _ = rescore(outcome.folder, None, None)
     assert same.metrics == outcome.result.metrics and same.delta == outcome.result.delta

@@ -17,6 +17,7 @@ import torch
 from filelock import FileLock
 from support.models import make_bert
 from support.runs import data_words, jobs, once, pair_words, predictions
+from support.warm import start
 
 from mam.errors import CheckpointError, ConfigError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
@@ -213,12 +214,8 @@ def test_only_folders_of_killed_runs_are_removed(words):
 
 def test_jobs_at_the_same_time_share_one_baseline(words):
     """Two processes, one cache: both finish, with the same baseline."""
-    command = "import sys; from mam.cli import main; main()"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", command, "run", *words, f"lam={lam}"], stdout=subprocess.DEVNULL)
-        for lam in (0.1, 0.2)
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    started = [start(["run", *words, f"lam={lam}"]) for lam in (0.1, 0.2)]
+    assert [process.wait(timeout=120).returncode for process in started] == [0, 0]
     one, two = (path.read_bytes() for path in Path("outputs").rglob("baseline.jsonl"))
     assert one == two
     assert len(list((Path(os.environ["MAM_CACHE"]) / "baselines").glob("*.json"))) == 1

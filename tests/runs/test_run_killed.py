@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.kills import copies_of, killed_at
 from support.runs import once
+from support.warm import program
 
 from mam.evaluation.workbench import Workbench
 
@@ -101,14 +99,7 @@ def killed(words, nth):
     """Run in a process of its own, which is killed before its nth operation in ``outputs``."""
     outputs = Path("outputs").absolute()
     code = killed_at(nth, outputs) + "from mam.cli import main\nsys.argv = ['mam', 'run', *sys.argv[1:]]\nmain()"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words, f"outputs={outputs}"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    done = program([*words, f"outputs={outputs}"], code)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

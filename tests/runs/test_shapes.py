@@ -13,7 +13,8 @@ from mam.errors import CheckpointError, ConfigError
 from mam.evaluation.workbench import Workbench
 from mam.merging.shape import Shape
 from mam.models.sources import Source
-from mam.runs.run import RunOutcome, run
+from mam.runs.question import RunOutcome
+from mam.runs.run import run
 from mam.runs.shapes import plan_with_shapes, with_shapes
 
 LEFT_OUT = [f"model.{side}_shape.{key}=null" for side in ("target", "source") for key in ("layers", "width", "heads")]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +18,11 @@ from mam.config.schema import Config
 from mam.config.words import verbatim
 from mam.evaluation.workbench import Workbench
 from mam.merging.plan import MergePlan, plan_merge
-from mam.runs.run import RunOutcome, run
+from mam.runs.question import RunOutcome
+from mam.runs.run import run
 from mam.small_files import read_jsonl
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
+from support.warm import program
 
 QUICK = ["train.steps=6", "train.evaluate_every=2", "train.log_every=1", "train.batch_size=4"]
 
@@ -74,10 +74,4 @@ def predictions(outcome: RunOutcome, name: str = "predictions.jsonl") -> list[st
 
 def mam(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own, on one core."""
-    return subprocess.run(
-        [sys.executable, "-m", "mam", *words],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        timeout=300,
-    )
+    return program(words, **environment)

@@ -16,9 +16,9 @@ from mam.config.training import TrainConfig
 from mam.data.corpus import open_corpus
 from mam.data.store import AudioStore
 from mam.errors import DataError, TrainingError
+from mam.models.families import load_target
 from mam.models.hidden import Hidden
 from mam.models.locate import locate
-from mam.models.targets import load_target
 from mam.scoring.text import NORMALIZERS
 from mam.training.learner import Learner, _time_masked
 from mam.training.lessons import Clips, Lessons, Order, collate, labels, transcripts

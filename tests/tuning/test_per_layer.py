@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from support.audio import noise, write_folder
 from support.models import LAYERS
 from support.runs import jobs, once, pair_words, predictions
 from support.searches import bowl, tried_by
+from support.warm import program
 from transformers import AutoProcessor, HubertForCTC, WhisperForConditionalGeneration
 
 from mam.config.tuning import TuneConfig
@@ -21,8 +20,8 @@ from mam.errors import ConfigError, DataError, RecordError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
+from mam.models.families import load_target
 from mam.models.locate import locate
-from mam.models.targets import load_target
 from mam.records.learning import ChosenLam, TuneRecord
 from mam.records.reading import read_result
 from mam.records.result import plain
@@ -76,9 +75,7 @@ def test_a_run_with_cmaes(split_words):
 
 def test_cmaes_that_is_not_installed_is_said(split_words):
     code = "import sys; sys.modules['cmaes'] = None; from mam.cli import main; main()"
-    answer = subprocess.run(
-        [sys.executable, "-c", code, "run", *split_words, "tune=cmaes"], capture_output=True, text=True
-    )
+    answer = program(["run", *split_words, "tune=cmaes"], code)
     assert answer.returncode == 2 and "pip install 'mam[tune]'" in answer.stderr and "Traceback" not in answer.stderr
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from support.audio import write_sounds
 from support.models import LAYERS
 from support.runs import jobs, once, predictions
 from support.searches import tried_by
+from support.warm import program
 
 from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
@@ -159,8 +158,6 @@ def test_without_dev_there_is_no_choice(words, clips):
 
 def test_optuna_that_is_not_installed_is_said(split_words):
     code = "import sys; sys.modules['optuna'] = None; from mam.cli import main; main()"
-    answer = subprocess.run(
-        [sys.executable, "-c", code, "run", *split_words, "tune=optuna"], capture_output=True, text=True
-    )
+    answer = program(["run", *split_words, "tune=optuna"], code)
     assert answer.returncode == 2 and "pip install 'mam[tune]'" in answer.stderr
     assert "Traceback" not in answer.stderr

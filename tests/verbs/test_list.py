@@ -12,7 +12,7 @@ from mam.config.reference import line_about
 from mam.config.search import FILE_GROUPS
 from mam.errors import ConfigError
 from mam.merging.tables import CONTROLS
-from mam.models.targets import TARGETS
+from mam.models.families import TARGETS
 from mam.scoring.text import NORMALIZERS
 from mam.verbs.list import GROUPS, KINDS, main
 

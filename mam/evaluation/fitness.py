@@ -1,0 +1,66 @@
+"""Refusals of methods and alignments that are not defined for a pair of models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mam.config.model import shapes
+from mam.config.schema import Config
+from mam.errors import MergeError, UnfitError
+from mam.merging.plan import MergePlan
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.models.checkpoints import Checkpoint
+from mam.models.sources import Source
+
+if TYPE_CHECKING:
+    from mam.models.targets import Target
+
+
+def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
+    """Raise UnfitError if method or alignment are not defined for this pair of models.
+
+    Some need equal numbers of heads on both sides, some a target in which nothing else reads Q, some a source that
+    takes the target's input.
+    """
+    is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
+    ours, theirs = shapes(config.model)
+    theirs = ours if is_own else theirs
+    heads = f"the target has {ours.heads} heads and the source {theirs.heads}"
+    differ = ours.heads != theirs.heads
+    if alignment.needs_heads and differ:
+        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+    if alignment.needs_activations and not is_own and source.model_type not in _targets():
+        modality = Source(source).family.modality
+        raise UnfitError(
+            f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
+            " Say align=procrustes, which compares weights"
+        )
+    if METHODS[config.method.name].joins_qk:
+        if differ:
+            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
+        family = _targets().get(target.model_type)
+        reader = None if family is None else family.reads_query(target)
+        if reader:
+            raise UnfitError(
+                f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
+                f" mean nothing ({target.id}). Say method=linear"
+            )
+
+
+def refuse_without_activations(plan: MergePlan, verb: str) -> None:
+    """Raise MergeError if the plan's method or alignment needs more than files."""
+    method, align = plan.options.method.name, plan.options.align
+    for needs, word, other in (
+        (METHODS[method].needs_moments, f"method={method}", "method=linear"),
+        (ALIGNMENTS[align].needs_activations, f"align={align}", "align=procrustes"),
+    ):
+        if needs:
+            raise MergeError(
+                f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+            )
+
+
+def _targets() -> dict[str, type[Target]]:
+    from mam.models.families import TARGETS  # imported here: few options need it, and it imports torch
+
+    return TARGETS

@@ -1,0 +1,60 @@
+"""What identifies a run, found without loading a model: checkpoints and metadata, each located once.
+
+Nothing here imports torch, transformers or datasets, so that a finished run is found at once.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+from mam.cache import Cache, cache_folder
+from mam.config.model import ModelConfig
+from mam.config.schema import Config, read_from
+from mam.data.corpus import Corpus, open_corpus
+from mam.errors import DataError
+from mam.evaluation.slots import Slot, Slots
+from mam.files import sha256_json
+from mam.models.checkpoints import Checkpoint
+from mam.models.locate import locate
+from mam.terminal import Terminal
+
+
+class Inputs:
+    """The files that runs read. Every method returns its last result as long as its inputs are the same."""
+
+    def __init__(self, terminal: Terminal | None = None) -> None:
+        self.terminal = terminal or Terminal(quiet=True)
+        self._slots = Slots()
+
+    def corpus(self, config: Config) -> Corpus:
+        """Return the metadata of the configured split's examples. Raises DataError."""
+
+        def read() -> Corpus:
+            is_fetched = config.data.source == "hub"
+            with self.terminal.status(f"reading {config.data.hub.id}") if is_fetched else nullcontext():
+                return open_corpus(config.data, config.model.task)
+
+        key = sha256_json([read_from(config.data), config.model.task])
+        return self._slots.once(Slot("corpus", config.data.split), key, read)
+
+    def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
+        """Return the located checkpoints of target and source. Raises CheckpointError."""
+
+        def find() -> tuple[Checkpoint, Checkpoint]:
+            target = locate(config.target, config.target_revision, config.target_sha256)
+            return target, locate(config.source, config.source_revision, config.source_sha256)
+
+        return self._slots.once(Slot("checkpoints"), sha256_json(read_from(config)), find)
+
+    def cache(self, config: Config) -> Cache:
+        """Return the cache folder."""
+        folder, limit = cache_folder(config.cache_dir), int(config.evaluate.cache_gb * 1e9)
+        return self._slots.once(Slot("cache"), (folder, limit), lambda: Cache(folder, limit, self.terminal.say))
+
+    def dev_sha256(self, config: Config) -> str | None:
+        """Return the hash of the current dev split, or None if there is none."""
+        try:
+            return self.corpus(replace(config, data=replace(config.data, split="dev"))).sha256
+        except DataError:
+            return None

@@ -1,0 +1,6 @@
+"""What is read off a target."""
+
+from typing import Literal
+
+# A transcript, pooled features for a probe, or the scores of the checkpoint's own classes.
+Readout = Literal["text", "features", "scores"]
