@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
@@ -90,7 +89,7 @@ def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     rows: dict[tuple[int, str], Tensor] = {}
     for pair in pairs:
         ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
-        order = linear_sum_assignment(_distances(ours, theirs))[1]
+        order = _matching(-_distances(ours, theirs))
         matrix = _head_blocks(order, len(pair.target["q"][0]))
         rows |= {(pair.layer, "qk"): matrix, (pair.layer, "v"): matrix}
     return Basis(rows=rows)
@@ -126,7 +125,7 @@ def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     basis, best_total = Basis(), -float("inf")
     for _ in range(SWEEPS):
         scores = cross(moved(pairs, Basis(rows=basis.rows)))
-        order = linear_sum_assignment(scores.numpy(), maximize=True)[1]
+        order = _matching(scores.numpy())
         stream = torch.eye(len(order), dtype=torch.float64)[order]
         rows = _matched_rows(moved(pairs, Basis(stream)), heads) if heads.target == heads.source else {}
         total = float((cross(moved(pairs, Basis(rows=rows))) * stream).sum())
@@ -157,6 +156,14 @@ def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
         torch.cat([side[part][0].double().flatten() for part in "qkv"]) for side in (pair.target, pair.source)
     )
     return ours, theirs
+
+
+def _matching(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for each row the column that it is paired with, at the largest sum of ``scores`` (Hungarian method)."""
+    from scipy.optimize import linear_sum_assignment  # imported here: takes long, and few alignments need it
+
+    columns: NDArray[np.int64] = linear_sum_assignment(scores, maximize=True)[1]
+    return columns
 
 
 def _distances(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -190,10 +197,10 @@ def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, s
             blocks = matrix.view(count, size, count, size).permute(0, 2, 1, 3).numpy()  # type: ignore[union-attr]
             for i in range(count):
                 for j in range(count):
-                    order = linear_sum_assignment(blocks[i, j], maximize=True)[1]
+                    order = _matching(blocks[i, j])
                     within[number, i, j] = order
                     scores[i, j] += blocks[i, j][range(size), order].sum()
-        partner = linear_sum_assignment(scores, maximize=True)[1]
+        partner = _matching(scores)
         for number, kind in enumerate(inner):
             rows = [partner[i] * size + row for i in range(count) for row in within[number, i, partner[i]]]
             permutations[pair.layer, kind] = torch.eye(width, dtype=torch.float64)[rows]
