@@ -43,6 +43,9 @@ class CTCTarget(HubTarget):
     @classmethod
     def check_settings(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[str, ...]:  # noqa: D102
         remarks = super().check_settings(checkpoint, readout)
+        for key in ("conv_dim", "conv_kernel", "conv_stride"):
+            if key in checkpoint.config:
+                checkpoint.numbers(key)
         if readout != "text" or not (checkpoint.folder / FILES[0]).is_file():
             return remarks
         unused = ("its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)

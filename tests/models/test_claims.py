@@ -15,7 +15,7 @@ from mam.evaluation import model_pair
 from mam.evaluation.model_pair import refuse_too_long
 from mam.models.ctc import CTCTarget
 from mam.models.events import Beats
-from mam.models.families import family_of, load_target
+from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
 
@@ -53,9 +53,7 @@ def test_targets(folder, values, message):
     configure(folder, **values)
     start = time.process_time()
     with pytest.raises(CheckpointError, match=message):
-        checkpoint = locate(str(folder))
-        family_of(checkpoint, "text").limits(checkpoint, "text")
-        load_target(checkpoint)
+        load_target(locate(str(folder)))
     assert time.process_time() - start < 30  # a billion layers would take for ever
 
 
