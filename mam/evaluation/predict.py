@@ -100,7 +100,9 @@ def predict(
             except Exception as error:  # memory runs out in errors of many classes
                 if len(members) == 1 or not is_shortage(error):
                     raise
-                say(f"{target.device} has not enough memory for {len(members)} clips at a time: in halves")
+                short = f"{target.device} has not enough memory for {len(members)} clips at a time: in halves"
+                log.info("%s", short)
+                say(short)
                 prefix.too_large.add(members)
         if members in prefix.too_large:
             half = len(members) // 2

@@ -81,6 +81,11 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
         bins = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
         return {"features a frame": (bins, width, "feature_projection_input_dim in config.json")}
 
+    @classmethod
+    def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:
+        """Return 0: no convolution hears the waveform, and what the layers need is not known."""
+        return 0
+
     def listen(self, waves: Sequence[Wave]) -> Hidden:  # noqa: D102
         extract = partial(self.extractor, sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
         features = [extract(wave) for wave in waves]

@@ -39,6 +39,7 @@ from mam.evaluation.devices import make_repeatable
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
+from mam.libraries import quiet_libraries
 from mam.merging.learnable import Lambdas, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import plan_merge
@@ -46,7 +47,6 @@ from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
 from mam.studies.execute import execute, study_folder
-from mam.terminal import quiet_libraries
 from mam.training.learner import Learner
 from mam.training.lessons import Lessons
 

@@ -29,8 +29,8 @@ from transformers import AutoProcessor, pipeline
 from mam.config.compose import jobs
 from mam.evaluation.predict import packs_of
 from mam.evaluation.workbench import Workbench
+from mam.libraries import quiet_libraries
 from mam.studies.execute import execute, study_folder
-from mam.terminal import quiet_libraries
 
 LAMS = (0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1)
 LAYERS = 12

@@ -12,6 +12,7 @@ from support.audio import noise
 from support.families import COMMON, FAMILIES, WAVES, make_ctc
 from support.merging import linear_plan, logits, merge_by_hand
 from support.models import LAYERS, WIDTH
+from support.runs import data_words, once, pair_words
 from transformers import AutoFeatureExtractor
 
 from mam.merging.merger import Merger
@@ -68,6 +69,12 @@ def test_batch_norm_hears_real_frames_alone_while_training():
     target.add_positions(states, torch.tensor([9, 4]))
     torch.testing.assert_close(norm.running_mean, 0.1 * real.mean(0))
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * real.var(0))
+
+
+def test_a_whole_run(family, bert, clips):
+    """What is asked of the checkpoint alone, such as the memory that a clip takes, is asked of every family."""
+    words = [*pair_words(family, bert), *data_words(clips), "lam=0.5", "data.limit=2", "evaluate.draws=100"]
+    assert once(words).result.data.n == 2
 
 
 def test_starting_above_the_first_layer_changes_nothing(family):
