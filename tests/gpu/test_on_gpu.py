@@ -267,7 +267,7 @@ def test_a_training_that_does_not_fit_says_what_to_do(lesson):
     try:
         with (
             pytest.MonkeyPatch.context() as patch,
-            pytest.raises(MamError, match="Halve train.batch_size=4 and double"),
+            pytest.raises(MamError, match="Halve train.batch_size=4 and"),
         ):
             patch.setattr(Learner, "forward", large)
             once([*lesson, "train=finetune", "lam=0"])
