@@ -90,7 +90,7 @@ def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     for pair in pairs:
         ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
         order = _matching(-_distances(ours, theirs))
-        matrix = _head_blocks(order, len(pair.target["q"][0]))
+        matrix = _head_blocks(order.tolist(), len(pair.target["q"][0]))
         rows |= {(pair.layer, "qk"): matrix, (pair.layer, "v"): matrix}
     return Basis(rows=rows)
 
