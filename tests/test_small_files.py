@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mam import small_files
-from mam.errors import MamError
+from mam.errors import MamError, shown
 from mam.small_files import (
     DEPTH,
     check_yaml,
@@ -38,7 +38,7 @@ def folder(tmp_path):
 def refused(path: Path, reason: str, read=read_text, **options) -> None:
     with pytest.raises(MamError) as caught:
         read(path, **options)
-    assert str(path) in str(caught.value)
+    assert shown(str(path)) in str(caught.value)
     assert reason in str(caught.value)
 
 

@@ -19,6 +19,7 @@ from support.models import make_bert
 from support.runs import data_words, jobs, once, pair_words, predictions
 from support.warm import start
 
+import mam.tasks.asr
 from mam.errors import CheckpointError, ConfigError, DataError, MamError, RecordError
 from mam.evaluation.workbench import Workbench
 from mam.records.folder import open_run
@@ -153,6 +154,13 @@ def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, cap
             raise OSError(28, "No space left on device")
         flush(handler)
 
+    score = mam.tasks.asr.score
+
+    def logged(*arguments):
+        logging.getLogger("mam").info("scoring")  # at least two lines
+        return score(*arguments)
+
+    monkeypatch.setattr("mam.tasks.asr.score", logged)
     monkeypatch.setattr(logging.FileHandler, "flush", full)
     with pytest.raises(
         RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or say outputs="

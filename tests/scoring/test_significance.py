@@ -190,6 +190,7 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
+@settings(max_examples=20, deadline=None)  # statsmodels takes 0.1 s a call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_equals_statsmodels(p_values):
     np.testing.assert_allclose(holm(p_values), multipletests(p_values, method="holm")[1], atol=1e-12)
