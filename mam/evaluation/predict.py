@@ -101,7 +101,7 @@ def predict(
                 if len(members) == 1 or not is_shortage(error):
                     raise
                 short = f"{target.device} has not enough memory for {len(members)} clips at a time: in halves"
-                log.info("%s", short)
+                log.warning("%s", short)
                 say(short)
                 prefix.too_large.add(members)
         if members in prefix.too_large:
