@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from mam.data.audio import RATE, Wave
-from mam.errors import CheckpointError
+from mam.errors import CheckpointError, first_line
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
@@ -255,12 +255,21 @@ class Whisper(HubTarget):
                     " decoded. Cut the recordings, or take another checkpoint."
                 )
             mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
-            whole: Tensor = self.model.generate(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
-            return whole
+            return self._generated(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
         outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
         # A degenerate model may write timestamps anyway. transformers would then continue with a second window,
         # for which there is no input, so only one call is allowed.
-        ids: Tensor = self.model.generate(
+        return self._generated(
             encoder_outputs=outputs, force_unique_generate_call=True, return_timestamps=False, **greedy
         )
+
+    def _generated(self, *inputs: Tensor, **options: Any) -> Tensor:
+        """Call transformers' decoding; raises CheckpointError if the settings of the checkpoint do not allow it."""
+        try:
+            ids: Tensor = self.model.generate(*inputs, **options)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.checkpoint.id}: transformers cannot decode as its generation_config.json says"
+                f" ({first_line(error)}). Fetch that file again."
+            ) from error
         return ids

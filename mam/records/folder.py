@@ -225,7 +225,7 @@ def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
             if (marker.parent / RESULT).exists():
                 marker.unlink()
             else:
-                shutil.rmtree(marker.parent)
+                _remove(marker.parent, outputs)
                 log.warning("%s: removed, its run was killed", marker.parent)
     for folder in abandoned(path for path in outputs.glob(STARTED) if path.is_dir()):
         with suppress(OSError):  # it is not empty: only folders whose command was killed at once are

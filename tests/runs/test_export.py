@@ -26,12 +26,13 @@ except ImportError:
     pass
 else:
     sys.exit("mam can be imported")
-folder, recording = sys.argv[1:]
+folder, *recordings = sys.argv[1:]
 processor, model = AutoProcessor.from_pretrained(folder), AutoModelForCTC.from_pretrained(folder).eval()
-wave, rate = soundfile.read(recording, dtype="float32")
-with torch.inference_mode():
-    ids = model(**processor(wave, sampling_rate=rate, return_tensors="pt")).logits.argmax(-1)[0].tolist()
-print(json.dumps(ids))
+for recording in recordings:
+    wave, rate = soundfile.read(recording, dtype="float32")
+    with torch.inference_mode():
+        ids = model(**processor(wave, sampling_rate=rate, return_tensors="pt")).logits.argmax(-1)[0].tolist()
+    print(json.dumps(ids))
 """
 
 
@@ -50,24 +51,13 @@ def test_a_process_without_mam_transcribes_the_same(words, clips, tmp_path):
     # -I and a blocked name: neither the checkout nor the editable install can be imported.
     block = "import sys; sys.modules['mam'] = None; sys.argv = sys.argv[1:]; exec(open(sys.argv[0]).read())"
     vocabulary = json.loads(Path("exported/vocab.json").read_text())
-    for i, expected in enumerate(predictions(run)):
-        shown = subprocess.run(
-            [
-                sys.executable,
-                "-I",
-                "-W",
-                "ignore",
-                "-c",
-                block,
-                script,
-                Path("exported").absolute(),
-                clips / f"clip{i}.wav",
-            ],
-            capture_output=True,
-            text=True,
-        )
-        assert shown.returncode == 0, shown.stderr
-        assert by_hand(json.loads(shown.stdout.splitlines()[-1]), vocabulary) == expected
+    expected = predictions(run)
+    recordings = [clips / f"clip{i}.wav" for i in range(len(expected))]
+    command = [sys.executable, "-I", "-W", "ignore", "-c", block, script, Path("exported").absolute(), *recordings]
+    shown = subprocess.run(command, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()[-len(expected) :]
+    assert [by_hand(json.loads(line), vocabulary) for line in lines] == expected
 
 
 @pytest.mark.parametrize(
