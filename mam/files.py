@@ -59,7 +59,7 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
         MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
             as those of a network, are raised as they are.
     """
-    made = None if path.parent.exists() else path.parent
+    made = [folder for folder in path.parents if not folder.exists()]
     temporary: Path | None = None
     try:
         with _written(path):
@@ -81,9 +81,9 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        if made is not None:
-            with suppress(OSError):  # the file is in it, or another process's
-                made.rmdir()
+        with suppress(OSError):  # the file is in the first, or another process's
+            for folder in made:
+                folder.rmdir()
 
 
 def tidy(path: Path) -> None:

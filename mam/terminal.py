@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import textwrap
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +18,7 @@ from rich.text import Text
 
 from mam.errors import shown
 
+HEARTBEAT = 30.0  # seconds between lines on what is being done, where no progress is drawn
 WIDEST = 10_000  # width of a line in a pipe, in characters
 Advance = Callable[[int, float], None]
 
@@ -38,8 +41,44 @@ class Terminal:
     """
 
     def __init__(self, quiet: bool = False) -> None:
+        self._doing: Callable[[], str] = lambda: "working"
         self._out = Console(quiet=quiet, highlight=False, force_jupyter=False)
         self._err = Console(quiet=quiet, stderr=True, highlight=False, force_jupyter=False)
+
+    @contextmanager
+    def begin(self, command: str) -> Iterator[None]:
+        """Name the command at once, and what is being done every `HEARTBEAT` seconds, unless progress is drawn."""
+        if self._draws or self._err.quiet:
+            yield
+            return
+        self._err.print(escape(shown(command)), soft_wrap=True)
+        ended = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beat.join()
+
+    def _beat(self, ended: threading.Event) -> None:
+        began = time.monotonic()
+        while not ended.wait(HEARTBEAT):
+            minutes, seconds = divmod(round(time.monotonic() - began), 60)
+            self._err.print(escape(f"{minutes}:{seconds:02} {self._doing()}"), soft_wrap=True)
+
+    @property
+    def _draws(self) -> bool:
+        """True if progress is drawn: standard error is a terminal."""
+        return self._err.is_terminal
+
+    @contextmanager
+    def _during(self, doing: Callable[[], str]) -> Iterator[None]:
+        before, self._doing = self._doing, doing
+        try:
+            yield
+        finally:
+            self._doing = before
 
     @property
     def width(self) -> int:
@@ -74,16 +113,13 @@ class Terminal:
 
     @contextmanager
     def status(self, what: str) -> Iterator[None]:
-        """Show a spinner while something of unknown length happens; nothing in a pipe."""
-        if not self._err.is_terminal:
-            yield
-            return
-        with self._err.status(what):
+        """Show a spinner while something of unknown length happens."""
+        with self._during(lambda: what), self._err.status(what) if self._draws else nullcontext():
             yield
 
     @contextmanager
     def progress(self, label: str, clips: int) -> Iterator[Advance]:
-        """Show a progress bar over ``clips``; nothing in a pipe.
+        """Show a progress bar over ``clips``.
 
         Yields:
             A function to call with the clips and the seconds of audio just completed.
@@ -95,16 +131,17 @@ class Terminal:
             _Speed(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._err, transient=True, disable=not self._err.is_terminal) as bar:
+        with Progress(*columns, console=self._err, transient=True, disable=not self._draws) as bar:
             task = bar.add_task(label, total=clips, audio=0.0)
-            seconds = 0.0
+            seconds, done = 0.0, 0
 
             def advance(count: int, audio: float) -> None:
-                nonlocal seconds
-                seconds += audio
+                nonlocal seconds, done
+                seconds, done = seconds + audio, done + count
                 bar.update(task, advance=count, audio=seconds)
 
-            yield advance
+            with self._during(lambda: f"{label}: {done} of {clips} clips"):
+                yield advance
 
 
 def _parts(table: Table, fits: Callable[[Table], bool]) -> Iterator[Table]:

@@ -34,7 +34,7 @@ def test_what_is_finished_is_said_without_a_model(words):
     assert f"skipped: finished already in {first.folder}" in shown.stdout and "merged λ=0.5" in shown.stdout
     other = once([*words, "lam=0.25"])
     for verb, said in (
-        (("ls",), "2 runs"),
+        (("ls",), "2 finished runs"),
         (("score", first.folder, "normalizer=none"), "merged λ=0.5"),
         (("compare", first.folder, other.folder), "B - A"),
     ):
@@ -44,7 +44,7 @@ def test_what_is_finished_is_said_without_a_model(words):
 
 @pytest.mark.parametrize("more", [[], ["experiment=controls"]])
 def test_a_sweep_that_is_finished_is_said_without_a_model_and_makes_no_files(words, more):
-    sweep = ["run", *([] if more else ["--multirun"]), *words, *more, "lam=0,0.5" if not more else "lam=0.5"]
+    sweep = ["run", *([] if more else ["--multirun"]), *words, *more, "study.axes.lam=[0.5]" if more else "lam=0,0.5"]
     first = mam(*sweep)
     assert first.returncode == 0, first.stderr
     before = {path: path.stat().st_mtime_ns for path in Path("outputs").rglob("*")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -89,3 +90,24 @@ def test_names_are_explained_beside_or_below():
         "  none",
     ]
     assert explained({"a": "one two"}, 80, indent=0) == ["a  one two"] and explained({}, 80) == []
+
+
+def test_where_no_progress_is_drawn_lines_say_what_is_being_done(capsys, monkeypatch):
+    monkeypatch.setattr("mam.terminal.HEARTBEAT", 0.05)
+    terminal = Terminal()
+    with terminal.begin("mam run 'a\x1bb'"):
+        assert capsys.readouterr().err == "mam run 'a\\x1bb'\n"
+        with terminal.progress("baseline", 90) as advance:
+            advance(12, 30.0)
+            with terminal.status("loading models"):
+                time.sleep(0.12)
+            time.sleep(0.12)
+    text = capsys.readouterr().err
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+    assert re.search(r"^0:00 loading models\n", text) and text.endswith("0:00 baseline: 12 of 90 clips\n")
+    drawing = Terminal()
+    drawing._err = Console(stderr=True, force_terminal=True)
+    with Terminal(quiet=True).begin("mam run"), drawing.begin("mam run"):
+        time.sleep(0.12)
+    assert "mam run" not in capsys.readouterr().err

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mam.errors import ConfigError, choices
 from mam.verbs.common import open_terminal, say_hidden
+
+if TYPE_CHECKING:
+    from mam.config.search import SearchPath
+    from mam.terminal import Terminal
 
 FROM = "--from"
 MULTIRUN = ("--multirun", "-m")
@@ -45,11 +51,18 @@ def main(argv: Sequence[str]) -> int:
         return answer(argv, search)
     if again is not None:
         return _make_again(again, words, flags)
+    terminal = open_terminal()
+    with terminal.begin(shlex.join(["mam", "run", *flags, *words])):
+        return _run(terminal, words, any(flag in MULTIRUN for flag in flags), search)
+
+
+def _run(terminal: Terminal, words: Sequence[str], is_multirun: bool, search: SearchPath) -> int:
+    """Start the run, sweep or study."""
     from mam.launch.request import request
 
-    asked = request(words, any(flag in MULTIRUN for flag in flags), search)
+    with terminal.status("reading the configuration"):
+        asked = request(words, is_multirun, search)
     say_hidden(asked.plan.jobs)
-    terminal = open_terminal()
     from mam.launch.start import run_one, run_several
     from mam.report.run_table import show_run
 
@@ -103,7 +116,8 @@ def _make_again(folder: str, words: Sequence[str], flags: Sequence[str]) -> int:
     from mam.launch.again import run_again
     from mam.report.run_table import show_run
 
-    made = run_again(folder, words, terminal)
+    with terminal.begin(shlex.join(["mam", "run", FROM, folder, *words])):
+        made = run_again(folder, words, terminal)
     show_run(terminal, made.outcome.result, made.outcome.folder)
     if not made.unequal:
         terminal.say(f"the predictions are those of {folder}, byte for byte")
