@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -83,6 +85,13 @@ def read_result(folder: Path) -> RunResult:
     path = folder / RESULT
     if not path.is_file():
         raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
+    status = path.stat()
+    return _parsed(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, *version: int) -> RunResult:
+    """Read a result once as long as its file is not written again; several readers of a run ask for it."""
     return parse_result(read_text(path), path)
 
 
@@ -183,7 +192,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
     try:
-        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(text)))
+        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(_loaded(text))))
         for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
@@ -200,6 +209,25 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
     overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
     return _changed(composed, overrides) if overrides else config
+
+
+class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """OmegaConf's loader, but for its parser, which is ten times as fast in C."""
+
+    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping; a key that stands in it twice is an error."""
+        keys = [key.value for key, _ in node.value if key.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"found duplicate key {twice}", node.start_mark)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
+
+
+def _loaded(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a safe loader
 
 
 def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:

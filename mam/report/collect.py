@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mam.errors import RecordError
+from mam.records.index import Index
 from mam.records.text import plain_id
 from mam.report.found import UNNAMED, find_runs, left_out
 from mam.report.paper_table import TABLE, PaperTable, read_paper_table
@@ -103,7 +104,9 @@ def collect(folders: Sequence[Path]) -> Collection:
     Raises:
         RecordError: a folder that does not exist, or no finished run in any of them.
     """
-    found = find_runs(folders, read_run)
+    index = Index(folders[0])
+    found = find_runs(folders, partial(read_run, index=index))
+    index.save()
     unfinished, broken = found.unfinished, found.broken
     runs_by_hash = {run.result.hash: run for run in found.runs}
     repeated = len(found.runs) - len(runs_by_hash)

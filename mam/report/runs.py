@@ -11,6 +11,7 @@ from typing import Any
 from mam.errors import MamError, RecordError
 from mam.files import sha256_json
 from mam.merging.options import unresolved
+from mam.records.index import Index
 from mam.records.parts import MergeRecord
 from mam.records.reading import read_predictions, read_result
 from mam.records.result import RunResult, plain
@@ -86,19 +87,25 @@ class Run:
         return env
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, index: Index | None = None) -> Run:
     """Return a finished run after checking that everything a report shows can be read.
+
+    A run that the index holds was checked before.
 
     Raises:
         MamError: its result, configuration, predictions, λ or confusions cannot be read.
     """
     run = Run(folder, read_result(folder))
+    if index is not None and index.holds(folder):
+        return run
     read_predictions(folder)
     if run.result.train and run.result.train.is_lmam:
         read_course(folder)
     if run.result.task == "events":
         for name in ("confusion.csv", "confusion-baseline.csv"):
             read_confusion(folder / name)
+    if index is not None:
+        index.add(folder)
     return run
 
 

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 HERE = Path(__file__).parent
-SCRIPTS = ("significance", "merge", "race", "per_layer", "growth", "sweep")
+SCRIPTS = ("answers", "significance", "merge", "race", "per_layer", "growth", "sweep")
 
 
 def processor() -> str:

@@ -129,7 +129,7 @@ def _calls() -> Iterator[tuple[str, bool]]:
     yield "mam.run('--help')", False
     yield "mam.run('--cfg', 'job')", False
     yield "mam.run('experiment=controls')", False
-    yield "mam.sweep()", False
+    yield "mam.sweep()", True
     yield "mam.sweep(lam=[])", False
     yield "mam.sweep(lam=['x', 0.1])", False
     yield "mam.merge()", False
