@@ -66,6 +66,7 @@ def test_a_sweep_that_is_finished_is_said_without_a_model_and_makes_no_files(wor
         ("is not a finished run", ["compare", "none", "none"]),
         ("there is no such folder", ["report", "none"]),
         ("there is no such folder", ["ls", "none"]),
+        ("the hub cannot be reached", ["run", "data=hub", "data.hub.id=owner/name"]),
     ],
 )
 def test_a_refusal_that_needs_no_weights_imports_nothing(said, verb):

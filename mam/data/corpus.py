@@ -111,6 +111,9 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     """
     recordings = None
     if config.source == "hub":
+        from mam.data.hub_offline import refuse_offline
+
+        refuse_offline(config.hub)
         from mam.data.hub_rows import list_hub
 
         root, listing, recordings = list_hub(config, task)

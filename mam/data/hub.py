@@ -21,8 +21,9 @@ from huggingface_hub import HfApi, snapshot_download
 
 from mam.config.data import PARQUET_BRANCH, HubConfig
 from mam.data.columns import listed
-from mam.data.hub_errors import is_offline, offline, translated
+from mam.data.hub_errors import is_offline, translated
 from mam.data.hub_files import recording_at
+from mam.data.hub_offline import offline
 from mam.data.splits import splits_by_name
 from mam.errors import DataError, MamError
 from mam.files import atomic_path, is_folder, local_path, resolved, sha256_json, write_json

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from mam.config.data import HubConfig
+from mam.data.hub_offline import offline
 from mam.errors import DataError, MamError, choices, first_line
 
 UNREACHABLE = (OfflineModeIsEnabled, LocalEntryNotFoundError, ConnectionError, TimeoutError)
@@ -45,15 +46,6 @@ def _lacks_answer(error: BaseException) -> bool:
     """Return whether an error of HTTP arose without an answer; a refusal of the hub's is an answer."""
     response = getattr(error, "response", None)
     return isinstance(error, HTTP_ERROR) and (response is None or response.status_code >= 500)
-
-
-def offline(hub: HubConfig) -> str:
-    """Return what to do without the hub."""
-    return (
-        f"data.hub.id={hub.id}: the hub cannot be reached or HF_HUB_OFFLINE is set, and what is asked for was not read"
-        " here before. Run the same command once online, fetch the repository with `hf download --repo-type dataset"
-        f" {hub.id}`, or say data.hub.id=FOLDER of a copy."
-    )
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

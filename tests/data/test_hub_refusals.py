@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from support.runs import jobs
 from mam.data import hub as hub_module
 from mam.data.corpus import open_corpus
 from mam.data.hub_errors import is_offline
+from mam.data.hub_offline import kept_in
 from mam.data.store import AudioStore
 from mam.errors import ConfigError, DataError
 
@@ -34,6 +36,12 @@ BAD_COLUMNS = {
     ),
     "no label": ({"text": ["A"]}, "events", "called like label; its columns are: audio, text"),
 }
+
+
+@pytest.fixture
+def online(monkeypatch):
+    """The hub is asked; what it answers is made up."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
 @pytest.mark.parametrize(("columns", "task", "message"), BAD_COLUMNS.values(), ids=BAD_COLUMNS)
@@ -127,6 +135,7 @@ SCRIPT = RuntimeError("Dataset scripts are no longer supported, but found name.p
         (TimeoutError("slow"), "the hub cannot be reached"),
     ],
 )
+@pytest.mark.usefixtures("online")
 def test_what_the_hub_refuses(raised, message, monkeypatch):
     class Info:
         sha = COMMIT
@@ -162,6 +171,7 @@ def test_what_fails_while_rows_are_read_leaves_nothing(raised, message, place, c
     assert len(open_corpus(config(place))) == 3
 
 
+@pytest.mark.usefixtures("online")
 def test_the_parquet_branch_has_a_folder_for_each_configuration(monkeypatch):
     class Info:
         sha = COMMIT
@@ -207,3 +217,13 @@ def test_offline_a_downloaded_copy_is_read(tmp_path, monkeypatch, clips):
         corpus.column("text") == ["HELLO"]
         and "owner/name at 0123456789ab: test is test; audio from audio" in corpus.rule
     )
+
+
+def test_what_datasets_keeps_is_looked_for_where_it_keeps_it(monkeypatch):
+    """Without importing it, for a refusal at once."""
+    import datasets
+
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    assert str(kept_in()) == datasets.config.DEFAULT_HF_DATASETS_CACHE
+    monkeypatch.setenv("HF_DATASETS_CACHE", "/elsewhere")
+    assert kept_in() == Path("/elsewhere")
