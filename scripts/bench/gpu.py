@@ -17,20 +17,15 @@ import os
 import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
-import soundfile
 import torch
 import transformers
-from common import LARGE, make_pair, median_of, merged_by_hand, pair_words, timed, write_clips
-from torch.autograd import DeviceType
-from transformers import AutoProcessor, HubertForCTC, pipeline
+from common import LARGE, make_pair, median_of, pair_words, timed, write_clips
+from gpu_clock import DEVICE, IS_GPU, busy, lines, peak, say, waited
+from gpu_rival import Rival
 
 from mam.config.compose import jobs
 from mam.config.model import shapes
@@ -52,56 +47,8 @@ from mam.training.lessons import Lessons
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 DTYPES = ("float32", "bfloat16", "float16")
-BATCHES = (1, 8, 32)
 LAMS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 RESULTS = Path(__file__).with_name("RESULTS-gpu.md")
-IS_GPU = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if IS_GPU else "cpu")
-
-START = time.perf_counter()
-lines: list[str] = []
-
-
-def say(text: str) -> None:
-    """One line of the results."""
-    lines.append(text)
-    print(f"{time.perf_counter() - START:4.0f} s  {text}", flush=True)
-
-
-def waited(work: Callable[[], object]) -> Callable[[], object]:
-    """``work``, and what it left on the GPU."""
-
-    def both() -> object:
-        made = work()
-        if IS_GPU:
-            torch.cuda.synchronize()
-        return made
-
-    return both
-
-
-@contextmanager
-def peak(found: dict[str, float], name: str) -> Iterator[None]:
-    """Peak of the memory that tensors take on the GPU, GB."""
-    if IS_GPU:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    yield
-    found[name] = torch.cuda.max_memory_allocated() / 1e9 if IS_GPU else 0.0
-
-
-def busy(work: Callable[[], object]) -> float:
-    """Share of the time of ``work`` in which anything runs on the GPU, in percent."""
-    if not IS_GPU:
-        return 0.0
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        seconds = timed(waited(work))
-    spans = [one.time_range for one in profile.events() if one.device_type == DeviceType.CUDA]
-    covered = end = 0.0
-    for span in sorted(spans, key=lambda one: one.start):
-        covered += max(0.0, span.end - max(span.start, end))
-        end = max(end, span.end)
-    return covered / 1e4 / seconds
 
 
 def clip_lengths(minutes: float) -> list[float]:
@@ -118,50 +65,6 @@ def words_of(folder: Path, size: dict[str, int], *more: str) -> list[str]:
     data = ["data=audiofolder", f"data.root={folder / 'clips'}", "data.split=all", "control=none"]
     where = [f"outputs={fresh}/out", f"cache_dir={fresh}/cache", f"device={DEVICE.type}"]
     return [*pair_words(folder, size), *data, *where, *more]
-
-
-class Rival:
-    """transformers' pipeline over the clips."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.processor = folder, AutoProcessor.from_pretrained(folder / "hubert")
-        rows = [line.split(",") for line in (folder / "clips" / "metadata.csv").read_text().splitlines()[1:]]
-        self.texts = [text for _, text in rows]
-        self.waves = [soundfile.read(folder / "clips" / name, dtype="float32")[0] for name, _ in rows]
-
-    def recogniser(self, model: Any, dtype: str) -> Any:
-        """The pipeline with this model."""
-        made = getattr(torch, dtype)
-        return pipeline(
-            "automatic-speech-recognition",
-            model=model.to(made).eval(),
-            feature_extractor=self.processor.feature_extractor,
-            tokenizer=self.processor.tokenizer,
-            device=DEVICE,
-            dtype=made,
-        )
-
-    def evaluate(self, recognise: Any, batch: int, is_sorted: bool) -> list[str]:
-        """Texts of all clips, in the order of the corpus."""
-        order = sorted(range(len(self.waves)), key=lambda i: -len(self.waves[i]) if is_sorted else i)
-        with torch.inference_mode():
-            made = [one["text"] for one in recognise([self.waves[i] for i in order], batch_size=batch)]
-        return [text for _, text in sorted(zip(order, made, strict=True))]
-
-    def seconds(self, dtype: str) -> tuple[float, int, bool]:
-        """The best time of an evaluation, its batch, and whether the clips were sorted by length."""
-        recognise = self.recogniser(HubertForCTC.from_pretrained(self.folder / "hubert", dtype=torch.float32), dtype)
-        self.evaluate(recognise, BATCHES[-1], True)  # warms up
-        ways = [(1, False), *((batch, is_sorted) for batch in BATCHES[1:] for is_sorted in (False, True))]
-        found = [(timed(waited(lambda way=way: self.evaluate(recognise, *way))), *way) for way in ways]
-        _, *way = min(found)
-        again = timed(waited(lambda: self.evaluate(recognise, *way)))
-        return (min(again, min(found)[0]), *way)
-
-    def one_lam(self, lam: float, dtype: str, batch: int, is_sorted: bool) -> float:
-        """What the loop does for one λ."""
-        target = merged_by_hand(self.folder, lam)
-        return jiwer.wer(self.texts, self.evaluate(self.recogniser(target, dtype), batch, is_sorted))
 
 
 def evaluation(folder: Path, size: dict[str, int], dtype: str, seconds: float, theirs: tuple[float, int, bool]) -> None:
