@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, fields, is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -24,7 +25,7 @@ from mam.config.schema import Config
 from mam.config.study import study_problems
 from mam.config.training import missing_trackers, training_problems
 from mam.config.tuning import tuning_problems
-from mam.errors import choices
+from mam.errors import choices, shortened
 from mam.scoring.bounds import OneOf
 
 LARGEST = 1e300  # larger than any bound
@@ -68,8 +69,14 @@ def _field_problems(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]
     """
     for name, bounds in _bounds(config.__class__).items():
         value = getattr(config, name)
+        container = _containers(config.__class__)[name]
         if is_dataclass(value):
             yield from _field_problems(value, f"{prefix}{name}.")
+        elif container is not None and not isinstance(value, (container, type(None))):
+            # OmegaConf does not compare what an interpolation gives with the type of the field.
+            what = "a list" if container is list else "names and values"
+            yield f"{prefix}{name}={shortened(value)}: must be {what}", False
+            setattr(config, name, container())
         elif value is not None:
             messages = list(_outside(f"{prefix}{name}", value, bounds))
             if messages:
@@ -82,6 +89,19 @@ def _field_problems(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]
 def _bounds(kind: Any) -> dict[str, tuple[Any, ...]]:
     hints = get_type_hints(kind, include_extras=True)
     return {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(kind)}
+
+
+@cache
+def _containers(kind: Any) -> dict[str, type | None]:
+    """Return list or dict for the fields that hold one, and None for the others."""
+    hints = get_type_hints(kind)
+
+    def container(hint: Any) -> type | None:
+        kinds: Sequence[Any] = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        origins: list[Any] = [get_origin(kind) for kind in kinds]
+        return next((origin for origin in origins if origin in (list, dict)), None)
+
+    return {field.name: container(hints[field.name]) for field in fields(kind)}
 
 
 def _outside(key: str, value: Any, bounds: tuple[Any, ...]) -> Iterator[str]:

@@ -228,6 +228,8 @@ class Composer:
             raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
         except (UnicodeDecodeError, OSError) as error:
             raise ConfigError(f"{', '.join(words)}: a file cannot be read as UTF-8 ({first_line(error)})") from error
+        except (AttributeError, TypeError, ValueError) as error:  # Hydra's of a list of defaults that is none
+            raise ConfigError(f"{', '.join(words)}: {first_line(error)}") from error
         except RecursionError as error:
             names = ", ".join(words)
             raise ConfigError(f"{names}: files include each other in their defaults, without end") from error

@@ -140,8 +140,9 @@ def of_audio() -> Iterator[Bad]:
             (data / "metadata.csv").open("a").write("odd.wav,YES\n")
 
         fine = what.startswith(passes)
-        yield Bad(f"recording: {what}", RUN, prepare, names=("odd.wav",), may_pass=fine, seconds=60)
-        yield Bad(f"recording left out: {what}", (*RUN, "data.on_bad=skip"), prepare, must_pass=True, seconds=60)
+        seconds = 200 if what.startswith("ten minutes") else 60
+        yield Bad(f"recording: {what}", RUN, prepare, names=("odd.wav",), may_pass=fine, seconds=seconds)
+        yield Bad(f"recording left out: {what}", (*RUN, "data.on_bad=skip"), prepare, must_pass=True, seconds=seconds)
     for what, make_it in IRREGULAR.items():
 
         def irregular(place: Place, make: Callable[[Path], object] = make_it) -> None:

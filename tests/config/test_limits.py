@@ -8,7 +8,7 @@ import pytest
 from support.runs import mam
 
 from mam.config.compose import jobs
-from mam.config.search import SearchPath
+from mam.config.search import SearchPath, split_search
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 
@@ -90,3 +90,22 @@ def test_words_are_counted():
         2,
         "mam: 10002 words are more than the 10000 that mam takes. Put them into files\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("study.against", "names and values"), ("evaluate.by", "a list"), ("schedule.values", "a list")]
+)
+def test_what_an_interpolation_gives_is_of_the_fields_type(key, what, monkeypatch):
+    """OmegaConf does not look at it."""
+    monkeypatch.setenv("SOMETHING", "a text")
+    with pytest.raises(ConfigError, match=rf"{key}='a text': must be {what}"):
+        jobs([f"{key}=${{oc.env:SOMETHING}}"])
+
+
+@pytest.mark.parametrize("defaults", ["x", "{a: 1}", "[1]", "[[]]"])
+def test_a_list_of_defaults_that_is_none(defaults, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndefaults: {defaults}\n")
+    search, _ = split_search(["--config-dir", str(tmp_path)])
+    with pytest.raises(ConfigError, match="experiment"):
+        jobs(["experiment=mine"], search=search)
