@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
+.PHONY: help install demo check test coverage test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
   bench-gpu tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
@@ -38,6 +38,9 @@ check: lint types test ## install the tools and run lint, types and tests
 test: $(BIN)/pytest ## run the tests, but for the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu'
 
+coverage: $(BIN)/pytest ## run them and print the branch coverage of mam/, which must not fall below the floor
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu' --cov --cov-report=term
+
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow
 
@@ -50,8 +53,8 @@ test-gpu: $(BIN)/pytest ## run the tests that need a GPU; they skip without one
 torture: $(BIN)/pytest ## attack mam: bad input, faults, kills, commands at once, full disks (30 minutes, two cores)
 	$(BIN)/python -m scripts.torture --jobs 2 --minutes 30
 
-torture-quick: $(BIN)/pytest ## the part of it that CI runs, the same each time (6 minutes)
-	$(BIN)/python -m scripts.torture --quick --minutes 6
+torture-quick: $(BIN)/pytest ## the part of it that CI runs, the same each time (4 minutes)
+	$(BIN)/python -m scripts.torture --quick --jobs 2 --minutes 6
 
 audit: $(BIN)/mam ## known vulnerabilities and the licences of what is installed (needs the network)
 	$(PYTHON) -m venv $(VENV)-audit

@@ -22,7 +22,7 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 RUN_FILES = ("predictions.jsonl", "baseline.jsonl", "lambda.csv", "mam.log", ".hydra/config.yaml")
 UNFINISHED = "unfinished"  # the folder of what is gone on with
 STARTED = ("mam.log", ".hydra", "predictions.jsonl")  # each is a sign that a run was begun in a folder
-OF_TORCH = "torchinductor_"  # a folder in the temporary one that torch makes and keeps
+OF_TORCH = ("torchinductor_", "torchelastic_")  # folders in the temporary one that torch makes and keeps
 LEFT = re.compile(r"(^|/)\.[^/]+\.\w{8}(/|$)")  # what a killed process was writing; others remove it
 DURATION = re.compile(r"\d+(\.\d+)? s\b")
 

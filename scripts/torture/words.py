@@ -79,6 +79,7 @@ def of_keys() -> Iterator[Bad]:
                 ("run", word, *limit, *draws, *where),
                 names=names,
                 may_pass=True,
+                seconds=200 if key == "compile" else 20,  # it starts a C compiler
                 changing=("{work}", "{home}") if key in ("outputs", "cache_dir") else (),
             )
 
