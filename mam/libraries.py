@@ -50,6 +50,7 @@ def _quiet_transformers() -> None:
 def _quiet_datasets() -> None:
     import datasets
 
+    logging.getLogger("datasets").handlers.clear()
     datasets.utils.logging.enable_propagation()
     datasets.disable_progress_bars()
 

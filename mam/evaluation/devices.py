@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
-DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, and Windows' subsystem for Linux
+# NVIDIA, its Tegra, AMD, and Windows' subsystem for Linux.
+DRIVERS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
 
 
 def device_type(config: Config) -> str:
