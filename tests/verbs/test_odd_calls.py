@@ -1,0 +1,47 @@
+"""Calls that no person makes on purpose: one message, no traceback, and streams that are closed change nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.runs import mam as command
+
+import mam
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-sc"], "say mam --shell-completion install=SHELL"),
+        (["-sc", "query=bash"], "is for shells, which give the line in COMP_LINE"),
+        (["run", "--cfg", "x"], "Hydra shows one of: all, hydra, job"),
+    ],
+)
+def test_what_is_for_programs_said_by_hand(words, message):
+    answer = command(*words)
+    assert answer.returncode == 2 and message in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_a_folder_whose_name_has_an_equals_sign_is_a_folder():
+    Path("a=b").mkdir()
+    assert command("ls", "a=b").stdout.startswith("0 finished runs in a=b")
+    assert "a=b: no finished run is in there" in command("report", "a=b").stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed, words):
+    """What a command opens must not take the number of a stream that the caller closed."""
+    line = f"{sys.executable} -m mam run {' '.join(words)} lam=0.5 data.limit=2 evaluate.draws=100 {closed}"
+    shown = subprocess.run(line, shell=True, capture_output=True, text=True)
+    assert shown.returncode == 0 and "Traceback" not in shown.stderr, shown.stderr
+    (result,) = Path("outputs").rglob("result.json")
+    assert "mam run" not in (result.parent / "predictions.jsonl").read_text()
+
+
+@pytest.mark.parametrize("value", [1, None, object()])
+def test_what_is_no_merged_model_is_named(value):
+    with pytest.raises(mam.MamError, match=f"{type(value).__name__}: is not merged by mam.merge"):
+        mam.unmerge(value)
