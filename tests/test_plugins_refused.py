@@ -178,7 +178,7 @@ def test_an_error_in_a_plugin_has_no_traceback():
     plugin(MISBEHAVING)
     shown = mam("run", "plugins=[./mine.py]", "method=wrong", *QUICK)
     assert shown.returncode == 1 and "Traceback" not in shown.stderr
-    assert shown.stderr.startswith("mam: ") and "mine.py, line 18, in wrong" in shown.stderr
+    assert "\nmam: " in shown.stderr and "mine.py, line 18, in wrong" in shown.stderr
 
 
 def test_a_checkpoint_cannot_name_a_plugin(tmp_path):
