@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.runs import mam, once
+from support.runs import mam
 
 HEAVY = ("torch", "transformers", "datasets", "scipy.stats", "pandas", "matplotlib", "sklearn", "evaluate")
 # Runs mam in a process of its own and prints at the end what it imported.
@@ -23,20 +23,26 @@ def answer(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True)
 
 
+def made(*words: str) -> Path:
+    """The folder of a run that a process of its own made."""
+    shown = mam("run", *words)
+    return Path(next(line for line in shown.stdout.splitlines() if line.startswith("files")).split()[1])
+
+
 def is_light(shown: subprocess.CompletedProcess[str]) -> bool:
     return shown.stdout.splitlines()[-1] == "imported []"
 
 
 def test_what_is_finished_is_said_without_a_model(words):
-    first = once([*words, "lam=0.5"])
+    first = made(*words, "lam=0.5")
     shown = answer("run", *words, "lam=0.5")
     assert is_light(shown), shown.stdout + shown.stderr
-    assert f"skipped: finished already in {first.folder}" in shown.stdout and "merged λ=0.5" in shown.stdout
-    other = once([*words, "lam=0.25"])
+    assert f"skipped: finished already in {first}" in shown.stdout and "merged λ=0.5" in shown.stdout
+    other = made(*words, "lam=0.25")
     for verb, said in (
         (("ls",), "2 finished runs"),
-        (("score", first.folder, "normalizer=none"), "merged λ=0.5"),
-        (("compare", first.folder, other.folder), "B - A"),
+        (("score", first, "normalizer=none"), "merged λ=0.5"),
+        (("compare", first, other), "B - A"),
     ):
         shown = answer(*verb)
         assert shown.returncode == 0 and said in shown.stdout and is_light(shown), shown.stdout + shown.stderr

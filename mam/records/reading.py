@@ -20,9 +20,11 @@ from mam.config.checks import problems
 from mam.config.data import AUTO
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.records.earlier import renamed
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
+from mam.scoring.text import NORMALIZERS
 from mam.small_files import read_jsonl, read_yaml_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
@@ -86,11 +88,17 @@ def read_result(folder: Path) -> RunResult:
     if not path.is_file():
         raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
     status = path.stat()
-    return _parsed(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    names = (
+        *METHODS,
+        *CONTROLS,
+        *ALIGNMENTS,
+        *NORMALIZERS,
+    )  # a name that a plug-in registered is valid as long as it is
+    return _parsed(path, (status.st_size, status.st_mtime_ns, status.st_ino), names)
 
 
 @lru_cache(maxsize=256)
-def _parsed(path: Path, *version: int) -> RunResult:
+def _parsed(path: Path, version: tuple[int, ...], names: tuple[str, ...]) -> RunResult:
     """Read a result once as long as its file is not written again; several readers of a run ask for it."""
     return parse_result(read_text(path), path)
 
