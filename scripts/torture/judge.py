@@ -15,6 +15,7 @@ from typing import Any
 
 from scripts.torture.warm import Seen
 
+INDEX = "index.json"  # which a report keeps beside the runs that it read
 LONGEST_LINE = 2_000
 REFUSAL_CPU = 10.0  # seconds; processor time, because other work slows the clock
 TRACES = ("Traceback (most recent call last)", "--- Logging error ---", "Exception ignored", "Fatal Python error")
@@ -72,7 +73,7 @@ def changes(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> Iterator
         elif after[name] != entry:
             yield f"changed: {name}"
     for name in after:
-        if name not in before:
+        if name not in before and Path(name).name != INDEX:
             yield f"left behind: {name}"
 
 
