@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,3 +76,8 @@ def predictions(outcome: RunOutcome, name: str = "predictions.jsonl") -> list[st
 def mam(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own, on one core."""
     return program(words, **environment)
+
+
+def problems_in(errors: str) -> list[str]:
+    """The lines of standard error but those on what `mam run` does: the command, and then every 30 seconds."""
+    return [line for line in errors.splitlines() if not re.match(r"mam run |\d+:\d\d ", line)]
