@@ -43,6 +43,7 @@ def plain_hypotheses(real, lam: float) -> list[str]:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_whisper_minilm_on_lj_speech(real):
     bench = Workbench()
     words = [
