@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,7 +60,7 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
         MamError: The file cannot be written (disk full, read-only). Errors of the block that are not of writing, such
             as those of a network, are raised as they are.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
+    made = list(takewhile(lambda folder: not folder.exists(), path.parents))
     temporary: Path | None = None
     try:
         with _written(path):

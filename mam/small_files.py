@@ -27,9 +27,9 @@ DEPTH = 100  # of lists and objects in each other
 CONVERT = "Convert it, e.g. with iconv -t UTF-8."
 NODES = 100_000  # values of a YAML file
 try:
-    _YAML: Any = yaml.CSafeLoader
+    YAML_PARSER: Any = yaml.CSafeLoader
 except AttributeError:  # PyYAML was built without libyaml
-    _YAML = yaml.SafeLoader
+    YAML_PARSER = yaml.SafeLoader
 
 
 def open_regular(path: Path, limit: int = LIMIT, within: Path | None = None) -> BinaryIO:
@@ -211,11 +211,11 @@ def check_yaml(text: str, place: object) -> None:
     """Raise MamError for a text that is no YAML, nested too deeply, or too large once its aliases are expanded."""
     try:
         depth = 0
-        for event in yaml.parse(text, Loader=_YAML):
+        for event in yaml.parse(text, Loader=YAML_PARSER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEPTH:
                 raise MamError(f"{place}: more than {DEPTH} levels deep.")
-        if _expanded(yaml.compose(text, Loader=_YAML)) > NODES:
+        if _expanded(yaml.compose(text, Loader=YAML_PARSER)) > NODES:
             raise MamError(f"{place}: has more than {NODES} values.")
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).replace("<unicode string>", str(place)).split())

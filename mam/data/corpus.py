@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -62,9 +62,10 @@ class Corpus:
 
         The files are read once per process.
         """
+        rows = list(self.examples)  # every line is read once
         with ThreadPoolExecutor() as pool:
-            contents = list(pool.map(self._content_sha256, range(len(self))))
-        columns = [self.column(name) for name in COLUMNS if name not in ("audio", "index")]
+            contents = list(pool.map(self._content_sha256, rows))
+        columns = [[row[name] for row in rows] for name in COLUMNS if name not in ("audio", "index")]
         skipped = [[example.id, example.reason] for example in self.skipped]
         return sha256_json([[*columns, contents], skipped])
 
@@ -78,8 +79,7 @@ class Corpus:
             return read(recording(self.recordings, example["index"]), rate, f"{example['id']} ({path})")
         return read(path, rate, str(path))
 
-    def _content_sha256(self, i: int) -> str:
-        example = self.examples[i]
+    def _content_sha256(self, example: Mapping[str, Any]) -> str:
         if self.recordings is not None:
             cell = self.recordings[example["index"]]["recording"] or {}
             return hashlib.sha256(cell.get("bytes") or b"").hexdigest()

@@ -1,4 +1,4 @@
-"""What identifies a run, found without loading a model: checkpoints and metadata, each located once.
+"""Inputs of a run, located once each and without loading a model: checkpoints, metadata and the cache.
 
 Nothing here imports torch, transformers or datasets, so that a finished run is found at once.
 """

@@ -1,4 +1,4 @@
-"""What is read off a target."""
+"""The kinds of output that a target is read for."""
 
 from typing import Literal
 

@@ -28,6 +28,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,14 @@ def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
             else:
                 _remove(marker.parent, outputs)
                 log.warning("%s: removed, its run was killed", marker.parent)
+    _remove_empty(outputs)
+
+
+@cache
+def _remove_empty(outputs: Path) -> None:
+    """Remove empty folders of commands that were killed at once. A process looks once, since there may be many."""
     for folder in abandoned(path for path in outputs.glob(STARTED) if path.is_dir()):
-        with suppress(OSError):  # it is not empty: only folders whose command was killed at once are
+        with suppress(OSError):  # it is not empty
             folder.rmdir()
 
 

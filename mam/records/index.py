@@ -29,18 +29,19 @@ class Index:
             if isinstance(kept, dict) and kept.get("code") == code_sha256() and isinstance(kept.get("runs"), dict):
                 self._before = kept["runs"]
         self._now: dict[str, str] = {}
+        self._asked: dict[Path, tuple[str, str]] = {}
 
     def holds(self, run: Path) -> bool:
         """Return whether a run was read before, and none of its files has changed since."""
-        name, state = self._entry(run)
+        name, state = self._asked[run] = self._entry(run)
         is_known = self._before.get(name) == state
         if is_known:
             self._now[name] = state
         return is_known
 
     def add(self, run: Path) -> None:
-        """Take up a run that has been read whole."""
-        name, state = self._entry(run)
+        """Take up a run that has been read whole after `holds` was asked for it, in the state that it had then."""
+        name, state = self._asked[run]
         self._now[name] = state
 
     def save(self) -> None:

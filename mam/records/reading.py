@@ -25,7 +25,7 @@ from mam.records.earlier import renamed
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
 from mam.scoring.text import NORMALIZERS
-from mam.small_files import read_jsonl, read_yaml_text
+from mam.small_files import YAML_PARSER, read_jsonl, read_yaml_text
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
@@ -219,7 +219,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     return _changed(composed, overrides) if overrides else config
 
 
-class _Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(YAML_PARSER):  # type: ignore[misc]  # the class depends on how PyYAML was built
     """OmegaConf's loader, but for its parser, which is ten times as fast in C."""
 
     yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers

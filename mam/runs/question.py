@@ -1,4 +1,4 @@
-"""What identifies a run, and the finished run that answers the same question."""
+"""The question that a run answers, which identifies it, and the search for a finished run that answered it."""
 
 from __future__ import annotations
 
