@@ -205,13 +205,16 @@ def test_cases_that_hang_die_or_are_not_possible_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "end"),
-    [("while True: pass", "not finished after"), ("held = []\nwhile True: held.append(b'x' * 10**7)", "GB")],
+    ("code", "seconds", "end"),
+    [
+        ("while True: pass", 1, "not finished after"),
+        ("held = []\nwhile True: held.append(b'x' * 10**7)", 120, "GB"),
+    ],
 )
-def test_a_command_that_takes_too_much_is_ended(tmp_path, code, end):
+def test_a_command_that_takes_too_much_is_ended(tmp_path, code, seconds, end):
     place = Place(World(tmp_path), tmp_path / "place")
     memory = 2**28 + warm.resident(os.getpid())  # of which its process is a fork for a moment
-    told = place.do(Command(code=code, is_cold=True, seconds=3, memory=memory))
+    told = place.do(Command(code=code, is_cold=True, seconds=seconds, memory=memory))
     assert end in told.end
     assert list(judge.of_process(told)) == [f"killed: {told.end}"]
 
