@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -115,6 +116,13 @@ def _in_words(error: BaseException) -> str:
 
 
 def _entry_points() -> list[EntryPoint]:
+    """Return the entry points of what is installed now, in order of name."""
+    places = [(place, Path(place).stat().st_mtime_ns) for place in sys.path if Path(place).is_dir()]
+    return _entry_points_in(tuple(places))
+
+
+@lru_cache(maxsize=1)  # looking for them takes as long as a whole composition
+def _entry_points_in(places: tuple[tuple[str, int], ...]) -> list[EntryPoint]:
     return sorted(entry_points(group=GROUP), key=lambda point: point.name)
 
 

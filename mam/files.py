@@ -88,9 +88,10 @@ def atomic_path(path: Path, is_tidied: bool = True) -> Iterator[Path]:
 
 
 def tidy(path: Path) -> None:
-    """Remove what killed processes left of writing ``path``."""
+    """Remove what killed processes left of writing ``path``, where that is allowed."""
     for left in abandoned(path.parent.glob(f".{escape(path.name)}.????????")):
-        left.unlink(missing_ok=True)
+        with suppress(OSError):
+            left.unlink()
 
 
 @contextmanager

@@ -207,6 +207,19 @@ def read_yaml_text(path: Path, limit: int = MB, within: Path | None = None) -> s
     return text
 
 
+def parse_yaml(text: str, place: object) -> Any:
+    """Return the value of a YAML text that is from ``place``.
+
+    Raises:
+        MamError: As `check_yaml`, or a value cannot be made, such as a date that does not exist.
+    """
+    check_yaml(text, place)
+    try:
+        return yaml.load(text, Loader=YAML_PARSER)  # a safe loader
+    except (yaml.YAMLError, ValueError) as error:
+        raise _no_yaml(error, place) from error
+
+
 def check_yaml(text: str, place: object) -> None:
     """Raise MamError for a text that is no YAML, nested too deeply, or too large once its aliases are expanded."""
     try:
@@ -218,8 +231,12 @@ def check_yaml(text: str, place: object) -> None:
         if _expanded(yaml.compose(text, Loader=YAML_PARSER)) > NODES:
             raise MamError(f"{place}: has more than {NODES} values.")
     except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
-        raise MamError(f"{place}: not valid YAML: {reason}.") from error
+        raise _no_yaml(error, place) from error
+
+
+def _no_yaml(error: Exception, place: object) -> MamError:
+    reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
+    return MamError(f"{place}: not valid YAML: {reason}.")
 
 
 def _expanded(root: yaml.Node | None) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -74,8 +73,11 @@ def test_a_module_and_an_entry_point(monkeypatch):
     monkeypatch.syspath_prepend(str(Path.cwd()))
     for name in ("mypackage", "mypackage.methods", "entry"):
         sys.modules.pop(name, None)
-    point = EntryPoint("third", "entry", extensions.GROUP)
-    monkeypatch.setattr(extensions, "entry_points", lambda group: [point])
+    assert [entry.name for entry in use(["mypackage.methods"])] == ["mypackage.methods"]
+    info = Path("entry-1.0.dist-info")  # as pip makes it
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: entry\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{extensions.GROUP}]\nthird = entry\n")
     loaded = use(["mypackage.methods"])
     assert [entry.name for entry in loaded] == ["third", "mypackage.methods"]
     assert {"half", "third"} <= set(METHODS)

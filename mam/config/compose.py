@@ -50,8 +50,10 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
                 values["lam"].insert(0, "lam=0")
         has_controls = len(values.get("control", ())) > 1
         runs: list[Job] = []
-        most = [word for word in words if word.startswith("launch.max_runs=")]
-        refuse_too_many(map(len, values.values()), composer.unchecked(most).config)
+        counts = [len(listed) for listed in values.values()]
+        if max(counts, default=1) > 1:
+            most = [word for word in words if word.startswith("launch.max_runs=")]
+            refuse_too_many(counts, composer.unchecked(most).config)
         for combination in itertools.product(*values.values()):
             job_words = without_idle_words(combination) if multirun else combination
             job_words = without_idle_alignment(job_words) if has_controls else job_words

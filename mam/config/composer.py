@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,54 +14,32 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from hydra.version import VersionBase, setbase
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mam.config.checks import problems
 from mam.config.job import Job
+from mam.config.nodes import keys_set, schema
 from mam.config.override_checks import OF_THE_USER, override_problem
 from mam.config.schema import Config
 from mam.config.search import ONLY_MAMS, ConfigFile, SearchPath, groups, publish_choices
 from mam.config.words import listed, verbatim
-from mam.errors import ConfigError, first_line
+from mam.errors import ConfigError, MamError, first_line
 from mam.extensions import use
 from mam.merging.selection import is_selection
+from mam.small_files import parse_yaml
 
 LONGEST = 20_000  # characters of a word
 
 
 @dataclass(frozen=True)
 class _Base:
-    """The composition by Hydra for a selection of files: the run's own keys, and Hydra's node."""
+    """The composition by Hydra for a selection of files: the run's own keys, some without a value, and Hydra's node."""
 
     config: DictConfig
+    has_missing: bool
     files: DictConfig
     own_files: tuple[ConfigFile, ...]
-
-
-@contextmanager
-def _set_keys(config: DictConfig, overrides: Sequence[Override]) -> Iterator[None]:
-    """Set keys as Hydra would, and restore them afterwards, because copying the whole configuration is slow."""
-    before: list[tuple[str, Any]] = []
-    try:
-        for override in overrides:
-            parent, name = _place_of(config, override.key_or_group)
-            if not isinstance(parent, DictConfig) or name not in parent:
-                raise ConfigError(f"{override.input_line}: there is no such key")
-            before.append((override.key_or_group, copy.deepcopy(parent._get_node(name))))
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-        yield
-    finally:
-        for key, node in reversed(before):
-            parent, name = _place_of(config, key)  # anew: a later word may have replaced the node above
-            node._set_parent(parent)
-            parent.__dict__["_content"][name] = node
-
-
-def _place_of(config: DictConfig, key: str) -> tuple[Any, str]:
-    """Return the node that holds a key, and the key's last name."""
-    above, _, name = key.rpartition(".")
-    return (OmegaConf.select(config, above) if above else config), name
 
 
 class Composer:
@@ -142,8 +118,8 @@ class Composer:
         names: list[str] = []
         for file in files:
             try:
-                content = None if file is None else yaml.safe_load(file.text)
-            except yaml.YAMLError:  # reported when the file is composed
+                content = None if file is None else parse_yaml(file.text, file.place)
+            except MamError:  # reported when the file is composed
                 continue
             plugins = content.get("plugins") if isinstance(content, dict) else None
             names += [name for name in plugins if isinstance(name, str)] if isinstance(plugins, list) else []
@@ -180,10 +156,10 @@ class Composer:
             overrides = [self._read(word) for word in words]
             choosing = [override for override in overrides if self._needs_hydra(override)]
             base = self._base(choosing)
-            with _set_keys(base.config, [override for override in overrides if override not in choosing]):
-                missing = sorted(OmegaConf.missing_keys(base.config))
-                if missing:
-                    raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
+            setting = [override for override in overrides if override not in choosing]
+            with keys_set(base.config, [(override.key_or_group, override.value()) for override in setting]):
+                if base.has_missing or any(MISSING in word for word in words):
+                    _refuse_missing(base.config)
                 config = OmegaConf.to_object(base.config)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(f"{self._places(words)}{_in_one_line(error)}") from error
@@ -207,10 +183,12 @@ class Composer:
             words = [str(override.input_line) for override in choosing if override not in dotted]
             composed = self.composed(words)
             own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-            config: Any = OmegaConf.merge(OmegaConf.structured(Config), own)
+            config = OmegaConf.merge(schema(), own)
+            assert isinstance(config, DictConfig)
             for override in dotted:
                 _set_own_key(config.study, override)
-            self._bases[lines] = _Base(config, composed.hydra, self._own_files(words))
+            has_missing = bool(OmegaConf.missing_keys(config))
+            self._bases[lines] = _Base(config, has_missing, composed.hydra, self._own_files(words))
         return self._bases[lines]
 
     def composed(self, words: Sequence[str]) -> DictConfig:
@@ -276,6 +254,13 @@ def _in_one_line(error: Exception) -> str:
     """Return the message of Hydra or OmegaConf, without the lines that describe the key to programmers."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith((" ", "full_key", "object_type"))]
     return " ".join(lines) or f"cannot be composed ({type(error).__name__}); is each key a name?"
+
+
+def _refuse_missing(config: DictConfig) -> None:
+    """Raise ConfigError for keys without a value."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
 
 
 def _set_own_key(study: DictConfig, override: Override) -> None:

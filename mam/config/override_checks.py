@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import math
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mam.config.nodes import keys_set
 from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.errors import choices, first_line
@@ -74,10 +74,10 @@ def override_problem(
     unknown_key = _unknown_key(key, groups, base)
     if unknown_key:
         return unknown_key
-    copied = copy.deepcopy(base)
     for value in values:
         try:
-            OmegaConf.update(copied, key, value)
+            with keys_set(base, [(key, value)]):
+                pass
         except OmegaConfBaseException as error:
             return f"{key}={value}: {first_line(error)}"
     return None

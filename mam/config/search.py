@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import re
@@ -12,10 +13,12 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import ClassVar
 
 # Hydra's own compose() works on a global instance, which a notebook may use for another program.
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
@@ -45,6 +48,22 @@ class _CheckedFiles(FileConfigSource):
         except MamError as error:
             raise ConfigError(str(error).rstrip(".")) from error
         return super().load_config(config_path)
+
+
+class _PackagedFiles(ImportlibResourcesConfigSource):
+    """The files of a package, which do not change while a process runs, so that each is parsed once."""
+
+    _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a file's content."""
+        place = self.path, config_path
+        if place not in self._parsed:
+            self._parsed[place] = super().load_config(config_path)
+        return copy.deepcopy(self._parsed[place])
+
+
+_SOURCES = {FileConfigSource: _CheckedFiles, ImportlibResourcesConfigSource: _PackagedFiles}
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,7 @@ class SearchPath:
         """Return Hydra's loader for these places."""
         loader = ConfigLoaderImpl(self.in_hydra())
         sources = loader.repository.sources
-        sources[:] = [_CheckedFiles(of.provider, of.path) if type(of) is FileConfigSource else of for of in sources]
+        sources[:] = [_SOURCES[type(of)](of.provider, of.path) if type(of) in _SOURCES else of for of in sources]
         return loader
 
     def in_hydra(self) -> ConfigSearchPath:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mam.errors import MamError
-from mam.files import sha256_json, write_json
+from mam.files import sha256_json, tidy, write_json
 from mam.identity import code_sha256
 from mam.records.reading import CONFIG
 from mam.small_files import LARGE, read_json
@@ -45,10 +45,12 @@ class Index:
         self._now[name] = state
 
     def save(self) -> None:
-        """Write the index if it has changed."""
-        if self._now != self._before:
-            with suppress(MamError):
-                write_json(self._path, {"code": code_sha256(), "runs": self._now})
+        """Write the index if it has changed; what a killed process left of writing it is removed in any case."""
+        if self._now == self._before:
+            tidy(self._path)
+            return
+        with suppress(MamError):
+            write_json(self._path, {"code": code_sha256(), "runs": self._now})
 
     def _entry(self, run: Path) -> tuple[str, str]:
         with os.scandir(run) as entries:

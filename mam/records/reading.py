@@ -6,18 +6,19 @@ import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mam.config.checks import problems
 from mam.config.data import AUTO
+from mam.config.nodes import schema
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
@@ -200,7 +201,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
     try:
-        composed = OmegaConf.merge(_schema(), renamed(OmegaConf.create(_loaded(text))))
+        composed = OmegaConf.merge(schema(), renamed(OmegaConf.create(_loaded(text))))
         for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
@@ -264,9 +265,3 @@ def _used(result: RunResult | None) -> dict[str, Any]:
 def of_draw(draw: int) -> str:
     """Return the name of the file with the predictions of a draw."""
     return PREDICTIONS if draw == 0 else f"predictions-{draw}.jsonl"
-
-
-@cache
-def _schema() -> DictConfig:
-    schema: DictConfig = OmegaConf.structured(Config)
-    return schema

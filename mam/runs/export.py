@@ -28,7 +28,7 @@ from mam.records.reading import CONFIG, read_config, read_predictions, read_resu
 from mam.records.result import RunResult
 from mam.runs.merge_files import merge_checkpoint, new_folder
 from mam.runs.model_card import CARD, SETTINGS, card
-from mam.small_files import read_yaml_text
+from mam.small_files import parse_yaml, read_text
 
 
 def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -> list[str]:
@@ -59,7 +59,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
     parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
-    settings = yaml.safe_load(read_yaml_text(run / CONFIG))
+    settings = parse_yaml(read_text(run / CONFIG), run / CONFIG)
     with new_folder(out, force) as folder:
         if result.train:
             shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
@@ -20,7 +19,7 @@ from mam.records.result import RunResult
 from mam.records.text import arm_text, metric_name, plain_id
 from mam.scoring.languages import bare_code
 from mam.scoring.wording import difference_text, units_text
-from mam.small_files import check_yaml, read_text
+from mam.small_files import parse_yaml, read_text
 from mam.terminal import percent
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
@@ -48,11 +47,10 @@ def licence_of(checkpoint: Checkpoint) -> str:
     try:
         text = read_text(card, within=root_of(checkpoint.folder))
         front_text = text.split("---")[1] if text.startswith("---") else ""
-        check_yaml(front_text, card)
-        front = yaml.safe_load(front_text)
+        front = parse_yaml(front_text, card)
         licence = (front or {}).get("license")
         return licence if isinstance(licence, str) and licence.strip() else NOT_SAID
-    except (MamError, ValueError, IndexError, AttributeError, yaml.YAMLError):
+    except (MamError, IndexError, AttributeError):
         return NOT_SAID
 
 

@@ -15,10 +15,12 @@ from mam.data import hub as hub_module
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(hub_module.settings, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    gc.freeze()  # what is here already need not be looked at again
     yield
     with warnings.catch_warnings():  # datasets leaves metadata.csv open, which would be noticed in some later test
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture

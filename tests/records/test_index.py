@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,15 @@ def test_an_index_that_is_damaged_or_of_other_code_counts_as_none(swept, reads, 
         path.write_text(content)
     assert collect([swept]).runs and len(reads) == 2 * count
     assert path.is_dir() == (content is None)
+
+
+def test_what_a_killed_process_left_of_it_is_removed_also_where_nothing_has_changed(swept):
+    collect([swept])
+    left = swept / f".{INDEX}.12345678"
+    left.write_text("{")
+    time.sleep(1.1)  # younger files may be another process's that has just made them
+    collect([swept])
+    assert not left.exists()
 
 
 def test_where_it_cannot_be_written_the_report_is_made_all_the_same(swept, monkeypatch):
