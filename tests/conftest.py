@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +31,14 @@ def own_cache_and_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     """Every test works in a folder of its own, with a cache of its own."""
     monkeypatch.setenv("MAM_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def libraries_are_no_garbage() -> None:
+    """Each training collects garbage, which takes half a second if it looks at all that libraries hold."""
+    if gc.get_freeze_count() == 0 and "transformers.trainer" in sys.modules:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture
@@ -72,6 +82,12 @@ def hubert_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="session")
+def long_whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that hears 30 s at a time, as published ones do, which takes long."""
+    return make_whisper(tmp_path_factory.mktemp("long_whisper"), seconds=30)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_omega_conf_dumper
 
 from mam.config.merging import merges_nothing
 from mam.config.schema import Config, code_of, resolved, signature_of
@@ -63,14 +64,16 @@ def hydra_files(job: Job) -> dict[str, str]:
     The user's own configurations are in ``own/``, a folder for ``--config-dir``, and plug-ins that were named by a path
     in ``plugins/``, so that the run can be repeated elsewhere.
     """
-    files = copy.deepcopy(job.files)
-    with open_dict(files):
-        files.overrides.task = list(job.words)
-    return {
-        "config.yaml": OmegaConf.to_yaml(OmegaConf.structured(job.config)),
-        "hydra.yaml": OmegaConf.to_yaml(OmegaConf.create({"hydra": files})),
-        "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(list(job.words))),
-    } | _copies(job)
+    files: Any = OmegaConf.to_container(job.files, enum_to_str=True)
+    files["overrides"]["task"] = list(job.words)
+    contents = {"config": asdict(job.config), "hydra": {"hydra": files}, "overrides": list(job.words)}
+    return {f"{name}.yaml": _yaml(content) for name, content in contents.items()} | _copies(job)
+
+
+def _yaml(content: object) -> str:
+    """Return plain values as OmegaConf writes them; to make nodes of them first takes long."""
+    dumper = get_omega_conf_dumper()
+    return yaml.dump(content, default_flow_style=False, allow_unicode=True, sort_keys=False, Dumper=dumper)
 
 
 def _copies(job: Job) -> dict[str, str]:

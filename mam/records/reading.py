@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -11,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mam.config.checks import problems
 from mam.config.data import AUTO
-from mam.config.nodes import schema
+from mam.config.nodes import keys_set, schema
 from mam.config.schema import Config
 from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.records.earlier import renamed
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
+from mam.registry import foreign
 from mam.scoring.text import NORMALIZERS
 from mam.small_files import YAML_PARSER, read_jsonl, read_yaml_text
 
@@ -200,24 +202,34 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
         text = read_yaml_text(path)
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
+    has_plugins = result is not None and result.extensions is not None and bool(result.extensions.plugins)
+    registered = tuple((entry.kind, entry.name) for entry in foreign())  # what is valid depends on it
+    composed, config = _composed(path, text, tuple(_used(result).items()), has_plugins, registered)
+    overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
+    return _changed(composed, overrides) if overrides else copy.deepcopy(config)
+
+
+@lru_cache(maxsize=256)
+def _composed(
+    path: Path, text: str, used: tuple[tuple[str, Any], ...], has_plugins: bool, registered: tuple[tuple[str, str], ...]
+) -> tuple[DictConfig, Config]:
+    """Return a run's configuration as a node and as an object, neither to be changed; several readers ask for it."""
     try:
         composed = OmegaConf.merge(schema(), renamed(OmegaConf.create(_loaded(text))))
-        for key, value in [*ELSEWHERE.items(), *_used(result).items()]:
+        for key, value in [*ELSEWHERE.items(), *used]:
             if value not in (None, AUTO):
                 OmegaConf.update(composed, key, value)
         if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
             composed.data.normalizer = AUTO
         config = OmegaConf.to_object(composed)
-        if not isinstance(config, Config):
+        if not (isinstance(config, Config) and isinstance(composed, DictConfig)):
             raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
-        extensions = None if result is None else result.extensions
-        faults = problems(config, has_plugins=extensions is not None and bool(extensions.plugins))
+        faults = problems(config, has_plugins)
     except (OSError, ValueError, TypeError, AssertionError, RecursionError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:
         raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
-    overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
-    return _changed(composed, overrides) if overrides else config
+    return composed, config
 
 
 class _Loader(YAML_PARSER):  # type: ignore[misc]  # the class depends on how PyYAML was built
@@ -239,11 +251,10 @@ def _loaded(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # a safe loader
 
 
-def _changed(composed: Any, changes: Mapping[str, Any]) -> Config:
+def _changed(composed: DictConfig, changes: Mapping[str, Any]) -> Config:
     try:
-        for key, value in changes.items():
-            OmegaConf.update(composed, key, value)
-        config = OmegaConf.to_object(composed)
+        with keys_set(composed, changes.items()):
+            config = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
     assert isinstance(config, Config)

@@ -20,7 +20,6 @@ def own_cache(tmp_path, monkeypatch):
     with warnings.catch_warnings():  # datasets leaves metadata.csv open, which would be noticed in some later test
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
-    gc.unfreeze()
 
 
 @pytest.fixture

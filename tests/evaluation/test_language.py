@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.merging import merge_by_hand
+from support.models import make_whisper
 from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperTokenizer
 
@@ -103,7 +104,7 @@ def test_a_language_nobody_states_is_detected_once_for_a_sweep(spoken, polyglot,
     assert bool(doubt) == (float(shares.max()) < 2 / 3)
 
 
-def test_at_most_sixteen_clips_of_thirty_seconds_decide(polyglot, bert, tmp_path, monkeypatch):
+def test_at_most_sixteen_clips_of_thirty_seconds_decide(bert, tmp_path, monkeypatch):
     lengths = []
 
     def front(self, waves):
@@ -112,7 +113,8 @@ def test_at_most_sixteen_clips_of_thirty_seconds_decide(polyglot, bert, tmp_path
 
     monkeypatch.setattr(Target, "front", front)
     root = write_folder(tmp_path / "many", [31.0, *[0.3] * 17])
-    settle([*pair_words(polyglot, bert), *data_words(root)])
+    target = make_whisper(tmp_path / "target", ["de", "it"], seconds=30)
+    settle([*pair_words(target, bert), *data_words(root)])
     assert lengths == [480_000, *[4_800] * 15]
 
 

@@ -86,8 +86,8 @@ class _Only:
         return [self._audio.wave(self._i)]
 
 
-def test_whisper_takes_long_recordings_alone_and_counts_thirty_seconds(whisper):
-    target = load_target(locate(str(whisper)))
+def test_whisper_takes_long_recordings_alone_and_counts_thirty_seconds(long_whisper):
+    target = load_target(locate(str(long_whisper)))
     samples = [16000, 31 * 16000, 16000 * 5, 16000 * 40, 16000 * 2]
     assert packs_of(target, samples, 60.0) == [(0, 2), (4,), (1,), (3,)]
 
@@ -154,10 +154,10 @@ def test_some_clips_are_predicted_as_all_are(target, audio):
     assert predict(target, Prefix(target, audio, 0), some, audio.samples, 0) == [whole[i] for i in (1, 2, 4)]
 
 
-def test_packs_suit_the_target_and_its_device(target, whisper):
+def test_packs_suit_the_target_and_its_device(target, long_whisper):
     lengths = [16000 * 4] * 6
     assert [len(pack) for pack in packs_of(target, lengths, None)] == [2, 2, 2]  # 10 s on a CPU
-    assert [len(pack) for pack in packs_of(load_target(locate(str(whisper))), lengths, None)] == [4, 2]  # 4 × 30 s
+    assert [len(pack) for pack in packs_of(load_target(locate(str(long_whisper))), lengths, None)] == [4, 2]  # 4 × 30 s
 
 
 @pytest.mark.parametrize(

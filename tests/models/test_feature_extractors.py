@@ -58,8 +58,8 @@ def with_extractor(folder: Path, extractor, to: Path) -> Path:
     ("family", "extractor", "message"),
     [
         ("whisper", WhisperFeatureExtractor(feature_size=80), "makes 80 mel bins, the model takes 16 .num_mel_bins"),
-        ("whisper", WhisperFeatureExtractor(16, chunk_length=10), "makes 1000 frames, the model takes 3000"),
-        ("whisper", WhisperFeatureExtractor(16, hop_length=320), "makes 1500 frames, the model takes 3000"),
+        ("whisper", WhisperFeatureExtractor(16, chunk_length=10), "makes 1000 frames, the model takes 400"),
+        ("whisper", WhisperFeatureExtractor(16, hop_length=320), "makes 1500 frames, the model takes 400"),
         ("whisper", WhisperFeatureExtractor(16, dither=0.1), "adds noise .dither=0.1., so that no two runs"),
         ("whisper", SeamlessM4TFeatureExtractor(), "is a SeamlessM4TFeatureExtractor, Whisper hears by a Whisper"),
         ("ast", ASTFeatureExtractor(num_mel_bins=64, max_length=128), "makes 64 mel bins, the model takes 32"),

@@ -102,12 +102,12 @@ def test_whisper_merges_the_encoder_only(whisper, bert):
     assert changed == names - {f"model.encoder.layers.{i}.self_attn.k_proj.bias" for i in range(LAYERS)}
 
 
-def test_whisper_hears_more_than_thirty_seconds(whisper):
-    target = load_target(locate(str(whisper)))
+def test_whisper_hears_more_than_thirty_seconds(long_whisper):
+    target = load_target(locate(str(long_whisper)))
     wave = np.concatenate([noise(20, 1), noise(20, 2)])
     assert target.alone(len(wave)) and not target.alone(30 * 16000)
-    plain = WhisperForConditionalGeneration.from_pretrained(whisper, dtype=torch.float32).eval()
-    processor = AutoProcessor.from_pretrained(whisper)
+    plain = WhisperForConditionalGeneration.from_pretrained(long_whisper, dtype=torch.float32).eval()
+    processor = AutoProcessor.from_pretrained(long_whisper)
     inputs = processor(
         wave, sampling_rate=16000, return_tensors="pt", truncation=False, padding="longest", return_attention_mask=True
     )

@@ -212,9 +212,9 @@ def test_real_checkpoints_are_taught_by_transformers_recipe(real, more, which):
     assert target.losses(hidden_of(target, [WAVES[0]] * 2), tokens, 0.0).tolist() == pytest.approx(losses, rel=1e-3)
 
 
-def test_windows_begin_beyond_thirty_seconds(whisper):
+def test_windows_begin_beyond_thirty_seconds(long_whisper):
     """30 s at 16 kHz are 480,000 samples, which one window holds; classes are read without windows."""
-    target = load_target(locate(str(whisper)))
+    target = load_target(locate(str(long_whisper)))
     assert [target.in_windows(samples) for samples in (1, 479_999, 480_000, 480_001)] == [False, False, False, True]
     assert [target.alone(samples) for samples in (480_000, 480_001)] == [False, True]
-    assert not load_target(locate(str(whisper)), "features").in_windows(480_001)
+    assert not load_target(locate(str(long_whisper)), "features").in_windows(480_001)

@@ -117,8 +117,8 @@ def make_bert(
     return folder
 
 
-def make_whisper(folder: Path, languages: Sequence[str] = ()) -> Path:
-    """English-only, or with the special tokens of a multilingual one in their order."""
+def make_whisper(folder: Path, languages: Sequence[str] = (), seconds: int = 4) -> Path:
+    """English-only, or with the special tokens of a multilingual one in their order; it hears some seconds at a time."""
     torch.manual_seed(4)
     told = [*languages, *(("translate", "transcribe") if languages else ())]
     specials = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{name}|>" for name in told), "<|notimestamps|>"]
@@ -128,7 +128,7 @@ def make_whisper(folder: Path, languages: Sequence[str] = ()) -> Path:
     tokenizer.add_special_tokens({"additional_special_tokens": specials})
     tokenizer.add_tokens(stamps)
     tokenizer.save_pretrained(folder)
-    WhisperFeatureExtractor(feature_size=16).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=16, chunk_length=seconds).save_pretrained(folder)
     end, start, *ids, plain = (tokenizer.convert_tokens_to_ids(token) for token in specials)
     by_name = dict(zip(told, ids, strict=True))
     multilingual = {
@@ -139,6 +139,7 @@ def make_whisper(folder: Path, languages: Sequence[str] = ()) -> Path:
     config = WhisperConfig(
         vocab_size=len(tokenizer),
         num_mel_bins=16,
+        max_source_positions=50 * seconds,
         d_model=WIDTH,
         encoder_layers=LAYERS,
         decoder_layers=2,
