@@ -210,8 +210,22 @@ def odd_words(words: list[str], clips: Path) -> list[str]:
 
 
 @pytest.fixture
-def swept(odd_words: list[str]) -> Path:
+def swept(odd_words: list[str], made_once: Callable[..., Path]) -> Path:
     """λ = 0, 0.3, 0.6, each with shrink, in `outputs`."""
-    for lam, control in ((0, "none"), (0.3, "none"), (0.3, "shrink"), (0.6, "none"), (0.6, "shrink")):
-        once([*odd_words, f"lam={lam}", f"control={control}"])
-    return Path("outputs")
+    chosen = ((0, "none"), (0.3, "none"), (0.3, "shrink"), (0.6, "none"), (0.6, "shrink"))
+    return made_once("swept", [[*odd_words, f"lam={lam}", f"control={control}"] for lam, control in chosen])
+
+
+@pytest.fixture
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs that many tests begin with: the first computes them, the others get copies in `outputs`."""
+
+    def made(name: str, runs: list[list[str]]) -> Path:
+        kept = tmp_path_factory.getbasetemp() / "made_once" / name
+        if not kept.exists():
+            for words in runs:
+                once(words)
+            shutil.copytree("outputs", kept)
+        return Path(shutil.copytree(kept, "outputs", dirs_exist_ok=True))
+
+    return made

@@ -133,7 +133,7 @@ def _calls() -> Iterator[tuple[str, bool]]:
     yield "mam.sweep(lam=[])", False
     yield "mam.sweep(lam=['x', 0.1])", False
     yield "mam.merge()", False
-    yield "mam.merge(*pair())", False
+    yield "mam.merge(*pair())", True
     yield "mam.unmerge(pair()[0])", False
     yield "a, b = pair(); mam.merge(a, a, lam=0.1)", True
     yield "a, b = pair(); mam.merge(b, a, lam=0.1)", True

@@ -24,10 +24,11 @@ from mam.runs.rescore import rescore
 
 
 @pytest.fixture
-def two(words) -> tuple[Path, Path]:
+def two(words, made_once) -> tuple[Path, Path]:
     """A sound run and one to be broken."""
-    quick = [*words, "evaluate.draws=200"]
-    return once([*quick, "lam=0.3"]).folder, once([*quick, "lam=0.6"]).folder
+    outputs = made_once("two", [[*words, "evaluate.draws=200", f"lam={lam}"] for lam in (0.3, 0.6)])
+    sound, other = sorted(path.parent for path in outputs.rglob("result.json"))
+    return sound, other
 
 
 def edited(path: Path, change: Callable[[dict], object]) -> None:
