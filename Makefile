@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test coverage test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
+.PHONY: help install demo check test coverage test-versions test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
   bench-gpu tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
@@ -36,10 +36,13 @@ demo: $(BIN)/mam ## install mam and run the bundled demo
 check: lint types test ## install the tools and run lint, types and tests
 
 test: $(BIN)/pytest ## run the tests, but for the slow ones
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu' $(COVERAGE)
 
-coverage: $(BIN)/pytest ## run them and print the branch coverage of mam/, which must not fall below the floor
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m 'not slow and not slurm and not gpu' --cov --cov-report=term
+coverage: COVERAGE := --cov --cov-report=term
+coverage: test ## run them and print the branch coverage of mam/, which must not fall below the floor
+
+test-versions: ## run the tests on each Python, and on the oldest packages that pyproject.toml admits (uv, gigabytes)
+	scripts/versions.sh $(VENV)-versions
 
 test-slow: $(BIN)/pytest ## run the tests that take minutes
 	$(BIN)/pytest -m slow

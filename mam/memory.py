@@ -77,5 +77,7 @@ def _left_in_groups() -> Iterator[int]:
 
 
 def gigabytes(nbytes: float) -> str:
-    """Format a number of bytes in GB, with two digits."""
+    """Format a number of bytes in GB, or in MB if it is below 0.1 GB, with two digits."""
+    if nbytes < 1e8:
+        return f"{nbytes / 1e6:.2g} MB"
     return f"{nbytes / 1e9:.2g} GB" if nbytes < 1e11 else f"{nbytes / 1e9:.0f} GB"

@@ -92,7 +92,7 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
     free = free_memory()
     if needed > free:
         raise CheckpointError(
-            f"model.target={checkpoint.id}: needs {needed / 1e9:.1f} GB in fp32, {free / 1e9:.1f} GB are free here."
+            f"model.target={checkpoint.id}: needs {gigabytes(needed)} in fp32, {gigabytes(free)} are free here."
             " Take a smaller one or a larger machine."
         )
 
