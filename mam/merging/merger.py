@@ -92,13 +92,13 @@ class Merger:
             MergeError: A source tensor has another shape or contains NaN or infinity. The model is then the unmerged
                 target.
         """
-        self.restore()
-        self._refuse_missing(plan)
-        if plan.is_identity:
-            return MergeReport.of([])
-        source, moments = self.source(plan), self._moments(plan)
         effects: list[Effect] = []
         try:
+            self._restore(self._changed - self._written_whole(plan))
+            self._refuse_missing(plan)
+            if plan.is_identity:
+                return MergeReport.of([])
+            source, moments = self.source(plan), self._moments(plan)
             for layer in plan.merged_layers:
                 own, given = (layer_of(read, layer, plan.parts) for read in (self._own, source.read))
                 effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
@@ -129,9 +129,26 @@ class Merger:
     @torch.no_grad()
     def restore(self) -> None:
         """Restore the target's own tensors, bit for bit."""
-        for layer, part in self._changed:
+        self._restore(self._changed)
+
+    def _restore(self, places: set[tuple[int, str]]) -> None:
+        for layer, part in places:
             _write(self._blocks[layer].projection(part), self._pristine[layer, part])
-        self._changed.clear()
+        self._changed = self._changed - places
+
+    def _written_whole(self, plan: MergePlan) -> set[tuple[int, str]]:
+        """Return the changed projections of which a merge by ``plan`` writes all, so that they need not be restored.
+
+        None where activations may be measured first, which needs the unmerged target.
+        """
+        if self.activations is not None:
+            return set()
+        return {
+            (layer, part)
+            for layer in plan.merged_layers
+            for part in plan.parts
+            if (layer, part) in self._changed and (plan.has_bias(part) or self._pristine[layer, part][1] is None)
+        }
 
     @torch.no_grad()
     def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:

@@ -76,18 +76,17 @@ def in_turn(cases: Sequence[Case], seed: int) -> list[Case]:
 
 
 def report(verdicts: list[Verdict], seconds: float) -> int:
-    """Print ``held N of M`` for each kind; return the exit code."""
-    total, held, left = Counter[str](), Counter[str](), Counter[str]()
+    """Print ``held N of M`` for each kind, of those tried; return the exit code."""
+    tried, held, left = Counter[str](), Counter[str](), Counter[str]()
     for verdict in verdicts:
-        total[verdict.case.kind] += 1
+        (left if verdict.skipped else tried)[verdict.case.kind] += 1
         held[verdict.case.kind] += not verdict.complaints and not verdict.skipped
-        left[verdict.case.kind] += bool(verdict.skipped)
-    for kind in total:
+    for kind in {verdict.case.kind: None for verdict in verdicts}:
         note = f" ({left[kind]} not begun or not possible here)" if left[kind] else ""
-        print(f"{kind}: held {held[kind]} of {total[kind]}{note}")
+        print(f"{kind}: held {held[kind]} of {tried[kind]}{note}")
     for reason, count in Counter(verdict.skipped for verdict in verdicts if verdict.skipped).items():
         print(f"left out {count}: {reason}")
-    print(f"all: held {sum(held.values())} of {sum(total.values())} in {seconds / 60:.1f} minutes")
+    print(f"all: held {sum(held.values())} of {sum(tried.values())} in {seconds / 60:.1f} minutes")
     return int(any(verdict.complaints for verdict in verdicts))
 
 

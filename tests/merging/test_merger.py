@@ -250,8 +250,11 @@ def other_source(layer, part):
         ({"align": "procrustes"}, {"align": "permute"}, source),
         ({"project": "random"}, {"project": "random", "seed": 1}, other_source),
         ({"project": "random"}, {"project": "svd"}, other_source),
+        ({"lams": (0.4,) * DEPTH}, {"bias": False, "lams": (0.6,) * DEPTH}, source),
+        ({"lams": (0.4,) * DEPTH}, {"lams": (0.6, 0.6, 0.0)}, source),
+        ({"lams": (0.4,) * DEPTH}, {"parts": ("q", "v"), "lams": (0.6,) * DEPTH}, source),
     ],
-    ids=["pairs", "align", "seed", "project"],
+    ids=["pairs", "align", "seed", "project", "bias", "layers", "parts"],
 )
 def test_a_merger_gives_another_plan_what_a_fresh_one_gives_it(first, second, read):
     """What is kept of an aligned or projected source is kept for plans that ask for the same alone."""
