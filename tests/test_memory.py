@@ -88,6 +88,8 @@ def test_limits_of_control_groups_count(tmp_path, monkeypatch):
     assert free_memory() == 0
 
 
-@pytest.mark.parametrize(("nbytes", "text"), [(1000, "0.001 MB"), (4.5e8, "0.45 GB"), (7.9e9, "7.9 GB"), (1.78e11, "178 GB")])
+@pytest.mark.parametrize(
+    ("nbytes", "text"), [(1000, "0.001 MB"), (4.5e8, "0.45 GB"), (7.9e9, "7.9 GB"), (1.78e11, "178 GB")]
+)
 def test_sizes_in_words(nbytes, text):
     assert gigabytes(nbytes) == text

@@ -93,12 +93,13 @@ class TriedLam:
 
 @dataclass(frozen=True)
 class RaceLook:
-    """One look at a race: examples seen, leading λ, rates so far, and p of each dropped λ. Keys are λ as text."""
+    """One look at a race: examples seen, leading λ, rates so far, p of each dropped λ, those set aside. λ are text."""
 
     examples: Count
     leader: float
     rates: dict[str, float]
     dropped: dict[str, float]
+    settled: list[str] | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True)

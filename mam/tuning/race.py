@@ -1,7 +1,9 @@
-"""Racing: all λ run on a growing part of dev, and those shown to be worse than the leader are dropped early.
+"""Racing: all λ run on a growing part of dev. Those shown to be worse than the leader are dropped early, and those that
+all of dev would hardly show to be better are set aside.
 
 After Maron & Moore 1994 (Hoeffding races) and Moore & Lee 1994 (blocking: candidates are compared on the same
-examples), with the sign-flip test in place of their bounds.
+examples), with the sign-flip test in place of their bounds. What is set aside is decided by predictive power
+(Spiegelhalter, Freedman & Blackburn 1986), as a trial is stopped for futility.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from mam.records.learning import RaceLook
 from mam.scoring.sign_flip import one_sided_p
 
+SETTLING = (1 / 4, 1 / 2)  # shares of dev at which λ may be set aside
 TOLD_APART = 1.96  # smallest t of a difference that is significant at 5 %
 DRAWS = 20  # expected number of random sign assignments as extreme as the level of a look
 
@@ -69,6 +73,10 @@ def race(
     takes part in. There are at most ``looks · (K - 1)`` of these, so it is dropped with a probability of at most
     ``alpha`` (Bonferroni).
 
+    After a quarter and after half of dev a λ is set aside if it would, on all of dev, be significantly better than the
+    leader (t > 1.96) with a probability below ``alpha / (2 · (K - 1))``, given what was seen and whatever the true
+    difference is. So the probability that one of those set aside would be is at most ``alpha``. It may still be better.
+
     The race ends when one λ is left or dev is used up. The λ with the lowest rate among those left is chosen. All ties
     go to the smallest λ.
 
@@ -77,16 +85,16 @@ def race(
         lams: the candidates.
         n: number of examples.
         looks: number of times that candidates may be dropped.
-        alpha: largest probability of dropping the best λ.
+        alpha: largest probability of dropping the best λ, and of setting aside one that would be significantly better.
         seed: for the order of examples and the test.
         clusters: the cluster of each example.
         weights: the cost of each example, for `Race.work`.
-        settles: also end the race, from a quarter of dev on, when no λ left can be told from the leader. This is the
-            case if the differences so far, should they last, would not be significant at 5 % on all of dev.
+        settles: whether λ are set aside.
     """
     lams = sorted(set(lams))
     alive, level = list(lams), alpha / (looks * max(1, len(lams) - 1))
     draws = math.ceil(DRAWS / level)
+    assured = NormalDist().inv_cdf(1 - alpha / (len(SETTLING) * max(1, len(lams) - 1)))
     seen: dict[float, NDArray[np.float64]] = {lam: np.zeros(n) for lam in lams}
     lengths, cost = np.zeros(n, np.int64), np.asarray(weights if weights is not None else np.ones(n))
     member = np.unique(np.arange(n) if clusters is None else np.array(clusters, dtype=str), return_inverse=True)[1]
@@ -101,33 +109,46 @@ def race(
         words = max(1, int(lengths[is_seen].sum()))
         rates |= {lam: float(seen[lam][is_seen].sum()) / words for lam in alive}
         leader = min(alive, key=lambda lam: (rates[lam], lam))
-        units, whole = np.unique(member[is_seen]), int(member.max()) + 1
-        dropped, apart = {}, []
+        units, share = np.unique(member[is_seen]), float(is_seen.mean())
+        is_time = settles and SETTLING[0] <= share < 1
+        dropped, settled = dict[float, float](), list[float]()
         for lam in alive:
+            if lam == leader:
+                continue
             differences = np.bincount(member, (seen[lam] - seen[leader]) * is_seen)[units].astype(np.float64)
             p_value = one_sided_p(differences, draws, seed)
-            if lam != leader and p_value < level:
+            if p_value < level:
                 dropped[lam] = p_value
-            elif lam != leader:
-                apart.append(_reach(differences, whole))
-        alive = [lam for lam in alive if lam not in dropped]
+            elif is_time and _most(differences, share, assured) < TOLD_APART:
+                settled.append(lam)
+        left = [lam for lam in alive if lam not in dropped]
+        alive = [lam for lam in left if lam not in settled]
         path.append(
             RaceLook(
                 examples=int(is_seen.sum()),
                 leader=leader,
-                rates={f"{lam:g}": rates[lam] for lam in (*alive, *dropped)},
+                rates={f"{lam:g}": rates[lam] for lam in (*left, *dropped)},
                 dropped={f"{lam:g}": p_value for lam, p_value in dropped.items()},
+                settled=[f"{lam:g}" for lam in settled] or None,
             )
         )
-        is_settled = settles and 4 * len(units) >= whole and all(reach < TOLD_APART for reach in apart)
-        if len(alive) == 1 or is_settled:
+        if len(alive) == 1:
             break
     chosen = min(alive, key=lambda lam: (rates[lam], lam))
     return Race(chosen, rates, path, spent / float(cost.sum() * len(lams)))
 
 
-def _reach(differences: NDArray[np.float64], units: int) -> float:
-    """Return the t that the mean difference would have over ``units``, if mean and spread stayed the same."""
+def _most(differences: NDArray[np.float64], share: float, assured: float) -> float:
+    """Return a bound for the t on all of dev by which another λ would be better than the leader.
+
+    Given the t on a share s of dev, z, the one on all of it is about normal with mean z/√s and variance 1/s - 1, if
+    nothing else is known of the true difference. Clusters that were seen as a whole would spread less.
+
+    Args:
+        differences: errors of the other λ minus those of the leader, of each unit.
+        share: s.
+        assured: the bound's quantile of the standard normal distribution.
+    """
     spread = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    mean = float(differences.mean())
-    return mean / spread * units**0.5 if spread else (0.0 if mean <= 0 else float("inf"))
+    z = -float(differences.mean()) / spread * len(differences) ** 0.5 if spread else 0.0
+    return float(z / share**0.5 + assured * (1 / share - 1) ** 0.5)

@@ -118,7 +118,7 @@ def make_bert(
 
 
 def make_whisper(folder: Path, languages: Sequence[str] = (), seconds: int = 4) -> Path:
-    """English-only, or with the special tokens of a multilingual one in their order; it hears some seconds at a time."""
+    """English-only, or with the special tokens of a multilingual one in their order; it hears ``seconds`` at once."""
     torch.manual_seed(4)
     told = [*languages, *(("translate", "transcribe") if languages else ())]
     specials = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{name}|>" for name in told), "<|notimestamps|>"]

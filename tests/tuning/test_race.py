@@ -51,14 +51,41 @@ def test_it_ends_when_one_is_left():
     assert ran.chosen == 0.3 and len(ran.path) == 1 and sum(n for _, n in asked) == 40
 
 
-def test_it_settles_when_none_left_could_be_told_from_the_leader():
-    rng, lams = np.random.default_rng(0), [0.0, 0.1, 0.2]
-    good = rng.poisson(1, 320)
-    seen, _ = table_of(np.stack([good, good, good + (rng.random(320) < 0.3)]), lams)
-    ran = race(seen, lams, 320, looks=5, seed=1)
-    # 0.2 is worse by 0.3 errors: with all of dev a t of 11. It is dropped first; 0.0 and 0.1 are equal.
-    assert "0.2" in {lam for look in ran.path for lam in look.dropped}
-    assert ran.chosen == 0.0 and ran.path[-1].examples == 80
+def t_of(differences: np.ndarray) -> float:
+    return differences.mean() / differences.std(ddof=1) * len(differences) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_all_of_dev_would_hardly_show_to_be_better_is_set_aside(seed):
+    """Two looks at two λ share .05, which is t 1.95996: z on a quarter is at most 2z + 1.95996·√3 on all of dev."""
+    rng, lams, n = np.random.default_rng(seed), [0.0, 0.1], 320
+    good = rng.poisson(1, n) + 1
+    other = good + rng.choice([-1, 0, 1], n, p=[0.3, 0.35, 0.35])
+    ran = race(table_of(np.stack([good, other]), lams)[0], lams, n, looks=5, seed=seed)
+    order = np.concatenate(blocks(n, 5, seed))
+    ended = n
+    for look in ran.path:
+        better = t_of((good - other if look.leader == 0 else other - good)[order[: look.examples]])
+        bound = {80: 2 * better + 1.95996 * 3**0.5, 160: 2**0.5 * better + 1.95996}.get(look.examples, 9)
+        assert look.settled == (["0.1" if look.leader == 0 else "0"] if bound < 1.96 and not look.dropped else None)
+        ended = look.examples if look.settled or look.dropped else ended
+    assert ran.path[-1].examples == ended and ran.chosen == ran.path[-1].leader
+
+
+def test_one_that_would_be_significantly_better_is_set_aside_as_rarely_as_promised():
+    """1000 races of six λ, half of them a little better than the others; judged on all of dev."""
+    rng, lost, settled, lams = np.random.default_rng(6), 0, 0, [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    for seed in range(1000):
+        shared = rng.poisson(0.6, 200)
+        errors = np.stack(
+            [np.where(rng.random(200) < 0.2, rng.poisson(0.6 - 0.1 * (i % 2), 200), shared) for i in range(6)]
+        )
+        ran = race(table_of(errors, lams)[0], lams, 200, looks=5, alpha=0.05, seed=seed)
+        aside = [(look.leader, float(lam)) for look in ran.path for lam in look.settled or ()]
+        differences = [errors[lams.index(leader)] - errors[lams.index(lam)] for leader, lam in aside]
+        lost += any(t_of(each) > 1.96 for each in differences if each.any())
+        settled += len(aside)
+    assert lost <= 65 and settled > 1000
 
 
 def test_clusters_are_the_units():
