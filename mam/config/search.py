@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import re
@@ -13,18 +12,14 @@ from importlib import import_module
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import ClassVar
 
 # Hydra's own compose() works on a global instance, which a notebook may use for another program.
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathElement
 from hydra.core.config_store import ConfigStore
-from hydra.plugins.config_source import ConfigResult
 
+from mam.config.hydra_sources import loader_of
 from mam.config.words import listed, quoted
 from mam.errors import ConfigError, MamError, choices, first_line
 from mam.files import expanded
@@ -36,34 +31,6 @@ DEFAULT_FOLDER, VARIABLE = "mam_conf", "MAM_CONFIG_DIR"
 FLAGS, KEY = ("--config-dir", "-cd"), "hydra.searchpath"
 FILE, PACKAGE = "file://", "pkg://"
 PRIMARY = "config.yaml"
-
-
-class _CheckedFiles(FileConfigSource):
-    """The files of a folder, each checked before Hydra reads it and expands its aliases."""
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Return a file's content. Raises ConfigError if it is not safe to load."""
-        try:
-            read_yaml_text(Path(self.path, self._normalize_file_name(config_path)))
-        except MamError as error:
-            raise ConfigError(str(error).rstrip(".")) from error
-        return super().load_config(config_path)
-
-
-class _PackagedFiles(ImportlibResourcesConfigSource):
-    """The files of a package, which do not change while a process runs, so that each is parsed once."""
-
-    _parsed: ClassVar[dict[tuple[str, str], ConfigResult]] = {}
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Return a file's content."""
-        place = self.path, config_path
-        if place not in self._parsed:
-            self._parsed[place] = super().load_config(config_path)
-        return copy.deepcopy(self._parsed[place])
-
-
-_SOURCES = {FileConfigSource: _CheckedFiles, ImportlibResourcesConfigSource: _PackagedFiles}
 
 
 @dataclass(frozen=True)
@@ -99,10 +66,7 @@ class SearchPath:
 
     def loader(self) -> ConfigLoader:
         """Return Hydra's loader for these places."""
-        loader = ConfigLoaderImpl(self.in_hydra())
-        sources = loader.repository.sources
-        sources[:] = [_SOURCES[type(of)](of.provider, of.path) if type(of) in _SOURCES else of for of in sources]
-        return loader
+        return loader_of(self.in_hydra())
 
     def in_hydra(self) -> ConfigSearchPath:
         """Return the search path as Hydra's object."""
