@@ -99,6 +99,12 @@ def refuse_bare(decorator: str, argument: object) -> None:
         raise ConfigError(f"@{decorator} needs parentheses: @{decorator}(...)")
 
 
+def refuse_called(decorator: str, argument: object) -> None:
+    """Raise ConfigError for a decorator that was given something else than the function below it."""
+    if not callable(argument):
+        raise ConfigError(f"@{decorator} takes no name: write @{decorator}, and the function's own name is registered")
+
+
 def _who(earlier: Registration | None) -> str:
     if earlier is None:
         return "mam"

@@ -39,6 +39,10 @@ BROKEN = {
     "\0": r"plugins=./mine.py: cannot be loaded",
     "from mam.plugins import method\n@method\ndef two(t, s):\n    return t\n": "method=two: takes .*, and must take",
     "from mam.plugins import control\n@control\ndef mine(s, t, p):\n    return s\n": "@control needs parentheses",
+    **{
+        f"from mam.plugins import {name}\n@{name}('mine')\ndef mine(a): ...\n": f"@{name} takes no name: write @{name}"
+        for name in ("method", "pairing", "normalizer", "language_normalizer")
+    },
     "from mam.plugins import schedule\n@schedule\ndef mine(l, d, o):\n    return []\n": "@schedule needs parentheses",
     "from mam.plugins import schedule\n@schedule('x', reads=('y',))\ndef x(l, d, o): ...\n": "schedule=x: reads y",
     "from mam.plugins import tuner\n@tuner(reads=('y',))\ndef x(a, b, c, d, e):\n    return {}\n": "tuner: reads y",

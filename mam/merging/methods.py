@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mam.merging.tables import METHODS, MethodTraits, summary_of
-from mam.registry import refuse_bare, register
+from mam.registry import refuse_bare, refuse_called, register
 
 Projection: TypeAlias = tuple[Tensor, Tensor | None]  # weight [out, in], bias [out] or None; fp32
 
@@ -48,6 +48,7 @@ def method(function: Mix) -> Mix:
 
     Tensors are fp32 and of equal shape.
     """
+    refuse_called("method", function)
 
     def merge(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
         return {part: _each(function, own, source.parts[part], lam) for part, own in target.parts.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 
 from mam.errors import MergeError
-from mam.registry import register
+from mam.registry import refuse_called, register
 
 Pairing = Callable[[Sequence[int], int, int], dict[int, int]]
 PAIRINGS: dict[str, Pairing] = {}
@@ -17,6 +17,7 @@ def pairing(function: Pairing) -> Pairing:
 
     What is registered raises MergeError if a selected layer gets no layer of the source.
     """
+    refuse_called("pairing", function)
     name = function.__name__
 
     @wraps(function)

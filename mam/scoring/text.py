@@ -9,7 +9,7 @@ from functools import cache, partial
 from importlib import import_module
 
 from mam.errors import MamError, shortened
-from mam.registry import register
+from mam.registry import refuse_called, register
 from mam.scoring.languages import bare_code
 from mam.scoring.leaderboard import open_asr_leaderboard
 from mam.scoring.multilingual import multilingual
@@ -29,12 +29,14 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "´":
 
 def normalizer(function: Normalizer) -> Normalizer:
     """Register ``function`` under its own name."""
+    refuse_called("normalizer", function)
     register("normalizer", function.__name__, function, (NORMALIZERS, function), takes="text")
     return function
 
 
 def language_normalizer(function: Callable[..., str]) -> Callable[..., str]:
     """Register ``function``, which also takes the language, under its own name."""
+    refuse_called("language_normalizer", function)
     without_language = partial(function, language=None)
     register(
         "normalizer",
