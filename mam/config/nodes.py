@@ -45,6 +45,12 @@ def keys_set(config: DictConfig, values: Iterable[tuple[str, Any]]) -> Iterator[
             parent.__dict__["_content"][name] = node
 
 
+def has_key(config: DictConfig, key: str) -> bool:
+    """Return whether there is a node of this dotted key; it may have no value yet."""
+    parent, name = _place_of(config, key)
+    return isinstance(parent, DictConfig) and name in parent.keys()  # noqa: SIM118  # a key without a value is not "in" it
+
+
 def _place_of(config: DictConfig, key: str) -> tuple[Any, str]:
     """Return the node that holds a key, and the key's last name."""
     above, _, name = key.rpartition(".")

@@ -9,10 +9,10 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString, RangeSweep, ValueType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mam.config.nodes import keys_set
+from mam.config.nodes import has_key, keys_set
 from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.errors import choices, first_line
@@ -90,9 +90,9 @@ def _listed(group: str, names: Sequence[str], search: SearchPath) -> str:
 
 
 def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> str | None:
-    known = [*groups, *_leaves(base)]
-    if key in known or OmegaConf.is_config(OmegaConf.select(base, key, throw_on_missing=False)):
+    if key in groups or has_key(base, key):
         return None
+    known = [*groups, *_leaves(base)]
     near = difflib.get_close_matches(key, known, n=3) or [name for name in known if "." not in name]
     return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job shows all)"
 
