@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from importlib import import_module
 from itertools import groupby
 from typing import Any
+
+from mam.scoring.whisper import of_whisper
 
 FILLERS = "hmm mm mhm mmm uh um ah aha ahh ahm eh ehehe em hm huh hum mhum uhm umm uhuh"
 IS = "it he she what that who here there how when where why this"  # 's after these words is read as "is"
@@ -35,7 +36,7 @@ def open_asr_leaderboard(text: str) -> str:
 @cache
 def _english() -> Any:
     """Create Whisper's normalizer with the leaderboard's own steps before and after numbers and spellings."""
-    english = import_module("whisper_normalizer.english").EnglishTextNormalizer()
+    english = of_whisper("english", "EnglishTextNormalizer")
     numbers, spellings = english.standardize_numbers, english.standardize_spellings
     english.ignore_patterns = rf"\b({FILLERS.replace(' ', '|')})\b"
     general, own = r"'s\b", {rf"\b{word}\b" for word in OWN}

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import cache, partial
-from importlib import import_module
 
 from mam.errors import MamError, shortened
 from mam.registry import refuse_called, register
@@ -14,6 +13,7 @@ from mam.scoring.languages import bare_code
 from mam.scoring.leaderboard import open_asr_leaderboard
 from mam.scoring.multilingual import multilingual
 from mam.scoring.numbers import ENGLISH, spell_english
+from mam.scoring.whisper import of_whisper
 
 Normalizer = Callable[[str], str]
 GROWTH = 100  # letters that a normalizer may make of one
@@ -125,6 +125,5 @@ language_normalizer(multilingual)
 
 @cache
 def _whisper(module: str, name: str) -> Normalizer:
-    """Create one of whisper-normalizer's classes; cached, because it reads its list of spellings from disk."""
-    instance: Normalizer = getattr(import_module(f"whisper_normalizer.{module}"), name)()
+    instance: Normalizer = of_whisper(module, name)
     return instance
