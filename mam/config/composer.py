@@ -34,7 +34,14 @@ LONGEST = 20_000  # characters of a word
 
 @dataclass(frozen=True)
 class _Base:
-    """The composition by Hydra for a selection of files: the run's own keys, some without a value, and Hydra's node."""
+    """The composition by Hydra for a selection of files.
+
+    Attributes:
+        config: The run's own keys.
+        has_missing: Whether one of them has no value.
+        files: Hydra's node.
+        own_files: The user's own files among those selected.
+    """
 
     config: DictConfig
     has_missing: bool

@@ -23,12 +23,12 @@ def loader_of(path: ConfigSearchPath) -> ConfigLoader:
     """Return Hydra's loader for a search path."""
     loader = ConfigLoaderImpl(path)
     sources = loader.repository.sources
-    sources[:] = map(_better, sources)
+    sources[:] = map(_ours, sources)
     return loader
 
 
-def _better(source: ConfigSource) -> ConfigSource:
-    """Return our kind of a source. Hydra's are told by scheme, because its search for plug-ins replaces the classes."""
+def _ours(source: ConfigSource) -> ConfigSource:
+    """Return what reads a source; told by scheme, because Hydra's search for plug-ins replaces the classes."""
     if source.scheme() == FileConfigSource.scheme():
         return _CheckedFiles(source.provider, source.path)
     if source.scheme() == ImportlibResourcesConfigSource.scheme() and source.path in REMEMBERED:

@@ -1,4 +1,4 @@
-"""Nodes of OmegaConf: the schema, and keys that are set for a while."""
+"""Nodes of OmegaConf: the schema, and keys that are set and restored."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def keys_set(config: DictConfig, values: Iterable[tuple[str, Any]]) -> Iterator[
     before: list[tuple[str, Any]] = []
     try:
         for key, value in values:
-            parent, name = _place_of(config, key)
-            if not isinstance(parent, DictConfig) or name not in parent:
+            if not has_key(config, key):
                 raise ConfigError(f"{key}: there is no such key")
+            parent, name = _place_of(config, key)
             before.append((key, copy.deepcopy(parent._get_node(name))))
             OmegaConf.update(config, key, value, merge=True)
         yield
@@ -48,7 +48,7 @@ def keys_set(config: DictConfig, values: Iterable[tuple[str, Any]]) -> Iterator[
 def has_key(config: DictConfig, key: str) -> bool:
     """Return whether there is a node of this dotted key; it may have no value yet."""
     parent, name = _place_of(config, key)
-    return isinstance(parent, DictConfig) and name in parent.keys()  # noqa: SIM118  # a key without a value is not "in" it
+    return isinstance(parent, DictConfig) and name in parent.keys()  # noqa: SIM118  # "in" leaves out what has no value
 
 
 def _place_of(config: DictConfig, key: str) -> tuple[Any, str]:

@@ -93,7 +93,15 @@ class TriedLam:
 
 @dataclass(frozen=True)
 class RaceLook:
-    """One look at a race: examples seen, leading λ, rates so far, p of each dropped λ, those set aside. λ are text."""
+    """One look at a race. Keys are λ as text.
+
+    Attributes:
+        examples: The number of examples seen.
+        leader: The λ with the lowest rate.
+        rates: The rate of each λ so far.
+        dropped: The p-value of each λ that was shown to be worse than the leader.
+        settled: The λ that all of dev would hardly have shown to be better than the leader.
+    """
 
     examples: Count
     leader: float

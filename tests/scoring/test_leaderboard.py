@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from whisper_normalizer.english import EnglishTextNormalizer
 
 from mam.scoring.leaderboard import open_asr_leaderboard
 from mam.scoring.text import whisper_english
+from mam.scoring.whisper import of_whisper
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ SHARED = "the colour of twenty-one cats; it's $1,234.56, isn't it? mr. müller [
 def test_what_both_share_is_what_whisper_normalizer_makes(words):
     """No letter stands alone in these words, and no filler or possessive is among them."""
     text = " ".join(words)
-    expected = EnglishTextNormalizer()(text).strip()
+    expected = of_whisper("english", "EnglishTextNormalizer")(text).strip()
     if not any(len(word) == 1 for word in expected.split()):
         assert open_asr_leaderboard(text) == expected
 
