@@ -18,6 +18,7 @@ from mam.errors import ConfigError
 
 # A name that Hydra's grammar reads as text without quotes.
 NAME = re.compile(r"(?!(?:null|true|false|inf|nan|\d+)$)[A-Za-z0-9][A-Za-z0-9_.-]*", re.IGNORECASE | re.ASCII)
+EXECUTED = "<string>"  # the file of code that exec made; Python 3.13 takes the text of `python -c` for its source
 Entries = tuple[tuple[dict[str, Any], Any], ...]  # registries with the entry that each of them gets
 
 
@@ -183,6 +184,8 @@ def _content(code: Any, seen: set[int]) -> Iterator[bytes]:
     functions = [code, *vars(code).values()] if inspect.isclass(code) else [inspect.unwrap(code)]
     compiled = [function for function in functions if hasattr(function, "__code__")]
     try:
+        if any(function.__code__.co_filename == EXECUTED for function in compiled):
+            raise OSError("its source is not kept")
         yield inspect.getsource(code).encode()
     except (OSError, TypeError):
         yield b"".join(marshal.dumps(function.__code__) for function in compiled) or repr(code).encode()

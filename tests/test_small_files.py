@@ -58,7 +58,7 @@ def test_what_is_no_regular_file_does_not_block(folder):
         listening.bind(str(folder / "socket"))
         refused(folder / "socket", "No such device")
     refused(folder / "missing", "No such file")
-    refused(folder / "missing" / "\0", "null byte")
+    refused(folder / "missing" / "\0", "embedded null")
     (folder / "circle").symlink_to("circle")
     refused(folder / "circle", "symbolic links")
     refused(folder / "circle", "", within=folder)
