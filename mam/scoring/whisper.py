@@ -15,5 +15,6 @@ def of_whisper(module: str, name: str) -> Any:
         name: The class.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # Python 3.12 warns of a backslash in one of its docstrings
+        for category in (SyntaxWarning, DeprecationWarning):  # of a backslash in a docstring; Python 3.11 has the latter
+            warnings.simplefilter("ignore", category)
         return getattr(import_module(f"whisper_normalizer.{module}"), name)()
