@@ -15,6 +15,6 @@ def of_whisper(module: str, name: str) -> Any:
         name: The class.
     """
     with warnings.catch_warnings():
-        for category in (SyntaxWarning, DeprecationWarning):  # of a backslash in a docstring; Python 3.11 has the latter
+        for category in (SyntaxWarning, DeprecationWarning):  # of a backslash in a docstring; the latter on 3.11
             warnings.simplefilter("ignore", category)
         return getattr(import_module(f"whisper_normalizer.{module}"), name)()
