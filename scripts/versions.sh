@@ -28,5 +28,6 @@ words=("$@")
 for version in 3.11 3.12 3.13; do
   tested "$version" "$version" --constraint .ci/constraints.txt
 done
+words+=(-W ignore::DeprecationWarning -W ignore::FutureWarning) # old packages use what newer ones no longer like
 tested oldest 3.11 --resolution lowest-direct
 exit $failed
