@@ -183,12 +183,8 @@ def _content(code: Any, seen: set[int]) -> Iterator[bytes]:
     seen.add(id(code))
     functions = [code, *vars(code).values()] if inspect.isclass(code) else [inspect.unwrap(code)]
     compiled = [function for function in functions if hasattr(function, "__code__")]
-    try:
-        if any(function.__code__.co_filename == EXECUTED for function in compiled):
-            raise OSError("its source is not kept")
-        yield inspect.getsource(code).encode()
-    except (OSError, TypeError):
-        yield b"".join(marshal.dumps(function.__code__) for function in compiled) or repr(code).encode()
+    source = _source(functions[0])
+    yield source or b"".join(marshal.dumps(function.__code__) for function in compiled) or repr(code).encode()
     for function in compiled:
         for name, value in sorted(_read_by(function).items()):
             yield name.encode()
@@ -199,6 +195,16 @@ def _content(code: Any, seen: set[int]) -> Iterator[bytes]:
                 yield from _content(value, seen)
             else:
                 yield _value_content(value)
+
+
+def _source(code: Any) -> bytes:
+    """Return the source of a function or class; empty if it is not kept."""
+    if getattr(getattr(code, "__code__", None), "co_filename", None) == EXECUTED:
+        return b""
+    try:
+        return inspect.getsource(code).encode()
+    except (OSError, TypeError):
+        return b""
 
 
 def _read_by(function: Any) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 
 from mam import registry
@@ -73,6 +76,20 @@ def test_code_without_a_source_is_hashed_by_what_it_does():
         exec(f"def f(x):\n    return {body}\nclass C:\n    def m(self, x):\n        return {body}", namespace)
         made.append([code_sha256(namespace[name]) for name in ("f", "C")])
     assert made[0] == made[1] and all(a != b for a, b in zip(made[0], made[2], strict=True))
+
+
+def test_a_dataclass_is_hashed_by_its_source_wherever_that_stands(tmp_path):
+    """Its __init__ is made by exec, whose code names no file."""
+    text = "from dataclasses import dataclass\n\n@dataclass\nclass Data:\n    x: int = 1\n"
+    hashes = []
+    for name, content in (("one", text), ("two", text), ("three", text.replace("= 1", "= 2"))):
+        (tmp_path / f"{name}.py").write_text(content)
+        spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        hashes.append(code_sha256(module.Data))
+        del sys.modules[name]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_failing_plugin_leaves_nothing():
