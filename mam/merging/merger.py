@@ -139,7 +139,7 @@ class Merger:
     def _written_whole(self, plan: MergePlan) -> set[tuple[int, str]]:
         """Return the changed projections of which a merge by ``plan`` writes all, so that they need not be restored.
 
-        None where activations may be measured first, which needs the unmerged target.
+        The set is empty where activations may be measured first, which needs the unmerged target.
         """
         if self.activations is not None:
             return set()

@@ -209,7 +209,7 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     return _changed(composed, overrides) if overrides else copy.deepcopy(config)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # of some 200 kB each
 def _composed(
     path: Path, text: str, used: tuple[tuple[str, Any], ...], has_plugins: bool, registered: tuple[tuple[str, str], ...]
 ) -> tuple[DictConfig, Config]:
