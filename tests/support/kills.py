@@ -6,39 +6,58 @@ Python makes, and for a file that is opened for writing, that file empty.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
+import io
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
-CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
-_watchers: list[Callable[[str, tuple[Any, ...]], None]] = []
+import pytest
+
+CHANGES = ("rename", "replace", "remove", "unlink", "rmdir", "mkdir", "truncate", "link", "symlink")
+Watch = Callable[[Path, bool], None]
 
 
-def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watchers or event not in CHANGES | {"open"}:
-        return
-    watch = _watchers.pop()  # what it does itself is not watched
-    try:
-        watch(event, arguments)
-    finally:
-        _watchers.append(watch)
+@contextmanager
+def watched(root: Path, watch: Watch) -> Iterator[None]:
+    """Call ``watch(path, opened)`` before each call of Python's that writes below ``root``, an absolute path.
 
+    A path relative to an open folder counts (`shutil.rmtree`). What ``watch`` does itself is not watched. The functions
+    are replaced, not audited: under Python 3.11 a thread that starts while an audit hook runs cannot be traced
+    (coverage), and dies.
+    """
+    busy: list[bool] = []
 
-sys.addaudithook(_hook)
+    def watching(function: Callable[..., Any], writes: Callable[..., bool], opens: bool) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            path = args[0] if args else next(iter(kwargs.values()))
+            if not busy and isinstance(path, str | os.PathLike) and writes(*args, **kwargs):
+                path = Path(path)
+                if not path.is_absolute() or path.is_relative_to(root):
+                    busy.append(True)
+                    try:
+                        watch(path, opens)
+                    finally:
+                        busy.pop()
+            return function(*args, **kwargs)
 
+        return call
 
-def is_change(event: str, arguments: tuple[Any, ...], root: Path) -> bool:
-    """Whether an audited operation writes below ``root``; one relative to an open folder counts (`shutil.rmtree`)."""
-    path = arguments[0]
-    if not isinstance(path, str | os.PathLike):
-        return False
-    writes = event in CHANGES or (event == "open" and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR)))
-    return writes and (not os.path.isabs(path) or Path(path).is_relative_to(root))
+    opening = watching(builtins.open, lambda file, mode="r", *_, **__: not set(mode).isdisjoint("wax+"), True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CHANGES:
+            patch.setattr(os, name, watching(getattr(os, name), lambda *_, **__: True, False))
+        write = os.O_WRONLY | os.O_RDWR
+        patch.setattr(os, "open", watching(os.open, lambda path, flags, *_, **__: bool(flags & write), True))
+        patch.setattr(builtins, "open", opening)
+        patch.setattr(io, "open", opening)
+        yield
 
 
 @contextmanager
@@ -59,21 +78,16 @@ def copies_of(root: Path, into: Path) -> Iterator[list[Path]]:
             seen.add(state)
             made.append(copy)
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
-        if not root.is_dir() or not is_change(event, arguments, root):
-            return
-        keep()
-        path = Path(os.fspath(arguments[0]))
-        if event == "open" and path.parent.is_dir() and path.is_absolute() and path != root:
-            keep(path)
-
-    _watchers.append(watch)
-    try:
-        yield made
-    finally:
-        _watchers.remove(watch)
+    def watch(path: Path, opened: bool) -> None:
         if root.is_dir():
             keep()
+            if opened and path.parent.is_dir() and path.is_absolute() and path != root:
+                keep(path)
+
+    with watched(root, watch):
+        yield made
+    if root.is_dir():
+        keep()
 
 
 def digest(folder: Path, hidden: bool = True) -> str:
@@ -91,19 +105,17 @@ KILL = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from support.kills import is_change
+from support.kills import watched
 left = [{nth}]
-def kill(event, arguments, root=Path({root!r})):
-    if event == "open" or event.startswith("os."):
-        if event in {events!r} and is_change(event, arguments, root):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(kill)
+def kill(path, opened):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+killing = watched(Path({root!r}), kill)
+killing.__enter__()
 """
 
 
 def killed_at(nth: int, root: Path) -> str:
     """The beginning of a program that is killed before its nth operation below ``root``."""
-    tests = str(Path(__file__).parents[1])
-    return KILL.format(nth=nth, root=str(root), tests=tests, events=sorted(CHANGES | {"open"}))
+    return KILL.format(nth=nth, root=str(root), tests=str(Path(__file__).parents[1]))
