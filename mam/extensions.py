@@ -172,7 +172,7 @@ def _sha256_now(key: str, plugin: Plugin) -> str:
 
 
 def _load(key: str, name: str | EntryPoint) -> Plugin:
-    if isinstance(name, EntryPoint):
+    if not isinstance(name, str):  # an entry point, of another class where importlib_metadata was imported
         name.load()
         root = _root_of(sys.modules[name.module])
         return Plugin(name.name, str(root), tree_sha256(root), _distribution(name).partition(" ")[2] or None)

@@ -12,6 +12,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -207,36 +208,44 @@ def read_yaml_text(path: Path, limit: int = MB, within: Path | None = None) -> s
     return text
 
 
-def parse_yaml(text: str, place: object) -> Any:
-    """Return the value of a YAML text that is from ``place``.
+def parse_yaml(text: str, place: object, loader: type[Any] = YAML_PARSER) -> Any:
+    """Return the value of a YAML text that is from ``place``, read by a safe ``loader``.
 
     Raises:
         MamError: As `check_yaml`, or a value cannot be made, such as a date that does not exist.
     """
-    check_yaml(text, place)
-    try:
-        return yaml.load(text, Loader=YAML_PARSER)  # a safe loader
-    except (yaml.YAMLError, ValueError) as error:
-        raise _no_yaml(error, place) from error
+    with _named(place):
+        reader = loader(text)
+        node = _checked(text, place, reader)
+        return None if node is None else reader.construct_document(node)
 
 
 def check_yaml(text: str, place: object) -> None:
     """Raise MamError for a text that is no YAML, nested too deeply, or too large once its aliases are expanded."""
+    with _named(place):
+        _checked(text, place, YAML_PARSER(text))
+
+
+def _checked(text: str, place: object, reader: Any) -> yaml.Node | None:
+    depth = 0
+    for event in yaml.parse(text, Loader=YAML_PARSER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            raise MamError(f"{place}: more than {DEPTH} levels deep.")
+    node: yaml.Node | None = reader.get_single_node()
+    if _expanded(node) > NODES:
+        raise MamError(f"{place}: has more than {NODES} values.")
+    return node
+
+
+@contextmanager
+def _named(place: object) -> Iterator[None]:
+    """Turn what PyYAML raises into a MamError that names the place."""
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=YAML_PARSER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH:
-                raise MamError(f"{place}: more than {DEPTH} levels deep.")
-        if _expanded(yaml.compose(text, Loader=YAML_PARSER)) > NODES:
-            raise MamError(f"{place}: has more than {NODES} values.")
+        yield
     except (yaml.YAMLError, ValueError) as error:
-        raise _no_yaml(error, place) from error
-
-
-def _no_yaml(error: Exception, place: object) -> MamError:
-    reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
-    return MamError(f"{place}: not valid YAML: {reason}.")
+        reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
+        raise MamError(f"{place}: not valid YAML: {reason}.") from error
 
 
 def _expanded(root: yaml.Node | None) -> int:

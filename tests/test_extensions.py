@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.plugins import HALF, forget_plugins, plugin
 from support.runs import mam, once
+from support.warm import program
 
 import mam as package
 from mam import extensions
@@ -84,6 +85,18 @@ def test_a_module_and_an_entry_point(monkeypatch):
     assert loaded[1].place == str(Path("mypackage").resolve())  # what the module imports counts too
     for name in ("mypackage", "mypackage.methods", "entry"):
         sys.modules.pop(name)
+
+
+def test_an_entry_point_where_the_backport_of_importlib_metadata_finds_it():
+    """Imported by mlflow, for one, it puts its finder and its classes in the place of Python's."""
+    pytest.importorskip("importlib_metadata")
+    plugin(HALF, "entry.py")
+    Path("entry-1.0.dist-info").mkdir()
+    Path("entry-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: entry\nVersion: 1.0\n")
+    Path("entry-1.0.dist-info/entry_points.txt").write_text(f"[{extensions.GROUP}]\nhalf = entry\n")
+    code = "import importlib_metadata; from mam.extensions import use; print([one.name for one in use([])])"
+    done = program([], f"import sys; sys.path.insert(0, '.'); {code}")
+    assert (done.stdout, done.returncode) == ("['half']\n", 0), done.stderr
 
 
 def test_the_source_is_part_of_a_runs_identity():

@@ -5,38 +5,28 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import get_yaml_loader
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from mam.config.checks import problems
 from mam.config.data import AUTO
-from mam.config.nodes import keys_set, schema
 from mam.config.schema import Config
-from mam.errors import ConfigError, MamError, RecordError, bullets, first_line
+from mam.errors import MamError, RecordError
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
-from mam.records.earlier import renamed
+from mam.records.recorded import changed, recorded
 from mam.records.result import RunResult
 from mam.records.validity import AGAIN, parse_result, read_text
 from mam.registry import foreign
 from mam.scoring.text import NORMALIZERS
-from mam.small_files import YAML_PARSER, read_jsonl, read_yaml_text
+from mam.small_files import MB, read_jsonl
 
 RESULT, PREDICTIONS, BASELINE, LAMBDA = "result.json", "predictions.jsonl", "baseline.jsonl", "lambda.csv"
 TRUTH = {"asr": "reference", "events": "label"}  # column that a prediction is compared with
 METRICS, LOG, CONFIG = "metrics.jsonl", "mam.log", Path(".hydra") / "config.yaml"
-ELSEWHERE: dict[str, list[str]] = {
-    "track": [],
-    "train.report_to": [],
-}  # trackers of the original machine need not be installed here
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 PredictionRow = dict[str, Any]  # one line of predictions.jsonl
 
@@ -167,7 +157,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 def _is_text(value: object) -> bool:
     """Return whether the value is text without surrogates, which no report could be written with."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and SURROGATE.search(value) is None
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -198,71 +188,12 @@ def read_config(folder: Path, changes: Mapping[str, Any] | None = None) -> Confi
     """
     path = folder / CONFIG
     result = read_result(folder) if (folder / RESULT).is_file() else None
-    try:
-        text = read_yaml_text(path)
-    except MamError as error:
-        raise RecordError(f"{error} {AGAIN}") from error
+    text = read_text(path, MB)
     has_plugins = result is not None and result.extensions is not None and bool(result.extensions.plugins)
     registered = tuple((entry.kind, entry.name) for entry in foreign())  # what is valid depends on it
-    composed, config = _composed(path, text, tuple(_used(result).items()), has_plugins, registered)
+    config = copy.deepcopy(recorded(path, text, tuple(_used(result).items()), has_plugins, registered))
     overrides = {key: value for key, value in (changes or {}).items() if value not in (None, AUTO)}
-    return _changed(composed, overrides) if overrides else copy.deepcopy(config)
-
-
-@lru_cache(maxsize=64)  # of some 200 kB each
-def _composed(
-    path: Path, text: str, used: tuple[tuple[str, Any], ...], has_plugins: bool, registered: tuple[tuple[str, str], ...]
-) -> tuple[DictConfig, Config]:
-    """Return a run's configuration as a node and as an object, neither to be changed; several readers ask for it."""
-    try:
-        composed = OmegaConf.merge(schema(), renamed(OmegaConf.create(_loaded(text))))
-        for key, value in [*ELSEWHERE.items(), *used]:
-            if value not in (None, AUTO):
-                OmegaConf.update(composed, key, value)
-        if composed.model.task == "events":  # runs older than auto recorded the default of speech recognition
-            composed.data.normalizer = AUTO
-        config = OmegaConf.to_object(composed)
-        if not (isinstance(config, Config) and isinstance(composed, DictConfig)):
-            raise RecordError(f"{path}: is no configuration of a run. {AGAIN}")
-        faults = problems(config, has_plugins)
-    except (OSError, ValueError, TypeError, AssertionError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-        raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
-    if faults:
-        raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
-    return composed, config
-
-
-class _Loader(YAML_PARSER):  # type: ignore[misc]  # the class depends on how PyYAML was built
-    """OmegaConf's loader, but for its parser, which is ten times as fast in C."""
-
-    yaml_implicit_resolvers = get_yaml_loader().yaml_implicit_resolvers
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Return a mapping; a key that stands in it twice is an error."""
-        keys = [key.value for key, _ in node.value if key.tag == yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"found duplicate key {twice}", node.start_mark)
-        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
-
-
-def _loaded(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a safe loader
-
-
-def _changed(composed: DictConfig, changes: Mapping[str, Any]) -> Config:
-    try:
-        with keys_set(composed, changes.items()):
-            config = OmegaConf.to_object(composed)
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{', '.join(changes)}: {first_line(error)}") from error
-    assert isinstance(config, Config)
-    tolerated = problems(config, has_plugins=True)
-    faults = [fault for fault in problems(config) if fault in tolerated or fault.startswith(tuple(changes))]
-    if faults:
-        raise ConfigError(faults)
-    return config
+    return changed(config, overrides) if overrides else config
 
 
 def _used(result: RunResult | None) -> dict[str, Any]:

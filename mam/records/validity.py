@@ -23,10 +23,10 @@ EXACT = 1e-6  # largest relative difference of a rate from its own counts
 AGAIN = "Run it again with force=true."
 
 
-def read_text(path: Path) -> str:
-    """Return a file's text. Raises RecordError if it cannot be read."""
+def read_text(path: Path, limit: int = small_files.LIMIT) -> str:
+    """Return a file's text. Raises RecordError if it cannot be read, or has more bytes than the limit."""
     try:
-        return small_files.read_text(path)
+        return small_files.read_text(path, limit)
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
 
