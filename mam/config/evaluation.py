@@ -31,7 +31,7 @@ class EvaluateConfig:
         float | None,
         Ge(1),
         Le(10**6),
-        Doc("padded seconds per pack; null: 10 on a CPU (Whisper 120), 160 on a GPU"),
+        Doc("padded seconds per pack; null: 10 on a CPU (Whisper 240), 160 on a GPU"),
     ] = None
     draws: Annotated[
         int,

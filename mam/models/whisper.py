@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from mam.data.audio import RATE, Wave
 from mam.errors import CheckpointError, first_line
 from mam.models.checkpoints import Checkpoint
+from mam.models.greedy import greedy, is_plain
 from mam.models.hidden import Hidden
 from mam.models.hub import HubTarget
 from mam.models.prompt import END, PLAIN, START, Prompt, Prompts
@@ -31,7 +33,7 @@ class Whisper(HubTarget):
     has_one_length = True
     takes_language = True
     prompts: Prompts
-    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 120.0, "cuda": 480.0}  # large packs decode faster
+    pack_seconds: ClassVar[dict[str, float]] = {"cpu": 240.0, "cuda": 480.0}  # large packs decode faster
     readouts = ("text", "features", "scores")
     suffixes: ClassVar[dict[Readout, str]] = {
         "text": "ForConditionalGeneration",
@@ -247,7 +249,7 @@ class Whisper(HubTarget):
         For a recording beyond 30 s, the texts of its windows follow each other, without the prompt.
         """
         assert self.prompt  # otherwise transformers would detect a language for each clip
-        greedy: dict[str, Any] = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+        choice: dict[str, Any] = {"do_sample": False, "num_beams": 1, "num_return_sequences": 1}
         if hidden.whole:
             if self.prompts.size <= self.prompts.tokens[PLAIN] + STAMPS:
                 raise CheckpointError(
@@ -255,21 +257,31 @@ class Whisper(HubTarget):
                     " decoded. Cut the recordings, or take another checkpoint."
                 )
             mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
-            return self._generated(hidden.states, attention_mask=mask, return_timestamps=True, **greedy)
-        outputs = BaseModelOutput(last_hidden_state=self.last(hidden).states)
+            return self._generated(hidden.states, attention_mask=mask, return_timestamps=True, **choice)
+        encoded = self.last(hidden).states
+        if is_plain(self.model.generation_config):
+            with self._settings_named():
+                return greedy(self.model, encoded, self.prompt, self.model.generation_config)
+        outputs = BaseModelOutput(last_hidden_state=encoded)
         # A degenerate model may write timestamps anyway. transformers would then continue with a second window,
         # for which there is no input, so only one call is allowed.
         return self._generated(
-            encoder_outputs=outputs, force_unique_generate_call=True, return_timestamps=False, **greedy
+            encoder_outputs=outputs, force_unique_generate_call=True, return_timestamps=False, **choice
         )
 
     def _generated(self, *inputs: Tensor, **options: Any) -> Tensor:
-        """Call transformers' decoding; raises CheckpointError if the settings of the checkpoint do not allow it."""
-        try:
+        """Call transformers' decoding."""
+        with self._settings_named():
             ids: Tensor = self.model.generate(*inputs, **options)
+        return ids
+
+    @contextmanager
+    def _settings_named(self) -> Iterator[None]:
+        """Raise CheckpointError where the settings of the checkpoint do not allow decoding."""
+        try:
+            yield
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{self.checkpoint.id}: transformers cannot decode as its generation_config.json says"
                 f" ({first_line(error)}). Fetch that file again."
             ) from error
-        return ids
