@@ -91,7 +91,7 @@ first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's
 	$(BIN)/mam run experiment=lmam_vs_ft 'study.axes.seed=[0]'
 
 bench: $(BIN)/pytest ## time sweeps against the loop one writes by hand; writes scripts/bench/RESULTS.md
-	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL))
+	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL)) $(if $(MAM_PROMPTS),--recordings $(MAM_PROMPTS))
 
 bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/method.md
 	$(BIN)/python scripts/bench/coverage.py --write docs/method.md

@@ -186,7 +186,7 @@ def own_folder(path: Path) -> Path:
     return path
 
 
-_digests: dict[tuple[str, int, int], str] = {}
+_digests: dict[bytes, bytes] = {}  # of a name, size and time; as bytes, since there may be one for every recording
 
 
 def sha256_file(path: Path) -> str:
@@ -195,11 +195,12 @@ def sha256_file(path: Path) -> str:
     A process reads the file only once while its size and modification time stay the same.
     """
     status = path.stat()
-    key = (str(resolved(path)), status.st_size, status.st_mtime_ns)
+    name = f"{status.st_size} {status.st_mtime_ns} {resolved(path)}"
+    key = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     if key not in _digests:
         with path.open("rb") as file:
-            _digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _digests[key]
+            _digests[key] = hashlib.file_digest(file, "sha256").digest()
+    return _digests[key].hex()
 
 
 def sha256_json(value: object) -> str:

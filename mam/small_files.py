@@ -74,7 +74,10 @@ def read_bytes(path: Path, limit: int = LIMIT, within: Path | None = None) -> by
     """Return the content of a file; arguments and errors are those of `open_regular`."""
     with open_regular(path, limit, within) as file:
         try:
-            content = file.read(limit + 1)
+            # No more at once than there is: memory is allocated for as many bytes as are asked for.
+            content = file.read(min(os.fstat(file.fileno()).st_size, limit) + 1)
+            while len(content) <= limit and (more := file.read(MB)):
+                content += more
         except OSError as error:
             raise MamError(f"{path}: {error.strerror or error}.") from error
     if len(content) > limit:  # a file of /proc has no size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def refused(path: Path, reason: str, read=read_text, **options) -> None:
         read(path, **options)
     assert shown(str(path)) in str(caught.value)
     assert reason in str(caught.value)
+
+
+def test_no_more_memory_is_taken_than_there_are_bytes(folder):
+    (folder / "a").write_bytes(b"123")
+    tracemalloc.start()
+    try:
+        assert read_bytes(folder / "a", small_files.LARGE) == b"123"
+        assert tracemalloc.get_traced_memory()[1] < 2 * small_files.MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_regular_file_is_read(folder):

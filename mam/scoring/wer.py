@@ -33,6 +33,9 @@ class Rates:
     words: Positive
 
 
+BLOCK = 1000  # utterances aligned at a time; jiwer needs some 3 kB for each of them
+
+
 def tokens(text: str, token: Token) -> list[str]:
     """Return the words of a text, separated by white space of any kind, or its characters.
 
@@ -55,6 +58,14 @@ def error_counts(references: Sequence[str], hypotheses: Sequence[str], token: To
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+    blocks = [
+        _counts(references[start : start + BLOCK], hypotheses[start : start + BLOCK], token)
+        for start in range(0, len(references), BLOCK)
+    ]
+    return np.concatenate([np.zeros((0, 4), dtype=np.int64), *blocks])
+
+
+def _counts(references: Sequence[str], hypotheses: Sequence[str], token: Token) -> Counts:
     reference_tokens = [tokens(text, token) for text in references]
     hypothesis_tokens = [tokens(text, token) for text in hypotheses]
     counts = np.zeros((len(references), 4), dtype=np.int64)

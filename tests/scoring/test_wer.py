@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mam.errors import ConfigError
+from mam.scoring import wer
 from mam.scoring.metric import WordErrorRate
 from mam.scoring.wer import error_counts, errors, pair_counts, rates, tokens
 
@@ -86,6 +87,15 @@ words = st.lists(st.sampled_from(["a", "b", "cc", "d"]), max_size=7)
 def test_errors_are_the_levenshtein_distance(pairs):
     counts = error_counts([" ".join(r) for r, _ in pairs], [" ".join(h) for _, h in pairs], "word")
     assert errors(counts).tolist() == [distance(r, h) for r, h in pairs]
+
+
+def test_blocks_are_counted_as_the_whole(monkeypatch):
+    references = ["a b", "", "c", "d e f", "a", "b b", "c"]
+    hypotheses = ["a", "x y", "c", "f e d", "", "b", "d"]
+    whole = error_counts(references, hypotheses, "word")
+    monkeypatch.setattr(wer, "BLOCK", 2)
+    assert error_counts(references, hypotheses, "word").tolist() == whole.tolist()
+    assert error_counts([], [], "word").shape == (0, 4)
 
 
 @given(st.lists(st.tuples(words, words), max_size=6))
