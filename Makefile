@@ -90,7 +90,7 @@ first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's
 	$(BIN)/mam run experiment=lambda_grid
 	$(BIN)/mam run experiment=lmam_vs_ft 'study.axes.seed=[0]'
 
-bench: $(BIN)/pytest ## time sweeps against the loop one writes by hand; writes scripts/bench/RESULTS.md
+bench: $(BIN)/pytest ## time mam against what one writes by hand; writes scripts/bench/RESULTS.md (real data: MAM_REAL, MAM_PROMPTS)
 	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL)) $(if $(MAM_PROMPTS),--recordings $(MAM_PROMPTS))
 
 bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/method.md

@@ -1,4 +1,4 @@
-"""Greedy decoding of Whisper's texts of up to 30 s. transformers' own takes three times as long for small packs."""
+"""Greedy decoding of Whisper's texts of up to 30 s. transformers' own takes more than twice as long."""
 
 from __future__ import annotations
 

@@ -64,15 +64,17 @@ def main() -> None:
         if shown.returncode:
             sys.exit(f"{shown.stdout}{shown.stderr}")
         print(shown.stdout, end="", flush=True)
-        spent = (time.perf_counter() - start) / 60
-        sections[name] = f"`python scripts/bench/{name}.py`, {spent:.1f} minutes\n\n```\n{shown.stdout}```\n\n"
+        today, spent = datetime.date.today(), (time.perf_counter() - start) / 60
+        sections[name] = (
+            f"`python scripts/bench/{name}.py`, {spent:.1f} minutes on {today}\n\n```\n{shown.stdout}```\n\n"
+        )
         write(path, sections)
 
 
 def write(path: Path, sections: Mapping[str, str]) -> None:
     """Write what was measured, today or earlier, in order."""
     head = (
-        f"# Benchmarks\n\n`make bench` on {datetime.date.today()}: {processor()}, {torch.get_num_threads()} threads,"
+        f"# Benchmarks\n\n`make bench`: {processor()}, {torch.get_num_threads()} threads,"
         f" Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}."
         " Written by `scripts/bench/all.py`; what stands below Profiles is written by hand.\n\n"
     )

@@ -92,7 +92,7 @@ def main() -> None:
         f" by hand {seconds['hand']:.3f} s; reading the needed bytes {seconds['read']:.3f} s"
     )
     print(
-        f"  mam/read {seconds['again'] / seconds['read']:.2f} (aim 1.3; with the first λ's copies"
+        f"  mam/read {seconds['again'] / seconds['read']:.2f} (aim 3; with the first λ's copies"
         f" {seconds['mam'] / seconds['read']:.2f}); hand/mam {seconds['hand'] / seconds['mam']:.1f}"
     )
     copies = LAYERS * 3 * 1024 * 1025 * 4 / 2**20

@@ -12,7 +12,7 @@ from support.models import make_whisper
 from transformers import GenerationConfig, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from mam.models.greedy import greedy, is_plain
+from mam.models.greedy import _scores, greedy, is_plain
 
 CLIPS = 9
 
@@ -20,14 +20,16 @@ CLIPS = 9
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = make_whisper(tmp_path_factory.mktemp("models") / "whisper")
-    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    # In float64, since the two sides multiply matrices of different shapes: no rounding decides between two tokens.
+    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float64).eval()
 
 
 @pytest.fixture(scope="module")
 def encoded(model):
     """States of so many clips that differ in what is written."""
     frames = model.config.max_source_positions
-    return 3 * torch.randn(CLIPS, frames, model.config.d_model, generator=torch.Generator().manual_seed(0))
+    made = torch.randn(CLIPS, frames, model.config.d_model, generator=torch.Generator().manual_seed(0))
+    return 3 * made.double()
 
 
 def of_transformers(model, encoded, prompt, changes):
@@ -88,13 +90,22 @@ def test_texts_that_have_ended_leave_the_pack(model, encoded):
         assert row[:length] == longer[:length] and set(row[length:]) <= {chosen.eos_token_id}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_clip_alone_is_written_as_in_a_pack(model, encoded, dtype):
-    model = copy.deepcopy(model).to(dtype)
-    together = greedy(model, encoded.to(dtype), [5, 6], model.generation_config)
+def test_a_clip_alone_is_written_as_in_a_pack(model, encoded):
+    together = greedy(model, encoded, [5, 6], model.generation_config)
     for i in range(CLIPS):
-        alone = greedy(model, encoded[i : i + 1].to(dtype), [5, 6], model.generation_config)
+        alone = greedy(model, encoded[i : i + 1], [5, 6], model.generation_config)
         assert alone[0].tolist() == together[i, : alone.shape[1]].tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8, 33])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_scores_are_the_heads(model, rows, dtype):
+    head = copy.deepcopy(model.proj_out).to(dtype)
+    states = torch.randn(rows, head.in_features, generator=torch.Generator().manual_seed(1)).to(dtype)
+    with torch.no_grad():
+        scores = _scores(head, states)
+        torch.testing.assert_close(scores, head(states).float(), rtol=1e-5, atol=1e-5)
+    assert scores.dtype == torch.float32 and scores.shape == (rows, model.config.vocab_size)
 
 
 @pytest.mark.parametrize(
