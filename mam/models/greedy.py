@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,8 +24,13 @@ KNOWN = {
 
 
 def is_plain(settings: Any) -> bool:
-    """Return whether `greedy` obeys all of these settings of transformers."""
-    return set(settings.to_diff_dict()) <= KNOWN and isinstance(settings.eos_token_id, int)
+    """Return whether `greedy` obeys all of these settings of transformers, and each is of its type."""
+    lengths = [length for length in (settings.max_length, settings.max_new_tokens) if length is not None]
+    lists = [ids for ids in (settings.suppress_tokens, settings.begin_suppress_tokens) if ids is not None]
+    if not lengths or not all(isinstance(ids, list) for ids in lists) or set(settings.to_diff_dict()) - KNOWN:
+        return False
+    numbers = [settings.eos_token_id, settings.pad_token_id, *lengths, *itertools.chain(*lists)]
+    return all(isinstance(number, int) and abs(number) < 2**31 for number in numbers)
 
 
 @torch.no_grad()
@@ -74,10 +80,8 @@ def greedy(model: Any, encoded: Tensor, prompt: Sequence[int], settings: Any) ->
 
 def _limit(model: Any, begin: int, settings: Any) -> int:
     """Return the largest length with the prompt, as transformers' Whisper counts it."""
-    most = int(model.config.max_target_positions)
-    if settings.max_new_tokens is not None:
-        return min(begin + int(settings.max_new_tokens), most)
-    return min(int(settings.max_length) + begin, most)
+    most = settings.max_length if settings.max_new_tokens is None else settings.max_new_tokens
+    return min(begin + int(most), int(model.config.max_target_positions))
 
 
 def _scores(head: torch.nn.Linear, states: Tensor) -> Tensor:

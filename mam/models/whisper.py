@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -260,8 +259,7 @@ class Whisper(HubTarget):
             return self._generated(hidden.states, attention_mask=mask, return_timestamps=True, **choice)
         encoded = self.last(hidden).states
         if is_plain(self.model.generation_config):
-            with self._settings_named():
-                return greedy(self.model, encoded, self.prompt, self.model.generation_config)
+            return greedy(self.model, encoded, self.prompt, self.model.generation_config)
         outputs = BaseModelOutput(last_hidden_state=encoded)
         # A degenerate model may write timestamps anyway. transformers would then continue with a second window,
         # for which there is no input, so only one call is allowed.
@@ -270,18 +268,12 @@ class Whisper(HubTarget):
         )
 
     def _generated(self, *inputs: Tensor, **options: Any) -> Tensor:
-        """Call transformers' decoding."""
-        with self._settings_named():
-            ids: Tensor = self.model.generate(*inputs, **options)
-        return ids
-
-    @contextmanager
-    def _settings_named(self) -> Iterator[None]:
-        """Raise CheckpointError where the settings of the checkpoint do not allow decoding."""
+        """Call transformers' decoding; raises CheckpointError if the settings of the checkpoint do not allow it."""
         try:
-            yield
+            ids: Tensor = self.model.generate(*inputs, **options)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{self.checkpoint.id}: transformers cannot decode as its generation_config.json says"
                 f" ({first_line(error)}). Fetch that file again."
             ) from error
+        return ids

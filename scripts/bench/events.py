@@ -33,21 +33,12 @@ from mam.studies.execute import execute, study_folder
 LAMS, FOLDS = (0, 0.02, 0.05, 0.1, 0.2), 5
 CLASSES = {0: "dog", 10: "rain"}
 BEATS = {
-    "encoder_layers": 12,
-    "encoder_embed_dim": 768,
-    "encoder_ffn_embed_dim": 3072,
-    "encoder_attention_heads": 12,
-    "embed_dim": 512,
     "input_patch_size": 16,
     "relative_position_embedding": True,
     "gru_rel_pos": True,
     "deep_norm": True,
-    "layer_norm_first": False,
-    "conv_pos": 128,
-    "conv_pos_groups": 16,
-    "num_buckets": 320,
     "max_distance": 800,
-}
+}  # the rest is as in `BeatsConfig`
 
 
 def write_esc50(root: Path, clips: int) -> None:

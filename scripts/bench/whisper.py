@@ -77,7 +77,11 @@ def by_mam(real: Path, recordings: Path) -> dict[str, str]:
         "data.split=all",
     ]
     models = [f"model.target={real}/models/whisper-tiny.en", f"model.source={real}/models/all-MiniLM-L6-v2"]
-    folders = [f"data.root={recordings}", f"data.limit={CLIPS}", f"outputs={tempfile.mkdtemp()}"]
+    folders = [
+        f"data.root={recordings}",
+        f"data.limit={CLIPS}",
+        f"outputs={tempfile.mkdtemp(dir=os.environ['MAM_CACHE'])}",
+    ]
     (job,) = jobs([*words, *models, *folders]).jobs
     folder = run(job, Workbench()).folder
     rows = map(json.loads, (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines())

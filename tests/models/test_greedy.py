@@ -33,7 +33,7 @@ def encoded(model):
 
 
 def of_transformers(model, encoded, prompt, changes):
-    """What `generate` returns with these settings; the prompt is its own where it is None."""
+    """What `generate` returns with these settings, and the settings."""
     chosen = copy.deepcopy(model.generation_config)
     for key, value in changes.items():
         setattr(chosen, key, value)
@@ -119,11 +119,22 @@ def test_the_scores_are_the_heads(model, rows, dtype):
         {"eos_token_id": [3, 4]},
         {"eos_token_id": None},
         {"a_setting_of_tomorrow": 1},
+        {"pad_token_id": None},
+        {"max_length": "x"},
+        {"max_length": None},
+        {"suppress_tokens": 7},
+        {"suppress_tokens": ["a"]},
+        {"begin_suppress_tokens": [10**30]},
     ],
 )
 def test_other_settings_are_left_to_transformers(changes):
-    assert not is_plain(GenerationConfig(**{"eos_token_id": 2} | changes))
+    chosen = GenerationConfig(eos_token_id=2, pad_token_id=2, max_length=9)
+    for key, value in changes.items():
+        setattr(chosen, key, value)
+    assert not is_plain(chosen)
 
 
 def test_settings_without_effect_are_plain():
-    assert is_plain(GenerationConfig(eos_token_id=2, temperature=0.5, top_k=3, num_beams=2, alignment_heads=[[1, 2]]))
+    assert is_plain(
+        GenerationConfig(eos_token_id=2, pad_token_id=2, max_length=9, top_k=3, num_beams=2, alignment_heads=[[1, 2]])
+    )
