@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from support.pages import blocks, give
 from support.runs import mam
+from support.warm import program
 
 from mam.interface import experiments
 
@@ -130,7 +129,8 @@ def install(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_generated_tables_are_up_to_date():
-    shown = subprocess.run([sys.executable, ROOT / "scripts" / "tables.py", "--check"], capture_output=True, text=True)
+    code = f"import runpy; runpy.run_path({str(ROOT / 'scripts' / 'tables.py')!r}, run_name='__main__')"
+    shown = program(["--check"], code)
     assert shown.returncode == 0, shown.stdout
 
 

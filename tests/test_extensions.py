@@ -192,15 +192,17 @@ def test_a_plugin_in_an_experiment_of_ones_own():
     assert shown.returncode == 0 and "by half" in shown.stdout, shown.stderr
 
 
-def test_workers_load_it():
+def test_workers_load_it_and_find_own_configurations():
     plugin(HALF)
+    plugin("name: own\ntask: asr\ntarget: asset:demo_hubert\nsource: asset:demo_bert\n", "conf/model/own.yaml")
     shown = mam(
-        "run", "--multirun", "plugins=[./mine.py]", "method=linear,half", "lam=0.2", "control=none",
-        "hydra/launcher=joblib", *QUICK,
+        "run", "--config-dir=conf", "model=own", "--multirun", "plugins=[./mine.py]", "method=linear,half", "lam=0.2",
+        "control=none", "hydra/launcher=joblib", *QUICK,
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     results = [json.loads(path.read_text()) for path in Path("outputs").rglob("result.json")]
     assert sorted(result["merge"]["method"] for result in results) == ["half", "linear"]
+    assert {result["model"]["name"] for result in results} == {"own"}
 
 
 def test_code_of_a_session_counts_where_it_is_used():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from support.runs import jobs, once
+from support.runs import mam as command
 
 from mam.config.command import command_of, words_of
 from mam.config.job import Job
@@ -163,11 +162,11 @@ def test_typed_elsewhere_it_is_the_same_run(words):
             assert (again.folder / name).read_bytes() == (end.outcome.folder / name).read_bytes()
 
 
-def test_the_demo_in_an_empty_folder(tmp_path):
+def test_the_demo_in_an_empty_folder(tmp_path_factory, monkeypatch):
     (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.05]", "data.limit=2", "evaluate.draws=200"])
     plain, shrink = execute(study_jobs(study), Workbench(), Path("outputs/study"))
     assert plain.outcome.result.command == "mam run data.limit=2 evaluate.draws=200"
-    command = shrink.outcome.result.command.removeprefix("mam ")
-    subprocess.run(f"{sys.executable} -m mam {command}", shell=True, check=True, cwd=tmp_path, capture_output=True)
-    (result,) = tmp_path.glob("outputs/*/*/result.json")
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    command(*shlex.split(shrink.outcome.result.command)[1:]).check_returncode()
+    (result,) = Path("outputs").glob("*/*/result.json")
     assert json.loads(result.read_text())["hash"] == shrink.outcome.result.hash

@@ -216,15 +216,3 @@ def test_a_file_that_is_not_text():
     for name in ("x", "y"):  # the file itself, and a list of all files
         with pytest.raises(ConfigError, match=r"c/model/x.yaml: not UTF-8 text .* Convert it"):
             composed(["--config-dir=c", f"model={name}"])
-
-
-def test_workers_find_own_files(monkeypatch):
-    write("conf/model/mine.yaml", PAIR)
-    shown = mam(
-        "run", "--config-dir=conf", "model=mine", "--multirun", "lam=0.1,0.2", "control=none", "data.limit=2",
-        "hydra/launcher=joblib",
-    )  # fmt: skip
-    assert shown.returncode == 0, shown.stderr
-    results = [json.loads(path.read_text()) for path in Path("outputs").rglob("result.json")]
-    assert sorted(result["merge"]["lam"][0] for result in results) == [0, 0.1, 0.2]
-    assert {result["model"]["name"] for result in results} == {"mine"}

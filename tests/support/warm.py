@@ -1,6 +1,7 @@
 """Programs in processes of their own that need not import anything: forks of `support.zygote`.
 
-A program whose environment differs in what libraries read when they are imported is started anew.
+A program whose environment differs in what libraries read when they are imported is started anew; so is one that has a
+`sitecustomize.py` or a mam of its own on its path.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 READ_AT_IMPORT = ("HF_", "HUGGING", "LANG", "LC_", "MPL", "OMP_", "PYTHON", "TORCH", "TRANSFORMERS_", "XDG_CACHE")
+READ_BY_FORKS = ("PYTHONPATH", "PYTHONIOENCODING")
+REPLACING = ("mam", "sitecustomize.py")
 ZYGOTE = Path(__file__).with_name("zygote.py")
 
 
@@ -43,7 +46,10 @@ def start(words: Sequence[str | Path], code: str | None = None, **environment: s
 
 
 def _imported(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    folders = [Path(folder) for folder in environment.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    replaced = any((folder / name).exists() for folder in folders for name in REPLACING)
+    later = () if replaced else READ_BY_FORKS
+    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT) and name not in later}
 
 
 class _Zygote:

@@ -65,9 +65,10 @@ def _become(request: dict[str, Any]) -> None:
             os.close(opened)
         os.closerange(3, 64)
         sys.stdin = io.TextIOWrapper(io.FileIO(0), encoding="utf-8")
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")), encoding="utf-8")
+        encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w")), encoding)
         sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(io.FileIO(2, "w")), "utf-8", "backslashreplace", line_buffering=True
+            io.BufferedWriter(io.FileIO(2, "w")), encoding, "backslashreplace", line_buffering=True
         )
         vars(sys).update(__stdout__=sys.stdout, __stderr__=sys.stderr)
         code = _run(request["words"], request["code"])
@@ -83,7 +84,8 @@ def _run(words: list[str], code: str | None) -> int:
 
     tempfile.tempdir = None
     sys.argv = ["-c" if code else "mam", *words]
-    sys.path.insert(0, "")
+    known = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    sys.path[:0] = ["", *(folder for folder in known if folder not in sys.path)]
     ended = 0
     try:
         if code:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from support.audio import write_folder
 from support.models import make_hubert
-from support.runs import pair_words
+from support.runs import mam, pair_words
+from support.warm import program
 
 from mam.small_files import read_jsonl
 
@@ -21,11 +22,16 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "
 
 
 def launched(processes, *words):
-    launcher = TORCHRUN if processes == 2 else []
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # two processes want two GPUs
-    done = subprocess.run(
-        [sys.executable, *launcher, *words, "threads=1"], env=environment, capture_output=True, text=True
-    )
+    """What a program shows that torchrun starts so often, or that is alone; ``-m mam`` or a file, and its words."""
+    wanted = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}  # two processes want two GPUs
+    if processes == 2:
+        done = subprocess.run(
+            [sys.executable, *TORCHRUN, *words, "threads=1"], env=os.environ | wanted, capture_output=True, text=True
+        )
+    elif words[0] == "-m":
+        done = mam(*words[2:], "threads=1", **wanted)
+    else:
+        done = program([*words[1:], "threads=1"], Path(words[0]).read_text(), **wanted)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

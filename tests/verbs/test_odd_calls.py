@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.runs import mam as command
+from support.warm import program
 
 import mam
 
@@ -31,11 +33,22 @@ def test_a_folder_whose_name_has_an_equals_sign_is_a_folder():
     assert "a=b: no finished run is in there" in command("report", "a=b").stderr
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed, words):
+def without_all_streams(words):
+    line = shlex.join([sys.executable, "-m", "mam", *words])
+    return subprocess.run(f"{line} <&- >&- 2>&-", shell=True, capture_output=True, text=True)
+
+
+def without_stream(number):
+    """As the interpreter starts when one of its streams is closed."""
+    name = ("stdin", "stdout", "stderr")[number]
+    code = f"import os, sys; os.close({number}); sys.{name} = sys.__{name}__ = None; from mam.cli import main; main()"
+    return lambda words: program(words, code)
+
+
+@pytest.mark.parametrize("start", [without_all_streams, *map(without_stream, range(3))])
+def test_closed_streams(start, words):
     """What a command opens must not take the number of a stream that the caller closed."""
-    line = f"{sys.executable} -m mam run {' '.join(words)} lam=0.5 data.limit=2 evaluate.draws=100 {closed}"
-    shown = subprocess.run(line, shell=True, capture_output=True, text=True)
+    shown = start(["run", *words, "lam=0.5", "data.limit=2", "evaluate.draws=100"])
     assert shown.returncode == 0 and "Traceback" not in shown.stderr, shown.stderr
     (result,) = Path("outputs").rglob("result.json")
     assert "mam run" not in (result.parent / "predictions.jsonl").read_text()
