@@ -276,9 +276,10 @@ def _set_own_key(study: DictConfig, override: Override) -> None:
     Raises:
         ConfigError: The key does not exist, and the word does not add it.
     """
-    _, kind, name = override.key_or_group.split(".", 2)
-    keys = study[kind]
+    prefix = next(prefix for prefix in OF_THE_USER if override.key_or_group.startswith(prefix))
+    place, name = prefix.strip("."), override.key_or_group.removeprefix(prefix)
+    keys = OmegaConf.select(study, place.removeprefix("study."))
     if not override.is_add() and name not in keys:
         line = override.input_line
-        raise ConfigError(f"{line}: study.{kind} has no {name}. To add it, write +{line}")
+        raise ConfigError(f"{line}: {place} has no {name}. To add it, write +{line}")
     keys[name] = override.value()

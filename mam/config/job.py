@@ -53,8 +53,10 @@ class Job:
         if arm is None:
             return words
         study = self.config.study
-        in_arms = {word.partition("=")[0] for arm_words in study.arms.values() for word in arm_words}
-        axes = {*study.axes, *({"control"} - in_arms)}  # controls that no arm sets are added to every arm
+        arms = [*study.arms.values(), *study.second.arms.values()]
+        in_arms = {word.partition("=")[0] for arm_words in arms for word in arm_words}
+        # Controls that no arm sets are added to every arm.
+        axes = {*study.axes, *study.second.axes, *({"control"} - in_arms)}
         return {"arm": arm} | {key: value for key, value in words.items() if key in axes}
 
 

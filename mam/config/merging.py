@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
-from mam.merging.options import Calibration, MergeOptions, MethodOptions, ScheduleOptions
+from mam.merging.options import METHOD_KEYS, Calibration, MergeOptions, MethodOptions, ScheduleOptions
 from mam.merging.pairing import PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
@@ -48,9 +48,11 @@ def _method_problems(config: Config) -> Iterator[str]:
             " calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source that"
             " reads those"
         )
-    if not traits.needs_moments and method.alpha != MethodOptions().alpha:
-        readers = " or ".join(name for name, other in METHODS.items() if other.needs_moments)
-        yield f"method.alpha: has no effect without method={readers}"
+    for key in METHOD_KEYS - set(traits.reads):
+        if getattr(method, key) != getattr(MethodOptions(), key):
+            readers = " or ".join(name for name, other in METHODS.items() if key in other.reads)
+            yield f"method.{key}: has no effect without method={readers}"
+    yield from _base_problems(config)
     if traits.joins_qk:
         merged = {part for part in config.parts if part in CONTROLS[config.control].parts}
         if not {"q", "k"} <= merged:
@@ -68,6 +70,28 @@ def _method_problems(config: Config) -> Iterator[str]:
             f"method={method.name}: train=lmam learns λ of (1-λ) W_t + λ W_s. Say method=linear, or train=finetune"
             " for a λ that is fixed"
         )
+
+
+def _base_problems(config: Config) -> Iterator[str]:
+    """Yield a missing base, one that nothing reads, and options that have no meaning for models with one."""
+    method, base = config.method.name, config.model.base
+    if not METHODS[method].needs_base:
+        if base is not None and config.study.name == "none":  # a member of a study may read it
+            readers = " or ".join(name for name, traits in METHODS.items() if traits.needs_base)
+            yield f"model.base: has no effect without method={readers}"
+        return
+    if base is None:
+        yield (
+            f"method={method}: merges task vectors, the differences of target and source from the checkpoint that both"
+            " were fine-tuned from. Say model.base=CHECKPOINT (in mam.merge base=). HuBERT and BERT have no common"
+            " ancestor: W_s - W_t is the distance of two unrelated points, of which no entry says anything about a task"
+        )
+    for key, value in (("align", config.align), ("on_mismatch", config.on_mismatch)):
+        if value != getattr(MergeOptions(), key):
+            yield (
+                f"{key}={value}: has no meaning with method={method}, since models with a common ancestor have the same"
+                f" width and basis. Leave {key} out"
+            )
 
 
 def _alignment_problems(config: Config) -> Iterator[str]:
@@ -148,6 +172,11 @@ def reads_lam(config: Config) -> bool:
 def reads_calibration(options: MergeOptions) -> bool:
     """Return whether the merge depends on statistics of activations."""
     return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
+
+
+def reads_base(options: MergeOptions) -> bool:
+    """Return whether the merge needs a common ancestor of target and source."""
+    return METHODS[options.method.name].needs_base
 
 
 def merges_nothing(config: Config) -> bool:

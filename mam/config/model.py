@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TASK_NAMES = ("asr", "events")
 SPEECH_TASKS = ("transcribe", "translate")
 SIDES = ("target", "source")
+ROLES = (*SIDES, "base")  # of checkpoints
 
 
 @dataclass
@@ -69,6 +70,12 @@ class ModelConfig:
     source_revision: Annotated[str, Doc("like target_revision")] = "main"
     source_sha256: Annotated[str | None, Doc("like target_sha256")] = None
     source_shape: Annotated[ShapeConfig, Doc("like target_shape")] = field(default_factory=ShapeConfig)
+    base: Annotated[
+        str | None,
+        Doc("checkpoint that target and source were fine-tuned from, for methods that merge task vectors; like target"),
+    ] = None
+    base_revision: Annotated[str, Doc("like target_revision")] = "main"
+    base_sha256: Annotated[str | None, Doc("like target_sha256")] = None
 
 
 def shape_of(config: ModelConfig, side: str) -> Shape | None:
@@ -89,11 +96,13 @@ def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
 def model_problems(config: Config) -> Iterator[str]:
     """Yield problems with the names and shapes of the models, and with the decoder's language."""
     model = config.model
+    for role in ROLES:
+        name = getattr(model, role)
+        if name is not None and not name.strip():
+            yield f"model.{role}: is empty. Give a hub id, a folder or a BEATs file"
+        if not getattr(model, f"{role}_revision").strip():
+            yield f"model.{role}_revision: is empty. Give a revision, or leave it out"
     for side in SIDES:
-        if not getattr(model, side).strip():
-            yield f"model.{side}: is empty. Give a hub id, a folder or a BEATs file"
-        if not getattr(model, f"{side}_revision").strip():
-            yield f"model.{side}_revision: is empty. Give a revision, or leave it out"
         yield from _shape_problems(model, side)
     if model.language is not None and whisper_code(model.language) is None:
         yield language_problem("model.language", model.language, "language that Whisper knows")

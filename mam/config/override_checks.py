@@ -20,7 +20,11 @@ from mam.errors import choices, first_line
 MOST_VALUES = 10_000  # of a key in a sweep or a study
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
 # Prefixes of user-defined keys, which may be added.
-OF_THE_USER = ("study.axes.", "study.arms.", "study.against.", "study.labels.")
+SECOND = "study.second."  # prefix of the keys of a second stage, which are those of the first
+OF_THE_USER = (
+    *("study.axes.", "study.arms.", "study.against.", "study.labels."),
+    *(f"{SECOND}axes.", f"{SECOND}arms."),
+)
 
 
 def override_problem(
@@ -56,14 +60,16 @@ def override_problem(
             if unknown
             else None
         )
-    if key == "study.axes":
-        return f"{line}: set one axis at a time, study.axes.KEY=[...]"
-    if key.startswith("study.axes."):
+    of_stage = f"study.{key.removeprefix(SECOND)}" if key.startswith(SECOND) else key
+    stage = SECOND if key.startswith(SECOND) else "study."
+    if of_stage == "study.axes":
+        return f"{line}: set one axis at a time, {stage}axes.KEY=[...]"
+    if of_stage.startswith("study.axes."):
         if not isinstance(values[0], list) or not values[0]:
-            return f"{line}: an axis is a list of values, study.axes.KEY=[...]"
+            return f"{line}: an axis is a list of values, {stage}axes.KEY=[...]"
         too_many = too_many_values(key, len(values[0]))
-        return too_many or _unknown_key(key.removeprefix("study.axes."), groups, base)
-    if key.startswith("study.arms."):
+        return too_many or _unknown_key(of_stage.removeprefix("study.axes."), groups, base)
+    if of_stage.startswith("study.arms."):
         words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
         return None if words else f"{line}: an arm is a list of words, 'study.arms.NAME=[\"KEY=VALUE\"]'"
     if key.startswith("study.against."):

@@ -12,7 +12,7 @@ from typing_extensions import Doc
 
 from mam.config.data import DataConfig
 from mam.config.evaluation import DEVICES, HEADS, EvaluateConfig
-from mam.config.merging import reads_calibration, reads_lam
+from mam.config.merging import reads_base, reads_calibration, reads_lam
 from mam.config.model import ModelConfig
 from mam.config.study import LaunchConfig, StudyConfig
 from mam.config.training import DTYPES, TrainConfig
@@ -20,7 +20,8 @@ from mam.config.tuning import TuneConfig
 from mam.extensions import Plugin, code_in_use
 from mam.files import sha256_json
 from mam.identity import code_sha256
-from mam.merging.options import MergeOptions
+from mam.merging.options import METHOD_KEYS, MergeOptions
+from mam.merging.tables import METHODS
 from mam.scoring.bounds import OneOf
 from mam.scoring.language_codes import tag_of, whisper_code
 
@@ -88,6 +89,7 @@ VOLATILE = (
 VERBATIM = (
     "model.target",
     "model.source",
+    "model.base",
     "data.root",
     "data.ids.",
     "data.metadata",
@@ -117,6 +119,11 @@ def resolved(config: Config) -> dict[str, Any]:
         plain["train"].pop("lam")
     if not reads_calibration(config):
         plain.pop("calibration")
+    if not reads_base(config):
+        for key in ("base", "base_revision", "base_sha256"):
+            plain["model"].pop(key)
+    for key in METHOD_KEYS - set(METHODS[config.method.name].reads):
+        plain["method"].pop(key)
     if not reads_lam(config):
         plain.pop("lam")
     _name_languages(plain)

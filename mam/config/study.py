@@ -20,7 +20,11 @@ SHOWN = {
     "stability": "λ learnt over seeds",
     "mismatch": "the effect of depth, width and heads that differ, over pairs",
 }
-SECOND_STAGES = {"none": "one stage", "transfer": "λ learnt on each data set, frozen on the others"}
+SECOND_STAGES = {
+    "none": "one stage",
+    "transfer": "λ learnt on each data set, frozen on the others",
+    "siblings": "the model fine-tuned on one data set merged into the one fine-tuned on another",
+}
 STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # created by a second stage
 TABLES = {"none": "no table of the paper", "zero_shot": "merging without training", "trained": "fine-tuning"}
 
@@ -57,6 +61,14 @@ class LaunchConfig:
 
 
 @dataclass
+class StageConfig:
+    """The runs of a second stage: every combination of ``axes``, in every arm."""
+
+    axes: Annotated[dict[str, list[Any]], Doc("as study.axes")] = field(default_factory=dict)
+    arms: Annotated[dict[str, list[str]], Doc("as study.arms")] = field(default_factory=dict)
+
+
+@dataclass
 class StudyConfig:
     """Several runs that end in one table: every combination of ``axes``, in every arm."""
 
@@ -80,8 +92,11 @@ class StudyConfig:
     ] = field(default_factory=dict)
     show: Annotated[list[str], Doc("further analyses of the runs: stability, mismatch")] = field(default_factory=list)
     then: Annotated[
-        str, OneOf(SECOND_STAGES), Doc("second stage, which starts from the results of the first: transfer")
+        str, OneOf(SECOND_STAGES), Doc("second stage, which starts from the results of the first: transfer, siblings")
     ] = "none"
+    second: Annotated[StageConfig, Doc("runs of the second stage, for study.then=siblings")] = field(
+        default_factory=StageConfig
+    )
     table: Annotated[str, OneOf(TABLES), Doc("kind of the paper's table that it fills: zero_shot, trained")] = "none"
     labels: Annotated[dict[str, str], Doc("labels of arms in that table")] = field(default_factory=dict)
     paper_arm: Annotated[str | None, Doc("arm whose row also shows the paper's own result")] = None
@@ -99,7 +114,12 @@ def study_problems(config: Config) -> Iterator[str]:
     for name in study.show:
         if name not in SHOWN:
             yield f"study.show={name}: not known. Choose among: {choices(list(SHOWN))}"
-    patterns = [*study.arms, *STAGE_ARMS.get(study.then, ())]
+    has_own_stage = bool(study.second.axes or study.second.arms)
+    if has_own_stage and study.then != "siblings":
+        yield "study.second: has no effect without study.then=siblings"
+    if study.then == "siblings" and not has_own_stage:
+        yield "study.then=siblings: needs the merges of the second stage. Say study.second.axes and study.second.arms"
+    patterns = [*study.arms, *study.second.arms, *STAGE_ARMS.get(study.then, ())]
     named: list[tuple[str, str | None]] = [("reference", study.reference), ("paper_arm", study.paper_arm)]
     named += [(f"against.{arm}", other) for arm, others in study.against.items() for other in others]
     for key, arm_name in named:

@@ -10,18 +10,22 @@ from mam.errors import MergeError, UnfitError
 from mam.merging.plan import MergePlan
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.models.parents import Parents
 from mam.models.sources import Source
 
 if TYPE_CHECKING:
     from mam.models.targets import Target
 
 
-def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None:
+def refuse_unfit(config: Config, parents: Parents) -> None:
     """Raise UnfitError if method or alignment are not defined for this pair of models.
 
     Some need equal numbers of heads on both sides, some a target in which nothing else reads Q, some a source that
-    takes the target's input.
+    takes the target's input, some a common ancestor of both.
     """
+    target, source, base = parents
+    if base is not None:
+        _refuse_unrelated(config, target, source, base)
     is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
     ours, theirs = shapes(config.model)
     theirs = ours if is_own else theirs
@@ -44,6 +48,29 @@ def refuse_unfit(config: Config, target: Checkpoint, source: Checkpoint) -> None
             raise UnfitError(
                 f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
                 f" mean nothing ({target.id}). Say method=linear"
+            )
+
+
+def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, base: Checkpoint) -> None:
+    """Raise UnfitError if ``base`` cannot be what target and source were fine-tuned from."""
+    method = f"method={config.method.name}"
+    ours, theirs = shapes(config.model)
+    if ours != theirs:
+        raise UnfitError(
+            f"{method}: target and source have no common ancestor, since their shapes differ ({ours}; {theirs})."
+            " Say method=linear"
+        )
+    shape = Source(base).shape
+    if shape != ours:
+        raise UnfitError(
+            f"model.base={base.id}: is {shape}, unlike target and source ({ours}). Name the checkpoint that both were"
+            " fine-tuned from"
+        )
+    for role, other in (("target", target), ("source", source)):
+        if other.fingerprint == base.fingerprint:
+            raise UnfitError(
+                f"model.base={base.id}: is the {role} itself, whose task vector would be zero. Name the checkpoint that"
+                " both were fine-tuned from"
             )
 
 

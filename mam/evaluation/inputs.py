@@ -9,15 +9,29 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from mam.cache import Cache, cache_folder
-from mam.config.model import ModelConfig
+from mam.config.merging import reads_base
 from mam.config.schema import Config, read_from
 from mam.data.corpus import Corpus, open_corpus
 from mam.errors import DataError
 from mam.evaluation.slots import Slot, Slots
 from mam.files import sha256_json
-from mam.models.checkpoints import Checkpoint
 from mam.models.locate import locate
+from mam.models.parents import Parents
 from mam.terminal import Terminal
+
+
+def located(config: Config) -> Parents:
+    """Return the checkpoints of a merge: target, source, and the base if the method reads one.
+
+    Raises:
+        CheckpointError: One does not exist, or is another than its SHA-256 says.
+    """
+    model = config.model
+    target = locate(model.target, model.target_revision, model.target_sha256)
+    source = locate(model.source, model.source_revision, model.source_sha256)
+    if model.base is None or not reads_base(config):
+        return Parents(target, source)
+    return Parents(target, source, locate(model.base, model.base_revision, model.base_sha256))
 
 
 class Inputs:
@@ -38,14 +52,10 @@ class Inputs:
         key = sha256_json([read_from(config.data), config.model.task])
         return self._slots.once(Slot("corpus", config.data.split), key, read)
 
-    def checkpoints(self, config: ModelConfig) -> tuple[Checkpoint, Checkpoint]:
-        """Return the located checkpoints of target and source. Raises CheckpointError."""
-
-        def find() -> tuple[Checkpoint, Checkpoint]:
-            target = locate(config.target, config.target_revision, config.target_sha256)
-            return target, locate(config.source, config.source_revision, config.source_sha256)
-
-        return self._slots.once(Slot("checkpoints"), sha256_json(read_from(config)), find)
+    def parents(self, config: Config) -> Parents:
+        """Return the located checkpoints of a merge. Raises CheckpointError."""
+        key = sha256_json([read_from(config.model), reads_base(config)])
+        return self._slots.once(Slot("checkpoints"), key, lambda: located(config))
 
     def cache(self, config: Config) -> Cache:
         """Return the cache folder."""

@@ -91,7 +91,7 @@ def settled(config: Config, bench: Workbench) -> LanguageChoice:
     """
     if config.model.task != "asr":
         return LanguageChoice(config)
-    refuse_language(config, bench.checkpoints(config.model)[0])
+    refuse_language(config, bench.parents(config).target)
     target = bench.pair(config).target
     if target.prompts is None:
         config, remarks = _with_references(config, None, target.letters)

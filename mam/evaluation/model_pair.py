@@ -12,12 +12,14 @@ from mam.config.schema import Config
 from mam.data.store import AudioStore
 from mam.errors import CheckpointError, DataError
 from mam.evaluation.devices import device_of, make_repeatable
+from mam.evaluation.inputs import located
 from mam.memory import free_memory, gigabytes
+from mam.merging.adapted_source import Read
 from mam.merging.merger import Merger
 from mam.merging.shape import Shape
 from mam.models.checkpoints import Checkpoint
 from mam.models.families import family_of, load_target
-from mam.models.locate import locate
+from mam.models.parents import Parents
 from mam.models.readout import Readout
 from mam.models.sources import Source
 from mam.models.targets import Target
@@ -39,21 +41,21 @@ class ModelPair:
         return self.target.shape, self.source.shape
 
 
-def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> ModelPair:
+def load_pair(config: Config, parents: Parents) -> ModelPair:
     """Load the target onto its device and open the source. Both must have the configured shapes.
 
     Raises:
         CheckpointError: unusable, too large for the free memory, or not of the configured shape.
     """
-    start, (target_checkpoint, source_checkpoint) = time.perf_counter(), checkpoints
+    start = time.perf_counter()
     device, dtype = device_of(config), getattr(torch, config.dtype)
     make_repeatable(device)
-    _refuse_too_large(target_checkpoint)
-    source = Source(source_checkpoint)
-    _check_shape("source", config.model.source_shape, source_checkpoint.id, source)
-    target = load_target(target_checkpoint, TASKS[config.model.task].readout(config))
-    _check_shape("target", config.model.target_shape, target_checkpoint.id, target)
-    merger = Merger(target.blocks, source.read)
+    _refuse_too_large(parents.target)
+    source = Source(parents.source)
+    _check_shape("source", config.model.source_shape, parents.source.id, source)
+    target = load_target(parents.target, TASKS[config.model.task].readout(config))
+    _check_shape("target", config.model.target_shape, parents.target.id, target)
+    merger = Merger(target.blocks, source.read, reader_of(parents.base))
     if (device.type, dtype) != ("cpu", torch.float32):
         merger.keep_all()
     target.to(device, dtype)
@@ -62,18 +64,22 @@ def load_pair(config: Config, checkpoints: tuple[Checkpoint, Checkpoint]) -> Mod
     return ModelPair(target, source, merger, time.perf_counter() - start)
 
 
-def checked_source_and_target(config: ModelConfig) -> tuple[Checkpoint, Source]:
-    """Return both sides as files, each of the configured shape, without loading a model.
+def checked_parents(config: Config) -> Parents:
+    """Return the checkpoints of a merge as files, each of the configured shape, without loading a model.
 
     Raises:
         CheckpointError, MergeError: unusable, of another shape, or an unknown kind of target.
     """
-    target = locate(config.target, config.target_revision, config.target_sha256)
-    remarks_of(config, target)
-    source = Source(locate(config.source, config.source_revision, config.source_sha256))
-    _check_shape("target", config.target_shape, target.id, Source(target))
-    _check_shape("source", config.source_shape, source.checkpoint.id, source)
-    return target, source
+    parents = located(config)
+    remarks_of(config.model, parents.target)
+    _check_shape("target", config.model.target_shape, parents.target.id, Source(parents.target))
+    _check_shape("source", config.model.source_shape, parents.source.id, Source(parents.source))
+    return parents
+
+
+def reader_of(checkpoint: Checkpoint | None) -> Read | None:
+    """Return what reads the attention of a checkpoint, if there is one."""
+    return None if checkpoint is None else Source(checkpoint).read
 
 
 def remarks_of(config: ModelConfig, target: Checkpoint) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class Workbench(Inputs):
 
     def audio(self, config: Config) -> AudioStore:
         """Return all recordings, decoded and checked. Raises DataError."""
-        corpus, (checkpoint, _) = self.corpus(config), self.checkpoints(config.model)
+        corpus, checkpoint = self.corpus(config), self.parents(config).target
         readout = TASKS[config.model.task].readout(config)
         limits = family_of(checkpoint, readout).limits(checkpoint, readout)
 
@@ -99,15 +99,15 @@ class Workbench(Inputs):
 
     def pair(self, config: Config) -> ModelPair:
         """Return both models, ready to be merged. Raises CheckpointError, see `load_pair`."""
-        checkpoints = self.checkpoints(config.model)
+        parents = self.parents(config)
 
         def load() -> ModelPair:
             with self.terminal.status("loading models"):
-                return load_pair(config, checkpoints)
+                return load_pair(config, parents)
 
         readout = TASKS[config.model.task].readout(config)
         made_from = (
-            *(checkpoint.fingerprint for checkpoint in checkpoints),
+            *(checkpoint.fingerprint for _, checkpoint in parents.named),
             str(device_of(config)),
             config.dtype,
             readout,

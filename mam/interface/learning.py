@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mam.errors import ConfigError, MergeError, choices
 from mam.interface.isolation import isolated
-from mam.interface.merges import options_from, sides_of
+from mam.interface.merges import options_from
+from mam.interface.sides import sides_of
 from mam.merging.learnable import Lambdas, fold, learn, unlearn
-from mam.merging.merger import Merger
 from mam.merging.tables import CONSTRAINTS, PER
 from mam.models.blocks import AttentionBlock
 from mam.models.live import unwrapped
@@ -128,7 +128,7 @@ def learnable(
         blocks = sides.target.blocks
         first = blocks[plan.layers[0]].q.weight
         lambdas = Lambdas(plan, per, constraint).to(first.device)
-        sources = Merger(blocks, sides.read_source).sources(plan)
+        sources = sides.merger().sources(plan)
         learn(blocks, plan, sources, lambdas, first.dtype)
     model.add_module(NAME, lambdas)
     return Handle(model, blocks, lambdas)

@@ -24,7 +24,7 @@ from mam.studies.analysis import MULTIRUN
 from mam.studies.execute import Member, study_folder
 from mam.studies.pairs import words_of_pairs
 from mam.studies.preflight import refuse_incomplete
-from mam.studies.transfer import SECOND_STAGES
+from mam.studies.stages import SECOND_STAGES
 from mam.terminal import Terminal
 
 

@@ -45,7 +45,7 @@ class AdaptedSource:
     @staticmethod
     def key(plan: MergePlan) -> tuple[object, ...]:
         """Return a key that is equal for plans with the same converted source."""
-        return plan.is_own, tuple(plan.pairs.items()), plan.options.align, plan.project, plan.seed
+        return plan.is_own, tuple(plan.pairs.items()), plan.options.align, plan.project, plan.seed, plan.needs_base
 
     def read(self, layer: int, part: str) -> Projection:
         """Return weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.

@@ -16,6 +16,7 @@ from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer, substituted
 from mam.merging.plan import MergePlan
 from mam.merging.tables import ALIGNMENTS, METHODS
+from mam.merging.task_vectors import readers, restored
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ class Merger:
     `AdaptedSource` keeps.
     """
 
-    def __init__(self, blocks: Sequence[Block], read_source: Read) -> None:
+    def __init__(self, blocks: Sequence[Block], read_source: Read, read_base: Read | None = None) -> None:
         """Prepare merging; nothing is copied yet.
 
         Args:
             blocks: The blocks of the target, fp32.
             read_source: A function (layer, part) -> weight, bias or None, fp32.
+            read_base: The same for the common ancestor of both, for methods that need one.
         """
-        self._blocks, self._read = blocks, read_source
+        self._blocks, self._read, self._base = blocks, read_source, read_base
         self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
         self._source: tuple[object, AdaptedSource] | None = None
@@ -99,11 +101,12 @@ class Merger:
             if plan.is_identity:
                 return MergeReport.of([])
             source, moments = self.source(plan), self._moments(plan)
+            read_own, _ = self._readers(plan)
             for layer in plan.merged_layers:
-                own, given = (layer_of(read, layer, plan.parts) for read in (self._own, source.read))
+                own, given = (layer_of(read, layer, plan.parts) for read in (read_own, source.read))
                 effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
                 merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, source, moments))
-                for part, projection in merged.items():
+                for part, projection in restored(plan, layer, merged, self._base).items():
                     self._changed.add((layer, part))
                     _write(self._blocks[layer].projection(part), projection)
         except BaseException:
@@ -116,9 +119,10 @@ class Merger:
         """Return the report of `apply` without merging; raises MergeError as `apply` does for the tensors it reads."""
         self._refuse_missing(plan)
         source, effects = self.source(plan), []
+        read_own, _ = self._readers(plan)
         for layer in plan.merged_layers:
             for part in plan.parts:
-                effects.append(effect(plan, layer, part, self._own(layer, part), source.read(layer, part)))
+                effects.append(effect(plan, layer, part, read_own(layer, part), source.read(layer, part)))
         return MergeReport.of(effects)
 
     def _refuse_missing(self, plan: MergePlan) -> None:
@@ -154,14 +158,15 @@ class Merger:
     def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
         """Return the tensors in the source's place at each (target layer, part).
 
-        A bias is included if either side has one.
+        A bias is included if either side has one. For a plan with a base they are task vectors.
 
         Raises:
             MergeError: As in `apply`.
         """
         source = self.source(plan)
+        read_own, _ = self._readers(plan)
         return {
-            (layer, part): substituted(plan, layer, part, self._own(layer, part), source.read(layer, part))
+            (layer, part): substituted(plan, layer, part, read_own(layer, part), source.read(layer, part))
             for layer in plan.layers
             for part in plan.parts
         }
@@ -172,8 +177,12 @@ class Merger:
         inputs = self.activations.key if self.activations is not None and needs_activations else None
         key = AdaptedSource.key(plan), inputs
         if self._source is None or self._source[0] != key:
-            self._source = key, AdaptedSource(plan, self._own, self._read, self.activations)
+            self._source = key, AdaptedSource(plan, *self._readers(plan), self.activations)
         return self._source[1]
+
+    def _readers(self, plan: MergePlan) -> tuple[Read, Read]:
+        """Return the readers of target and source."""
+        return readers(plan, self._own, self._read, self._base)
 
     def _moments(self, plan: MergePlan) -> Moments | None:
         method = plan.options.method.name

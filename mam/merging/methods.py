@@ -1,18 +1,21 @@
 """Methods that merge a layer of the target with a layer of the source. Pure functions; λ=0 never reaches them.
 
-Methods that compare two models with a common ancestor (task arithmetic, TIES, DARE) are left out: a speech model and a
-text model have no such ancestor, so W_s - W_t is not a task vector.
+Methods with ``needs_base`` compare two models that were fine-tuned from the same one, the base. They take and return
+task vectors τ = W - W_0 instead of weights; see `mam.merging.task_vectors`. A speech model and a text model have no
+common ancestor, so that W_s - W_t is not a task vector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from mam.merging.controls import Place
+from mam.merging.options import MethodOptions
 from mam.merging.tables import METHODS, MethodTraits, summary_of
 from mam.registry import refuse_bare, refuse_called, register
 
@@ -25,14 +28,15 @@ class LayerSide:
 
     Either both sides have a bias or neither. ``head_width`` is d_h of the side's own model, whose logits are divided by
     √d_h. ``moments`` has, for methods that need them, the mean of x xᵀ over the inputs x of each projection, ``[d,
-    d]``, fp64. ``alpha`` is the share of their off-diagonal that is kept.
+    d]``, fp64. ``options`` are the parameters of the method, and ``place`` gives it random numbers for this layer.
     """
 
     parts: Mapping[str, Projection]
     heads: int = 1
     head_width: int = 1
     moments: Mapping[str, Tensor] = field(default_factory=dict)
-    alpha: float = 1.0
+    options: MethodOptions = field(default_factory=MethodOptions)
+    place: Place = field(default_factory=lambda: Place(seed=0, draw=0))
 
 
 Merge = Callable[[LayerSide, LayerSide, float], dict[str, Projection]]
@@ -58,7 +62,9 @@ def method(function: Mix) -> Mix:
     return function
 
 
-def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callable[[Merge], Merge]:
+def layer_method(
+    needs_moments: bool = False, joins_qk: bool = False, needs_base: bool = False, is_random: bool = False
+) -> Callable[[Merge], Merge]:
     """Register a function (target layer, source layer, λ) -> merged projections.
 
     The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here.
@@ -67,7 +73,7 @@ def layer_method(needs_moments: bool = False, joins_qk: bool = False) -> Callabl
     refuse_bare("layer_method", needs_moments)
 
     def add(function: Merge) -> Merge:
-        traits = MethodTraits(summary_of(function), needs_moments, joins_qk)
+        traits = MethodTraits(summary_of(function), needs_moments, joins_qk, needs_base, is_random)
         register(
             "method", function.__name__, function, (METHODS, traits), (MERGES, function), takes="target, source, lam"
         )
@@ -156,6 +162,58 @@ def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Pr
     return merged
 
 
+@layer_method()
+def task_arithmetic(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
+    """The sum of task vectors, W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).
+
+    "Editing models with task arithmetic", section 2: θ_new = θ_pre + scale Σ τ. They choose the scale on held-out data.
+    Mixing the result with the target by λ is mam's own, in this and in the other methods that need a base.
+    """
+    scale = target.options.scale
+    return _each_part(lambda own, other: scale * (own + other), target, source, lam)
+
+
+@layer_method()
+def ties(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
+    """Task vectors trimmed to their largest entries, averaged where signs agree (TIES; Yadav et al., NeurIPS 2023).
+
+    "TIES-merging: resolving interference when merging models", algorithm 1: W = W_0 + scale τ at λ=1. Of each task
+    vector the share ``density`` with the largest magnitudes is kept. An entry's sign is that of the sum of both, and τ
+    is the mean of those that are not zero and have this sign. They trim the vector of all weights of a model; here, as
+    in mergekit, each tensor is trimmed by itself.
+    """
+    density, scale = target.options.density, target.options.scale
+
+    def full(own: Tensor, other: Tensor) -> Tensor:
+        kept = torch.stack([_largest(own, density), _largest(other, density)])
+        agrees = (kept.sign() == kept.sum(0).sign()) & (kept != 0)
+        merged: Tensor = scale * (kept * agrees).sum(0) / agrees.sum(0).clamp_min(1)
+        return merged
+
+    return _each_part(full, target, source, lam)
+
+
+@layer_method()
+def dare(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
+    """Task vectors with random entries dropped and the others divided by density, summed (Yu et al., ICML 2024).
+
+    "Language models are super Mario: absorbing abilities from homologous models as a free lunch", equations 1 and 2,
+    with the drop rate 1 - ``density``, followed by task arithmetic: W = W_0 + scale (τ_t m_t + τ_s m_s) / density at
+    λ=1. Entries are kept independently of each other, and m_t and m_s differ.
+    """
+    density, scale = target.options.density, target.options.scale
+    merged: dict[str, Projection] = {}
+    for part, own in target.parts.items():
+        generator = replace(target.place, part=part).generator("dare")
+
+        def full(own: Tensor, other: Tensor, generator: torch.Generator = generator) -> Tensor:
+            kept = (torch.rand(2, *own.shape, generator=generator) < density).to(own.dtype)
+            return scale / density * (own * kept[0] + other * kept[1])
+
+        merged[part] = _each(_towards(full), own, source.parts[part], lam)
+    return merged
+
+
 def product_factors(terms: list[tuple[float, Tensor, Tensor]], rank: int) -> tuple[Tensor, Tensor]:
     """Return Q and K ``[rank, n]`` such that QᵀK is nearest to Σ c q_iᵀ k_i; q_i and k_i are ``[m_i, n]``, fp64.
 
@@ -189,7 +247,29 @@ def _without_column(rows: list[Tensor], like: Projection) -> Projection:
 def _damped(layer: LayerSide, part: str) -> Tensor:
     """Return the moments of a projection's inputs with the off-diagonal multiplied by ``alpha``."""
     moments = layer.moments[part]
-    return layer.alpha * moments + (1 - layer.alpha) * moments.diagonal().diag()
+    alpha = layer.options.alpha
+    return alpha * moments + (1 - alpha) * moments.diagonal().diag()
+
+
+def _largest(tensor: Tensor, density: float) -> Tensor:
+    """Return the tensor with the share ``density`` of its entries that has the largest magnitudes, others as 0."""
+    count = max(1, round(density * tensor.numel()))
+    places = tensor.abs().flatten().topk(count).indices
+    kept = torch.zeros_like(tensor).flatten()
+    kept[places] = tensor.flatten()[places]
+    return kept.view_as(tensor)
+
+
+def _towards(full: Callable[[Tensor, Tensor], Tensor]) -> Mix:
+    """Return the mix that goes from the target's tensor at λ=0 to ``full`` (target, source) at λ=1."""
+    return lambda own, other, lam: own.lerp(full(own, other), lam)
+
+
+def _each_part(
+    full: Callable[[Tensor, Tensor], Tensor], target: LayerSide, source: LayerSide, lam: float
+) -> dict[str, Projection]:
+    """Mix every weight and bias with what ``full`` makes of both sides."""
+    return {part: _each(_towards(full), own, source.parts[part], lam) for part, own in target.parts.items()}
 
 
 def _each(mix: Mix, own: Projection, other: Projection, lam: float) -> Projection:

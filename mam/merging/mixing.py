@@ -74,10 +74,10 @@ def merged_layer(
         has_bias = plan.has_bias(part) and bias is not None
         target[part] = weight, bias if has_bias else None
         source[part] = new, new_bias if has_bias else None
-    heads, alpha = plan.target.heads, plan.options.method.alpha
+    heads, options, place = plan.target.heads, plan.options.method, Place(plan.seed, plan.draw, layer)
     merged = MERGES[plan.options.method.name](
-        LayerSide(target, heads, plan.target.head_width, moments[0], alpha),
-        LayerSide(source, heads, plan.source.head_width, moments[1], alpha),
+        LayerSide(target, heads, plan.target.head_width, moments[0], options, place),
+        LayerSide(source, heads, plan.source.head_width, moments[1], options, place),
         plan.lams[layer],
     )
     for part in plan.parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Annotated
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
 from mam.merging.pairing import PAIRINGS
@@ -54,10 +54,20 @@ class Calibration:
 
 @dataclass
 class MethodOptions:
-    """The method that mixes two layers; regmean keeps the share ``alpha`` of the moments' off-diagonal."""
+    """The method that mixes two layers; `mam.merging.tables.MethodTraits.reads` has the keys that each method reads."""
 
     name: Annotated[str, OneOf(METHODS), Doc("method that mixes two layers")] = "linear"
     alpha: Annotated[Share, Doc("share of the moments' off-diagonal that is kept (regmean)")] = 0.9
+    density: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Doc("share of a task vector's entries that is kept: the largest (ties), random ones (dare)"),
+    ] = 1.0
+    scale: Annotated[float, Ge(0), Le(100), Doc("factor of the merged task vector (task_arithmetic, ties, dare)")] = 1.0
+
+
+METHOD_KEYS = frozenset(option.name for option in fields(MethodOptions)) - {"name"}  # parameters of methods
 
 
 @dataclass

@@ -9,7 +9,7 @@ from mam.merging.pairing import PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
 from mam.merging.shape import Shape
-from mam.merging.tables import CONTROLS
+from mam.merging.tables import CONTROLS, METHODS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MergePlan:
         heads: The merged heads, or None for all.
         project: The conversion of a source of another width, or None if the widths agree.
         seed: Seed of random controls.
-        draw: Number of the draw of a random control, from 0.
+        draw: Number of the draw of a random control or method, from 0.
     """
 
     options: MergeOptions
@@ -66,6 +66,11 @@ class MergePlan:
         return CONTROLS[self.options.control].layers == "own"
 
     @property
+    def needs_base(self) -> bool:
+        """True if task vectors are merged, the differences of both sides from a base."""
+        return METHODS[self.options.method.name].needs_base
+
+    @property
     def is_identity(self) -> bool:
         """True if every λ is 0, so that the merged model is the target."""
         return not any(self.lams)
@@ -76,9 +81,9 @@ class MergePlan:
 
     @property
     def draws(self) -> int:
-        """The number of merges to evaluate: one, or as many as a random control is drawn."""
-        is_drawn = CONTROLS[self.options.control].is_random and not self.is_identity
-        return self.options.control_draws if is_drawn else 1
+        """The number of merges to evaluate: one, or as many as a random control or method is drawn."""
+        is_random = CONTROLS[self.options.control].is_random or METHODS[self.options.method.name].is_random
+        return self.options.control_draws if is_random and not self.is_identity else 1
 
     def drawn(self, draw: int) -> MergePlan:
         """Return the merge with another draw of its random control, which may change the pairs of layers."""

@@ -12,11 +12,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MethodTraits:
-    """The traits of a method; ``joins_qk`` means that Q and K are merged together and cannot be merged separately."""
+    """The traits of a method.
+
+    Attributes:
+        summary: One line for display.
+        needs_moments: Whether it needs moments of the inputs of both sides.
+        joins_qk: Whether it merges Q and K together, so that they cannot be merged separately.
+        needs_base: Whether it merges task vectors, the differences of both sides from a common ancestor.
+        is_random: Whether it is drawn several times.
+        reads: The keys of `MethodOptions` that it reads.
+    """
 
     summary: str
     needs_moments: bool = False
     joins_qk: bool = False
+    needs_base: bool = False
+    is_random: bool = False
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,27 @@ METHODS: dict[str, MethodTraits] = {
     "regmean": MethodTraits(
         "Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹; linear for biases.",
         needs_moments=True,
+        reads=("alpha",),
     ),
     "qk_product": MethodTraits(
         "The product of Q and K, not its factors: best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.",
         joins_qk=True,
+    ),
+    "task_arithmetic": MethodTraits(
+        "The sum of task vectors, W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).",
+        needs_base=True,
+        reads=("scale",),
+    ),
+    "ties": MethodTraits(
+        "Task vectors trimmed to their largest entries, averaged where signs agree (TIES; Yadav et al., NeurIPS 2023).",
+        needs_base=True,
+        reads=("density", "scale"),
+    ),
+    "dare": MethodTraits(
+        "Task vectors with random entries dropped and the others divided by density, summed (Yu et al., ICML 2024).",
+        needs_base=True,
+        is_random=True,
+        reads=("density", "scale"),
     ),
 }
 

@@ -53,12 +53,22 @@ class DecoderRecord:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """The pair of models; ``decoder`` is None for targets without one."""
+    """The pair of models; ``decoder`` is None for targets without one.
+
+    ``base`` is the common ancestor of both, for methods that need one.
+    """
 
     name: str
     target: CheckpointRecord
     source: CheckpointRecord
     decoder: DecoderRecord | None = None
+    base: CheckpointRecord | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def parents(self) -> dict[str, CheckpointRecord]:
+        """The checkpoints by their roles."""
+        roles = {"target": self.target, "source": self.source}
+        return roles if self.base is None else roles | {"base": self.base}
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     terminal.table("attention of both models", sides)
     if found.projections:
         source = "source" if found.control == "none" else f"{found.control} in the source's place,"
+        compared = "the two weights" if found.base is None else f"what both changed in {found.base}"
         terminal.table(
-            f"what will change (cos: of the two weights; ×: {source} spread over target's)",
+            f"what will change (cos: of {compared}; ×: {source} spread over target's)",
             _layers(found.projections),
         )
     if found.gains:

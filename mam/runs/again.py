@@ -77,10 +77,11 @@ def differences(run: Recorded, job: Job, inputs: Inputs) -> list[str]:
     """
     result, config, bench = run.result, job.config, Workbench.of(inputs)
     found = list(_of_environment(result.env, environment(config), has_threads=config.threads is not None))
-    for side, checkpoint in zip(("target", "source"), bench.checkpoints(config.model), strict=True):
-        before = getattr(result.model, side).sha256
+    recorded = result.model.parents
+    for role, checkpoint in bench.parents(config).named:
+        before = recorded[role].sha256 if role in recorded else checkpoint.sha256
         if before != checkpoint.sha256:
-            found.append(f"model.{side}: its weights are others ({before[:12]}, now {checkpoint.sha256[:12]})")
+            found.append(f"model.{role}: its weights are others ({before[:12]}, now {checkpoint.sha256[:12]})")
     data = bench.audio(config).corpus.sha256
     if data != result.data.sha256:
         found.append(f"data: metadata or recordings are others ({result.data.sha256[:12]}, now {data[:12]})")

@@ -49,7 +49,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     # Errors in the input are raised here, before a folder is made.
-    checkpoints = bench.checkpoints(config.model)
+    parents = bench.parents(config)
     audio = bench.audio(config)
     choice_of_language = settled(config, bench)
     config = choice_of_language.config  # null and auto are replaced by language, normalizer and metric
@@ -71,7 +71,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
         baseline = bench.baseline(config, plan.first)
         choice = _chosen(config, bench, question, folder) if is_tuned else None
         if is_trained:
-            measurement = fine_tune(config, bench, checkpoints, plan, question, folder, baseline)
+            measurement = fine_tune(config, bench, parents, plan, question, folder, baseline)
         else:
             plans = {"": plan}
             if choice is not None:
@@ -93,9 +93,9 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             *measurement.notes,
             *([] if choice is None else choice.notes),
         ]
-        caveats = _caveats(measurement.plan, pair, checkpoints[0])
+        caveats = _caveats(measurement.plan, pair, parents.target)
         scoring = score(measurement.sides, measurement.baseline, config, remarks, measurement.kind)
-        target_record, source_record = map(checkpoint_record, checkpoints)
+        records = {role: checkpoint_record(checkpoint) for role, checkpoint in parents.named}
         result = RunResult(
             schema=SCHEMA,
             signature=job.signature,
@@ -103,7 +103,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             status="finished",
             command=command,
             task="asr" if config.model.task == "asr" else "events",
-            model=ModelRecord(config.model.name, target_record, source_record, choice_of_language.decoder),
+            model=ModelRecord(config.model.name, **records, decoder=choice_of_language.decoder),
             data=data_record(config, audio, len(measurement.baseline), in_windows),
             merge=merge_record(config, measurement, [*caveats, *target.remarks]),
             head=measurement.head,

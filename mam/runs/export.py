@@ -13,7 +13,6 @@ from mam.config.merging import reads_calibration
 from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.errors import RecordError, bullets
-from mam.evaluation.model_pair import checked_source_and_target
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.identity import code_sha256
@@ -21,6 +20,7 @@ from mam.merging.options import ScheduleOptions
 from mam.merging.plan import plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.locate import locate
+from mam.models.parents import Parents
 from mam.models.sources import Source
 from mam.records.learning import TrainRecord
 from mam.records.parts import CheckpointRecord
@@ -58,7 +58,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
-    parents = _parent(config, "target", result.model.target), _parent(config, "source", result.model.source)
+    parents = Parents(**{role: _parent(config, role, record) for role, record in result.model.parents.items()})
     settings = parse_yaml(read_text(run / CONFIG), run / CONFIG)
     with new_folder(out, force) as folder:
         if result.train:
@@ -67,7 +67,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         else:
             config = _at_lam_of(config, result, fold)
             settings |= {"lam": config.lam, "schedule": asdict(config.schedule), "tune": {"name": "none"}}
-            lams = _merge(config, folder)
+            lams = _merge(config, parents, folder)
         with atomic(folder / CARD) as file:
             dataset = config.data.hub.id if config.data.source == "hub" else None
             file.write(card(result, parents, lams, out.absolute().name, dataset))
@@ -130,12 +130,11 @@ def _saved(run: Path, fold: str | None) -> Path:
     return folder
 
 
-def _merge(config: Config, folder: Path) -> list[float]:
+def _merge(config: Config, parents: Parents, folder: Path) -> list[float]:
     """Merge file to file into ``folder`` and return λ of every layer."""
-    target, source = checked_source_and_target(config.model)
-    plan = plan_merge(config, Source(target).shape, source.shape, config.seed)
+    plan = plan_merge(config, Source(parents.target).shape, Source(parents.source).shape, config.seed)
     activations = Workbench().activations(config) if reads_calibration(config) else None
-    merge_checkpoint(target, source, plan, folder / "merged", activations)
+    merge_checkpoint(parents, plan, folder / "merged", activations)
     for path in (folder / "merged").iterdir():
         path.replace(folder / path.name)
     (folder / "merged").rmdir()
@@ -166,12 +165,12 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
     return chosen[fold]
 
 
-def _parent(config: Config, side: str, recorded: CheckpointRecord) -> Checkpoint:
+def _parent(config: Config, role: str, recorded: CheckpointRecord) -> Checkpoint:
     """Return a parent at its recorded location. Raises RecordError if its weights have changed."""
-    checkpoint = locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
+    checkpoint = locate(getattr(config.model, role), getattr(config.model, f"{role}_revision"))
     if checkpoint.sha256 != recorded.sha256:
         raise RecordError(
-            f"model.{side}={checkpoint.id}: its weights are others than in the run (SHA-256"
+            f"model.{role}={checkpoint.id}: its weights are others than in the run (SHA-256"
             f" {checkpoint.sha256[:12]}…, then {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
         )
     return checkpoint

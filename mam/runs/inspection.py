@@ -13,7 +13,7 @@ from torch import Tensor
 from mam.config.schema import Config
 from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
 from mam.evaluation.language import Forecast, foreseen
-from mam.evaluation.model_pair import remarks_of
+from mam.evaluation.model_pair import reader_of, remarks_of
 from mam.merging.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
 from mam.merging.align import FITS, cosine
 from mam.merging.basis import Heads, LayerPair
@@ -22,8 +22,9 @@ from mam.merging.merger import MergeReport
 from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer, substituted
 from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
-from mam.models.checkpoints import Checkpoint
+from mam.merging.task_vectors import readers
 from mam.models.families import TARGETS
+from mam.models.parents import Parents
 from mam.models.sources import Source
 
 SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
@@ -90,11 +91,13 @@ class AlignmentGain:
 class Inspection:
     """The output of `mam inspect`. Memory in bytes, time in seconds. ``control`` replaces the source.
 
+    With a ``base``, the projections are compared as task vectors, the differences of both sides from it.
     ``text`` is the forecast of a recogniser's output, see `mam.evaluation.language.foreseen`.
     """
 
     target: ModelSummary
     source: ModelSummary
+    base: str | None
     control: str
     align: str
     lam: list[float]
@@ -119,18 +122,20 @@ class Inspection:
         return plain
 
 
-def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
+def inspect(config: Config, parents: Parents) -> Inspection:
     """Read Q, K, V (and O if selected) of both, compare them, and merge them once to find the changes.
 
     Raises:
         MergeError, CheckpointError: the two do not fit, or a tensor is not finite.
     """
-    own = Source(target)
+    target = parents.target
+    own, source = Source(target), Source(parents.source)
     plan = plan_merge(config, own.shape, source.shape, config.seed)
-    refuse_unfit(config, target, source.checkpoint)
+    refuse_unfit(config, parents)
     refuse_without_activations(plan, "inspect")
     text = foreseen(config, target)
-    merge = _TrialMerge(plan, partial(finite, own.read, "target"), source.read)
+    read_own, read_source = readers(plan, partial(finite, own.read, "target"), source.read, reader_of(parents.base))
+    merge = _TrialMerge(plan, read_own, read_source)
     start = time.perf_counter()
     for layer in plan.merged_layers:
         merge.layer(layer)
@@ -148,6 +153,7 @@ def inspect(config: Config, target: Checkpoint, source: Source) -> Inspection:
     return Inspection(
         target=_summary(own),
         source=_summary(source),
+        base=None if parents.base is None else parents.base.id,
         control=plan.options.control,
         align=plan.options.align,
         lam=list(plan.lams),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mam.errors import CheckpointError, RecordError
+from mam.evaluation.model_pair import reader_of
 from mam.files import write_json
 from mam.locks import abandoned, in_use
 from mam.merging.activations import Activations
@@ -26,8 +27,10 @@ from mam.merging.merger import MergeReport, moments_of
 from mam.merging.mixing import Effect, effect, merged_layer
 from mam.merging.plan import MergePlan
 from mam.merging.tables import METHODS
+from mam.merging.task_vectors import readers, restored
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
+from mam.models.parents import Parents
 from mam.models.pickles import DTYPES
 from mam.models.sources import Source
 
@@ -37,9 +40,9 @@ _BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
 
 
 def merge_checkpoint(
-    target: Checkpoint, source: Source, plan: MergePlan, out: Path, activations: Activations | None = None
+    parents: Parents, plan: MergePlan, out: Path, activations: Activations | None = None
 ) -> MergeReport:
-    """Write ``target`` merged with ``source`` into the new folder ``out``, loadable by transformers without mam.
+    """Write the target merged with the source into the new folder ``out``, loadable by transformers without mam.
 
     The files keep the target's names and shards, as safetensors; BEATs stays in its original format. Merged tensors are
     stored in fp32, so that nothing is rounded after the merge. All others keep their dtype and their bytes. Memory use
@@ -47,8 +50,7 @@ def merge_checkpoint(
     ``out/mam_merge.json`` records the merge.
 
     Args:
-        target: the target.
-        source: the source.
+        parents: the checkpoints.
         plan: the merge.
         out: a new or empty folder.
         activations: for methods and alignments that need them.
@@ -59,7 +61,7 @@ def merge_checkpoint(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
-    merge = _FileMerge(target, source, plan, activations)
+    target, merge = parents.target, _FileMerge(parents, plan, activations)
     with new_folder(out) as folder:
         weight_map: dict[str, str] = {}
         for path in target.weights:
@@ -74,19 +76,19 @@ def merge_checkpoint(
         if not target.is_beats:
             _copy_settings(target, folder, weight_map)
         report = MergeReport.of(merge.effects)
-        write_json(folder / RECORD, _record(target, source, plan, report))
+        write_json(folder / RECORD, _record(parents, plan, report))
     return report
 
 
 class _FileMerge:
     """The merge of two checkpoints, tensor by tensor of the target's files."""
 
-    def __init__(
-        self, target: Checkpoint, source: Source, plan: MergePlan, activations: Activations | None = None
-    ) -> None:
-        self._target, self._plan, self._own = target, plan, Source(target)
-        self._read_own = partial(finite, self._own.read, "target")
-        self._source = AdaptedSource(plan, self._read_own, source.read, activations)
+    def __init__(self, parents: Parents, plan: MergePlan, activations: Activations | None = None) -> None:
+        self._target, self._plan, self._own = parents.target, plan, Source(parents.target)
+        self._base = reader_of(parents.base)
+        read_own = partial(finite, self._own.read, "target")
+        self._read_own, read_source = readers(plan, read_own, Source(parents.source).read, self._base)
+        self._source = AdaptedSource(plan, self._read_own, read_source, activations)
         needs_moments = METHODS[plan.options.method.name].needs_moments
         self._moments = activations.moments() if activations and needs_moments else None
         self._layers: dict[str, int] = {}  # layer of each tensor that changes
@@ -117,7 +119,7 @@ class _FileMerge:
         own, theirs = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
         self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in plan.parts]
         merged = merged_layer(plan, layer, own, theirs, moments_of(plan, layer, self._source, self._moments))
-        for part, (weight, bias) in merged.items():
+        for part, (weight, bias) in restored(plan, layer, merged, self._base).items():
             name = self._own.places[layer][part].name
             self._merged[f"{name}.weight"] = weight
             if bias is not None:
@@ -134,13 +136,12 @@ def _copy_settings(target: Checkpoint, folder: Path, weight_map: dict[str, str])
         write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
-def _record(target: Checkpoint, source: Source, plan: MergePlan, report: MergeReport) -> dict[str, Any]:
-    sides = {"target": target, "source": source.checkpoint}
+def _record(parents: Parents, plan: MergePlan, report: MergeReport) -> dict[str, Any]:
     options = plan.options
     return {
-        **{side: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for side, c in sides.items()},
+        **{role: {"id": c.id, "revision": c.revision, "sha256": c.sha256} for role, c in parents.named},
         "method": options.method.name,
-        "alpha": options.method.alpha if METHODS[options.method.name].needs_moments else None,
+        **{key: getattr(options.method, key) for key in METHODS[options.method.name].reads},
         "heads": None if plan.heads is None else list(plan.heads),
         "control": options.control,
         "align": options.align,

@@ -13,6 +13,7 @@ from mam.errors import MamError
 from mam.identity import VERSION
 from mam.merging.tables import CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.models.parents import Parents
 from mam.models.settings import root_of
 from mam.records.parts import MergeRecord
 from mam.records.result import RunResult
@@ -27,7 +28,6 @@ TAGS = ("merge", "mam", "multimodal-attention-merging")
 NOT_SAID = "not said in its files"
 BASELINES = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}
 TASKS = {"asr": "automatic-speech-recognition", "events": "audio-classification"}
-Parents = tuple[Checkpoint, Checkpoint]  # target and source
 CITATION = """\
 ```bibtex
 @article{sundar2023multimodal,
@@ -62,7 +62,7 @@ def metadata(result: RunResult, parents: Parents, name: str, dataset: str | None
 
     Args:
         result: the finished run.
-        parents: its target and source.
+        parents: its checkpoints.
         name: the model's name.
         dataset: the hub id of the data, or None.
     """
@@ -77,8 +77,8 @@ def metadata(result: RunResult, parents: Parents, name: str, dataset: str | None
         base_model=bases or None,
         language=bare_code(result.data.language) or None if result.task == "asr" else None,
         license=None if licence in (NOT_SAID, "other") else licence,
-        library_name=None if parents[0].is_beats else "transformers",
-        pipeline_tag=TASKS[result.task] if has_head and not parents[0].is_beats else None,
+        library_name=None if parents.target.is_beats else "transformers",
+        pipeline_tag=TASKS[result.task] if has_head and not parents.target.is_beats else None,
         tags=list(TAGS),
         model_name=_readable(name) or "merged",
         eval_results=[_evaluation(result, dataset)],
@@ -90,7 +90,9 @@ def _used(result: RunResult, parents: Parents) -> Sequence[Checkpoint]:
     """Return the parents whose weights are in the model."""
     control = CONTROLS[result.merge.control]
     has_source = result.is_merged and control.has_structure and control.layers != "own"
-    return parents if has_source else parents[:1]
+    if not has_source:  # of a task vector's control the base is left, which the target comes from
+        return [parents.target]
+    return [checkpoint for _, checkpoint in parents.named]
 
 
 def _evaluation(result: RunResult, dataset: str | None) -> EvalResult:
@@ -181,7 +183,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         *(
             f"| {side} | {_cell(plain_id(record.id))} | {record.revision or '–'} | {record.sha256}"
             f" | {_cell(licence_of(parent))} |"
-            for side, record, parent in (("target", target, parents[0]), ("source", source, parents[1]))
+            for (side, parent), record in zip(parents.named, result.model.parents.values(), strict=True)
         ),
         "",
         _licences(result, parents),
@@ -198,7 +200,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
 def _licences(result: RunResult, parents: Parents) -> str:
     """Return whose licences apply to the weights."""
     if len(_used(result, parents)) > 1:
-        return "The licences of both apply."
+        return f"The licences of {'all' if parents.base else 'both'} apply."
     return "The licence of the target applies: the weights have nothing of the source."
 
 

@@ -39,13 +39,12 @@ def question_of(config: Config, inputs: Inputs) -> dict[str, Any]:
         DataError, CheckpointError: data or a checkpoint do not exist.
         UnfitError: method or alignment are not defined for this pair of models.
     """
-    target, source = inputs.checkpoints(config.model)
-    refuse_unfit(config, target, source)
+    parents = inputs.parents(config)
+    refuse_unfit(config, parents)
     question: dict[str, Any] = {
         "config": resolved(config),
         "data": inputs.corpus(config).sha256,
-        "target": target.fingerprint,
-        "source": source.fingerprint,
+        **{role: checkpoint.fingerprint for role, checkpoint in parents.named},
         "mam": VERSION,
         "device": device_type(config),
         "dtype": config.dtype,

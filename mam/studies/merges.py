@@ -36,7 +36,8 @@ def merge_key(result: RunResult) -> str:
     chosen = [choice.value for choice in result.tune.chosen] if result.is_by_fold and result.tune else None
     decoder = None if model.decoder is None else [model.decoder.language, model.decoder.task, model.decoder.prompt]
     head = None if result.head is None else [result.head.name, [probe.fold for probe in result.head.folds]]
-    made_of = [model.name, model.target.sha256, model.source.sha256, decoder, merge, options, chosen]
+    hashes = [checkpoint.sha256 for checkpoint in model.parents.values()]
+    made_of = [model.name, *hashes, decoder, merge, options, chosen]
     tested_on = [data.name, data.split, data.sha256, data.n, data.language, data.normalizer, data.metric, head]
     compared = [delta.unit, delta.clusters, delta.interval, delta.p_value, delta.absolute]
     made_by = [env.device, env.dtype, env.torch, env.transformers, result.code, plain(result.seeds)]

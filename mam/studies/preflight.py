@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.config.job import Job
+from mam.config.model import ROLES
 from mam.data.corpus import open_corpus
 from mam.errors import MamError, bullets
 from mam.files import sha256_json
@@ -29,11 +30,13 @@ def refuse_incomplete(plan: Sequence[Job]) -> None:
                 page = f" Get it from {config.data.page}." if config.data.page else ""
                 missing[f"data={config.data.name}: {str(error).splitlines()[0]}{page}"] = None
         if model not in seen:
-            for side in ("target", "source"):
+            for role in ROLES:
+                name = getattr(config.model, role)
                 try:
-                    locate(getattr(config.model, side), getattr(config.model, f"{side}_revision"))
+                    if name is not None:
+                        locate(name, getattr(config.model, f"{role}_revision"))
                 except MamError as error:
-                    missing[f"model.{side}: {error}"] = None
+                    missing[f"model.{role}: {error}"] = None
         seen |= {data, model}
     if missing:
         raise MamError(f"before anything runs: {bullets(list(missing))}")

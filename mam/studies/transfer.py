@@ -29,9 +29,6 @@ def with_transfer(study: Job, first: Sequence[Member], launch: Stage) -> list[Me
     return without_rejected([*first, *launch(second_stage(study, first))])
 
 
-SECOND_STAGES = {"transfer": with_transfer}  # by ``study.then``
-
-
 def second_stage(study: Job, first: Sequence[Member]) -> list[Job]:
     """Return jobs with fixed λ and frozen λ on every data set. The first stage (FT and L-MAM) learnt the frozen ones.
 

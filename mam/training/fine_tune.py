@@ -23,7 +23,7 @@ from mam.files import expanded, sha256_json
 from mam.merging.learnable import Lambdas
 from mam.merging.options import OPTION_NAMES
 from mam.merging.plan import MergePlan
-from mam.models.checkpoints import Checkpoint
+from mam.models.parents import Parents
 from mam.models.targets import Target
 from mam.records.folder import RunFolder
 from mam.records.learning import DevChange, FoldTraining, TrainRecord
@@ -56,7 +56,7 @@ def check_lessons(config: Config, bench: Workbench, target: Target) -> None:
 def fine_tune(
     config: Config,
     bench: Workbench,
-    checkpoints: tuple[Checkpoint, Checkpoint],
+    parents: Parents,
     plan: MergePlan,
     question: Mapping[str, Any],
     folder: RunFolder,
@@ -70,7 +70,7 @@ def fine_tune(
     Args:
         config: the configuration.
         bench: shared by all runs.
-        checkpoints: target and source.
+        parents: the checkpoints of the merge.
         plan: the merge, or the one at which learning λ starts.
         question: identifies the run.
         folder: of the run.
@@ -82,7 +82,7 @@ def fine_tune(
     audio, task, splits = bench.audio(config), TASKS[config.model.task], folds(config, bench)
     before = _dev_before(config, bench)
     bench.free_states()
-    trainings = _train_folds(config, bench, checkpoints, plan, splits, question, folder)
+    trainings = _train_folds(config, bench, parents, plan, splits, question, folder)
     report = bench.pair(config).merger.report(plan)  # now: what it reads stays in memory
     histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
@@ -133,7 +133,7 @@ def fine_tune(
 def _train_folds(
     config: Config,
     bench: Workbench,
-    checkpoints: tuple[Checkpoint, Checkpoint],
+    parents: Parents,
     plan: MergePlan,
     splits: Sequence[Fold],
     question: Mapping[str, Any],
@@ -147,7 +147,7 @@ def _train_folds(
     trainings = []
     with unfinished(expanded(config.outputs), question, config.train.resume, bench.terminal.say) as work:
         for split in splits:
-            training = train(config, bench, checkpoints, plan, split, classes, work / (split.name or "all"))
+            training = train(config, bench, parents, plan, split, classes, work / (split.name or "all"))
             if config.train.save_model and processes.is_main():
                 with written(folder.path / "model" / split.name) as path:
                     training.target.save(path, training.head, classes)

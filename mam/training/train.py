@@ -17,6 +17,7 @@ from mam import processes
 from mam.config.schema import Config
 from mam.data.listing import SkippedExample
 from mam.evaluation.devices import device_of
+from mam.evaluation.model_pair import reader_of
 from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
@@ -24,9 +25,9 @@ from mam.memory import explained
 from mam.merging.learnable import Lambdas, fold, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
-from mam.models.checkpoints import Checkpoint
 from mam.models.families import load_target
 from mam.models.hidden import Hidden
+from mam.models.parents import Parents
 from mam.models.sources import Source
 from mam.models.targets import Target
 from mam.records.reading import PredictionRow
@@ -64,7 +65,7 @@ class FinishedTraining:
 def train(
     config: Config,
     bench: Workbench,
-    checkpoints: tuple[Checkpoint, Checkpoint],
+    parents: Parents,
     plan: MergePlan,
     split: Fold,
     classes: Sequence[str],
@@ -80,10 +81,10 @@ def train(
     start, device = time.perf_counter(), device_of(config)
     task, budget = TASKS[config.model.task], int(config.evaluate.memory_gb * 1e9)
     torch.manual_seed(config.seed)  # for weights that no checkpoint holds: SpecAugment's embedding, the head
-    target = load_target(checkpoints[0], "text" if config.model.task == "asr" else "features")
+    target = load_target(parents.target, "text" if config.model.task == "asr" else "features")
     target.instruct(config.model.language, config.model.speech_task)
     head = target.new_head(len(classes)).to(device) if classes else None
-    lambdas = _merge(config, bench, target, Source(checkpoints[1]), plan)
+    lambdas = _merge(config, bench, target, parents, plan)
     target.to(device, torch.float32)
     if config.train.gradient_checkpointing:
         target.recompute_layers()
@@ -147,9 +148,9 @@ def train(
     )
 
 
-def _merge(config: Config, bench: Workbench, target: Target, source: Source, plan: MergePlan) -> Lambdas | None:
+def _merge(config: Config, bench: Workbench, target: Target, parents: Parents, plan: MergePlan) -> Lambdas | None:
     """Merge once (MAM-FT), or make λ part of the model and return it (L-MAM)."""
-    merger = Merger(target.blocks, source.read)
+    merger = Merger(target.blocks, Source(parents.source).read, reader_of(parents.base))
     merger.activations = bench.activations(config)
     if config.train.name == "finetune":
         merger.apply(plan)

@@ -23,13 +23,13 @@ def main(argv: Sequence[str]) -> int:
 
     config = merge_config(options.words, search)
     terminal = open_terminal()
-    from mam.evaluation.model_pair import checked_source_and_target
+    from mam.evaluation.model_pair import checked_parents
     from mam.report.inspection import show_inspection
     from mam.runs.inspection import inspect
 
-    target, source = checked_source_and_target(config.model)
+    parents = checked_parents(config)
     with terminal.status("reading both attentions"):
-        inspected = inspect(config, target, source)
+        inspected = inspect(config, parents)
     if options.json:
         terminal.say(json.dumps(inspected.as_dict(), indent=2, ensure_ascii=False))
     else:

@@ -25,19 +25,20 @@ def main(argv: Sequence[str]) -> int:
     config = merge_config(options.words, search)
     terminal = open_terminal()
     from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
-    from mam.evaluation.model_pair import checked_source_and_target, remarks_of
+    from mam.evaluation.model_pair import checked_parents, remarks_of
     from mam.files import expanded
     from mam.merging.plan import mismatch_notes, plan_merge
     from mam.models.families import TARGETS
     from mam.models.sources import Source
     from mam.runs.merge_files import merge_checkpoint
 
-    target, source = checked_source_and_target(config.model)
-    plan = plan_merge(config, Source(target).shape, source.shape, config.seed)
-    refuse_unfit(config, target, source.checkpoint)
+    parents = checked_parents(config)
+    target = parents.target
+    plan = plan_merge(config, Source(target).shape, Source(parents.source).shape, config.seed)
+    refuse_unfit(config, parents)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
-        report = merge_checkpoint(target, source, plan, expanded(options.out))
+        report = merge_checkpoint(parents, plan, expanded(options.out))
     terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {options.out}")
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     for note in (*mismatch_notes(plan), *caveats, *remarks_of(config.model, target), *report.notes):

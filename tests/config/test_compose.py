@@ -20,6 +20,7 @@ GROUPS = [*SELECTED, "experiment"]
 FILES = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {  # what a choice needs beside it to be complete
     "method=regmean": ["calibration.source=sentences.txt"],
+    **{f"method={name}": ["model.base=here"] for name in ("task_arithmetic", "ties", "dare")},
     **{f"data={name}": ["data.root=here"] for name in ("audiofolder", "commonvoice", "kaldi")},
     "data=hub": ["data.hub.id=owner/name"],
     "schedule=list": ["schedule.values=[0,0.1,0.2,0.3]"],

@@ -17,7 +17,7 @@ from mam.config.merging import merges_nothing
 from mam.config.schema import resolved
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.records.reading import read_config
 from mam.records.result import plain
 from mam.runs.export import export
@@ -106,7 +106,7 @@ def test_run_inspect_and_record(words):
     assert outcome.result.merge.lam == [0.1, 0.2, 0.3]
     assert read_config(outcome.folder).lam == 0.05 and "lam" not in resolved(read_config(outcome.folder))
     config = jobs([*words, *said])[0].config
-    assert inspect(config, *checked_source_and_target(config.model)).lam == [0.1, 0.2, 0.3]
+    assert inspect(config, checked_parents(config)).lam == [0.1, 0.2, 0.3]
     assert once([*words, *said[:2], "evaluate.draws=200"]).status == "skipped"
 
 
@@ -128,6 +128,7 @@ def test_a_file_of_a_group_sets_keys_of_its_group_alone(path):
     group = path.parent.name
     needs = {
         "method=regmean": ["calibration.source=x.txt"],
+        **{f"method={name}": ["model.base=x"] for name in ("task_arithmetic", "ties", "dare")},
         **{f"data={name}": ["data.root=x"] for name in ("audiofolder", "commonvoice", "kaldi")},
         "data=hub": ["data.hub.id=x"],
         "schedule=list": ["schedule.values=[0,0,0,0]"],

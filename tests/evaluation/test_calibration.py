@@ -21,11 +21,11 @@ from transformers import AutoProcessor, BertModel, HubertModel, ViTModel
 from mam.errors import CheckpointError, ConfigError, DataError, MergeError, UnfitError
 from mam.evaluation.calibration import cross_moments, measured, moments_of_source, moments_of_target
 from mam.evaluation.calibration_files import inputs_sha256
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.evaluation.projection_inputs import inputs_of_target
 from mam.evaluation.workbench import Workbench
 from mam.merging.methods import MERGES, LayerSide
-from mam.merging.options import Calibration
+from mam.merging.options import Calibration, MethodOptions
 from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
@@ -129,7 +129,7 @@ def test_a_run_calibrates_on_train_and_the_named_text(regmean_words, hubert_grou
         (lambda part: (target.blocks[1].projection(part).weight.detach(), None), own[1]),
         (lambda part: (source.read(1, part)[0], None), theirs[1]),
     ):
-        sides.append(LayerSide({"q": read("q")}, moments=moments, alpha=0.9))
+        sides.append(LayerSide({"q": read("q")}, moments=moments, options=MethodOptions(alpha=0.9)))
     expected = MERGES["regmean"](*sides, 0.4)["q"][0]
     export(outcome.folder, Path("exported"))
     written = load_file("exported/model.safetensors")["hubert.encoder.layers.1.attention.q_proj.weight"]
@@ -212,7 +212,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
     with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run and mam export"):
-        inspect(config, *checked_source_and_target(config.model))
+        inspect(config, checked_parents(config))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
     with pytest.raises(MergeError, match="mam merge reads files only"):
         merge.main([*words, f"out={tmp_path / 'out'}"])
@@ -278,7 +278,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
         once([*bert_words, "data=audiofolder", f"data.root={data}"])
     with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
         config = jobs(words)[0].config
-        inspect(config, *checked_source_and_target(config.model))
+        inspect(config, checked_parents(config))
 
 
 def test_a_recording_that_the_target_cannot_hear_is_named(beats):

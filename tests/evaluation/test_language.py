@@ -17,7 +17,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 
 from mam.errors import CheckpointError, ConfigError
 from mam.evaluation.language import _with_metric, settled
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.evaluation.workbench import Workbench
 from mam.models.targets import Target
 from mam.records.reading import read_config, read_result
@@ -204,7 +204,7 @@ def test_languages_that_the_target_is_not_told_are_refused(hubert_group, whisper
         assert not list(Path("outputs").glob("*/*"))
         config = jobs(words)[0].config
         with pytest.raises(CheckpointError, match=message):
-            inspect(config, *checked_source_and_target(config.model))
+            inspect(config, checked_parents(config))
 
 
 def test_readers_take_the_normalizer_that_the_run_used(spoken):
@@ -227,7 +227,7 @@ def test_the_screen_says_language_prompt_and_normalizer(spoken, whisper, hubert_
 
     def inspected(words: list[str]) -> str:
         config = jobs(words)[0].config
-        show_inspection(Terminal(), inspect(config, *checked_source_and_target(config.model)))
+        show_inspection(Terminal(), inspect(config, checked_parents(config)))
         return " ".join(capsys.readouterr().out.split())
 
     assert (

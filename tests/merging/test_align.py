@@ -15,7 +15,7 @@ from support.runs import jobs, pair_words
 from transformers import BertConfig, BertModel
 
 from mam.errors import ConfigError, UnfitError
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.merging.align import FITS, cosine, distance, spectral_distance
 from mam.merging.basis import Basis, Heads, LayerPair, moved
 from mam.merging.controls import Place, haar
@@ -180,21 +180,21 @@ def test_inspect_says_what_was_gained(hubert_group, bert):
     words = [*pair_words(hubert_group, bert), "lam=0.2"]
     for name in ("procrustes", "permute", "heads"):
         config = jobs([*words, f"align={name}"])[0].config
-        found = inspect(config, *checked_source_and_target(config.model))
+        found = inspect(config, checked_parents(config))
         assert [one.layer for one in found.gains] == [0, 1, 2]
         before, after = (sum(one.distance[place] for one in found.gains) for place in (0, 1))
         assert after <= before + 1e-9
         if name != "heads":
             assert all(one.cosine[1] > one.cosine[0] for one in found.gains)
             assert all(one.noise > 0 for one in found.gains)  # an alignment finds something in noise too
-    assert inspect(jobs(words)[0].config, *checked_source_and_target(jobs(words)[0].config.model)).gains == []
+    assert inspect(jobs(words)[0].config, checked_parents(jobs(words)[0].config)).gains == []
 
 
 def test_what_needs_equal_heads_is_unfit_for_others(whisper, minilm):
     for word, message in (("align=heads", "pairs head with head"), ("method=qk_product", "merges head with head")):
         config = jobs(["model=whisper_minilm", *pair_words(whisper, minilm, 8), word])[0].config
         with pytest.raises(UnfitError, match=f"{word}: {message}, but the target has 4 heads and the source 8"):
-            inspect(config, *checked_source_and_target(config.model))
+            inspect(config, checked_parents(config))
 
 
 def test_what_reads_the_query_itself_is_unfit_for_another_basis(beats, vit):
@@ -202,4 +202,4 @@ def test_what_reads_the_query_itself_is_unfit_for_another_basis(beats, vit):
     with pytest.raises(
         UnfitError, match="method=qk_product: writes Q and K in another basis, in which the gate of its"
     ):
-        inspect(config, *checked_source_and_target(config.model))
+        inspect(config, checked_parents(config))

@@ -21,12 +21,14 @@ from mam.merging.activations import Moments
 from mam.merging.merger import Merger
 from mam.merging.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
 from mam.merging.mixing import effect, merged_layer
+from mam.merging.options import MethodOptions
 from mam.merging.plan import MergePlan
 from mam.merging.shape import Shape
 from mam.merging.tables import CONTROLS, METHODS
 from mam.models.blocks import find_blocks
 
 D, HEADS = 8, 2
+EXACT = MethodOptions(alpha=1.0)  # with the moments as they are
 LINEAR = re.escape(METHODS["linear"].summary.rstrip("."))
 
 
@@ -106,7 +108,9 @@ def test_regmean_by_hand():
     sides = []
     for value, moment in ((1.0, 1.0), (3.0, 3.0)):
         moments = {"q": torch.diag(torch.tensor([moment, 1.0], dtype=torch.float64))}
-        sides.append(LayerSide({"q": (torch.full((2, 2), value), torch.full((2,), value))}, moments=moments))
+        sides.append(
+            LayerSide({"q": (torch.full((2, 2), value), torch.full((2,), value))}, moments=moments, options=EXACT)
+        )
     weight, bias = MERGES["regmean"](*sides, 0.5)["q"]
     torch.testing.assert_close(weight, torch.tensor([[2.5, 2.0], [2.5, 2.0]]))
     assert bias.tolist() == [2.0, 2.0]
@@ -123,21 +127,24 @@ def test_regmean_is_the_least_squares_solution(lam):
         [(c / len(x)) ** 0.5 * x @ w.double().T for c, x, w in zip(shares, inputs, weights, strict=True)]
     )
     expected = np.linalg.lstsq(rows.numpy(), answers.numpy(), rcond=None)[0].T
-    sides = [LayerSide({"v": (w, None)}, moments={"v": x.T @ x / len(x)}) for w, x in zip(weights, inputs, strict=True)]
+    sides = [
+        LayerSide({"v": (w, None)}, moments={"v": x.T @ x / len(x)}, options=EXACT)
+        for w, x in zip(weights, inputs, strict=True)
+    ]
     np.testing.assert_allclose(MERGES["regmean"](*sides, lam)["v"][0].numpy(), expected, atol=1e-4)
 
 
 def test_regmean_with_an_input_that_nobody_heard_is_finite():
     moments = {"q": torch.diag(torch.tensor([1.0, 0.0], dtype=torch.float64))}
-    sides = [LayerSide({"q": (numbers(2, 2, seed=i), None)}, moments=moments) for i in range(2)]
+    sides = [LayerSide({"q": (numbers(2, 2, seed=i), None)}, moments=moments, options=EXACT) for i in range(2)]
     weight = MERGES["regmean"](*sides, 0.5)["q"][0]
     torch.testing.assert_close(weight[:, 0], (sides[0].parts["q"][0] + sides[1].parts["q"][0])[:, 0] / 2)
     assert weight[:, 1].abs().max() < 1e-6
 
 
 def test_regmean_on_equal_uncorrelated_inputs_is_linear():
-    sides = [layer(seed, alpha=0.0) for seed in (1, 2)]
-    sides[1] = LayerSide(sides[1].parts, HEADS, D // HEADS, sides[0].moments, 0.0)
+    sides = [layer(seed, options=MethodOptions(alpha=0.0)) for seed in (1, 2)]
+    sides[1] = LayerSide(sides[1].parts, HEADS, D // HEADS, sides[0].moments, MethodOptions(alpha=0.0))
     merged = MERGES["regmean"](*sides, 0.3)
     for part, (weight, bias) in merged.items():
         (own, own_bias), (other, other_bias) = (side.parts[part] for side in sides)
@@ -214,7 +221,7 @@ def test_qk_product_without_key_bias_differs_by_what_softmax_cancels():
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "linear"])
 def test_every_method_differs_from_linear(name):
-    target, source = layer(1, alpha=0.9), layer(2, alpha=0.9)
+    target, source = layer(1, options=MethodOptions(alpha=0.9)), layer(2, options=MethodOptions(alpha=0.9))
     merged = MERGES[name](target, source, 0.3)
     part = "q"
     plain = linear(target.parts[part][0], source.parts[part][0], 0.3)
@@ -272,8 +279,8 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method.name=ties"], f"method.name=ties: not known. Choose one of:\n      linear +{LINEAR}(.|\n)*qk_product"),
-        (["method=ties"], r"method=ties: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
+        (["method.name=soup"], f"method.name=soup: not known. Choose one of:\n      linear +{LINEAR}(.|\n)*qk_product"),
+        (["method=soup"], r"method=soup: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
         (
             ["method=regmean"],
             "method=regmean: needs inputs on which the source's activations are measured. Say calibr",

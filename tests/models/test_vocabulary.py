@@ -13,7 +13,7 @@ from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import AutoTokenizer, HubertForCTC
 
 from mam.errors import CheckpointError
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.vocabulary import Vocabulary
@@ -226,7 +226,7 @@ def test_a_run_writes_the_same_words_whatever_the_delimiter_is_called(tmp_path, 
 def test_the_delimiter_is_said_without_a_run_and_kept_when_saved(tmp_path, bert):
     folder = with_delimiter(tmp_path / "h", "_")
     config = jobs(pair_words(folder, bert))[0].config
-    warnings = inspect(config, *checked_source_and_target(config.model)).warnings
+    warnings = inspect(config, checked_parents(config)).warnings
     assert any("words are separated by the output '_'" in warning for warning in warnings)
     target = load_target(locate(str(folder)))
     target.save(tmp_path / "saved")
@@ -262,6 +262,6 @@ def test_a_language_model_that_is_not_used_is_said(tmp_path, bert, place):
         path.write_text(json.dumps(settings))
     said = "its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily"
     config = jobs(pair_words(folder, bert))[0].config
-    assert said in inspect(config, *checked_source_and_target(config.model)).warnings
+    assert said in inspect(config, checked_parents(config)).warnings
     assert said in load_target(locate(str(folder))).remarks
     assert said not in load_target(locate(str(folder)), "features").remarks

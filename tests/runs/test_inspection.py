@@ -11,13 +11,13 @@ from support.models import BEATS_CFG, LAYERS, WIDTH
 from support.runs import jobs, mam, pair_words
 from transformers import HubertForCTC, WhisperForConditionalGeneration
 
-from mam.evaluation.model_pair import checked_source_and_target
+from mam.evaluation.model_pair import checked_parents
 from mam.runs.inspection import inspect
 
 
 def inspected(words: list[str]):
     config = jobs(words)[0].config
-    return inspect(config, *checked_source_and_target(config.model))
+    return inspect(config, checked_parents(config))
 
 
 def test_numbers_by_hand(hubert_group, bert):

@@ -23,6 +23,7 @@ from mam.merging.merger import Merger
 from mam.models.beats import BeatsModel
 from mam.models.families import load_target
 from mam.models.locate import locate
+from mam.models.parents import Parents
 from mam.models.sources import Source
 from mam.runs.merge_files import merge_checkpoint
 from mam.runs.run import run
@@ -58,7 +59,7 @@ def in_memory(target: Path, source: Path, merge_plan) -> dict[str, torch.Tensor]
 )
 def test_the_file_holds_what_the_model_holds_in_memory(hubert_group, bert, tmp_path, words):
     merge_plan = plan(*words)
-    report = merge_checkpoint(locate(str(hubert_group)), Source(locate(str(bert))), merge_plan, tmp_path / "out")
+    report = merge_checkpoint(Parents(locate(str(hubert_group)), locate(str(bert))), merge_plan, tmp_path / "out")
     expected = in_memory(hubert_group, bert, merge_plan)
     plain = HubertForCTC.from_pretrained(tmp_path / "out", dtype=torch.float32)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in plain.state_dict().items())
@@ -74,7 +75,7 @@ def test_a_source_of_another_width(hubert_group, tmp_path, project):
     words = ["on_mismatch=project", f"project={project}", f"model.source_shape.width={WIDTH // 2}"]
     merge_plan = plan("lam=0.3", "align=permute", *words)
     assert merge_plan.project == project
-    merge_checkpoint(locate(str(hubert_group)), Source(locate(str(source))), merge_plan, tmp_path / "out")
+    merge_checkpoint(Parents(locate(str(hubert_group)), locate(str(source))), merge_plan, tmp_path / "out")
     expected = in_memory(hubert_group, source, merge_plan)
     plain = HubertForCTC.from_pretrained(tmp_path / "out", dtype=torch.float32)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in plain.state_dict().items())
@@ -95,7 +96,7 @@ def test_shards_pickles_and_half_precision(hubert_layer, bert, tmp_path):
     (pickled / "model.safetensors").unlink()
     for folder, exact in ((half, False), (pickled, True)):
         out = tmp_path / f"{folder.name}-merged"
-        merge_checkpoint(locate(str(folder)), Source(locate(str(bert))), merge_plan, out)
+        merge_checkpoint(Parents(locate(str(folder)), locate(str(bert))), merge_plan, out)
         assert not list(out.glob("*.bin"))
         checkpoint = locate(str(out))
         name = "hubert.encoder.layers.0.attention.k_proj.weight"
@@ -109,7 +110,7 @@ def test_shards_pickles_and_half_precision(hubert_layer, bert, tmp_path):
 
 def test_whisper_drops_the_bias_without_a_place(minilm, tmp_path):
     folder = make_whisper(tmp_path / "w")
-    report = merge_checkpoint(locate(str(folder)), Source(locate(str(minilm))), plan("lam=0.3"), tmp_path / "out")
+    report = merge_checkpoint(Parents(locate(str(folder)), locate(str(minilm))), plan("lam=0.3"), tmp_path / "out")
     assert report.tensors == 5 * LAYERS and report.notes[0].startswith("the source's K bias is dropped")
     names = set(load_file(tmp_path / "out" / "model.safetensors"))
     assert names == set(load_file(folder / "model.safetensors"))
@@ -117,7 +118,7 @@ def test_whisper_drops_the_bias_without_a_place(minilm, tmp_path):
 
 def test_running_the_merged_folder_reproduces_the_run(hubert_group, bert, clips, tmp_path):
     words = pair_words(hubert_group, bert)
-    merge_checkpoint(locate(str(hubert_group)), Source(locate(str(bert))), plan("lam=0.5"), tmp_path / "out")
+    merge_checkpoint(Parents(locate(str(hubert_group)), locate(str(bert))), plan("lam=0.5"), tmp_path / "out")
     merged = run(jobs([*words, *data_words(clips), "lam=0.5"])[0], Workbench())
     again = run(jobs([*pair_words(tmp_path / "out", bert), *data_words(clips), "lam=0"])[0], Workbench())
     texts = [[row["prediction"] for row in read_jsonl(o.folder / "predictions.jsonl")] for o in (merged, again)]
@@ -163,14 +164,14 @@ def test_an_error_in_the_middle_leaves_nothing(hubert_group, bert, tmp_path, mon
     monkeypatch.setattr(Source, "read", failing)
     with pytest.raises(MamError, match="the disk is gone"):
         merge_checkpoint(
-            locate(str(hubert_group)), Source(locate(str(bert))), plan("lam=0.3"), tmp_path / "deep" / "out"
+            Parents(locate(str(hubert_group)), locate(str(bert))), plan("lam=0.3"), tmp_path / "deep" / "out"
         )
     assert os.listdir(tmp_path / "deep") == []
 
 
 def test_a_full_or_forbidden_disk_is_one_message(hubert_group, bert):
     with pytest.raises(RecordError, match="out=/proc/out: cannot be written"):
-        merge_checkpoint(locate(str(hubert_group)), Source(locate(str(bert))), plan("lam=0.3"), Path("/proc/out"))
+        merge_checkpoint(Parents(locate(str(hubert_group)), locate(str(bert))), plan("lam=0.3"), Path("/proc/out"))
 
 
 @pytest.mark.slow
@@ -187,7 +188,7 @@ from mam.merging.shape import Shape
 from mam.runs.merge_files import merge_checkpoint
 from mam.models.beats import BeatsModel
 from mam.models.locate import locate
-from mam.models.sources import Source
+from mam.models.parents import Parents
 
 width, layers, root = 2048, 36, Path(sys.argv[1])
 for side, stack, names in (
@@ -221,7 +222,7 @@ def watch():
         time.sleep(0.005)
 threading.Thread(target=watch, daemon=True).start()
 shape = Shape(layers, width, 16)
-merge_checkpoint(locate(str(root / "target")), Source(locate(str(root / "source"))),
+merge_checkpoint(Parents(locate(str(root / "target")), locate(str(root / "source"))),
                  plan_merge(MergeOptions(lam=0.3), shape, shape), root / "out")
 done.set()
 print(size, peak[0] * 1024)
@@ -233,7 +234,7 @@ print(size, peak[0] * 1024)
 
 def test_beats_stays_in_its_original_format(beats, vit, tmp_path):
     merge_plan = plan("lam=0.3", "parts=kv")
-    report = merge_checkpoint(locate(str(beats)), Source(locate(str(vit))), merge_plan, tmp_path / "out")
+    report = merge_checkpoint(Parents(locate(str(beats)), locate(str(vit))), merge_plan, tmp_path / "out")
     loaded = load_target(locate(str(beats)), "features")
     Merger(loaded.blocks, Source(locate(str(vit))).read).apply(merge_plan)
     expected = loaded.model.state_dict()
@@ -251,7 +252,7 @@ def test_a_layer_whose_lambda_is_zero_keeps_its_bytes_and_its_dtype(hubert_group
     tensors = load_file(half / "model.safetensors")
     save_file({name: tensor.half() for name, tensor in tensors.items()}, half / "model.safetensors", {"format": "pt"})
     merge_plan = replace(plan("lam=0.3"), lams=(0.3, 0.0, 0.6))
-    report = merge_checkpoint(locate(str(half)), Source(locate(str(bert))), merge_plan, tmp_path / "out")
+    report = merge_checkpoint(Parents(locate(str(half)), locate(str(bert))), merge_plan, tmp_path / "out")
     before, after = (load_file(folder / "model.safetensors") for folder in (half, tmp_path / "out"))
     merged = {name for name, tensor in after.items() if tensor.dtype == torch.float32}
     parts = ("q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias", "v_proj.weight", "v_proj.bias")

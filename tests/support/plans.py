@@ -21,6 +21,8 @@ def plan_by_hand(
     draw: int = 0,
     method: str = "linear",
     alpha: float = 0.9,
+    density: float = 1.0,
+    scale: float = 1.0,
     **options: object,
 ) -> MergePlan:
     """A plan whose λ, pairs and parts are said, not worked out; λ is 0.1 and each layer pairs with its own number.
@@ -28,7 +30,7 @@ def plan_by_hand(
     ``source`` has the target's shape where it is not said; ``options`` are fields of `MergeOptions`.
     """
     return MergePlan(
-        MergeOptions(method=MethodOptions(method, alpha), **options),
+        MergeOptions(method=MethodOptions(method, alpha, density, scale), **options),
         target,
         source or target,
         tuple(lams) or (0.1,) * target.layers,

@@ -1,0 +1,143 @@
+"""The models of a merge in memory: a target that is changed, a source and a base that are only read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike, fspath
+from weakref import WeakKeyDictionary
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedModel
+
+from mam.errors import CheckpointError, ConfigError, MergeError, first_line
+from mam.merging.adapted_source import Read, finite
+from mam.merging.merger import Merger
+from mam.merging.options import MergeOptions
+from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.shape import Shape
+from mam.merging.tables import ALIGNMENTS, METHODS
+from mam.models.live import LiveModel, unwrapped
+from mam.models.locate import locate
+from mam.models.refusals import refuse_unmergeable
+from mam.models.sources import Source
+
+Named = str | PathLike[str]
+# By the attention modules that a merge changed, so that it is known by every model that they are part of.
+MERGED: WeakKeyDictionary[nn.Module, Merger] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Donor:
+    """A model that is only read: its shape, and the reader of its attention."""
+
+    shape: Shape
+    read: Read
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A target in memory, a source and perhaps a base in memory or on disk, ready to be merged."""
+
+    target: LiveModel
+    source: Donor
+    base: Donor | None = None
+
+    def plan(self, options: MergeOptions, seed: int) -> MergePlan:
+        """Return the plan of a merge; raises MergeError if the two do not fit."""
+        plan = plan_merge(options, self.target.shape, self.source.shape, seed)
+        _refuse_unfit(plan, self.target)
+        self._refuse_base()
+        for layer in plan.layers:
+            for part in plan.parts:
+                finite(self.target.read, "target", layer, part)  # also refuses what cannot be written
+        return plan
+
+    def merger(self) -> Merger:
+        """Return a merger of the two."""
+        return Merger(self.target.blocks, self.source.read, None if self.base is None else self.base.read)
+
+    def _refuse_base(self) -> None:
+        """Raise MergeError for a base of another shape than target or source."""
+        if self.base is not None and len({self.target.shape, self.source.shape, self.base.shape}) > 1:
+            raise MergeError(
+                f"base: is {self.base.shape}, the target {self.target.shape}, the source {self.source.shape}. Models"
+                " with a common ancestor have equal shapes."
+            )
+
+
+def is_merged(model: nn.Module) -> bool:
+    """Return whether `merge` has changed the model, and `unmerge` has not restored it."""
+    return bool(mergers_of(model))
+
+
+def mergers_of(model: nn.Module) -> list[Merger]:
+    """Return the merges that changed modules of a model."""
+    found = {id(MERGED[module]): MERGED[module] for module in model.modules() if module in MERGED}
+    return list(found.values())
+
+
+def sides_of(target: nn.Module | Named, source: nn.Module | Named, base: nn.Module | Named | None = None) -> Sides:
+    """Return the models of a merge; raises MamError for one that is unusable, or a target that is merged already."""
+    for side, model in (("target", target), ("source", source), *((("base", base),) if base is not None else ())):
+        if not isinstance(model, nn.Module | str | PathLike):
+            raise ConfigError(f"{side}: {type(model).__name__} is not a model. Give a module, a hub id or a folder")
+    model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
+    if is_merged(model):
+        raise MergeError(
+            f"target {type(model).__name__}: is merged already. Say mam.unmerge(model) first, or merge with copy=True"
+            " from the unmerged one."
+        )
+    live = LiveModel(model, "target")
+    return Sides(live, _donor(source, "source", model), None if base is None else _donor(base, "base", model))
+
+
+def _donor(given: nn.Module | Named, side: str, target: nn.Module) -> Donor:
+    """Return a model that is read, in memory or on disk; one that shares modules with the target is read now."""
+    if isinstance(given, nn.Module):
+        other = LiveModel(unwrapped(given), side)
+        shares = not {id(module) for module in target.modules()}.isdisjoint(map(id, given.modules()))
+        return Donor(other.shape, _as_it_is(other) if shares else other.read)
+    file = Source(locate(fspath(given)))
+    return Donor(file.shape, file.read)
+
+
+def _as_it_is(source: LiveModel) -> Read:
+    """Return a reader of a source as it is now, for one that the merge itself will change."""
+    parts = [part for part in "qkvo" if part in source.parts]
+    kept = {(layer, part): source.read(layer, part) for layer in range(source.shape.layers) for part in parts}
+    return lambda layer, part: kept[layer, part] if (layer, part) in kept else source.read(layer, part)
+
+
+def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:
+    """Raise MergeError for a method or an alignment that these two models do not allow."""
+    method, align = plan.options.method.name, plan.options.align
+    if METHODS[method].needs_moments or ALIGNMENTS[align].needs_activations:
+        needs = f"method={method}" if METHODS[method].needs_moments else f"align={align}"
+        raise MergeError(f"{needs}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
+    joins, pairs = METHODS[method].joins_qk, ALIGNMENTS[align].needs_heads
+    if (joins or pairs) and plan.target.heads != plan.source.heads:
+        needs = f"method={method}" if joins else f"align={align}"
+        heads = f"the target has {plan.target.heads} heads and the source {plan.source.heads}"
+        raise MergeError(f"{needs}: pairs head with head, but {heads}.")
+    reader = target.reads_query() if joins else None
+    if reader:
+        raise MergeError(f"method={method}: writes Q and K in another basis, in which {reader} would mean nothing.")
+
+
+def _loaded(name: str) -> PreTrainedModel:
+    """Load a model of transformers in fp32, in the class that its config.json names."""
+    checkpoint = locate(name)
+    if checkpoint.is_beats:
+        raise CheckpointError(f"{name}: is no model of transformers. Say mam.run(...), or mam merge for files.")
+    refuse_unmergeable(checkpoint)
+    architectures = checkpoint.config.get("architectures") or ["AutoModel"]
+    architecture = getattr(transformers, str(architectures[0]), transformers.AutoModel)
+    try:
+        model: PreTrainedModel = architecture.from_pretrained(
+            checkpoint.folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises many types; all mean that the folder is not usable
+        raise CheckpointError(f"{name}: transformers cannot load it ({first_line(error)}).") from error
+    return model

@@ -1,0 +1,89 @@
+"""Siblings: two fine-tunes of one model, merged with and without their base."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from support.runs import jobs
+
+from mam.config.search import ONLY_MAMS
+from mam.config.studies import study_jobs
+from mam.errors import ConfigError
+from mam.evaluation.workbench import Workbench
+from mam.launch.request import request
+from mam.launch.start import run_several
+from mam.models.locate import locate
+from mam.runs.run import run
+from mam.studies.execute import Member
+from mam.studies.siblings import merges, with_siblings
+from mam.terminal import Terminal
+
+QUICK = ["data.limit=3", "evaluate.draws=100", "train.steps=2", "train.evaluate_every=2"]
+FEW = ["study.second.axes.lam=[0.5]", "study.second.axes.control=[none,shrink]"]
+WORDS = ["experiment=siblings", *QUICK, *FEW]
+
+
+def started(*words: str) -> list[Member]:
+    """The members of a study, as `mam run` makes them."""
+    return run_several(request([*words], False, ONLY_MAMS), Terminal(quiet=True))
+
+
+def test_two_are_fine_tuned_and_merged_with_their_base():
+    members = started(*WORDS)
+    assert [member.error for member in members] == [None] * 16  # four arms, two controls, two data sets
+    results = [member.outcome.result for member in members]
+    targets, sources = ({result.model.parents[side].id for result in results} for side in ("target", "source"))
+    assert len(targets) == len(sources) == 1 and targets != sources
+    assert {result.merge.method for result in results} == {"linear", "task_arithmetic", "ties", "dare"}
+    for result in results:
+        has_base = result.merge.method != "linear"
+        assert (result.model.base is not None) == has_base
+        if has_base:
+            assert result.model.base.sha256 == locate("asset:demo_hubert").sha256
+        assert result.train is None and result.baseline.kind == "unmerged"
+    assert {result.data.name for result in results} == {"demo_speech", "demo_speech_shift"}
+    again = started(*WORDS)
+    assert [member.outcome.status for member in again] == ["skipped"] * 16
+
+
+@pytest.fixture
+def trained():
+    """The study, and the two members of its first stage."""
+    (study,) = jobs([*WORDS, "data.limit=2"])
+    bench = Workbench()
+    return study, [Member(job, run(job, bench), None) for job in study_jobs(study)]
+
+
+def test_what_cannot_be_merged_is_refused_with_the_reason(trained):
+    study, (one, other) = trained
+    with pytest.raises(ConfigError, match="here 1 were trained, on demo_speech$"):
+        merges(study, [one])
+    with pytest.raises(ConfigError, match="here 3 were trained"):
+        merges(study, [one, other, other])
+    shutil.rmtree(other.outcome.folder / "model")
+    with pytest.raises(ConfigError, match="holds no model that could be merged. Say train.save_model=true"):
+        merges(study, [one, other])
+
+
+def test_a_failed_training_is_reported_and_nothing_is_merged(trained):
+    study, (one, other) = trained
+    failed = [one, Member(other.job, None, "out of memory")]
+    assert with_siblings(study, failed, lambda jobs: pytest.fail("nothing can be merged")) == failed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["+study.second.axes.lam=[0.1]"], "study.second: has no effect without study.then=siblings"),
+        (["study.then=siblings"], "study.then=siblings: needs the merges of the second stage"),
+        (["experiment=siblings", "+study.second.axes.lamm=[1]"], "lamm: there is no such key"),
+        (["experiment=siblings", "study.second.axes.lam=1"], r"is a list of values, study.second.axes.KEY=\["),
+        (["experiment=siblings", "study.second.axes={}"], r"set one axis at a time, study.second.axes.KEY=\["),
+        (["experiment=siblings", "study.second.arms.dare=x"], "an arm is a list of words"),
+        (["experiment=siblings", "study.second.axes.parts=[qk]"], r"write \+study.second.axes.parts"),
+    ],
+)
+def test_words_that_mean_nothing(words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs(words)
