@@ -12,9 +12,9 @@ from mam.errors import CheckpointError, ConfigError, DataError, MamError, MergeE
 
 if TYPE_CHECKING:
     from mam.data.listing import Example, Listing, data_format, lines_of, text_of
-    from mam.merging.align import alignment
     from mam.merging.basis import Basis, Heads, LayerPair
     from mam.merging.controls import Place, control
+    from mam.merging.fits import alignment
     from mam.merging.methods import LayerSide, Projection, layer_method, method
     from mam.merging.pairing import pairing
     from mam.merging.schedules import schedule
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Imported on first use: a plug-in with a normalizer alone does not wait for torch.
 _PLACES = {
     **dict.fromkeys(("Example", "Listing", "data_format", "lines_of", "text_of"), "mam.data.listing"),
-    "alignment": "mam.merging.align",
+    "alignment": "mam.merging.fits",
     **dict.fromkeys(("Basis", "Heads", "LayerPair"), "mam.merging.basis"),
     **dict.fromkeys(("Place", "control"), "mam.merging.controls"),
     **dict.fromkeys(("LayerSide", "Projection", "layer_method", "method"), "mam.merging.methods"),

@@ -39,6 +39,11 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
             f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
             " Say align=procrustes, which compares weights"
         )
+    if alignment.needs_activations and CONTROLS[config.control].is_drawn_first:
+        raise UnfitError(
+            f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
+            " activations. Say align=procrustes, which compares weights"
+        )
     if METHODS[config.method.name].joins_qk:
         if differ:
             raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")

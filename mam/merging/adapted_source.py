@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
+from mam.merging import align as _align  # noqa: F401  # fills the registry of alignments
+from mam.merging import transport as _transport  # noqa: F401
 from mam.merging.activations import Activations
-from mam.merging.align import FITS
 from mam.merging.basis import Basis, Heads, LayerPair, moved
+from mam.merging.controls import SUBSTITUTES, Place
+from mam.merging.fits import FITS
 from mam.merging.methods import Projection
 from mam.merging.plan import MergePlan
 from mam.merging.project import projected
-from mam.merging.tables import ALIGNMENTS
+from mam.merging.tables import ALIGNMENTS, CONTROLS
 
 QKV = ("q", "k", "v")
 Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32
@@ -39,13 +42,18 @@ class AdaptedSource:
         """
         self._plan, self._own, self._activations = plan, own, activations
         self._read = own if plan.is_own else source
+        if CONTROLS[plan.options.control].is_drawn_first:
+            self._read = _drawn(plan, self._read)
         self._checked: set[tuple[int, str]] = set()
         self._kept: dict[tuple[int, str], Projection] = {}
 
     @staticmethod
     def key(plan: MergePlan) -> tuple[object, ...]:
         """Return a key that is equal for plans with the same converted source."""
-        return plan.is_own, tuple(plan.pairs.items()), plan.options.align, plan.project, plan.seed, plan.needs_base
+        control = plan.options.control
+        drawn = (control, plan.draw) if CONTROLS[control].is_drawn_first else ()
+        pairs = tuple(plan.pairs.items())
+        return plan.is_own, pairs, plan.options.align, plan.project, plan.seed, plan.needs_base, drawn
 
     def read(self, layer: int, part: str) -> Projection:
         """Return weight ``[d, d]`` and bias ``[d]`` or None for this layer of the target, fp32.
@@ -75,8 +83,9 @@ class AdaptedSource:
                 raise MergeError(f"align={align}: needs activations, which are measured where models run: mam run")
             cross_moments = self._activations.cross(plan.pairs, plan.is_own)
         pairs = []
+        parts = (*QKV, "o") if ALIGNMENTS[align].needs_output else QKV
         for layer in plan.pairs:
-            target, source = layer_of(self._own, layer, QKV), layer_of(self._source, layer, QKV)
+            target, source = layer_of(self._own, layer, parts), layer_of(self._source, layer, parts)
             pairs.append(LayerPair(layer, target, source, cross_moments.get(layer)))
         heads = Heads(plan.target.heads, plan.source.heads, plan.seed)
         basis = Basis()
@@ -94,6 +103,18 @@ class AdaptedSource:
         projection = checked_source(self._read, *place, width)
         self._checked.add(place)
         return projection
+
+
+def _drawn(plan: MergePlan, source: Read) -> Read:
+    """Return a reader of what the plan's control puts in the source's place before it is projected or aligned."""
+    substitute = SUBSTITUTES[plan.options.control]
+
+    def read(layer: int, part: str) -> Projection:
+        weight, bias = source(layer, part)
+        place = Place(plan.seed, plan.draw, layer, part)
+        return substitute(weight, weight, place), None if bias is None else substitute(bias, bias, place)
+
+    return read
 
 
 def checked_source(read: Read, layer: int, part: str, width: int | None) -> Projection:

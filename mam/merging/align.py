@@ -7,8 +7,7 @@ need not share a single weight. Each alignment moves the source by a map that pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,61 +15,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mam.merging.basis import Basis, Heads, LayerPair, cross, moved, nearest_isometry
+from mam.merging.fits import alignment
 from mam.merging.methods import Projection
-from mam.merging.tables import ALIGNMENTS, AlignmentTraits, summary_of
-from mam.registry import refuse_bare, register
 
-Fit = Callable[[Sequence[LayerPair], Heads], Basis]
-Distance = Callable[[LayerPair, Heads], float]
 SWEEPS = 50  # upper bound for `permute`, which converges much earlier
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """The function of an alignment, and the distance that it minimises."""
-
-    fit: Fit
-    distance: Distance
-
-
-FITS: dict[str, Alignment] = {}  # by the names in ALIGNMENTS
-
-
-def distance(pair: LayerPair, heads: Heads) -> float:
-    """Return ‖W_t - W_s‖ / ‖W_t‖ over Q, K and V of a pair with equal widths."""
-    ours, theirs = _flat(pair)
-    return float((ours - theirs).norm() / ours.norm())
-
-
-def cosine(pair: LayerPair) -> float:
-    """Return the cosine of the angle between Q, K and V of the target and those of the source; 0 if either is 0."""
-    ours, theirs = _flat(pair)
-    return float(ours @ theirs / (ours.norm() * theirs.norm()).clamp_min(1e-30))
 
 
 def spectral_distance(pair: LayerPair, heads: Heads) -> float:
     """Return the Frobenius norm of the difference of the heads' `spectra`, head by head."""
     ours, theirs = (spectra(side, heads.target) for side in (pair.target, pair.source))
     return float(((ours - theirs) ** 2).sum() ** 0.5)
-
-
-def alignment(
-    needs_heads: bool = False, needs_activations: bool = False, distance: Distance = distance
-) -> Callable[[Fit], Fit]:
-    """Register a function (pairs of equal width, heads) -> basis under its own name.
-
-    The traits of mam's own alignments are in `mam.merging.tables`; plug-ins pass theirs here.
-    """
-
-    refuse_bare("alignment", needs_heads)
-
-    def add(function: Fit) -> Fit:
-        traits = AlignmentTraits(summary_of(function), needs_heads, needs_activations)
-        entry = Alignment(function, distance)
-        register("align", function.__name__, function, (ALIGNMENTS, traits), (FITS, entry), takes="pairs, heads")
-        return function
-
-    return add
 
 
 @alignment()
@@ -114,6 +68,25 @@ def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     return Basis(stream=nearest_isometry(torch.stack(products).sum(0)))
 
 
+@alignment(needs_heads=True, needs_output=True)
+def rotate_heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
+    """Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.
+
+    Q and K of a head may be rotated together, and V with the columns of O against it, without a change of what the head
+    computes. Each R minimises the distance to the target's head of the same number, in closed form: ‖W_Qt - R W_Qs‖² +
+    ‖W_Kt - R W_Ks‖². "Beyond the permutation symmetry of transformers: the role of rotation for model fusion", ICML
+    2025, arXiv 2502.00264; biases follow and are not fitted. Sources with rotary positions do not have this symmetry.
+    """
+    rows: dict[tuple[int, str], Tensor] = {}
+    for pair in pairs:
+        sides = [_head_rows(side, heads.target) for side in (pair.target, pair.source)]
+        for kind in ("qk", "v"):
+            ours, theirs = (side[kind] for side in sides)
+            turns = [nearest_isometry(own @ other.T) for own, other in zip(ours, theirs, strict=True)]
+            rows[pair.layer, kind] = torch.block_diag(*turns)  # type: ignore[no-untyped-call]
+    return Basis(rows=rows)
+
+
 @alignment()
 def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
     """Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩.
@@ -149,13 +122,6 @@ def spectra(side: Mapping[str, Projection], count: int) -> NDArray[np.float64]:
     columns = [torch.stack(values) for values in zip(*by_head, strict=True)]
     joined: NDArray[np.float64] = torch.cat([column / column.norm().clamp_min(1e-30) for column in columns], 1).numpy()
     return joined
-
-
-def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
-    ours, theirs = (
-        torch.cat([side[part][0].double().flatten() for part in "qkv"]) for side in (pair.target, pair.source)
-    )
-    return ours, theirs
 
 
 def _matching(scores: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -205,3 +171,10 @@ def _matched_rows(pairs: Sequence[LayerPair], heads: Heads) -> dict[tuple[int, s
             rows = [partner[i] * size + row for i in range(count) for row in within[number, i, partner[i]]]
             permutations[pair.layer, kind] = torch.eye(width, dtype=torch.float64)[rows]
     return permutations
+
+
+def _head_rows(side: Mapping[str, Projection], count: int) -> dict[str, list[Tensor]]:
+    """Return what a rotation of each head turns, ``[d_h, 2 d]``, fp64: Q beside K, and V beside O transposed."""
+    q, k, v, o = (side[part][0].double() for part in "qkvo")
+    stacked = {"qk": torch.cat([q, k], 1), "v": torch.cat([v, o.T], 1)}
+    return {kind: list(matrix.chunk(count)) for kind, matrix in stacked.items()}

@@ -41,7 +41,11 @@ SUBSTITUTES: dict[str, Substitute] = {}  # the functions, by the names in CONTRO
 
 
 def control(
-    parts: str = "qkvo", layers: str = "paired", is_random: bool = False, has_structure: bool = False
+    parts: str = "qkvo",
+    layers: str = "paired",
+    is_random: bool = False,
+    has_structure: bool = False,
+    is_drawn_first: bool = False,
 ) -> Callable[[Substitute], Substitute]:
     """Register a function (source tensor, target tensor, place) -> S under its own name; see `ControlTraits`.
 
@@ -51,7 +55,7 @@ def control(
     refuse_bare("control", parts)
 
     def add(function: Substitute) -> Substitute:
-        traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure)
+        traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure, is_drawn_first)
         name = function.__name__.removesuffix("_")
         register("control", name, function, (CONTROLS, traits), (SUBSTITUTES, function), takes="source, target, place")
         return function
@@ -109,6 +113,15 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
     rank = len(singular)
     substitute: Tensor = ((u[:, :rank] * singular) @ v[:, :rank].T).to(source.dtype)
     return substitute
+
+
+@control()
+def aligned_random(source: Tensor, target: Tensor, place: Place) -> Tensor:
+    """random_spectrum, drawn in the source's own basis and then projected and aligned as the source is.
+
+    What an alignment finds in noise is then found here too. ``target`` is not read.
+    """
+    return random_spectrum(source, target, place)
 
 
 @control()

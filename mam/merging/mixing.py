@@ -13,6 +13,7 @@ from mam.merging.adapted_source import is_finite
 from mam.merging.controls import SUBSTITUTES, Place
 from mam.merging.methods import MERGES, LayerSide, Projection
 from mam.merging.plan import MergePlan
+from mam.merging.tables import CONTROLS
 
 Projections = Mapping[str, Projection]  # by part
 
@@ -119,6 +120,8 @@ def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, gi
 def _substitute(plan: MergePlan, layer: int, part: str, given: Tensor, own: Tensor) -> Tensor:
     """Return what the plan's control puts in the place of one of the source's tensors."""
     control = plan.options.control
+    if CONTROLS[control].is_drawn_first:  # `AdaptedSource` has drawn it
+        return given
     tensor = SUBSTITUTES[control](given, own, Place(plan.seed, plan.draw, layer, part))
     if not _is_like(tensor, own):
         raise MergeError(

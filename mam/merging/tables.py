@@ -41,7 +41,9 @@ class ControlTraits:
         layers: The origin of W_s: the ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the
             target (``own``).
         is_random: Whether it is drawn several times.
-        has_structure: Whether the merged tensors are still a trained attention, which can be aligned with the target's.
+        has_structure: Whether the merged tensors can be aligned with the target's: a trained attention, or noise that
+            is aligned for comparison.
+        is_drawn_first: Whether its substitute is projected and aligned in the source's place.
     """
 
     summary: str
@@ -49,19 +51,21 @@ class ControlTraits:
     layers: str = "paired"
     is_random: bool = False
     has_structure: bool = False
+    is_drawn_first: bool = False
 
 
 @dataclass(frozen=True)
 class AlignmentTraits:
     """The traits of an alignment.
 
-    ``needs_heads`` requires equally many heads on both sides; ``needs_activations`` requires statistics on common
-    inputs.
+    ``needs_heads`` requires equally many heads on both sides, ``needs_activations`` statistics on common inputs, and
+    ``needs_output`` output projections of both.
     """
 
     summary: str
     needs_heads: bool = False
     needs_activations: bool = False
+    needs_output: bool = False
 
 
 METHODS: dict[str, MethodTraits] = {
@@ -117,6 +121,12 @@ CONTROLS: dict[str, ControlTraits] = {
         "U Σ Vᵀ with the source's singular values and Haar-random U and V; a bias keeps its length.",
         is_random=True,
     ),
+    "aligned_random": ControlTraits(
+        "random_spectrum, drawn in the source's own basis and then projected and aligned as the source is.",
+        is_random=True,
+        has_structure=True,
+        is_drawn_first=True,
+    ),
     "rotate": ControlTraits(
         "S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum.",
         is_random=True,
@@ -146,6 +156,14 @@ ALIGNMENTS: dict[str, AlignmentTraits] = {
     "procrustes_activations": AlignmentTraits(
         "The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.",
         needs_activations=True,
+    ),
+    "rotate_heads": AlignmentTraits(
+        "Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.",
+        needs_heads=True,
+        needs_output=True,
+    ),
+    "ot": AlignmentTraits(
+        "Soft assignments by Sinkhorn, Ŵ = T_outᵀ W T_in: of the stream, then of rows of Q and K, and of V."
     ),
     "permute": AlignmentTraits("Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩."),
 }

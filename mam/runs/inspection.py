@@ -15,11 +15,9 @@ from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
 from mam.evaluation.language import Forecast, foreseen
 from mam.evaluation.model_pair import reader_of, remarks_of
 from mam.merging.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
-from mam.merging.align import FITS, cosine
 from mam.merging.basis import Heads, LayerPair
-from mam.merging.controls import SUBSTITUTES, Place
+from mam.merging.fits import FITS, cosine
 from mam.merging.merger import MergeReport
-from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer, substituted
 from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
 from mam.merging.task_vectors import readers
@@ -203,13 +201,9 @@ def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
         return []
     heads = Heads(plan.target.heads, plan.source.heads, plan.seed)
 
-    def noise(layer: int, part: str) -> Projection:
-        weight, bias = (own if plan.is_own else source)(layer, part)
-        return SUBSTITUTES["random_spectrum"](weight, weight, Place(plan.seed, 0, layer, part)), bias
-
     before = AdaptedSource(replace(plan, options=replace(plan.options, align="none")), own, source)
     after = AdaptedSource(plan, own, source)
-    drawn = AdaptedSource(replace(plan, options=replace(plan.options, control="none")), own, noise)
+    drawn = AdaptedSource(replace(plan, options=replace(plan.options, control="aligned_random")), own, source)
     gains = []
     for layer in plan.layers:
         old, new, random = (

@@ -89,7 +89,8 @@ def metadata(result: RunResult, parents: Parents, name: str, dataset: str | None
 def _used(result: RunResult, parents: Parents) -> Sequence[Checkpoint]:
     """Return the parents whose weights are in the model."""
     control = CONTROLS[result.merge.control]
-    has_source = result.is_merged and control.has_structure and control.layers != "own"
+    is_noise = control.is_drawn_first or not control.has_structure
+    has_source = result.is_merged and not is_noise and control.layers != "own"
     if not has_source:  # of a task vector's control the base is left, which the target comes from
         return [parents.target]
     return [checkpoint for _, checkpoint in parents.named]

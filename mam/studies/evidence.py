@@ -24,6 +24,7 @@ from mam.tasks.task import ErrorCounts, paired
 from mam.terminal import p_text
 
 RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain a source's effect
+RIVALS_WHEN_ALIGNED = ("aligned_random", "shuffle_layers")  # aligned as the source is
 PLAIN = "linear"  # in place of a control: the merge of the paper
 ALIGN = ("align",)
 
@@ -146,29 +147,30 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
 
     It matters where the source differs, in one direction, from every one of `RIVALS_OF_CONTENT` merged in the same way:
     an effect that any of them has too need not come from the content. The p of such a place is the largest of its
-    comparisons (intersection-union test, Berger 1982), with Holm's correction over places. Aligned sources with
-    unaligned controls are ignored, since an alignment finds something in noise too.
+    comparisons (intersection-union test, Berger 1982), with Holm's correction over places. An alignment finds something
+    in noise too: an aligned source is compared with `RIVALS_WHEN_ALIGNED`, and unaligned controls are ignored.
     """
     fair = [
         comparison
         for comparison in comparisons
         if comparison.where.get("align", "none") == "none" or not _is_bare(comparison.control)
     ]
-    rest = "" if len(fair) == len(comparisons) else "; aligned sources, whose controls are not aligned, are left out"
+    rest = "" if len(fair) == len(comparisons) else "; an aligned source is not compared with unaligned controls"
     if not fair:
         return "nothing follows for the source's content: it was aligned, and its controls are not"
     places: dict[tuple[tuple[str, str], ...], dict[str, Comparison]] = {}
     for comparison in fair:
         places.setdefault(tuple(comparison.where.items()), {})[comparison.control] = comparison
-    complete = {where: by_control for where, by_control in places.items() if set(RIVALS_OF_CONTENT) <= set(by_control)}
-    listed = ", ".join(RIVALS_OF_CONTENT)
+    complete = {where: by_control for where, by_control in places.items() if set(_rivals(where)) <= set(by_control)}
+    kinds = dict.fromkeys(map(_rivals, complete or places))
+    listed = " (aligned: ".join(", ".join(kind) for kind in kinds) + ")" * (len(kinds) - 1)
     limits = excluded(comparison.difference for comparison in fair)
     if not complete:
         return (
             f"this cannot tell whether the source's content matters: that takes {listed} at the same λ"
             f" (experiment=controls). Against the controls here {limits}{rest}"
         )
-    required = [[by_control[name] for name in RIVALS_OF_CONTENT] for by_control in complete.values()]
+    required = [[by_control[name] for name in _rivals(where)] for where, by_control in complete.items()]
     adjusted = holm([_joint_p([comparison.difference for comparison in group]) for group in required])
     passed = [(where, group, p) for where, group, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
@@ -180,8 +182,14 @@ def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
     for where, group, p in passed:
         change = "better" if group[0].difference.absolute < 0 else "worse"
         place = f" at {_place(dict(where))}" if where else ""
-        findings.append(f"{change} than all of {listed}{place} (largest p, after Holm over places: {p_text(p)})")
+        than = ", ".join(_rivals(where))
+        findings.append(f"{change} than all of {than}{place} (largest p, after Holm over places: {p_text(p)})")
     return f"the source's content matters at n = {n}: it does {'; '.join(findings)}{rest}"
+
+
+def _rivals(where: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Return the controls from which a source at this place must differ."""
+    return RIVALS_OF_CONTENT if dict(where).get("align", "none") == "none" else RIVALS_WHEN_ALIGNED
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.alignment import D, block
+from support.encoder import random_source
 from support.plans import plan_by_hand
 
 from mam.errors import MergeError
-from mam.merging.adapted_source import AdaptedSource
-from mam.merging.basis import Basis
+from mam.merging.adapted_source import QKV, AdaptedSource, layer_of
+from mam.merging.basis import Basis, LayerPair
 from mam.merging.controls import Place, haar
+from mam.merging.fits import cosine
+from mam.merging.mixing import substituted
 from mam.merging.plan import MergePlan
 from mam.merging.shape import Shape
 
@@ -44,6 +49,31 @@ def test_given_reads_a_plain_source_through_and_keeps_an_aligned_one():
     seen = count["source"]
     assert torch.equal(aligned.read(0, "q")[0], aligned.read(0, "q")[0]) and count["source"] == seen
     assert AdaptedSource.key(plan()) == AdaptedSource.key(plan(alpha=0.3)) != AdaptedSource.key(plan(align="heads"))
+
+
+def test_aligned_noise_is_aligned_as_the_source_is():
+    """Drawn first, then aligned: it keeps its singular values, and what the alignment finds in it is not nothing."""
+    target = source = random_source(8)
+
+    def read(layer: int, part: str):
+        return source(layer + 50, part)
+
+    cosines = {}
+    for align in ("none", "procrustes"):
+        chosen = plan_by_hand(Shape(3, 8, 2), align=align, control="aligned_random")
+        one, again, other = (
+            AdaptedSource(replace(chosen, draw=draw), target, read).read(1, "q")[0] for draw in (0, 0, 1)
+        )
+        assert torch.equal(one, again) and not torch.allclose(one, other)
+        torch.testing.assert_close(torch.linalg.svdvals(one), torch.linalg.svdvals(read(1, "q")[0]))
+        pair = LayerPair(1, layer_of(target, 1, QKV), layer_of(AdaptedSource(chosen, target, read).read, 1, QKV))
+        cosines[align] = cosine(pair)
+        assert AdaptedSource.key(chosen) != AdaptedSource.key(replace(chosen, draw=1))
+    assert cosines["procrustes"] > cosines["none"] + 0.1
+    plain = plan_by_hand(Shape(3, 8, 2), control="random_spectrum")
+    noise = substituted(plain, 1, "q", target(1, "q"), read(1, "q"))
+    bare = plan_by_hand(Shape(3, 8, 2), control="aligned_random")
+    assert torch.equal(noise[0], AdaptedSource(bare, target, read).read(1, "q")[0])
 
 
 def test_another_width_without_projection_is_refused_by_the_tensor_too():

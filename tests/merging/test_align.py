@@ -16,9 +16,10 @@ from transformers import BertConfig, BertModel
 
 from mam.errors import ConfigError, UnfitError
 from mam.evaluation.model_pair import checked_parents
-from mam.merging.align import FITS, cosine, distance, spectral_distance
+from mam.merging.align import spectral_distance
 from mam.merging.basis import Basis, Heads, LayerPair, moved
 from mam.merging.controls import Place, haar
+from mam.merging.fits import FITS, cosine, distance
 from mam.merging.tables import ALIGNMENTS, CONTROLS
 from mam.runs.inspection import inspect
 

@@ -228,7 +228,8 @@ def test_no_control_is_another_in_disguise():
     for i, one in enumerate(ALL):
         for other in ALL[i + 1 :]:
             distance = max((states[one][key] - states[other][key]).abs().max() for key in states[one])
-            assert distance > 1e-3, (one, other)
+            # Without an alignment the one is the other.
+            assert (distance > 1e-3) != ({one, other} == {"random_spectrum", "aligned_random"}), (one, other)
 
 
 def test_heads_are_blocks_of_rows_and_of_os_columns():

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.alignment import HEADS, D, pairs
 
-from mam.merging.align import distance
 from mam.merging.basis import Heads, LayerPair, moved, nearest_isometry
+from mam.merging.fits import distance
 from mam.merging.project import projected
 from mam.merging.tables import PROJECTS
 

@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from mam.merging import align, controls, methods, project
+from mam.merging import controls, fits, methods, project
 from mam.merging.learnable import RULES
 from mam.merging.tables import ALIGNMENTS, CONSTRAINTS, CONTROLS, METHODS, PROJECTS, summary_of
 
 TABLES = {
     "methods": (METHODS, methods.MERGES),
     "controls": (CONTROLS, controls.SUBSTITUTES),
-    "alignments": (ALIGNMENTS, align.FITS),
+    "alignments": (ALIGNMENTS, fits.FITS),
     "projections": (PROJECTS, project.STREAMS),
     "constraints": (CONSTRAINTS, RULES),
 }
@@ -33,11 +33,15 @@ def test_what_a_configuration_is_checked_with_is_read_without_torch(module):
 
 
 @pytest.mark.parametrize(
-    ("module", "table"),
-    [(methods, METHODS), (controls, CONTROLS), (align, ALIGNMENTS), (project, PROJECTS)],
+    ("functions", "table"),
+    [
+        ({name: getattr(methods, name) for name in METHODS}, METHODS),
+        (controls.SUBSTITUTES, CONTROLS),
+        ({name: entry.fit for name, entry in fits.FITS.items()}, ALIGNMENTS),
+        (project.STREAMS, PROJECTS),
+    ],
     ids=["methods", "controls", "alignments", "projections"],
 )
-def test_a_name_is_summed_up_as_its_function_is(module, table):
+def test_a_name_is_summed_up_as_its_function_is(functions, table):
     for name, traits in table.items():
-        function = getattr(module, "self_" if name == "self" else name)
-        assert (traits if isinstance(traits, str) else traits.summary) == summary_of(function)
+        assert (traits if isinstance(traits, str) else traits.summary) == summary_of(functions[name])

@@ -121,12 +121,33 @@ def test_an_aligned_source_whose_control_is_not_aligned_is_left_out():
     unfair = Comparison({"lam": "0.1", "align": "permute"}, "shrink", difference(-0.05, 0.0001), 0.0001)
     assert conclusion([*fair, unfair], 208) == (
         "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
-        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); aligned sources, whose controls are"
-        " not aligned, are left out"
+        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); an aligned source is not compared"
+        " with unaligned controls"
     )
     assert conclusion([unfair], 208) == (
         "nothing follows for the source's content: it was aligned, and its controls are not"
     )
+
+
+def test_an_aligned_source_is_compared_with_what_was_aligned_alike():
+    """Where the source is aligned, aligned noise and aligned layers in another order are its rivals."""
+    where = {"lam": "0.1", "align": "procrustes"}
+    rivals = [
+        Comparison(where, name, difference(-0.05, p), p)
+        for name, p in (("aligned_random", 0.01), ("shuffle_layers", 0.02))
+    ]
+    bare = Comparison(where, "shrink", difference(0.05, 0.0001), 0.0001)
+    assert conclusion([*rivals, bare], 208) == (
+        "the source's content matters at n = 208: it does better than all of aligned_random, shuffle_layers at lam=0.1"
+        " align=procrustes (largest p, after Holm over places: 0.020); an aligned source is not compared with unaligned"
+        " controls"
+    )
+    assert conclusion(rivals[:1], 208).startswith(
+        "this cannot tell whether the source's content matters: that takes aligned_random, shuffle_layers at the same λ"
+    )
+    beaten = {"random_spectrum": (0.0, 1.0), "rotate": (-0.03, 0.002), "shuffle_layers": (-0.03, 0.001)}
+    both = conclusion([*beside("0.1", shrink=(-0.05, 0.01), **beaten), *rivals], 208)
+    assert both.startswith("the source's content matters") and both.count("better than all of") == 1
 
 
 def test_missing_controls_are_asked_for():

@@ -45,13 +45,16 @@ def test_every_registered_method_and_alignment_is_in_its_study():
     assert len(rivals) == len(without_base) * 3 * 3
     alignment = study_jobs(jobs(["experiment=alignment"])[0])
     assert {job.config.align for job in alignment} == set(ALIGNMENTS)
-    for plan in (rivals, alignment):
+    bare = {"none", "shrink", "random_spectrum"}
+    for plan, controls in ((rivals, bare), (alignment, bare | {"aligned_random", "shuffle_layers"})):
         assert {job.config.lam for job in plan} == {0.02, 0.05, 0.1}
-        assert {job.config.control for job in plan} == {"none", "shrink", "random_spectrum"}
+        assert {job.config.control for job in plan} == controls
     # Controls without structure stand once at each λ, unaligned.
-    beside = [(job.config.lam, job.config.control) for job in alignment if job.config.control != "none"]
+    beside = [(job.config.lam, job.config.control) for job in alignment if job.config.control in bare - {"none"}]
     assert len(beside) == len(set(beside)) == 6
-    assert all(job.config.align == "none" for job in alignment if job.config.control != "none")
+    assert all(job.config.align == "none" for job in alignment if job.config.control in bare - {"none"})
+    aligned = {job.config.align for job in alignment if job.config.control == "aligned_random"}
+    assert aligned == set(ALIGNMENTS)
 
 
 def test_in_a_sweep_over_alignments_shrink_stands_beside_unaligned():

@@ -12,11 +12,11 @@ D, HEADS = 8, Heads(2, 2)
 
 
 def block(seed: int, width: int = D) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Random Q, K and V."""
+    """Random Q, K, V and O."""
     generator = torch.Generator().manual_seed(seed)
     return {
         part: (torch.randn(width, width, generator=generator), torch.randn(width, generator=generator))
-        for part in "qkv"
+        for part in "qkvo"
     }
 
 
