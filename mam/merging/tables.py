@@ -150,6 +150,11 @@ ALIGNMENTS: dict[str, AlignmentTraits] = {
         "The heads of each layer reordered so that their spectra are nearest to the target's (Hungarian assignment).",
         needs_heads=True,
     ),
+    "rotate_heads": AlignmentTraits(
+        "Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.",
+        needs_heads=True,
+        needs_output=True,
+    ),
     "procrustes": AlignmentTraits(
         "The orthogonal R that minimises Σ‖W_t - W_s R‖² over paired Q, K and V, in closed form: one R for the stream."
     ),
@@ -157,15 +162,10 @@ ALIGNMENTS: dict[str, AlignmentTraits] = {
         "The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.",
         needs_activations=True,
     ),
-    "rotate_heads": AlignmentTraits(
-        "Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.",
-        needs_heads=True,
-        needs_output=True,
-    ),
+    "permute": AlignmentTraits("Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩."),
     "ot": AlignmentTraits(
         "Soft assignments by Sinkhorn, Ŵ = T_outᵀ W T_in: of the stream, then of rows of Q and K, and of V."
     ),
-    "permute": AlignmentTraits("Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩."),
 }
 
 PROJECTS: dict[str, str] = {

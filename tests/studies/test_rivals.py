@@ -79,10 +79,13 @@ def six(tmp_path):
     return write_folder(tmp_path / "six", [0.6] * 6)
 
 
+CONTROLS = "study.axes.control=[none,shrink,random_spectrum]"
+
+
 def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, six, capsys):
     """Errors in each of six utterances of four words: none where Procrustes aligned, else 1; shrink 2, noise none."""
-    ended, folder, study = ran(*words, f"data.root={six}", "experiment=alignment", "study.axes.lam=[0.4]")
-    errors = {"procrustes": 0, "none": 1, "heads": 1, "permute": 1}
+    ended, folder, study = ran(*words, f"data.root={six}", "experiment=alignment", "study.axes.lam=[0.4]", CONTROLS)
+    errors = {"procrustes": 0, "none": 1, "heads": 1, "rotate_heads": 1, "permute": 1, "ot": 1}
     done = [end for end in ended if end.outcome]
     for end in done:
         align, control = end.job.config.align, end.job.config.control
@@ -98,24 +101,28 @@ def test_alignments_are_compared_with_controls_and_with_the_plain_merge(words, s
     assert {align: one.difference.absolute for align, one in rivals.items()} == {
         "procrustes": -0.25,
         "heads": 0,
+        "rotate_heads": 0,
         "permute": 0,
+        "ot": 0,
     }
-    assert rivals["procrustes"].difference.p_value == 0.03125 and rivals["procrustes"].p_holm == 0.09375
+    assert rivals["procrustes"].difference.p_value == 0.03125 and rivals["procrustes"].p_holm == 0.15625
     assert {end.outcome.result.merge.align for end in done} == set(errors)
     report_study(Terminal(), ended, folder, study, study.name)
     shown = capsys.readouterr().out
     assert "minus linear, unaligned merging, paired by example" in shown
     kept = json.loads((folder / "study.json").read_text())
-    assert len(kept["rivals"]) == 3 and kept["rivalry"].startswith("no difference from linear, unaligned merging")
+    assert len(kept["rivals"]) == 5 and kept["rivalry"].startswith("no difference from linear, unaligned merging")
 
 
 def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, clips, capsys):
     pair = ["model=whisper_minilm", *pair_words(whisper, minilm, 8), *data_words(clips)]
     ended, folder, study = ran(*pair, "experiment=alignment", "study.axes.lam=[0.2]", "study.axes.control=[none]")
-    assert [end.is_unfit for end in ended] == [align in ("heads", "procrustes_activations") for align in ALIGNMENTS]
+    assert [end.is_unfit for end in ended] == [
+        align in ("heads", "rotate_heads", "procrustes_activations") for align in ALIGNMENTS
+    ]
     report_study(Terminal(), ended, folder, study, study.name)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "5 runs: 3 finished now, 0 skipped, 0 failed, 2 left out" in shown
+    assert "7 runs: 4 finished now, 0 skipped, 0 failed, 3 left out" in shown
     assert "left out (1 runs): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
     assert any("left_out" in run for run in json.loads((folder / "study.json").read_text())["runs"])
     assert not (folder / "failures").exists()
