@@ -13,7 +13,7 @@ from mam.merging.pairing import PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
 from mam.merging.shape import Shape
-from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, REPAIRS
 
 if TYPE_CHECKING:
     from mam.config.schema import Config
@@ -25,6 +25,7 @@ def merging_problems(config: Config) -> Iterator[str]:
     yield from _method_problems(config)
     yield from _alignment_problems(config)
     yield from _calibration_problems(config)
+    yield from _repair_problems(config)
     yield from _parts_problems(config)
     target, source = (shape_of(config.model, side) for side in ("target", "source"))
     if target is not None and source is not None:
@@ -109,8 +110,10 @@ def _calibration_problems(config: Config) -> Iterator[str]:
     calibration, defaults = config.calibration, Calibration()
     methods = [f"method={name}" for name, traits in METHODS.items() if traits.needs_moments]
     alignments = [f"align={name}" for name, traits in ALIGNMENTS.items() if traits.needs_activations]
-    readers = {"source": methods, "audio": methods + alignments, "limit": methods + alignments}
-    chosen = {f"method={config.method.name}", f"align={config.align}"}
+    repairs = [f"repair={name}" for name in REPAIRS if name != "none"]
+    recorded = methods + alignments + repairs
+    readers = {"source": methods, "audio": recorded, "limit": recorded}
+    chosen = {f"method={config.method.name}", f"align={config.align}", f"repair={config.repair}"}
     is_shared = config.study.name != "none"  # some members may read it
     for key, names in readers.items():
         is_given = getattr(calibration, key) != getattr(defaults, key)
@@ -121,6 +124,17 @@ def _calibration_problems(config: Config) -> Iterator[str]:
             "calibration.audio=train: data.split=not_dev tests these recordings too. Say data.split=test, or"
             " calibration.audio=FOLDER"
         )
+
+
+def _repair_problems(config: Config) -> Iterator[str]:
+    if config.repair == "none":
+        return
+    if config.train.is_lmam:
+        yield f"repair={config.repair}: train=lmam merges anew in every step. Say repair=none, or train=finetune"
+    if not config.bias:
+        yield f"repair={config.repair}: rescales weights with their biases. Leave bias=false out"
+    if not set(config.parts) & set("qkv"):
+        yield f"repair={config.repair}: rescales Q, K and V, and parts={config.parts} merges none of them"
 
 
 def _parts_problems(config: Config) -> Iterator[str]:
@@ -171,7 +185,8 @@ def reads_lam(config: Config) -> bool:
 
 def reads_calibration(options: MergeOptions) -> bool:
     """Return whether the merge depends on statistics of activations."""
-    return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
+    is_repaired = options.repair != "none"
+    return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations or is_repaired
 
 
 def reads_base(options: MergeOptions) -> bool:
@@ -214,7 +229,8 @@ def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
     options = dict(word.split("=", 1) for word in words)
     method = METHODS.get(options.get("method.name", options.get("method", "linear")))
     alignment = ALIGNMENTS.get(options.get("align", "none"))
-    if method is None or alignment is None or method.needs_moments or alignment.needs_activations:
+    is_repaired = options.get("repair", "none") != "none"
+    if method is None or alignment is None or method.needs_moments or alignment.needs_activations or is_repaired:
         return tuple(words)
     return tuple(word for word in words if not word.startswith("calibration."))
 

@@ -39,15 +39,15 @@ def recordings(name: str, key: str, limit: int) -> list[Wave]:
 
 
 @torch.no_grad()
-def moments_of_target(target: Target, waves: Sequence[Wave]) -> Sums:
-    """Return the moments of the target in its current, unmerged state.
+def moments_of_target(target: Target, waves: Sequence[Wave], is_augmented: bool = False) -> Sums:
+    """Return the moments of the target in its current, unmerged state: the mean of x xᵀ, if augmented of [x 1]ᵀ [x 1].
 
     Clips that its encoder takes in pieces are left out.
 
     Raises:
         DataError: no clip is left.
     """
-    return _moments(inputs_of_target(target, waves), target.checkpoint.id)
+    return _moments(inputs_of_target(target, waves), target.checkpoint.id, is_augmented)
 
 
 @torch.no_grad()
@@ -115,13 +115,14 @@ def _inputs_of_source(
         yield recorder.taken(frames)
 
 
-def _moments(recorded: Iterator[ProjectionInputs], name: str) -> Sums:
-    """Return the mean of x xᵀ over all frames x, for every layer and part."""
+def _moments(recorded: Iterator[ProjectionInputs], name: str, is_augmented: bool = False) -> Sums:
+    """Return the mean of x xᵀ over all frames x, for every layer and part; if augmented, with a 1 at the end of x."""
     sums: dict[tuple[int, str], Tensor] = {}
     frames = 0
     for states in recorded:
         frames += len(states[0, "q"])
-        for place, x in states.items():
+        for place, seen in states.items():
+            x = torch.nn.functional.pad(seen, (0, 1), value=1.0) if is_augmented else seen
             sums[place] = sums.get(place, 0) + x.T @ x
     if not frames:
         raise DataError(f"{name}: nothing was left to measure activations on")

@@ -85,6 +85,7 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
     for needs, word, other in (
         (METHODS[method].needs_moments, f"method={method}", "method=linear"),
         (ALIGNMENTS[align].needs_activations, f"align={align}", "align=procrustes"),
+        (plan.options.repair != "none", f"repair={plan.options.repair}", "repair=none"),
     ):
         if needs:
             raise MergeError(

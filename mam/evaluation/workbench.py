@@ -33,7 +33,7 @@ from mam.evaluation.slots import Slot
 from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.memory import explained
-from mam.merging.activations import Activations, Moments
+from mam.merging.activations import Activations, Moments, Sums
 from mam.models.families import family_of
 from mam.models.sources import Source
 from mam.models.targets import Target
@@ -241,6 +241,12 @@ class _Activations:
     @property
     def key(self) -> Hashable:
         return sha256_json([asdict(self.config.calibration), read_from(replace(self.config.data, split=TRAIN))])
+
+    def second_moments(self) -> Sums:
+        def of_target(pair: ModelPair, waves: list[Wave]) -> Sums:
+            return moments_of_target(pair.target, waves, is_augmented=True)
+
+        return self.bench.calibrated(self.config, "second moments", None, of_target)
 
     def moments(self) -> Moments:
         def both(pair: ModelPair, waves: list[Wave]) -> Moments:

@@ -26,6 +26,13 @@ class Activations(Protocol):
     def key(self) -> Hashable:
         """A value that is equal for equal recordings."""
 
+    def second_moments(self) -> Sums:
+        """Return the mean of [x 1]ᵀ [x 1] over the target's inputs x, ``[d + 1, d + 1]``, fp64.
+
+        Raises:
+            DataError: The recordings are missing or unusable.
+        """
+
     def moments(self) -> Moments:
         """Return the moments of both models, each on inputs of its own modality.
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from mam.errors import MergeError
-from mam.merging.activations import Activations, Moments
-from mam.merging.adapted_source import AdaptedSource, Read, layer_of
+from mam.merging.activations import Activations, Moments, Sums
+from mam.merging.adapted_source import QKV, AdaptedSource, Read, layer_of
 from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer, substituted
 from mam.merging.plan import MergePlan
+from mam.merging.repair import repaired
 from mam.merging.tables import ALIGNMENTS, METHODS
 from mam.merging.task_vectors import readers, restored
 
@@ -100,13 +101,16 @@ class Merger:
             self._refuse_missing(plan)
             if plan.is_identity:
                 return MergeReport.of([])
-            source, moments = self.source(plan), self._moments(plan)
+            source, moments, inputs = self.source(plan), self._moments(plan), self._inputs(plan)
             read_own, _ = self._readers(plan)
             for layer in plan.merged_layers:
                 own, given = (layer_of(read, layer, plan.parts) for read in (read_own, source.read))
                 effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
                 merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, source, moments))
-                for part, projection in restored(plan, layer, merged, self._base).items():
+                merged = restored(plan, layer, merged, self._base)
+                if inputs is not None:
+                    merged = repaired(plan, layer, layer_of(self._own, layer, QKV), merged, inputs[layer])
+                for part, projection in merged.items():
                     self._changed.add((layer, part))
                     _write(self._blocks[layer].projection(part), projection)
         except BaseException:
@@ -183,6 +187,15 @@ class Merger:
     def _readers(self, plan: MergePlan) -> tuple[Read, Read]:
         """Return the readers of target and source."""
         return readers(plan, self._own, self._read, self._base)
+
+    def _inputs(self, plan: MergePlan) -> Sums | None:
+        """Return the second moments of the target's inputs, if the plan repairs what it merges."""
+        if plan.options.repair == "none":
+            return None
+        if self.activations is None:
+            repair = f"repair={plan.options.repair}"
+            raise MergeError(f"{repair}: needs activations, which are measured where models run: mam run")
+        return self.activations.second_moments()
 
     def _moments(self, plan: MergePlan) -> Moments | None:
         method = plan.options.method.name

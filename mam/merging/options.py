@@ -10,7 +10,7 @@ from typing_extensions import Doc
 
 from mam.merging.pairing import PAIRINGS
 from mam.merging.schedules import SCHEDULES
-from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS
+from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS, REPAIRS
 from mam.scoring.bounds import OneOf, Share
 
 RESOLVED = {"resolved": True}  # marks options that a record stores in the form resolved for the pair of models
@@ -116,8 +116,14 @@ class MergeOptions:
     control_draws: Annotated[
         int, Ge(5), Le(1000), Doc("number of draws of a random control; the interval includes their variation")
     ] = field(default=5, metadata=RESOLVED | {"needs_data": True})
+    repair: Annotated[
+        str,
+        OneOf(REPAIRS),
+        Doc("rescaling of merged layers: none, logits (to the target's spread of logits and size of values)"),
+    ] = "none"
     calibration: Annotated[
-        Calibration, Doc("inputs for measuring activations, for method=regmean and align=procrustes_activations")
+        Calibration,
+        Doc("inputs for measuring activations, for regmean, procrustes_activations and repair"),
     ] = field(default_factory=Calibration, metadata=RESOLVED)
 
 

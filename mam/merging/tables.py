@@ -175,6 +175,12 @@ PROJECTS: dict[str, str] = {
 }
 
 
+REPAIRS: dict[str, str] = {
+    "none": "Merged layers as they are.",
+    "logits": "Q, K and V rescaled until logits spread, and values are as large, as the target's on calibration audio.",
+}
+
+
 PER = ("global", "layer", "part", "head")  # the scope of a learnt λ
 CONSTRAINTS = ("none", "clamp", "sigmoid", "tanh")  # bounds of a learnt λ, see `mam.merging.learnable`
 

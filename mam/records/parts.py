@@ -122,6 +122,11 @@ class MergeRecord:
     asked: MergeOptions | None = field(default=None, metadata=ABSENT)
 
     @property
+    def repair(self) -> str:
+        """The rescaling of what was merged; ``none`` in results of versions without it."""
+        return "none" if self.asked is None else self.asked.repair
+
+    @property
     def is_identity(self) -> bool:
         """True if every λ is 0, so that the merged model is the target."""
         return not any(self.lam)
@@ -264,38 +269,3 @@ class Seeds:
     bootstrap: int
     control: int | None = field(default=None, metadata=ABSENT)
     training: int | None = field(default=None, metadata=ABSENT)
-
-
-@dataclass(frozen=True)
-class PluginRecord:
-    """A plug-in that was in use: its name, the hash of its sources and, if it is installed, its version."""
-
-    name: str
-    sha256: Sha256
-    version: str | None = field(default=None, metadata=ABSENT)
-
-
-@dataclass(frozen=True)
-class ConfigFileRecord:
-    """A configuration file of the user's own: group and name, place, hash, and whether it hid one of mam's."""
-
-    name: str
-    path: str
-    sha256: Sha256
-    hides: bool
-
-
-@dataclass(frozen=True)
-class Extensions:
-    """The user's own configurations and code; copies of what was named by a path are in ``.hydra/``."""
-
-    configs: list[ConfigFileRecord]
-    plugins: list[PluginRecord]
-
-
-@dataclass(frozen=True)
-class Rescoring:
-    """The code that scored saved predictions again; ``plugins`` are those in use, None if there were none."""
-
-    code: Code
-    plugins: list[PluginRecord] | None = field(default=None, metadata=ABSENT)

@@ -9,19 +9,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, StringConstraints, with_config
 
+from mam.records.extensions import Extensions, Rescoring
 from mam.records.learning import DevRecord, TrainRecord, TuneRecord
 from mam.records.parts import (
     ABSENT,
     DataRecord,
     Delta,
     Environment,
-    Extensions,
     GroupsRecord,
     HeadRecord,
     MergeRecord,
     Metric,
     ModelRecord,
-    Rescoring,
     Seeds,
     Sha256,
     SoundBaseline,

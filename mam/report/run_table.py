@@ -110,7 +110,8 @@ def _merge_text(result: RunResult) -> str:
 def _how_text(merge: MergeRecord) -> str:
     """Return method and alignment unless they are the default ones."""
     method = "" if merge.method == "linear" else f", by {merge.method}"
-    return method + ("" if merge.align == "none" else f", aligned by {merge.align}")
+    aligned = "" if merge.align == "none" else f", aligned by {merge.align}"
+    return method + aligned + ("" if merge.repair == "none" else f", repaired by {merge.repair}")
 
 
 def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) -> None:

@@ -22,10 +22,11 @@ from mam.evaluation.model_pair import reader_of
 from mam.files import write_json
 from mam.locks import abandoned, in_use
 from mam.merging.activations import Activations
-from mam.merging.adapted_source import AdaptedSource, finite, layer_of
+from mam.merging.adapted_source import QKV, AdaptedSource, finite, layer_of
 from mam.merging.merger import MergeReport, moments_of
 from mam.merging.mixing import Effect, effect, merged_layer
 from mam.merging.plan import MergePlan
+from mam.merging.repair import repaired
 from mam.merging.tables import METHODS
 from mam.merging.task_vectors import readers, restored
 from mam.models.beats_file import read_original, write_original
@@ -91,6 +92,8 @@ class _FileMerge:
         self._source = AdaptedSource(plan, self._read_own, read_source, activations)
         needs_moments = METHODS[plan.options.method.name].needs_moments
         self._moments = activations.moments() if activations and needs_moments else None
+        needs_inputs = plan.options.repair != "none"
+        self._inputs = activations.second_moments() if activations and needs_inputs else None
         self._layers: dict[str, int] = {}  # layer of each tensor that changes
         for layer in plan.merged_layers:
             for part in plan.parts:
@@ -119,7 +122,10 @@ class _FileMerge:
         own, theirs = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
         self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in plan.parts]
         merged = merged_layer(plan, layer, own, theirs, moments_of(plan, layer, self._source, self._moments))
-        for part, (weight, bias) in restored(plan, layer, merged, self._base).items():
+        merged = restored(plan, layer, merged, self._base)
+        if self._inputs is not None:
+            merged = repaired(plan, layer, layer_of(self._own.read, layer, QKV), merged, self._inputs[layer])
+        for part, (weight, bias) in merged.items():
             name = self._own.places[layer][part].name
             self._merged[f"{name}.weight"] = weight
             if bias is not None:
@@ -145,6 +151,7 @@ def _record(parents: Parents, plan: MergePlan, report: MergeReport) -> dict[str,
         "heads": None if plan.heads is None else list(plan.heads),
         "control": options.control,
         "align": options.align,
+        "repair": options.repair,
         "project": plan.project,
         "lam": list(plan.lams),
         "pairs": {str(layer): other for layer, other in plan.pairs.items()},

@@ -213,4 +213,5 @@ def _formula(merge: MergeRecord) -> str:
         text = f"by `{merge.method}` ({traits.summary.rstrip('.') if traits else 'of a plug-in'})"
     if merge.project:
         text += f", the source projected to the target's width by `{merge.project}`"
-    return text if merge.align == "none" else f"{text}, the source aligned by `{merge.align}`"
+    text += "" if merge.align == "none" else f", the source aligned by `{merge.align}`"
+    return text if merge.repair == "none" else f"{text}, rescaled by `repair={merge.repair}`"

@@ -17,14 +17,12 @@ from mam.merging.plan import mismatch_notes
 from mam.merging.selection import parse_parts
 from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.records.extensions import ConfigFileRecord, Extensions, PluginRecord
 from mam.records.parts import (
     CheckpointRecord,
-    ConfigFileRecord,
     DataRecord,
-    Extensions,
     GroupsRecord,
     MergeRecord,
-    PluginRecord,
     Timing,
 )
 from mam.tasks import asr

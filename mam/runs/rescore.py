@@ -10,7 +10,7 @@ from mam.errors import RecordError
 from mam.extensions import in_use
 from mam.files import json_text, sha256_json, tidy, write_json
 from mam.identity import code_record
-from mam.records.parts import PluginRecord, Rescoring
+from mam.records.extensions import PluginRecord, Rescoring
 from mam.records.reading import read_config, read_predictions, read_result
 from mam.records.result import RunResult, plain
 from mam.runs.scored import score

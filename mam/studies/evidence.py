@@ -89,9 +89,9 @@ def against_plain(members: Sequence[Member]) -> list[Comparison]:
         config = member.job.config
         if config.control == "none":
             where = _where(member.job, plan)
-            is_plain = config.method.name == "linear" and config.align == "none"
+            is_plain = (config.method.name, config.align, config.repair) == ("linear", "none", "none")
             arm = () if config.study.pairs else ("arm",)  # with study.pairs the arm names the pair
-            key = _without(where, (*ALIGN, *arm, "method"))
+            key = _without(where, (*ALIGN, *arm, "method", "repair"))
             merged.append(MergedRun(where, PLAIN if is_plain else "none", outcome.folder, key))
     return compared(merged)
 

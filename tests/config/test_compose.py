@@ -254,8 +254,9 @@ STUDIES = [path.stem for path in sorted((CONF / "experiment").glob("*.yaml")) if
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_shrink_in_it(name):
-    plan = study_jobs(jobs([f"experiment={name}"])[0])
-    assert {"none", "shrink"} <= {job.config.control for job in plan}
+    (study,) = jobs([f"experiment={name}"])
+    found = {job.config.control for job in study_jobs(study)} | set(study.config.study.second.axes.get("control", []))
+    assert {"none", "shrink"} <= found
 
 
 def test_a_study_of_ones_own_has_shrink_in_it_unless_it_says_otherwise():

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ def test_a_row_has_what_the_result_says(odd_words):
     assert (row.changed, row.better, row.worse) == (delta["changed"], delta["better"], delta["worse"])
     assert row.dev_rate is None and row.language == result["data"]["language"] and row.metric == "wer"
     written = datetime.fromtimestamp((outcome.folder / "result.json").stat().st_mtime)
-    assert row.when == written.replace(microsecond=0)  # nothing is logged in a test
+    assert abs(row.when - written) < timedelta(seconds=10)  # it is the start, as nothing is logged in a test
 
 
 def test_the_newest_stands_first_and_a_copy_keeps_its_time(swept):

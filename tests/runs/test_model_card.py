@@ -14,6 +14,7 @@ from support.runs import once
 
 from mam.evaluation.workbench import Workbench
 from mam.models.checkpoints import Checkpoint
+from mam.models.parents import Parents
 from mam.records.parts import HeadRecord
 from mam.records.result import RunResult
 from mam.runs.export import export
@@ -68,14 +69,14 @@ def front(text: str) -> dict:
 
 
 def written(result: RunResult, target: Checkpoint, source: Checkpoint, name: str = "made", dataset=None) -> dict:
-    return front(card(result, (target, source), result.merge.lam, name, dataset))
+    return front(card(result, Parents(target, source), result.merge.lam, name, dataset))
 
 
 def check(result: RunResult, folder: Path, name: str) -> None:
     odd = replace(result, data=replace(result.data, name=name), command=f"mam run data.name={name}")
     target = replace(odd.model.target, id=f"/x/{name}")
     odd = replace(odd, model=replace(odd.model, target=target))
-    text = card(odd, (parent(folder, "t"), parent(folder, "s")), odd.merge.lam, name)
+    text = card(odd, Parents(parent(folder, "t"), parent(folder, "s")), odd.merge.lam, name)
     path = folder / "README.md"
     path.write_text(text, encoding="utf-8", newline="")
     loaded = ModelCard.load(path).data
@@ -128,7 +129,7 @@ def test_a_source_of_which_nothing_is_left_is_not_a_base(result, tmp_path, contr
     made = written(changed, parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0"))
     assert made["base_model"] == bases and made.get("base_model_relation") == ("merge" if len(bases) == 2 else None)
     assert made.get("license") == ("mit" if len(bases) == 1 else None)
-    parents = parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0")
+    parents = Parents(parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0"))
     text = card(changed, parents, changed.merge.lam, "made")
     assert ("\nThe licences of both apply.\n" in text) == (len(bases) == 2)
     assert ("\nThe licence of the target applies: the weights have nothing" in text) == (len(bases) == 1)

@@ -16,7 +16,7 @@ from support.studies import say
 from mam.config.studies import study_jobs
 from mam.errors import ConfigError
 from mam.evaluation.workbench import Workbench
-from mam.merging.tables import ALIGNMENTS, METHODS
+from mam.merging.tables import ALIGNMENTS, METHODS, REPAIRS
 from mam.report.collect import collect
 from mam.report.evidence import show_evidence, show_mismatches, show_plain
 from mam.report.study import report_study
@@ -42,7 +42,8 @@ def test_every_registered_method_and_alignment_is_in_its_study():
     rivals = study_jobs(jobs(["experiment=rivals"])[0])
     without_base = {name for name, traits in METHODS.items() if not traits.needs_base}
     assert {job.config.method.name for job in rivals} == without_base
-    assert len(rivals) == len(without_base) * 3 * 3
+    assert len(rivals) == (len(without_base) + 1) * 3 * 3  # linear twice, once repaired
+    assert {job.config.repair for job in rivals} == set(REPAIRS)
     alignment = study_jobs(jobs(["experiment=alignment"])[0])
     assert {job.config.align for job in alignment} == set(ALIGNMENTS)
     bare = {"none", "shrink", "random_spectrum"}

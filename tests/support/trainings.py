@@ -38,8 +38,8 @@ class Training:
 
     def go_on(self, folder: Path) -> dict[str, Any]:
         """Train in a folder until the end; weights as a hash, everything else as it is."""
-        checkpoints = self._bench.checkpoints(self._config.model)
-        finished = train(self._config, self._bench, checkpoints, self._plan, self._split, [], folder)
+        parents = self._bench.parents(self._config)
+        finished = train(self._config, self._bench, parents, self._plan, self._split, [], folder)
         state = hashlib.sha256()
         for name, tensor in sorted(finished.target.model.state_dict().items()):
             state.update(name.encode() + tensor.numpy().tobytes())
