@@ -66,10 +66,11 @@ def _method_problems(config: Config) -> Iterator[str]:
                 f"method={method.name}: writes Q and K in another basis, in which the target's biases mean nothing."
                 " Leave bias=false out, or say method=linear"
             )
-    if config.train.name == "lmam" and method.name != "linear":
+    if config.train.name == "lmam" and not traits.is_learnable:
+        known = " or ".join(name for name, other in METHODS.items() if other.is_learnable)
         yield (
-            f"method={method.name}: train=lmam learns λ of (1-λ) W_t + λ W_s. Say method=linear, or train=finetune"
-            " for a λ that is fixed"
+            f"method={method.name}: its λ cannot be learnt with train=lmam. Say method={known}, or train=finetune for a"
+            " λ that is fixed"
         )
 
 

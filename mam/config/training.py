@@ -157,7 +157,7 @@ def _lmam_problems(config: Config) -> Iterator[str]:
     elif train.lam.per == "global" and not is_constant:
         yield f"train.lam.per=global: one λ cannot start as schedule={config.schedule.name}. Say schedule=constant"
     elif config.control == "add":
-        yield "control=add: adds the target's weight, which is itself trained with train=lmam. Choose another"
+        yield "control=add: adds the target's weight, which train=lmam itself trains. Say method=reparam, W_t + λ W_s"
 
 
 def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -47,6 +48,10 @@ TUNINGS: dict[str, TunerTraits] = {
         True,
         True,
     ),
+    "agreement": TunerTraits(
+        "Of tune.values, the one whose transcripts agree most with those of its neighbours; no labels.",
+        ("values", "audio"),
+    ),
 }
 
 
@@ -54,14 +59,14 @@ TUNINGS: dict[str, TunerTraits] = {
 class TuneConfig:
     """The choice of λ on dev, before the run reports on test; ``none`` takes ``lam`` as given.
 
-    ``values`` are tried by grid and race. golden, optuna and cmaes make ``evaluations`` between ``low`` and ``high``. A
-    race looks at its values ``looks`` times and drops the best of them with a probability of at most ``alpha``. cmaes
-    and entropy choose a λ for every layer, beginning at ``start``. entropy makes ``epochs`` passes over ``audio`` (dev,
-    or test, which makes it transductive) with ``learning_rate``.
+    ``values`` are tried by grid, race and agreement. golden, optuna and cmaes make ``evaluations`` between ``low`` and
+    ``high``. A race looks at its values ``looks`` times and drops the best of them with a probability of at most
+    ``alpha``. cmaes and entropy choose a λ for every layer, beginning at ``start``. entropy makes ``epochs`` passes
+    over ``audio`` (dev, or test, which makes it transductive) with ``learning_rate``; agreement reads ``audio`` too.
     """
 
     name: Annotated[str, OneOf(TUNINGS), Doc("search for λ on dev; none: lam as given")] = "none"
-    values: Annotated[list[float], Doc("values of λ to try (grid, race)")] = field(default_factory=list)
+    values: Annotated[list[float], Doc("values of λ to try (grid, race, agreement)")] = field(default_factory=list)
     low: Annotated[float, Ge(-1e6), Le(1e6), Doc("smallest λ of a search")] = 0.0
     high: Annotated[float, Ge(-1e6), Le(1e6), Doc("largest λ of a search")] = 0.5
     evaluations: Annotated[
@@ -75,7 +80,9 @@ class TuneConfig:
     epochs: Annotated[int, Ge(1), Le(10_000), Doc("number of passes over the recordings (entropy)")] = 5
     learning_rate: Annotated[float, Gt(0), Le(1), Doc("learning rate of λ (entropy)")] = 0.01
     audio: Annotated[
-        str, OneOf(("dev", "test")), Doc("recordings (entropy): dev, or test, which is recorded as transductive")
+        str,
+        OneOf(("dev", "test")),
+        Doc("recordings (entropy, agreement): dev, or test, recorded as transductive"),
     ] = "dev"
 
 
@@ -98,6 +105,13 @@ def tuning_problems(config: Config) -> Iterator[str]:
         yield f"schedule={config.schedule.name}: says λ itself, and tune={tune.name} would choose it. Leave one out"
     if tune.name == "entropy":
         yield from _entropy_problems(config)
+    if tune.name == "agreement":
+        if config.model.task == "events":
+            yield "tune=agreement: compares transcripts, and a probe of sounds reads labels. Say tune=grid"
+        lams = sorted({lam for lam in tune.values if lam > 0})
+        steps = [other - one for one, other in pairwise(lams)]
+        if len(lams) < 3 or max(steps) - min(steps) > 1e-6:
+            yield f"tune.values={tune.values}: agreement takes three or more λ above 0 with equal distances"
     if tune.name == "race" and config.model.task == "events":
         yield "tune=race: a probe of sounds is judged on whole folds. Say tune=grid"
     if config.train.name != "none":

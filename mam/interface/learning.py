@@ -13,7 +13,7 @@ from mam.interface.isolation import isolated
 from mam.interface.merges import options_from
 from mam.interface.sides import sides_of
 from mam.merging.learnable import Lambdas, fold, learn, unlearn
-from mam.merging.tables import CONSTRAINTS, PER
+from mam.merging.tables import CONSTRAINTS, METHODS, PER
 from mam.models.blocks import AttentionBlock
 from mam.models.live import unwrapped
 
@@ -103,7 +103,7 @@ def learnable(
         constraint: The range of λ: ``clamp`` and ``sigmoid`` (0 to 1), ``tanh`` (-1 to 1) or ``none``. With ``clamp``,
             λ is put back into its range at the start of each forward pass of ``target``.
         seed: The seed of random controls.
-        **options: As in `mam.merge`; ``method`` must be ``linear``.
+        **options: As in `mam.merge`; ``method`` must be ``linear`` or ``reparam``, W_target + λ W_source.
 
     Returns:
         The handle on λ.
@@ -117,8 +117,9 @@ def learnable(
             raise ConfigError(f"{key}={value}: not known. Choose one of: {choices(known)}")
     with isolated():
         model, choice = unwrapped(target), options_from(lam, options)
-        if choice.method.name != "linear":
-            raise ConfigError(f"method={choice.method.name}: λ is learnt of (1-λ) W_t + λ W_s. Say method='linear'")
+        if not METHODS[choice.method.name].is_learnable:
+            learnt = choices([name for name, traits in METHODS.items() if traits.is_learnable])
+            raise ConfigError(f"method={choice.method.name}: its λ cannot be learnt. Choose one of: {learnt}")
         if hasattr(model, NAME):
             raise MergeError(
                 f"target {type(model).__name__}: its λ is learnable already. Fold or remove the handle first."

@@ -1,7 +1,8 @@
 """λ as a parameter (L-MAM): the effective weight is computed from target, source and λ in every forward pass.
 
-W = (1-λ) W_t + λ W_s, with W_t trained or fixed, W_s frozen, and λ shared according to `Lambdas.per` (Sundar et al.,
-arXiv 2312.14378, Learnable-MAM; the sharing, the constraints and the initial values are mam's own).
+W = (1-λ) W_t + λ W_s, or with ``method=reparam`` W_t + λ W_s, with W_t trained or fixed, W_s frozen, and λ shared
+according to `Lambdas.per` (Sundar et al., arXiv 2312.14378, Learnable-MAM; the sharing, the constraints and the initial
+values are mam's own).
 """
 
 from __future__ import annotations
@@ -134,6 +135,25 @@ class Mix(torch.autograd.Function):
         return target_grad, None, lam_grad
 
 
+class Addition(torch.autograd.Function):
+    """W_t + λ W_s for tensors of equal shape, with λ broadcast; keeps only references for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, target: Tensor, source: Tensor, lam: Tensor) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(source, lam)
+        return torch.addcmul(target, source.to(target.dtype), lam)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
+        """Compute dW/dW_t = 1, and dW/dλ = W_s summed over the entries that share λ."""
+        source, lam = ctx.saved_tensors
+        lam_grad = (source.to(grad.dtype) * grad).sum_to_size(lam.shape) if ctx.needs_input_grad[2] else None
+        return grad if ctx.needs_input_grad[0] else None, None, lam_grad
+
+
+MIXES: dict[str, type[torch.autograd.Function]] = {"linear": Mix, "reparam": Addition}  # by the learnable METHODS
+
+
 class MixedTensor(nn.Module):
     """The parametrization of one weight ``[out, in]`` or bias ``[out]``.
 
@@ -145,16 +165,22 @@ class MixedTensor(nn.Module):
     heads: Tensor | None
 
     def __init__(
-        self, source: Tensor, lambdas: Lambdas, names: Sequence[str], heads: Tensor | None, dtype: torch.dtype
+        self,
+        source: Tensor,
+        lambdas: Lambdas,
+        names: Sequence[str],
+        heads: Tensor | None,
+        dtype: torch.dtype,
+        method: str = "linear",
     ) -> None:
-        """Prepare a mix of one tensor.
+        """Prepare a mix of one tensor by a method in `MIXES`.
 
         ``heads`` is the index into ``names`` for each row (for O: each column), with -1 for none; None if one λ covers
         all.
         """
         super().__init__()
         self.register_buffer("source", source.to(dtype), persistent=False)
-        self._lambdas, self._names = (lambdas,), list(names)
+        self._lambdas, self._names, self._mix = (lambdas,), list(names), MIXES[method]
         self._places = [lambdas.names.index(name) for name in names]
         self.register_buffer("heads", heads, persistent=False)
 
@@ -165,7 +191,7 @@ class MixedTensor(nn.Module):
             lam = lams[self._places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
         else:  # an additional λ of 0 is for heads that are not merged
             lam = torch.cat([lams[self._places], lams.new_zeros(1)])[self.heads]
-        mixed: Tensor = Mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
+        mixed: Tensor = self._mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
         return mixed
 
 
@@ -185,16 +211,17 @@ def learn(
         lambdas: Created from the same plan.
         dtype: The dtype in which the source is kept.
     """
+    method = plan.options.method.name
     for (layer, part), (weight, bias) in sources.items():
         linear = blocks[layer].projection(part)
         names = lambdas.names_of(layer, part)
         rows = _rows(plan, lambdas, part, weight.shape)
         column = None if rows is None else (rows[None, :] if part == "o" else rows[:, None])
-        mixed = MixedTensor(weight, lambdas, names, column, dtype).to(linear.weight.device)
+        mixed = MixedTensor(weight, lambdas, names, column, dtype, method).to(linear.weight.device)
         parametrize.register_parametrization(linear, "weight", mixed, unsafe=True)
         if plan.options.bias and linear.bias is not None and not (part == "o" and rows is not None):
             source_bias = torch.zeros_like(linear.bias) if bias is None else bias
-            mixed = MixedTensor(source_bias, lambdas, names, rows, dtype).to(linear.weight.device)
+            mixed = MixedTensor(source_bias, lambdas, names, rows, dtype, method).to(linear.weight.device)
             parametrize.register_parametrization(linear, "bias", mixed, unsafe=True)
 
 

@@ -89,6 +89,18 @@ def linear(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 
 @method
+def reparam(target: Tensor, source: Tensor, lam: float) -> Tensor:
+    """The source added: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.
+
+    Zhang et al., "Multimodal Pathway: improve Transformers with irrelevant data from other modalities", arXiv
+    2401.14405, cross-modal re-parameterization: λ is learnt from 0, as ``train=lmam lam=0
+    train.lam.constraint=none`` does. They add the feed-forward layers too; here only attention is merged. The source is
+    frozen.
+    """
+    return target.add(source, alpha=lam)
+
+
+@method
 def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
     """On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two.
 

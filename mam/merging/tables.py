@@ -20,6 +20,7 @@ class MethodTraits:
         joins_qk: Whether it merges Q and K together, so that they cannot be merged separately.
         needs_base: Whether it merges task vectors, the differences of both sides from a common ancestor.
         is_random: Whether it is drawn several times.
+        is_learnable: Whether its λ can be learnt with ``train=lmam``.
         reads: The keys of `MethodOptions` that it reads.
     """
 
@@ -28,6 +29,7 @@ class MethodTraits:
     joins_qk: bool = False
     needs_base: bool = False
     is_random: bool = False
+    is_learnable: bool = False
     reads: tuple[str, ...] = ()
 
 
@@ -70,7 +72,12 @@ class AlignmentTraits:
 
 METHODS: dict[str, MethodTraits] = {
     "linear": MethodTraits(
-        "Linear interpolation (MAM): W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32."
+        "Linear interpolation (MAM): W = (1-λ) W_t + λ W_s (Sundar et al., arXiv 2312.14378). Any shape, fp32.",
+        is_learnable=True,
+    ),
+    "reparam": MethodTraits(
+        "The source added: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.",
+        is_learnable=True,
     ),
     "slerp": MethodTraits("On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two."),
     "norm_matched": MethodTraits(

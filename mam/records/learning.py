@@ -76,7 +76,10 @@ class ChosenLam:
 
 @dataclass(frozen=True)
 class TriedLam:
-    """A λ tried on dev, with its rate. Without labels: its entropy in nats and the share of silenced decisions."""
+    """A λ tried on dev, with its rate. Without labels: its entropy in nats or its disagreement with its neighbours.
+
+    ``silenced`` is the share of decisions or transcripts that became silence.
+    """
 
     fold: str | None
     lam: float
@@ -84,6 +87,7 @@ class TriedLam:
     lams: list[float] | None = field(default=None, metadata=ABSENT)
     entropy: Annotated[float, Ge(0)] | None = field(default=None, metadata=ABSENT)
     silenced: Share | None = field(default=None, metadata=ABSENT)
+    disagreement: Share | None = field(default=None, metadata=ABSENT)
 
     @property
     def value(self) -> float | list[float]:

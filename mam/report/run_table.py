@@ -141,6 +141,8 @@ def _tune_text(tune: TuneRecord) -> str:
     """Return the λ chosen on dev, and the number of candidates."""
     if tune.name == "entropy":
         return _entropy_text(tune)
+    if tune.name == "agreement":
+        return _agreement_text(tune)
     tried = len({str(trial.value) for trial in tune.tried})
     if any(choice.lams is not None for choice in tune.chosen):
         return f"tune    {tune.name} on dev: λ of every layer, {tried} sets tried"
@@ -157,6 +159,13 @@ def _entropy_text(tune: TuneRecord) -> str:
         f"tune    entropy on {where}, no labels: {looks[0].entropy:.4f} nats at λ=0, {best.entropy:.4f} at"
         f" the best of {len(looks)} looks"
     )
+
+
+def _agreement_text(tune: TuneRecord) -> str:
+    where, chosen = "test itself" if tune.transductive else "dev", tune.chosen[0].lam
+    shares = {look.lam: look.disagreement for look in tune.tried}
+    near = f"which differs from its neighbours in {percent(shares[chosen] or 0)} of words" if chosen else "nothing"
+    return f"tune    agreement on {where}, no labels: λ {chosen:g} of {len(shares)}, {near}"
 
 
 def _span(values: Sequence[int]) -> str:

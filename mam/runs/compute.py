@@ -38,7 +38,8 @@ from mam.runs.record import (
 from mam.runs.scored import score
 from mam.tasks import TASKS
 from mam.training.resumption import forget, unfinished
-from mam.tuning.choose import Choice, choose, on_dev
+from mam.tuning.choose import choose, on_dev
+from mam.tuning.dev import Choice
 
 log = logging.getLogger("mam")
 

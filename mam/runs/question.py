@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mam.config.job import Job
 from mam.config.merging import reads_calibration
 from mam.config.schema import Config, code_identity, resolved
+from mam.config.tuning import TUNINGS
 from mam.data.examples import COLUMNS
 from mam.evaluation.calibration_files import TRAIN, inputs_sha256, train_config
 from mam.evaluation.devices import device_type
@@ -60,7 +61,7 @@ def question_of(config: Config, inputs: Inputs) -> dict[str, Any]:
         own = [inputs.corpus(train_config(config)).sha256] if config.calibration.audio == TRAIN else []
         question["calibrated on"] = [*inputs_sha256(config.calibration), *own]
     if config.train.name == "none" and config.tune.name != "none" and config.model.task == "asr":
-        split = config.tune.audio if config.tune.name == "entropy" else "dev"
+        split = config.tune.audio if "audio" in TUNINGS[config.tune.name].reads else "dev"
         question["chosen on"] = inputs.corpus(replace(config, data=replace(config.data, split=split))).sha256
     return question
 

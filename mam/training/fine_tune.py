@@ -83,14 +83,15 @@ def fine_tune(
     before = _dev_before(config, bench)
     bench.free_states()
     trainings = _train_folds(config, bench, parents, plan, splits, question, folder)
-    report = bench.pair(config).merger.report(plan)  # now: what it reads stays in memory
+    lams = tuple(float(mean) for mean in np.mean([training.layers for training in trainings], axis=0))
+    # Of the λ that were learnt, which may have started from 0; now, since what it reads stays in memory.
+    report = bench.pair(config).merger.report(replace(plan, lams=lams))
     histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
     _write_lambdas(folder, plan, splits, trainings, config)
 
     judged = task.judge(config, audio, baseline.items, baseline.items, None)
     attention = bench.attention(config, plan.layers, trainings[0].target)
-    lams = tuple(float(mean) for mean in np.mean([training.layers for training in trainings], axis=0))
     notes = [*judged.notes, *attention.findings(lams)]
     for split, training in zip(splits, trainings, strict=True):
         notes += of_lambdas(training.lams, config, split.name, training.best_step)

@@ -141,7 +141,7 @@ def test_transformers_trainer(target, source, tmp_path):
         ({"per": "word"}, "per=word: not known. Choose one of: global, head, layer, part"),
         ({"constraint": "x"}, "constraint=x: not known"),
         ({"lam": 0.0, "constraint": "sigmoid"}, "keeps λ between 0 and 1, without the ends"),
-        ({"method": "slerp"}, r"method=slerp: λ is learnt of \(1-λ\) W_t"),
+        ({"method": "slerp"}, "method=slerp: its λ cannot be learnt. Choose one of: linear, reparam"),
         ({"per": "global", "schedule": "linear"}, "one λ has one initial value"),
         ({"layers": "top9"}, "layers.spec=top9"),
     ],

@@ -13,9 +13,10 @@ from support.models import HEADS, LAYERS, WIDTH
 from support.runs import jobs, pair_words, plan_of
 
 from mam.errors import MergeError
-from mam.merging.learnable import RULES, Lambdas, Mix, fold, learn
+from mam.merging.learnable import MIXES, RULES, Lambdas, fold, learn
 from mam.merging.merger import Merger
-from mam.merging.tables import CONSTRAINTS, PER
+from mam.merging.methods import MERGES, LayerSide
+from mam.merging.tables import CONSTRAINTS, METHODS, PER
 from mam.models.families import load_target
 from mam.models.locate import locate
 from mam.models.sources import Source
@@ -35,13 +36,38 @@ def logits(target):
 
 
 @pytest.mark.parametrize("shape", [(), (3, 1), (1, 4)])
-def test_gradients_agree_with_finite_differences(shape):
+@pytest.mark.parametrize("method", MIXES)
+def test_gradients_agree_with_finite_differences(shape, method):
     generator = torch.Generator().manual_seed(0)
     target, source = (torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2))
     lam = torch.rand(shape, dtype=torch.float64, generator=generator)
     inputs = target.requires_grad_(), source, lam.requires_grad_()
-    assert torch.autograd.gradcheck(Mix.apply, inputs)
-    torch.testing.assert_close(Mix.apply(*inputs), (1 - lam) * target + lam * source)
+    assert torch.autograd.gradcheck(MIXES[method].apply, inputs)
+    expected = (1 - lam) * target + lam * source if method == "linear" else target + lam * source
+    torch.testing.assert_close(MIXES[method].apply(*inputs), expected)
+
+
+def test_what_can_be_learnt_has_its_gradient_and_mixes_as_the_method_does(hubert_group, bert):
+    assert set(MIXES) == {name for name, traits in METHODS.items() if traits.is_learnable}
+    (one, other), lam = torch.randn(2, 3, 3).unbind(), torch.tensor(0.3)
+    for name, mix in MIXES.items():
+        sides = (LayerSide({"q": (tensor, None)}) for tensor in (one, other))
+        torch.testing.assert_close(mix.apply(one, other, lam), MERGES[name](*sides, 0.3)["q"][0])
+
+
+def test_reparam_is_learnt_from_zero(hubert_group, bert):
+    """At λ=0 it is the target, and the first gradient of λ is that of adding the source; folded it is W_t + λ W_s."""
+    target, merger, plan, lambdas = learnt(hubert_group, bert, "lam=0", "method=reparam", constraint="none")
+    learn(target.blocks, plan, merger.sources(plan), lambdas)
+    plain = load_target(locate(str(hubert_group)))
+    assert torch.equal(target.blocks[0].q.weight, plain.blocks[0].q.weight)
+    target.blocks[0].q.weight.sum().backward()
+    source = Source(locate(str(bert)))
+    assert lambdas.raw.grad[0].item() == pytest.approx(float(source.read(0, "q")[0].sum()), rel=1e-4)
+    with torch.no_grad():
+        lambdas.raw.fill_(0.5)
+    fold(target.blocks)
+    torch.testing.assert_close(target.blocks[0].q.weight, plain.blocks[0].q.weight + 0.5 * source.read(0, "q")[0])
 
 
 @pytest.mark.parametrize("per", PER)

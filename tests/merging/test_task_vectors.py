@@ -215,7 +215,7 @@ def test_inspect_compares_task_vectors(family, words):
         (["method=ties", "method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
         (["method=task_arithmetic", "method.density=0.5"], "method.density: has no effect without method=ties or dare"),
         (["method.scale=2", "model.base=null"], "method.scale: has no effect without method=task_arithmetic or ties"),
-        (["method=ties", "train=lmam"], "method=ties: train=lmam learns λ of"),
+        (["method=ties", "train=lmam"], "method=ties: its λ cannot be learnt"),
         (["method=ties", "model.base=' '"], "model.base: is empty"),
     ],
 )

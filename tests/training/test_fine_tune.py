@@ -62,6 +62,16 @@ def test_ft_mam_ft_and_lmam(lesson):
     assert once([*lesson, "train=lmam", "lam=0.3", "train.lam.learning_rate=0.05"]).status == "skipped"
 
 
+@pytest.mark.parametrize("method", ["linear", "reparam"])
+def test_lambda_may_start_from_zero(lesson, method):
+    """What was learnt counts as merged, not what it started from."""
+    words = [f"method={method}", "train.lam.constraint=none", "train.lam.learning_rate=0.05"]
+    outcome = once([*lesson, "train=lmam", "lam=0", *words])
+    merge = outcome.result.merge
+    assert outcome.result.train.lam_at_start == [0, 0, 0] and all(merge.lam)
+    assert (merge.tensors, merge.parameters) == (18, 3 * 3 * (32 * 32 + 32)) and merge.method == method
+
+
 @pytest.mark.parametrize(
     ("family", "architecture", "train"),
     [

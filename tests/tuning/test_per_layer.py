@@ -26,7 +26,7 @@ from mam.records.learning import ChosenLam, TuneRecord
 from mam.records.reading import read_result
 from mam.records.result import plain
 from mam.runs.export import _at_lam_of, _chosen, _refuse_fold, export
-from mam.tuning.choose import Dev
+from mam.tuning.dev import Dev
 from mam.tuning.entropy import EntropyLook, best_look, least_entropy
 from mam.tuning.search import SEARCHES, best
 

@@ -16,7 +16,7 @@ from mam.errors import ConfigError, DataError
 from mam.evaluation.language import settled
 from mam.evaluation.workbench import Workbench
 from mam.small_files import read_jsonl
-from mam.tuning.choose import Dev
+from mam.tuning.dev import Dev
 from mam.tuning.search import SEARCHES, best
 
 
@@ -141,7 +141,7 @@ def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
         (["tune=race", "tune.alpha=1"], "tune.alpha=1.0: must be above 0 and below 1"),
         (["tune=race", "tune.looks=0"], "tune.looks=0: must be from 1 to 20"),
         (["tune.values=[0,1]"], "tune.values: has no effect without tune=grid or race"),
-        (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      cmaes"),
+        (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      agreement"),
         (["tune=race", "model=demo_beats_vit", "data=demo_sounds"], "a probe of sounds is judged on whole folds"),
     ],
 )
