@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test coverage test-versions test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
-  bench-gpu tables \
+  bench-gpu evidence tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
 PAIR ?= demo
@@ -89,6 +89,9 @@ first-experiments: $(BIN)/mam ## where a newcomer starts: one merge, the paper's
 	$(BIN)/mam run lam=0.1 data.limit=30
 	$(BIN)/mam run experiment=lambda_grid
 	$(BIN)/mam run experiment=lmam_vs_ft 'study.axes.seed=[0]'
+
+evidence: $(BIN)/mam ## the studies on real models and recordings, started or resumed (hours; MAM_REAL, MAM_MORE: see scripts/evidence.py)
+	$(BIN)/python scripts/evidence.py --real $(MAM_REAL) --more $(MAM_MORE) $(STUDY) $(WORDS)
 
 bench: $(BIN)/pytest ## time mam against what one writes by hand; writes scripts/bench/RESULTS.md (real data: MAM_REAL, MAM_PROMPTS)
 	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL)) $(if $(MAM_PROMPTS),--recordings $(MAM_PROMPTS))

@@ -15,14 +15,14 @@ from mam.studies.mismatch import conclusion as mismatch_conclusion
 from mam.terminal import Terminal
 
 
-def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
+def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int | str) -> None:
     """Show other methods and alignments minus the linear, unaligned merge, and the conclusion."""
     terminal.table("minus linear, unaligned merging, paired by example", _comparisons(comparisons, ""))
     _say(terminal, [comparison.difference for comparison in comparisons])
     terminal.say(rivalry(comparisons, n))
 
 
-def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int) -> None:
+def show_evidence(terminal: Terminal, comparisons: Sequence[Comparison], n: int | str) -> None:
     """Show the real source minus each control, and the conclusion."""
     terminal.table("source minus control, paired by example", _comparisons(comparisons, "control"))
     _say(terminal, [comparison.difference for comparison in comparisons])

@@ -57,9 +57,9 @@ class StudyAnalysis:
         return self.members[0].job.config.study.reference or ""
 
     @property
-    def n(self) -> int:
-        """Number of examples."""
-        return self.finished[0][1].data.n
+    def n(self) -> str:
+        """Number of examples, of every data set if they differ."""
+        return ", ".join(map(str, dict.fromkeys(result.data.n for _, result in self.finished)))
 
     @property
     def conclusion(self) -> str | None:

@@ -142,7 +142,7 @@ def _is_bare(control: str) -> bool:
     return control in CONTROLS and not CONTROLS[control].has_structure
 
 
-def conclusion(comparisons: Sequence[Comparison], n: int) -> str:
+def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
     """Return one sentence on whether the source's content matters; ``n`` examples were compared.
 
     It matters where the source differs, in one direction, from every one of `RIVALS_OF_CONTENT` merged in the same way:
@@ -200,7 +200,7 @@ def _joint_p(differences: Sequence[Difference]) -> float:
     return max(difference.p_value for difference in differences) if same else 1.0
 
 
-def rivalry(comparisons: Sequence[Comparison], n: int) -> str:
+def rivalry(comparisons: Sequence[Comparison], n: int | str) -> str:
     """Return one sentence on methods and alignments against linear, unaligned merging of ``n`` examples."""
     passed = [comparison for comparison in comparisons if comparison.is_significant]
     better, worse = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from support.runs import jobs
@@ -15,6 +16,7 @@ from mam.launch.request import request
 from mam.launch.start import run_several
 from mam.models.locate import locate
 from mam.runs.run import run
+from mam.studies.analysis import analyse
 from mam.studies.execute import Member
 from mam.studies.siblings import merges, with_siblings
 from mam.terminal import Terminal
@@ -43,6 +45,11 @@ def test_two_are_fine_tuned_and_merged_with_their_base():
             assert result.model.base.sha256 == locate("asset:demo_hubert").sha256
         assert result.train is None and result.baseline.kind == "unmerged"
     assert {result.data.name for result in results} == {"demo_speech", "demo_speech_shift"}
+    found = analyse(members[0].job.config.study, "siblings", members)
+    assert found.n == "3" and found.conclusion.startswith("this cannot tell") and "at n = 3" in found.rivalry
+    other = replace(members[0].outcome, result=replace(results[0], data=replace(results[0].data, n=7)))
+    both = replace(found, members=[replace(members[0], outcome=other), *members[1:]])
+    assert both.n == "7, 3" and "at n = 7, 3" in both.rivalry
     again = started(*WORDS)
     assert [member.outcome.status for member in again] == ["skipped"] * 16
 

@@ -1,0 +1,66 @@
+"""The script of the studies on real models: what it starts composes, and what is finished becomes a page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+from support.audio import write_folder
+from support.runs import jobs
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scripts import evidence
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Folders as the script expects them, with a few clips and no weights."""
+    for name in {name for _, *names in evidence.PAIRS.values() for name in names}:
+        (tmp_path / "real" / name).mkdir(parents=True)
+    for language in ("en", "it"):
+        prompts = write_folder(tmp_path / f"prompts-{language}", [0.5, 0.6])
+        table = prompts / "metadata.csv"
+        header, *rows = table.read_text().splitlines()
+        assert header.split(",")[0] == "file_name"
+        lines = ["file_name,transcription", *(f"{row.split(',')[0]},some words" for row in rows)]
+        table.write_text("\n".join(lines) + "\n")
+    wavs = tmp_path / "real" / "LJSpeech-1.1" / "wavs"
+    wavs.mkdir(parents=True)
+    (wavs / "LJ001-0001.wav").write_bytes(next((tmp_path / "prompts-en").rglob("*.wav")).read_bytes())
+    (wavs.parent / "metadata.csv").write_text("LJ001-0001|Dr. Who|Doctor Who\n")
+    return Namespace(real=tmp_path / "real", more=tmp_path, outputs=tmp_path / "out", words=["data.limit=2"])
+
+
+@pytest.mark.parametrize("study", evidence.STUDIES, ids=lambda study: study.name)
+def test_every_study_composes(study, options):
+    command, *words = evidence.words_of(study, options)
+    (job,) = jobs(words)
+    assert command == "run" and job.config.study.axes and job.config.data.limit == 2
+    assert job.config.data.language == study.data and Path(job.config.model.target).is_dir()
+
+
+def test_english_is_all_prompts_and_lj_speech(options):
+    folder = evidence.recordings("english", options)
+    rows = (folder / "metadata.csv").read_text().splitlines()
+    assert rows[-1] == "LJ001-0001.wav,Doctor Who" and len(rows) == 1 + 2 + 1
+    assert len(list(folder.glob("*.wav"))) == 3
+    assert evidence.recordings("english", options) == folder
+
+
+def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
+    difference = {"absolute": -0.0125, "ci95": [-0.02, 0.001], "changed": 9, "better": 7, "worse": 2, "clusters": 285}
+    comparison = {"where": {"lam": "0.1"}, "control": "shrink", "difference": difference, "p_holm": 0.04}
+    few = comparison | {"difference": difference | {"changed": 2, "ci95": None}}
+    folder = tmp_path / "content" / "2026-01-01" / "study"
+    folder.mkdir(parents=True)
+    said = {"comparisons": [comparison], "rivals": [few], "conclusion": "no evidence", "rivalry": None}
+    (folder / "study.json").write_text(json.dumps(said))
+    page = evidence.page(tmp_path)
+    assert "## Does the source's content matter?\n\nNo evidence." in page
+    assert "| lam=0.1 | `shrink` | -1.25 | [-2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
+    assert "| -1.25 | – | few |" in page
+    assert page.count("\n- ") == len(evidence.STUDIES) - 1 and "`language` (base_minilm, italian)" in page
