@@ -49,7 +49,7 @@ def _method_problems(config: Config) -> Iterator[str]:
             " calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source that"
             " reads those"
         )
-    for key in METHOD_KEYS - set(traits.reads):
+    for key in sorted(METHOD_KEYS - set(traits.reads)):
         if getattr(method, key) != getattr(MethodOptions(), key):
             readers = " or ".join(name for name, other in METHODS.items() if key in other.reads)
             yield f"method.{key}: has no effect without method={readers}"

@@ -194,9 +194,14 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
 def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:
     """Return the moments of both sides. Raises CheckpointError if inputs of a merged projection were not recorded."""
     for side, name in zip((target, source), names, strict=True):
-        unseen = [part for part in parts if part not in side[0]]
-        if unseen:
-            raise CheckpointError(
-                f"{name}: what {', '.join(unseen).upper()} hears cannot be seen in its attention. Leave it out of parts"
-            )
+        refuse_unseen(side, parts, name)
     return Moments(target, source)
+
+
+def refuse_unseen(sums: Sums, parts: Sequence[str], name: str) -> None:
+    """Raise CheckpointError if inputs of one of these projections were not recorded."""
+    unseen = [part for part in parts if part not in sums[0]]
+    if unseen:
+        raise CheckpointError(
+            f"{name}: what {', '.join(unseen).upper()} hears cannot be seen in its attention. Leave it out of parts"
+        )

@@ -21,7 +21,14 @@ from mam.config.schema import Config, code_identity, read_from
 from mam.data.audio import RATE, Wave
 from mam.data.store import AudioStore, checked_once
 from mam.evaluation.attention_statistics import AttentionChange, AttentionStatistics, measure
-from mam.evaluation.calibration import cross_moments, measured, moments_of_source, moments_of_target, recordings
+from mam.evaluation.calibration import (
+    cross_moments,
+    measured,
+    moments_of_source,
+    moments_of_target,
+    recordings,
+    refuse_unseen,
+)
 from mam.evaluation.calibration_files import TRAIN, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.inputs import Inputs
@@ -34,6 +41,7 @@ from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.memory import explained
 from mam.merging.activations import Activations, Moments, Sums
+from mam.merging.adapted_source import QKV
 from mam.models.families import family_of
 from mam.models.sources import Source
 from mam.models.targets import Target
@@ -244,7 +252,9 @@ class _Activations:
 
     def second_moments(self) -> Sums:
         def of_target(pair: ModelPair, waves: list[Wave]) -> Sums:
-            return moments_of_target(pair.target, waves, is_augmented=True)
+            sums = moments_of_target(pair.target, waves, is_augmented=True)
+            refuse_unseen(sums, QKV, pair.target.checkpoint.id)
+            return sums
 
         return self.bench.calibrated(self.config, "second moments", None, of_target)
 

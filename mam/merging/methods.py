@@ -7,15 +7,16 @@ common ancestor, so that W_s - W_t is not a task vector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from mam.errors import ConfigError, choices
 from mam.merging.controls import Place
-from mam.merging.options import MethodOptions
+from mam.merging.options import METHOD_KEYS, MethodOptions
 from mam.merging.tables import METHODS, MethodTraits, summary_of
 from mam.registry import refuse_bare, refuse_called, register
 
@@ -63,17 +64,26 @@ def method(function: Mix) -> Mix:
 
 
 def layer_method(
-    needs_moments: bool = False, joins_qk: bool = False, needs_base: bool = False, is_random: bool = False
+    needs_moments: bool = False,
+    joins_qk: bool = False,
+    needs_base: bool = False,
+    is_random: bool = False,
+    reads: Sequence[str] = (),
 ) -> Callable[[Merge], Merge]:
     """Register a function (target layer, source layer, λ) -> merged projections.
 
-    The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here.
+    The traits of mam's own methods are in `mam.merging.tables`; plug-ins pass theirs here. A method that needs moments
+    reads ``alpha`` unless ``reads`` says otherwise.
     """
 
     refuse_bare("layer_method", needs_moments)
+    unknown = set(reads) - METHOD_KEYS
+    if unknown:
+        raise ConfigError(f"layer_method: reads {choices(sorted(unknown))}, which are no keys of method")
 
     def add(function: Merge) -> Merge:
-        traits = MethodTraits(summary_of(function), needs_moments, joins_qk, needs_base, is_random)
+        keys = tuple(reads) or (("alpha",) if needs_moments else ())
+        traits = MethodTraits(summary_of(function), needs_moments, joins_qk, needs_base, is_random, reads=keys)
         register(
             "method", function.__name__, function, (METHODS, traits), (MERGES, function), takes="target, source, lam"
         )

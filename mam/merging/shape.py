@@ -13,6 +13,9 @@ class Shape:
     width: int
     heads: int
 
+    def __str__(self) -> str:
+        return f"{self.layers} layers × {self.width}, {self.heads} heads"
+
     @property
     def head_width(self) -> int:
         """The number of rows of Q, K and V per head."""

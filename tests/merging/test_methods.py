@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 from support.encoder import random_source, small_encoder
 from support.plans import plan_by_hand
+from support.plugins import forget_plugins
 from support.runs import jobs
 
 from mam.errors import ConfigError, MergeError
 from mam.merging.activations import Moments
 from mam.merging.merger import Merger
-from mam.merging.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
+from mam.merging.methods import MERGES, LayerSide, layer_method, linear, norm_matched, product_factors, slerp
 from mam.merging.mixing import effect, merged_layer
 from mam.merging.options import MethodOptions
 from mam.merging.plan import MergePlan
@@ -301,3 +302,23 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
 def test_what_a_method_cannot_do_is_refused_with_the_reason(words, message):
     with pytest.raises(ConfigError, match=message):
         jobs(words)
+
+
+def test_the_parameters_that_a_method_of_ones_own_reads_count():
+    """They can be set, they identify the run, and others have no effect."""
+
+    def scaled(target: LayerSide, source: LayerSide, lam: float) -> dict:
+        """The source times a factor."""
+        factor = lam * target.options.scale
+        return {part: (own[0] + factor * source.parts[part][0], own[1]) for part, own in target.parts.items()}
+
+    with pytest.raises(ConfigError, match="layer_method: reads scales, which are no keys of method"):
+        layer_method(reads=["scales"])
+    layer_method(reads=["scale"])(scaled)
+    try:
+        one, other = (jobs(["method.name=scaled", f"method.scale={scale}"])[0] for scale in (1, 2))
+        assert one.resolved["method"] == {"name": "scaled", "scale": 1.0} and one.signature != other.signature
+        with pytest.raises(ConfigError, match="method.alpha: has no effect without method=regmean"):
+            jobs(["method.name=scaled", "method.alpha=0.5"])
+    finally:
+        forget_plugins()
