@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
 from mam.merging.options import METHOD_KEYS, Calibration, MergeOptions, MethodOptions, ScheduleOptions
-from mam.merging.pairing import PAIRINGS
+from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
 from mam.merging.shape import Shape
@@ -112,9 +112,14 @@ def _calibration_problems(config: Config) -> Iterator[str]:
     methods = [f"method={name}" for name, traits in METHODS.items() if traits.needs_moments]
     alignments = [f"align={name}" for name, traits in ALIGNMENTS.items() if traits.needs_activations]
     repairs = [f"repair={name}" for name in REPAIRS if name != "none"]
-    recorded = methods + alignments + repairs
+    recorded = methods + alignments + repairs + [f"pairing={name}" for name in MEASURED]
     readers = {"source": methods, "audio": recorded, "limit": recorded}
-    chosen = {f"method={config.method.name}", f"align={config.align}", f"repair={config.repair}"}
+    chosen = {
+        f"method={config.method.name}",
+        f"align={config.align}",
+        f"repair={config.repair}",
+        f"pairing={config.pairing}",
+    }
     is_shared = config.study.name != "none"  # some members may read it
     for key, names in readers.items():
         is_given = getattr(calibration, key) != getattr(defaults, key)
@@ -186,8 +191,8 @@ def reads_lam(config: Config) -> bool:
 
 def reads_calibration(options: MergeOptions) -> bool:
     """Return whether the merge depends on statistics of activations."""
-    is_repaired = options.repair != "none"
-    return METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations or is_repaired
+    by_choice = METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
+    return by_choice or options.repair != "none" or options.pairing in MEASURED
 
 
 def reads_base(options: MergeOptions) -> bool:
@@ -230,8 +235,8 @@ def without_idle_words(words: Sequence[str]) -> tuple[str, ...]:
     options = dict(word.split("=", 1) for word in words)
     method = METHODS.get(options.get("method.name", options.get("method", "linear")))
     alignment = ALIGNMENTS.get(options.get("align", "none"))
-    is_repaired = options.get("repair", "none") != "none"
-    if method is None or alignment is None or method.needs_moments or alignment.needs_activations or is_repaired:
+    reads_more = options.get("repair", "none") != "none" or options.get("pairing") in MEASURED
+    if method is None or alignment is None or method.needs_moments or alignment.needs_activations or reads_more:
         return tuple(words)
     return tuple(word for word in words if not word.startswith("calibration."))
 

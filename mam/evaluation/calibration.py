@@ -20,7 +20,7 @@ from mam.evaluation.calibration_files import inputs
 from mam.evaluation.projection_inputs import InputRecorder, ProjectionInputs, inputs_of_target
 from mam.merging.activations import Moments, Sums
 from mam.merging.options import Calibration
-from mam.models.blocks import AttentionBlock, find_blocks
+from mam.models.blocks import find_blocks
 from mam.models.checkpoints import Checkpoint
 from mam.models.families import load_target
 from mam.models.sources import Source
@@ -94,21 +94,22 @@ def moments_of_source(source: Source, calibration: Calibration) -> Sums:
     if source.family.modality in ("speech", "audio"):
         waves = recordings(name, key, calibration.limit)
         return moments_of_target(load_target(checkpoint, "features"), waves)
-    model = _tower(source)
-    try:
-        blocks = find_blocks(model)
-    except MamError as error:
-        raise CheckpointError(f"{checkpoint.id}: its activations cannot be measured. {error}") from error
     read_inputs = {"text": _texts, "image": _images}[source.family.modality]
     examples = read_inputs(checkpoint, inputs(name, key), calibration.limit)
-    return _moments(_inputs_of_source(model, blocks, examples), checkpoint.id)
+    return _moments(inputs_of_source(source, examples), checkpoint.id)
 
 
-def _inputs_of_source(
-    model: Any, blocks: Sequence[AttentionBlock], examples: Iterator[dict[str, Tensor]]
-) -> Iterator[ProjectionInputs]:
-    """Yield the inputs of the source's projections, example by example."""
-    recorder = InputRecorder(blocks)
+def inputs_of_source(source: Source, examples: Iterator[dict[str, Tensor]]) -> Iterator[ProjectionInputs]:
+    """Yield the inputs of the projections of a source of text or images, example by example.
+
+    Raises:
+        CheckpointError: a source that cannot be run: weights are missing, or Q, K and V are fused.
+    """
+    model = _tower(source)
+    try:
+        recorder = InputRecorder(find_blocks(model))
+    except MamError as error:
+        raise CheckpointError(f"{source.checkpoint.id}: its activations cannot be measured. {error}") from error
     for example in examples:
         with recorder.recording():
             frames = int(model(**example).last_hidden_state.shape[1])
@@ -156,19 +157,24 @@ def _tower(source: Source) -> Any:
 
 
 def _texts(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterator[dict[str, Tensor]]:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-    except Exception as error:  # many kinds of errors here too
-        raise CheckpointError(f"{checkpoint.id}: its tokenizer cannot be loaded: {first_line(error)}") from error
     sentences = []
     for file in files:
         try:
             sentences += [line.strip() for line in read_text(file).splitlines() if line.strip()]
         except MamError as error:
             raise DataError(f"calibration.source: {error} This source reads text.") from error
+    return encoded(checkpoint, sentences[:limit])
+
+
+def encoded(checkpoint: Checkpoint, sentences: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Yield the inputs of a text model for each sentence. Raises CheckpointError if its tokenizer cannot be loaded."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
+    except Exception as error:  # many kinds of errors here too
+        raise CheckpointError(f"{checkpoint.id}: its tokenizer cannot be loaded: {first_line(error)}") from error
     behind = int(tokenizer.pad_token_id or 0) + 1 if checkpoint.model_type in BEHIND_PADDING else 0
     longest = min(int(tokenizer.model_max_length), checkpoint.number("max_position_embeddings") - behind)
-    for sentence in sentences[:limit]:
+    for sentence in sentences:
         yield dict(tokenizer(sentence, return_tensors="pt", truncation=True, max_length=longest))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.errors import MergeError, UnfitError
+from mam.merging.pairing import MEASURED
 from mam.merging.plan import MergePlan
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
@@ -44,6 +45,8 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
             f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
             " activations. Say align=procrustes, which compares weights"
         )
+    if config.pairing in MEASURED:
+        refuse_no_common_inputs(config, source)
     if METHODS[config.method.name].joins_qk:
         if differ:
             raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
@@ -54,6 +57,20 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
                 f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
                 f" mean nothing ({target.id}). Say method=linear"
             )
+
+
+def refuse_no_common_inputs(config: Config, source: Checkpoint) -> None:
+    """Raise UnfitError if the source takes nothing that corresponds to the recordings."""
+    modality = Source(source).family.modality
+    if modality == "image":
+        raise UnfitError(
+            f"similarity: {source.id} reads images, and none corresponds to a recording. Say pairing=proportional"
+        )
+    if modality == "text" and config.calibration.audio != "train":
+        raise UnfitError(
+            f"similarity: {source.id} reads text, and the recordings of calibration.audio={config.calibration.audio}"
+            " have no transcripts. Say calibration.audio=train"
+        )
 
 
 def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, base: Checkpoint) -> None:
@@ -86,6 +103,7 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
         (METHODS[method].needs_moments, f"method={method}", "method=linear"),
         (ALIGNMENTS[align].needs_activations, f"align={align}", "align=procrustes"),
         (plan.options.repair != "none", f"repair={plan.options.repair}", "repair=none"),
+        (plan.is_provisional, f"pairing={plan.options.pairing}", "pairing=proportional"),
     ):
         if needs:
             raise MergeError(

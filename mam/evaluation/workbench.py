@@ -7,28 +7,21 @@ models frees what it no longer needs.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import soundfile
 import soxr
-from torch import Tensor
 
 from mam import processes
-from mam.config.schema import Config, code_identity, read_from
+from mam.config.schema import Config, code_identity
 from mam.data.audio import RATE, Wave
 from mam.data.store import AudioStore, checked_once
+from mam.evaluation.activations import MeasuredActivations
 from mam.evaluation.attention_statistics import AttentionChange, AttentionStatistics, measure
-from mam.evaluation.calibration import (
-    cross_moments,
-    measured,
-    moments_of_source,
-    moments_of_target,
-    recordings,
-    refuse_unseen,
-)
+from mam.evaluation.calibration import recordings
 from mam.evaluation.calibration_files import TRAIN, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.inputs import Inputs
@@ -40,10 +33,7 @@ from mam.evaluation.slots import Slot
 from mam.files import sha256_json
 from mam.identity import VERSION, code_sha256
 from mam.memory import explained
-from mam.merging.activations import Activations, Moments, Sums
-from mam.merging.adapted_source import QKV
 from mam.models.families import family_of
-from mam.models.sources import Source
 from mam.models.targets import Target
 from mam.records.result import plain
 from mam.tasks import TASKS
@@ -126,9 +116,9 @@ class Workbench(Inputs):
         pair.target.instruct(config.model.language, config.model.speech_task)
         return pair
 
-    def activations(self, config: Config) -> Activations:
+    def activations(self, config: Config) -> MeasuredActivations:
         """Return the activations of both models, measured on first use."""
-        return _Activations(self, config)
+        return MeasuredActivations(self, config)
 
     def once_for(self, name: str, config: Config, make: Callable[[], T]) -> T:
         """Return the result of ``make``, computed once for this pair and this audio."""
@@ -237,40 +227,6 @@ class Workbench(Inputs):
             if processes.is_main():
                 cache.keep_json(path, {"key": key, "items": items_to_json(readings.items), "seconds": readings.seconds})
         return readings
-
-
-@dataclass(frozen=True)
-class _Activations:
-    """`Activations` of one configuration."""
-
-    bench: Workbench
-    config: Config
-
-    @property
-    def key(self) -> Hashable:
-        return sha256_json([asdict(self.config.calibration), read_from(replace(self.config.data, split=TRAIN))])
-
-    def second_moments(self) -> Sums:
-        def of_target(pair: ModelPair, waves: list[Wave]) -> Sums:
-            sums = moments_of_target(pair.target, waves, is_augmented=True)
-            refuse_unseen(sums, QKV, pair.target.checkpoint.id)
-            return sums
-
-        return self.bench.calibrated(self.config, "second moments", None, of_target)
-
-    def moments(self) -> Moments:
-        def both(pair: ModelPair, waves: list[Wave]) -> Moments:
-            sides = moments_of_target(pair.target, waves), moments_of_source(pair.source, self.config.calibration)
-            return measured(*sides, self.config.parts, (pair.target.checkpoint.id, pair.source.checkpoint.id))
-
-        return self.bench.calibrated(self.config, "moments", self.config.parts, both)
-
-    def cross(self, pairs: Mapping[int, int], is_own: bool) -> Mapping[int, Tensor]:
-        def products(pair: ModelPair, waves: list[Wave]) -> Mapping[int, Tensor]:
-            source = Source(pair.target.checkpoint) if is_own else pair.source
-            return cross_moments(pair.target, source, waves, pairs)
-
-        return self.bench.calibrated(self.config, "cross", (is_own, tuple(sorted(pairs.items()))), products)
 
 
 def _usable(kept: dict[str, Any] | None, key: dict[str, Any]) -> dict[str, Any] | None:

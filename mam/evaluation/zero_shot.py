@@ -15,6 +15,7 @@ from mam.evaluation.model_pair import ModelPair
 from mam.evaluation.workbench import Readings, Workbench
 from mam.merging.merger import MergeReport
 from mam.merging.options import ScheduleOptions
+from mam.merging.pairing import MEASURED
 from mam.merging.plan import MergePlan, plan_merge
 from mam.tasks import TASKS
 from mam.tasks.task import Judgement
@@ -82,7 +83,10 @@ def plan_for(config: Config, pair: ModelPair, lam: Lam) -> MergePlan:
         options = replace(config, schedule=ScheduleOptions("list", values=list(lam)))
     else:
         options = replace(config, lam=lam)
-    return plan_merge(options, *pair.shapes, config.seed)
+    activations = pair.merger.activations
+    is_measured = options.pairing in MEASURED and activations is not None
+    partners = activations.partners() if is_measured and activations is not None else None
+    return plan_merge(options, *pair.shapes, config.seed, partners=partners)
 
 
 def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws: int, baseline: Readings) -> Draw:

@@ -113,8 +113,12 @@ def _as_it_is(source: LiveModel) -> Read:
 def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:
     """Raise MergeError for a method or an alignment that these two models do not allow."""
     method, align = plan.options.method.name, plan.options.align
-    if plan.options.repair != "none":
-        raise MergeError(f"repair={plan.options.repair}: needs activations on recordings, which mam.run measures.")
+    for needs, is_needed in (
+        (f"repair={plan.options.repair}", plan.options.repair != "none"),
+        (f"pairing={plan.options.pairing}", plan.is_provisional),
+    ):
+        if is_needed:
+            raise MergeError(f"{needs}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
     if METHODS[method].needs_moments or ALIGNMENTS[align].needs_activations:
         needs = f"method={method}" if METHODS[method].needs_moments else f"align={align}"
         raise MergeError(f"{needs}: needs activations on recordings, which mam.run measures. Say mam.run(...)")

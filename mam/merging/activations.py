@@ -26,6 +26,14 @@ class Activations(Protocol):
     def key(self) -> Hashable:
         """A value that is equal for equal recordings."""
 
+    def partners(self) -> Mapping[int, int]:
+        """Return the source layer that is most similar to each target layer on common inputs.
+
+        Raises:
+            UnfitError: The source takes inputs that no recording corresponds to.
+            DataError: The recordings are missing or unusable.
+        """
+
     def second_moments(self) -> Sums:
         """Return the mean of [x 1]ᵀ [x 1] over the target's inputs x, ``[d + 1, d + 1]``, fp64.
 

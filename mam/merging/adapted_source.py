@@ -40,6 +40,8 @@ class AdaptedSource:
             source: Reads the projections of the source.
             activations: Statistics for alignments that need them.
         """
+        if plan.is_provisional and not plan.is_own:
+            raise MergeError(f"pairing={plan.options.pairing}: needs activations, which are measured by mam run")
         self._plan, self._own, self._activations = plan, own, activations
         self._read = own if plan.is_own else source
         if CONTROLS[plan.options.control].is_drawn_first:

@@ -90,7 +90,7 @@ class MergeOptions:
     pairing: Annotated[
         str,
         OneOf(PAIRINGS),
-        Doc("pairing of source and target layers: index (or the default of model=), top, proportional"),
+        Doc("pairing of source and target layers: index (or the default of model=), top, proportional, similar"),
     ] = "index"
     align: Annotated[
         str,

@@ -53,6 +53,18 @@ def proportional(selected: Sequence[int], target_depth: int, source_depth: int) 
     return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}
 
 
+@pairing
+def similar(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
+    """Each layer takes the source layer most similar to it on common inputs (`mam inspect --similarity`).
+
+    This is the pairing until the similarities are measured, which is that of `proportional`.
+    """
+    return {layer: round(layer * (source_depth - 1) / max(1, target_depth - 1)) for layer in selected}
+
+
+MEASURED = ("similar",)  # pairings that depend on activations
+
+
 def _checked(pairs: dict[int, int], selected: Sequence[int], source_depth: int, name: str) -> dict[int, int]:
     unpaired = [layer for layer in selected if not 0 <= pairs.get(layer, -1) < source_depth]
     if unpaired:

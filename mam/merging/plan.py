@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mam.merging.options import MergeOptions, merge_options
-from mam.merging.pairing import PAIRINGS
+from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
 from mam.merging.shape import Shape
@@ -27,6 +28,7 @@ class MergePlan:
         project: The conversion of a source of another width, or None if the widths agree.
         seed: Seed of random controls.
         draw: Number of the draw of a random control or method, from 0.
+        partners: The source layer of every target layer, where it was measured.
     """
 
     options: MergeOptions
@@ -39,6 +41,7 @@ class MergePlan:
     project: str | None = None
     seed: int = 0
     draw: int = 0
+    partners: Mapping[int, int] | None = None
 
     @property
     def layers(self) -> list[int]:
@@ -66,6 +69,11 @@ class MergePlan:
         return CONTROLS[self.options.control].layers == "own"
 
     @property
+    def is_provisional(self) -> bool:
+        """True if the pairs are to be measured and were not; the real ones may be others."""
+        return self.options.pairing in MEASURED and self.partners is None
+
+    @property
     def needs_base(self) -> bool:
         """True if task vectors are merged, the differences of both sides from a base."""
         return METHODS[self.options.method.name].needs_base
@@ -89,7 +97,7 @@ class MergePlan:
         """Return the merge with another draw of its random control, which may change the pairs of layers."""
         if draw == self.draw:
             return self
-        return plan_merge(self.options, self.target, self.source, self.seed, draw)
+        return plan_merge(self.options, self.target, self.source, self.seed, draw, self.partners)
 
 
 def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
@@ -110,7 +118,14 @@ def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 0, draw: int = 0) -> MergePlan:
+def plan_merge(
+    options: MergeOptions,
+    target: Shape,
+    source: Shape,
+    seed: int = 0,
+    draw: int = 0,
+    partners: Mapping[int, int] | None = None,
+) -> MergePlan:
     """Decide which tensors are merged, and how.
 
     Args:
@@ -119,6 +134,8 @@ def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 
         source: Shape of the source.
         seed: Seed of random controls.
         draw: Number of the draw of a random control.
+        partners: The source layer of every target layer, for a pairing that is measured. A plan without them has
+            provisional pairs, and cannot be carried out.
 
     Raises:
         MergeError: Layers, schedule and depths do not fit together.
@@ -126,7 +143,9 @@ def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 
     selected = parse_layers(options.layers.spec, target.layers)
     lams = SCHEDULES[options.schedule.name](options.lam, target.layers, options.schedule)
     control = CONTROLS[options.control]
-    pairs = PAIRINGS[options.pairing](selected, target.layers, source.layers)
+    is_measured = options.pairing in MEASURED and partners is not None
+    provisional = PAIRINGS[options.pairing](selected, target.layers, source.layers)
+    pairs = {layer: partners[layer] for layer in selected} if is_measured and partners else provisional
     if control.layers == "own":
         pairs = {layer: (layer + 1) % target.layers for layer in selected}
     elif control.layers == "shuffled":
@@ -146,4 +165,5 @@ def plan_merge(options: MergeOptions, target: Shape, source: Shape, seed: int = 
         project=options.project if is_projected else None,
         seed=seed,
         draw=draw,
+        partners=partners if is_measured else None,
     )

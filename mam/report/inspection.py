@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from mam.merging.similarity import LayerSimilarities
 from mam.report.language import text_lines
 from mam.runs.inspection import Inspection, ProjectionChange
-from mam.terminal import Terminal, plain_table
+from mam.terminal import Terminal, p_text, plain_table
 
 
 def show_inspection(terminal: Terminal, found: Inspection) -> None:
@@ -74,6 +75,24 @@ def _layers(projections: Sequence[ProjectionChange]) -> Table:
         scales = ["–" if change.scale is None else f"{change.scale:.2f}" for change in changes]
         table.add_row(str(layer), str(changes[0].source_layer), f"{changes[0].lam:.4g}", *cosines, *scales)
     return table
+
+
+def show_similarities(terminal: Terminal, found: Sequence[LayerSimilarities]) -> None:
+    """Show for each measure the source layer that is most similar to each target layer, beside chance."""
+    for by_measure in found:
+        table = plain_table(
+            *(("layer", "right"), ("nearest", "right"), (by_measure.measure, "right")),
+            *(("chance", "right"), ("above", "right"), ("p", "right")),
+        )
+        for best in by_measure.best:
+            one = best.similarity
+            numbers = (f"{value:+.3f}" for value in (one.value, one.chance, one.calibrated))
+            table.add_row(str(best.layer), str(best.source_layer), *numbers, p_text(best.p_value))
+        name = {"cka": "linear CKA", "neighbours": "mutual nearest neighbours"}[by_measure.measure]
+        terminal.table(f"{name} of both models on {by_measure.n} inputs", table)
+    terminal.say("")
+    terminal.say("chance: the mean of 200 permutations of the inputs; above: 0 is chance, 1 equal;")
+    terminal.say("p: how often any source layer is as far above its chance under a permutation")
 
 
 def _gains(inspection: Inspection) -> Table:

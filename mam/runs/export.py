@@ -17,6 +17,7 @@ from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.identity import code_sha256
 from mam.merging.options import ScheduleOptions
+from mam.merging.pairing import MEASURED
 from mam.merging.plan import plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.locate import locate
@@ -132,8 +133,10 @@ def _saved(run: Path, fold: str | None) -> Path:
 
 def _merge(config: Config, parents: Parents, folder: Path) -> list[float]:
     """Merge file to file into ``folder`` and return λ of every layer."""
-    plan = plan_merge(config, Source(parents.target).shape, Source(parents.source).shape, config.seed)
     activations = Workbench().activations(config) if reads_calibration(config) else None
+    partners = activations.partners() if activations is not None and config.pairing in MEASURED else None
+    shapes_of_files = Source(parents.target).shape, Source(parents.source).shape
+    plan = plan_merge(config, *shapes_of_files, config.seed, partners=partners)
     merge_checkpoint(parents, plan, folder / "merged", activations)
     for path in (folder / "merged").iterdir():
         path.replace(folder / path.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -120,15 +121,17 @@ class Inspection:
         return plain
 
 
-def inspect(config: Config, parents: Parents) -> Inspection:
+def inspect(config: Config, parents: Parents, partners: Mapping[int, int] | None = None) -> Inspection:
     """Read Q, K, V (and O if selected) of both, compare them, and merge them once to find the changes.
+
+    ``partners`` has the source layer of every target layer, for a pairing that is measured.
 
     Raises:
         MergeError, CheckpointError: the two do not fit, or a tensor is not finite.
     """
     target = parents.target
     own, source = Source(target), Source(parents.source)
-    plan = plan_merge(config, own.shape, source.shape, config.seed)
+    plan = plan_merge(config, own.shape, source.shape, config.seed, partners=partners)
     refuse_unfit(config, parents)
     refuse_without_activations(plan, "inspect")
     text = foreseen(config, target)

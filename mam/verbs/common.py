@@ -29,14 +29,14 @@ def open_terminal() -> Terminal:
     return Terminal(quiet=os.environ.get("RANK", "0") != "0")  # only one of several processes writes
 
 
-def refuse_meaningless(verb: str, words: Sequence[str]) -> list[str]:
+def refuse_meaningless(verb: str, words: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     """Return an error for each word that has no meaning for a verb that only merges.
 
-    Such a verb takes a pair of models and the options of the merge.
+    Such a verb takes a pair of models and the options of the merge, and the keys in ``more``.
     """
     from mam.merging.options import FILE_OPTION_NAMES
 
-    keys = {"model", "seed", "plugins", *FILE_OPTION_NAMES}
+    keys = {"model", "seed", "plugins", *FILE_OPTION_NAMES, *more}
     meaningless = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]
     return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
 

@@ -51,7 +51,7 @@ def test_alone_it_counts_the_kinds(capsys):
     assert main([]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [kind for kind, _ in lines] == list(KINDS)
-    assert dict(map(tuple, lines))["controls"] == str(len(CONTROLS)) == "10"
+    assert dict(map(tuple, lines))["controls"] == str(len(CONTROLS)) == "11"
 
 
 @pytest.mark.parametrize("argv", [["foo"], ["models", "data"], ["models", "--fast"], ["kind=models"]])
