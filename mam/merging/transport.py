@@ -12,7 +12,7 @@ from mam.errors import MergeError
 from mam.merging.basis import Basis, Heads, LayerPair, cross, moved
 from mam.merging.fits import alignment
 
-SOFTNESS = 0.05  # weight of the entropy, as a share of the mean cost
+SOFTNESS = 0.05  # weight of the entropy, as a share of the standard deviation of the costs
 ROUNDS = 10  # of Sinkhorn's algorithm at each weight
 STEPS = 50  # upper bound for Newton's method, which needs far fewer
 PRECISION = 1e-9  # of the sums of rows and columns
@@ -41,9 +41,9 @@ def ot(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 def assignment(ours: Tensor, theirs: Tensor, inner: Tensor) -> Tensor:
     """Return the soft assignment ``[n, n]``, fp64, whose rows and columns sum to 1.
 
-    It minimises Σ T C - softness · mean(C) · H(T), for the squared distances C of features (Cuturi, "Sinkhorn
+    It minimises Σ T C - softness · sd(C) · H(T), for the squared distances C of features (Cuturi, "Sinkhorn
     distances", NeurIPS 2013). Sinkhorn's algorithm converges slowly at a small weight of the entropy: the weight is
-    halved from 1 to softness, and Newton's method on the dual does the rest (Brauer et al., "A Sinkhorn-Newton method
+    halved down to softness, and Newton's method on the dual does the rest (Brauer et al., "A Sinkhorn-Newton method
     for entropic optimal transport", arXiv 1710.06635).
 
     Args:
@@ -55,13 +55,16 @@ def assignment(ours: Tensor, theirs: Tensor, inner: Tensor) -> Tensor:
         MergeError: The algorithm did not converge.
     """
     cost = (ours[:, None] + theirs[None] - 2 * inner).clamp_min(0)
-    mean = cost.mean()
-    if mean == 0:  # all features are equal, and every assignment is as good
+    # In units of what tells one assignment from another. Unrelated features in many dimensions are all about equally
+    # far apart: with a weight in units of the mean, T would be uniform and leave nothing of the source.
+    deviation = cost.std(correction=0)
+    if deviation <= 1e-12 * cost.mean().clamp_min(1e-30):  # every assignment is as good
         return torch.full_like(cost, 1 / len(cost))
-    cost = cost / mean
+    cost = cost / deviation
+    first = max(SOFTNESS, float(cost.mean()))
     v = torch.zeros_like(theirs)
-    weights = [2.0**-i for i in range(math.ceil(-math.log2(SOFTNESS)))] + [SOFTNESS]
-    for weight, last in zip(weights, [1.0, *weights], strict=False):
+    weights = [first * 2.0**-i for i in range(math.ceil(math.log2(first / SOFTNESS)))] + [SOFTNESS]
+    for weight, last in zip(weights, [first, *weights], strict=False):
         logits, v = -cost / weight, v * (last / weight)
         for _ in range(ROUNDS):
             u = -torch.logsumexp(logits + v[None], 1)

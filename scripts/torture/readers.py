@@ -20,9 +20,11 @@ def source(folder: Path) -> object:
 
 def source_and_target(folder: Path) -> object:
     from mam.config.model import ModelConfig
-    from mam.evaluation.model_pair import checked_source_and_target
+    from mam.config.schema import Config
+    from mam.evaluation.model_pair import checked_parents
 
-    return checked_source_and_target(ModelConfig(name="x", target=str(folder), source="asset:demo_bert", task="asr"))
+    pair = ModelConfig(name="x", target=str(folder), source="asset:demo_bert", task="asr")
+    return checked_parents(Config(model=pair))
 
 
 def headers(folder: Path) -> object:

@@ -25,7 +25,7 @@ def soft(features: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
 
 
 def test_two_by_two_by_hand():
-    # Costs 0 and 1, so that the mean is 1/2: each row is a softmax of 0 and -1 / (SOFTNESS / 2).
+    # Costs 0 and 1, so that their deviation is 1/2: each row is a softmax of 0 and -1 / (SOFTNESS / 2).
     apart = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     stays = 1 / (1 + math.exp(-2 / SOFTNESS))
     expected = torch.tensor([[stays, 1 - stays], [1 - stays, stays]], dtype=torch.float64)
@@ -44,7 +44,7 @@ def test_rows_and_columns_sum_to_one_and_it_is_what_scipy_finds(seed, n):
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-8)
     cost = ((ours[:, None] - theirs[None]) ** 2).sum(-1)
     # The dual is concave; scipy climbs it without Sinkhorn's steps.
-    scaled = cost / (SOFTNESS * cost.mean())
+    scaled = cost / (SOFTNESS * cost.std())
 
     def dual(potentials):
         plan = np.exp(potentials[:n, None] + potentials[None, n:] - scaled)
@@ -82,6 +82,17 @@ def test_a_soft_assignment_shrinks():
             assert other.source[part][0].norm() <= one.source[part][0].norm() * (1 + 1e-6)
     assert torch.linalg.matrix_norm(FITS["ot"].fit(pairs(), HEADS).stream, 2) <= 1 + 1e-6
     assert FITS["ot"].fit(pairs(), HEADS).stream.shape == (D, D)
+
+
+def test_of_unrelated_models_something_is_left():
+    """In many dimensions all features are about equally far apart; the assignment must still tell them apart."""
+    ours, theirs = features(256, 512, 1), features(256, 512, 2)
+    found = soft(ours, theirs)
+    assert found.max() > 0.5 and (found @ theirs).norm() > 0.2 * theirs.norm()
+
+
+def features(n: int, d: int, seed: int) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def test_what_does_not_converge_is_refused(monkeypatch):
