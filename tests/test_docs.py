@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.pages import blocks, give
+from support.plugins import forget_plugins
 from support.runs import mam
 from support.warm import program
 
@@ -148,6 +149,14 @@ def headings(page: Path) -> list[str]:
     return [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in found]
 
 
+@pytest.fixture
+def withdrawn():
+    """What a page registers in this process is withdrawn after it."""
+    yield
+    forget_plugins()
+
+
+@pytest.mark.usefixtures("withdrawn")
 def test_the_page_on_python_works_as_written(capsys):
     """In one process, in order; a block of text after a block of Python is all that it prints."""
     names = {"__name__": "page"}
