@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
-from mam.merging.options import METHOD_KEYS, Calibration, MergeOptions, MethodOptions, ScheduleOptions
+from mam.merging.options import (
+    METHOD_KEYS,
+    Calibration,
+    MergeOptions,
+    MethodOptions,
+    ScheduleOptions,
+    activation_choices,
+)
 from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads, parse_layers, parse_parts
@@ -191,8 +198,7 @@ def reads_lam(config: Config) -> bool:
 
 def reads_calibration(options: MergeOptions) -> bool:
     """Return whether the merge depends on statistics of activations."""
-    by_choice = METHODS[options.method.name].needs_moments or ALIGNMENTS[options.align].needs_activations
-    return by_choice or options.repair != "none" or options.pairing in MEASURED
+    return bool(activation_choices(options))
 
 
 def reads_base(options: MergeOptions) -> bool:

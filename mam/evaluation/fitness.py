@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.errors import MergeError, UnfitError
+from mam.merging.options import activation_choices
 from mam.merging.pairing import MEASURED
 from mam.merging.plan import MergePlan
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
@@ -98,17 +99,12 @@ def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, ba
 
 def refuse_without_activations(plan: MergePlan, verb: str) -> None:
     """Raise MergeError if the plan's method or alignment needs more than files."""
-    method, align = plan.options.method.name, plan.options.align
-    for needs, word, other in (
-        (METHODS[method].needs_moments, f"method={method}", "method=linear"),
-        (ALIGNMENTS[align].needs_activations, f"align={align}", "align=procrustes"),
-        (plan.options.repair != "none", f"repair={plan.options.repair}", "repair=none"),
-        (plan.is_provisional, f"pairing={plan.options.pairing}", "pairing=proportional"),
-    ):
-        if needs:
-            raise MergeError(
-                f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
-            )
+    for word, other in activation_choices(plan.options).items():
+        if word.startswith("pairing=") and not plan.is_provisional:
+            continue  # the partners were measured beforehand
+        raise MergeError(
+            f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+        )
 
 
 def _targets() -> dict[str, type[Target]]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from mam.errors import CheckpointError, ConfigError, MergeError, first_line
 from mam.merging.adapted_source import Read, finite
 from mam.merging.merger import Merger
-from mam.merging.options import MergeOptions
+from mam.merging.options import MergeOptions, activation_choices
 from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, METHODS
@@ -113,15 +113,8 @@ def _as_it_is(source: LiveModel) -> Read:
 def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:
     """Raise MergeError for a method or an alignment that these two models do not allow."""
     method, align = plan.options.method.name, plan.options.align
-    for needs, is_needed in (
-        (f"repair={plan.options.repair}", plan.options.repair != "none"),
-        (f"pairing={plan.options.pairing}", plan.is_provisional),
-    ):
-        if is_needed:
-            raise MergeError(f"{needs}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
-    if METHODS[method].needs_moments or ALIGNMENTS[align].needs_activations:
-        needs = f"method={method}" if METHODS[method].needs_moments else f"align={align}"
-        raise MergeError(f"{needs}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
+    for word in activation_choices(plan.options):
+        raise MergeError(f"{word}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
     joins, pairs = METHODS[method].joins_qk, ALIGNMENTS[align].needs_heads
     if (joins or pairs) and plan.target.heads != plan.source.heads:
         needs = f"method={method}" if joins else f"align={align}"

@@ -8,7 +8,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
-from mam.merging.pairing import PAIRINGS
+from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS, REPAIRS
 from mam.scoring.bounds import OneOf, Share
@@ -145,3 +145,14 @@ def unresolved(options: MergeOptions, but_for: tuple[str, ...] = ()) -> dict[str
     names = [option.name for option in fields(MergeOptions) if not option.metadata.get("resolved")]
     plain = asdict(options)
     return {name: plain[name] for name in names if name not in but_for}
+
+
+def activation_choices(options: MergeOptions) -> dict[str, str]:
+    """Return the choices of a merge that need activations, each with one in its place that does not."""
+    needs = {
+        ("method", options.method.name, "linear"): METHODS[options.method.name].needs_moments,
+        ("align", options.align, "procrustes"): ALIGNMENTS[options.align].needs_activations,
+        ("repair", options.repair, "none"): options.repair != "none",
+        ("pairing", options.pairing, "proportional"): options.pairing in MEASURED,
+    }
+    return {f"{key}={name}": f"{key}={other}" for (key, name, other), is_needed in needs.items() if is_needed}

@@ -25,7 +25,7 @@ SILENCED = 0.1  # largest share of transcripts that an eligible λ may leave emp
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far one λ is from its neighbours: the mean share of words that differ, and the share of empty transcripts."""
+    """Distance of one λ from its neighbours (mean share of words that differ), and the share of empty transcripts."""
 
     disagreement: float
     silenced: float

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation, Slerp
 from support.encoder import random_source, small_encoder
 from support.plans import plan_by_hand
-from support.plugins import forget_plugins
-from support.runs import jobs
 
-from mam.errors import ConfigError, MergeError
+from mam.errors import MergeError
 from mam.merging.activations import Moments
 from mam.merging.merger import Merger
-from mam.merging.methods import MERGES, LayerSide, layer_method, linear, norm_matched, product_factors, slerp
+from mam.merging.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
 from mam.merging.mixing import effect, merged_layer
 from mam.merging.options import MethodOptions
 from mam.merging.plan import MergePlan
@@ -275,50 +273,3 @@ def test_moments_are_asked_for_once_the_target_is_put_back():
     assert seen == [True, True]
     merger.apply(replace(plan, lams=(0.0,) * 3))
     assert len(seen) == 2 and torch.equal(encoder.layers[0].q_proj.weight, before)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["method.name=soup"], f"method.name=soup: not known. Choose one of:\n      linear +{LINEAR}(.|\n)*qk_product"),
-        (["method=soup"], r"method=soup: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
-        (
-            ["method=regmean"],
-            "method=regmean: needs inputs on which the source's activations are measured. Say calibr",
-        ),
-        (["method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
-        (["calibration.limit=3"], "calibration.limit: has no effect without method=regmean or align=procrustes_act"),
-        (["method=regmean", "calibration.source=x", "method.alpha=2"], "method.alpha=2.0: must be from 0 to 1"),
-        (["method=regmean", "calibration.source=x", "calibration.limit=0"], "limit=0: must be from 1"),
-        (["method=qk_product", "parts=qv"], "merges Q and K together, and parts=qv control=none leaves one of them"),
-        (["method=qk_product", "control=shrink_v"], "control=shrink_v leaves one of them out"),
-        (["method=qk_product", "bias=false"], "the target's biases mean nothing. Leave bias=false out"),
-        (
-            ["method=slerp", "train=lmam"],
-            "method=slerp: its λ cannot be learnt with train=lmam. Say method=linear or",
-        ),
-    ],
-)
-def test_what_a_method_cannot_do_is_refused_with_the_reason(words, message):
-    with pytest.raises(ConfigError, match=message):
-        jobs(words)
-
-
-def test_the_parameters_that_a_method_of_ones_own_reads_count():
-    """They can be set, they identify the run, and others have no effect."""
-
-    def scaled(target: LayerSide, source: LayerSide, lam: float) -> dict:
-        """The source times a factor."""
-        factor = lam * target.options.scale
-        return {part: (own[0] + factor * source.parts[part][0], own[1]) for part, own in target.parts.items()}
-
-    with pytest.raises(ConfigError, match="layer_method: reads scales, which are no keys of method"):
-        layer_method(reads=["scales"])
-    layer_method(reads=["scale"])(scaled)
-    try:
-        one, other = (jobs(["method.name=scaled", f"method.scale={scale}"])[0] for scale in (1, 2))
-        assert one.resolved["method"] == {"name": "scaled", "scale": 1.0} and one.signature != other.signature
-        with pytest.raises(ConfigError, match="method.alpha: has no effect without method=regmean"):
-            jobs(["method.name=scaled", "method.alpha=0.5"])
-    finally:
-        forget_plugins()
