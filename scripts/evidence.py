@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+WORDS = "words.txt"  # beside the runs of a study: the further words of its last command
 CONTENT = (
     "experiment=controls",
     "study.axes.lam=[0.05,0.1]",
@@ -81,6 +82,9 @@ def main() -> int:
 def run(study: Study, options: argparse.Namespace) -> int:
     """Start or resume one study; return its exit code."""
     command = words_of(study, options)
+    extra = [word for word in options.words if "=" in word]
+    (options.outputs / study.name).mkdir(parents=True, exist_ok=True)
+    (options.outputs / study.name / WORDS).write_text(shlex.join(extra), encoding="utf-8")
     print(shlex.join(["mam", *command]), flush=True)
     return subprocess.run([sys.executable, "-m", "mam", *command], check=False).returncode
 
@@ -126,57 +130,131 @@ def recordings(language: str, options: argparse.Namespace) -> Path:
 
 
 def page(outputs: Path) -> str:
-    """Return the page of results: a table for each question, the command under it, and what was not run."""
-    parts = ["# Results on real models and recordings\n"]
-    missing = []
-    for study in STUDIES:
-        found = sorted((outputs / study.name).glob("*/*/study.json"))
-        if found:
-            parts.append(section(study, json.loads(found[-1].read_text(encoding="utf-8"))))
-        else:
-            missing.append(f"- {study.question} `{study.name}` ({study.pair}, {study.data})")
+    """Return the page of results: a summary, then for each question its tables and command, and what was not run."""
+    found = {study: latest(outputs / study.name) for study in STUDIES}
+    finished = {study: analysis for study, analysis in found.items() if analysis is not None}
+    parts = [
+        "# Results on real models and recordings\n",
+        *(f"{summary(study, analysis)}\n" for study, analysis in finished.items()),
+        *(section(study, analysis, outputs) for study, analysis in finished.items()),
+    ]
+    missing = [study for study in STUDIES if study not in finished]
     if missing:
-        parts.append("## Not run\n\n" + "\n".join(missing) + "\n")
+        lines = [f"- {study.question} (`{study.name}`: {models(study)}, {study.data})" for study in missing]
+        parts.append("## Not run\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
-def section(study: Study, analysis: dict[str, Any]) -> str:
-    """Return one question with its table."""
-    rows = [
-        "| " + " | ".join(cells(comparison)) + " |" for comparison in [*analysis["comparisons"], *analysis["rivals"]]
-    ]
+def latest(folder: Path) -> dict[str, Any] | None:
+    """Return the analysis of the last finished study in a folder, with λ in what each of its runs varies."""
+    found = sorted(folder.glob("*/*/study.json"))
+    if not found:
+        return None
+    analysis: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
+    for run in analysis["runs"]:
+        path = found[-1].parent / Path(run["folder"]).name / "result.json"
+        result = json.loads(path.read_text(encoding="utf-8"))
+        run["varied"] = {"lam": result["merge"]["asked"]["lam"]} | run["varied"]
+    lams = {run["varied"]["lam"] for run in analysis["runs"]}
+    for comparison in [*analysis["comparisons"], *analysis["rivals"]]:
+        if len(lams) == 1:  # a study does not repeat what all of its runs share
+            comparison["where"] = {"lam": min(lams)} | comparison["where"]
+    return analysis
+
+
+def summary(study: Study, analysis: dict[str, Any]) -> str:
+    """Return what a study found in a sentence or two: the source and zeros at the largest λ, and the conclusion."""
+    largest = max(run["varied"]["lam"] for run in analysis["runs"])
+    at = {run["varied"]["control"]: run for run in reversed(analysis["runs"]) if run["varied"]["lam"] == largest}
+    source, zeros = at["none"], at["shrink"]
     said = [sentence for sentence in (analysis["conclusion"], analysis["rivalry"]) if sentence]
-    command = f"python scripts/evidence.py --real REAL --more MORE {study.name}"
+    return (
+        f"**{study.question}** Merging {models(study)} at λ={largest:g} changes the word error rate on {size(source)}"
+        f" by {change(source['delta'])}; zeros in the source's place change it by {change(zeros['delta'])}."
+        f" {' '.join(f'{sentence[0].upper()}{sentence[1:]}.' for sentence in said)}"
+    )
+
+
+def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
+    """Return one question with its tables and its command."""
+    words = outputs / study.name / WORDS
+    extra = shlex.split(words.read_text(encoding="utf-8")) if words.is_file() else []
+    command = shlex.join(["python", "scripts/evidence.py", "--real", "REAL", "--more", "MORE", study.name, *extra])
+    runs = [run for run in analysis["runs"] if run["delta"] is not None]
+    baseline = runs[0]["baseline"]
+    merges = [
+        f"| {place(run['varied'])} | {100 * run['metrics']['wer']:.2f} | {points(run['delta']['absolute'])} |"
+        f" {interval(run['delta'])} | {changed(run['delta'])} |"
+        for run in runs
+    ]
+    comparisons = ["| " + " | ".join(cells(one)) + " |" for one in [*analysis["comparisons"], *analysis["rivals"]]]
     return "\n".join(
         [
             f"## {study.question}",
             "",
-            *(f"{sentence[0].upper()}{sentence[1:]}." for sentence in said),
+            f"{models(study)}, {study.data}, {size(runs[0])}; the unmerged target has a word error rate of"
+            f" {100 * baseline['wer']:.2f} % of {baseline['words']:,} words. Differences are in percentage points, with"
+            f" intervals at 95 % ({runs[0]['delta']['test']}).",
             "",
-            f"{study.pair}, {study.data}; `mam run {shlex.join(study.words)}`, by `{command}`.",
+            "| merge | WER % | Δ to λ=0 | 95 % | utterances |",
+            "|---|---|---|---|---|",
+            *merges,
             "",
-            "| place | source minus | Δ points | 95 % | p Holm | changed |",
+            "| at | source minus | Δ | 95 % | p after Holm | utterances |",
             "|---|---|---|---|---|---|",
-            *rows,
+            *comparisons,
+            "",
+            "```sh",
+            command,
+            "```",
             "",
         ]
     )
 
 
+def models(study: Study) -> str:
+    """Return the models of a study by the names of their folders, source first."""
+    _, target, source = PAIRS[study.pair]
+    return f"{Path(source).name} into {Path(target).name}"
+
+
+def size(run: dict[str, Any]) -> str:
+    """Return the number of recordings of a run."""
+    return f"{run['delta']['clusters']} recordings"
+
+
 def cells(comparison: dict[str, Any]) -> list[str]:
-    """Return the cells of one comparison."""
+    """Return the cells of one comparison; with fewer than 6 changed utterances no p can be small."""
     difference = comparison["difference"]
+    p = "few changed" if difference["changed"] < 6 else f"{comparison['p_holm']:.3f}"
+    own = (points(difference["absolute"]), interval(difference), p, changed(difference))
+    return [place(comparison["where"]), f"`{comparison['control']}`", *own]
+
+
+def place(varied: dict[str, Any]) -> str:
+    """Return what is varied, in the words of the command."""
+    return " ".join(f"`{key}={value}`" for key, value in varied.items())
+
+
+def change(difference: dict[str, Any]) -> str:
+    """Return a difference with its interval, in words."""
+    return f"{points(difference['absolute'])} points, {interval(difference)}"
+
+
+def points(share: float) -> str:
+    """Return a difference of rates in percentage points."""
+    return f"{100 * share:+.2f}".replace("-", "\u2212")
+
+
+def interval(difference: dict[str, Any]) -> str:
+    """Return the interval of a difference in percentage points."""
     ends = difference["ci95"]
-    interval = "–" if ends is None else f"[{100 * ends[0]:+.2f}, {100 * ends[1]:+.2f}]"
-    few = difference["changed"] < 6
-    return [
-        " ".join(f"{key}={value}" for key, value in comparison["where"].items()),
-        f"`{comparison['control']}`",
-        f"{100 * difference['absolute']:+.2f}",
-        interval,
-        "few" if few else f"{comparison['p_holm']:.3f}",
-        f"{difference['better']} better, {difference['worse']} worse of {difference['clusters']}",
-    ]
+    return "–" if ends is None else f"[{points(ends[0])}, {points(ends[1])}]"
+
+
+def changed(difference: dict[str, Any]) -> str:
+    """Return how many utterances got better and worse."""
+    return f"{difference['better']} better, {difference['worse']} worse of {difference['clusters']}"
 
 
 if __name__ == "__main__":

@@ -197,10 +197,10 @@ def projects() -> str:
 
 
 def schedules() -> str:
-    """Every ``schedule=``, by the first line of its docstring."""
+    """Every ``schedule=`` in one line."""
     return table(
         ["`schedule=`", ""],
-        [[f"`{name}`", (function.__doc__ or "").splitlines()[0]] for name, function in SCHEDULES.items()],
+        [[f"`{name}`", entry.summary] for name, entry in SCHEDULES.items()],
     )
 
 

@@ -53,14 +53,35 @@ def test_english_is_all_prompts_and_lj_speech(options):
 
 def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     difference = {"absolute": -0.0125, "ci95": [-0.02, 0.001], "changed": 9, "better": 7, "worse": 2, "clusters": 285}
-    comparison = {"where": {"lam": "0.1"}, "control": "shrink", "difference": difference, "p_holm": 0.04}
-    few = comparison | {"difference": difference | {"changed": 2, "ci95": None}}
+    difference |= {"test": "sign-flip test over 285 utterances"}
+    few = difference | {"changed": 2, "ci95": None}
     folder = tmp_path / "content" / "2026-01-01" / "study"
-    folder.mkdir(parents=True)
-    said = {"comparisons": [comparison], "rivals": [few], "conclusion": "no evidence", "rivalry": None}
+    runs = []
+    for number, (control, delta) in enumerate((("none", difference), ("shrink", few))):
+        (folder / f"run{number}").mkdir(parents=True)
+        (folder / f"run{number}" / "result.json").write_text(json.dumps({"merge": {"asked": {"lam": 0.1}}}))
+        rates = {"metrics": {"wer": 0.1234}, "baseline": {"wer": 0.1359, "words": 2000}, "delta": delta}
+        runs.append({"varied": {"control": control}, "folder": f"elsewhere/run{number}", **rates})
+    comparison = {"where": {}, "control": "shrink", "difference": difference, "p_holm": 0.04}
+    said = {
+        "runs": runs,
+        "comparisons": [comparison],
+        "rivals": [comparison | {"difference": few}],
+        "conclusion": "no evidence",
+        "rivalry": None,
+    }
     (folder / "study.json").write_text(json.dumps(said))
+    (tmp_path / "content" / evidence.WORDS).write_text("data.limit=200")
     page = evidence.page(tmp_path)
-    assert "## Does the source's content matter?\n\nNo evidence." in page
-    assert "| lam=0.1 | `shrink` | -1.25 | [-2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
-    assert "| -1.25 | – | few |" in page
-    assert page.count("\n- ") == len(evidence.STUDIES) - 1 and "`language` (base_minilm, italian)" in page
+    assert (
+        "**Does the source's content matter?** Merging all-MiniLM-L6-v2 into whisper-tiny.en at λ=0.1 changes the word"
+        " error rate on 285 recordings by −1.25 points, [−2.00, +0.10]; zeros in the source's place change it by −1.25"
+        " points, –. No evidence."
+    ) in page
+    assert "the unmerged target has a word error rate of 13.59 % of 2,000 words" in page
+    assert "| `lam=0.1` `control=none` | 12.34 | −1.25 | [−2.00, +0.10] | 7 better, 2 worse of 285 |" in page
+    assert "| `lam=0.1` | `shrink` | −1.25 | [−2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
+    assert "| −1.25 | – | few changed |" in page
+    assert "python scripts/evidence.py --real REAL --more MORE content data.limit=200" in page
+    assert page.count("\n- ") == len(evidence.STUDIES) - 1
+    assert "(`language`: all-MiniLM-L6-v2 into whisper-base, italian)" in page

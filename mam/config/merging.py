@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from mam.config.model import shape_of, widths_differ
+from mam.config.merged_parts import parts_problems, where_problems
+from mam.config.model import is_complete, is_filled_in, shape_of, widths_differ
 from mam.errors import MamError
 from mam.merging.options import (
     METHOD_KEYS,
@@ -16,9 +17,10 @@ from mam.merging.options import (
     ScheduleOptions,
     activation_choices,
 )
-from mam.merging.pairing import MEASURED, PAIRINGS
+from mam.merging.pairing import MEASURED
+from mam.merging.plan import lams_of, paired_layers, selected_layers
 from mam.merging.schedules import SCHEDULES
-from mam.merging.selection import parse_heads, parse_layers, parse_parts
+from mam.merging.selection import parse_heads
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, REPAIRS
 
@@ -33,9 +35,10 @@ def merging_problems(config: Config) -> Iterator[str]:
     yield from _alignment_problems(config)
     yield from _calibration_problems(config)
     yield from _repair_problems(config)
-    yield from _parts_problems(config)
+    yield from parts_problems(config)
+    yield from where_problems(config)
     target, source = (shape_of(config.model, side) for side in ("target", "source"))
-    if target is not None and source is not None:
+    if target is not None and source is not None and is_complete(config.model, config.where):
         yield from _shape_problems(config, target, source)
 
 
@@ -150,17 +153,6 @@ def _repair_problems(config: Config) -> Iterator[str]:
         yield f"repair={config.repair}: rescales Q, K and V, and parts={config.parts} merges none of them"
 
 
-def _parts_problems(config: Config) -> Iterator[str]:
-    try:
-        parts = parse_parts(config.parts)
-    except MamError as error:
-        yield str(error)
-        return
-    merged = CONTROLS[config.control].parts
-    if not set(parts) & set(merged):
-        yield f"parts={config.parts}: leaves nothing for control={config.control}, which merges {merged} only"
-
-
 def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[str]:
     """Yield problems with the depths, widths and heads of the two models."""
     try:
@@ -168,18 +160,15 @@ def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[st
     except MamError as error:
         yield str(error)
     try:
-        selected = parse_layers(config.layers.spec, target.layers)
+        selected_layers(config, target)
     except MamError as error:
         yield str(error)
         return
-    try:
-        SCHEDULES[config.schedule.name](config.lam, target.layers, config.schedule)
-    except MamError as error:
-        yield str(error)
-    try:
-        PAIRINGS[config.pairing](selected, target.layers, source.layers)
-    except MamError as error:
-        yield str(error)
+    for check in (lambda: lams_of(config, target), lambda: paired_layers(config, target, source)):
+        try:
+            check()
+        except MamError as error:
+            yield str(error)
     if config.control == "shuffle_layers" and source.layers < 2:
         yield "control=shuffle_layers: the source has one layer, there is none to exchange it with"
     if config.control == "self" and target.layers < 2:
@@ -215,9 +204,10 @@ def merges_nothing(config: Config) -> bool:
     target = shape_of(config.model, "target")
     if target is None:  # asked again when the shape is known
         return False
-    depth = target.layers
-    lams = SCHEDULES[config.schedule.name](config.lam, depth, config.schedule)
-    return not any(lams[layer] for layer in parse_layers(config.layers.spec, depth))
+    if not is_filled_in(config.model, "target", config.where):
+        return False
+    lams = lams_of(config, target)
+    return not any(lams[layer] for layer in selected_layers(config, target))
 
 
 def idle_lam_problems(plan: Sequence[Config]) -> list[str]:

@@ -36,6 +36,9 @@ class ShapeConfig:
     heads: Annotated[
         int | None, Ge(1), Le(10**5), Doc("number of heads of a layer; null: read from the checkpoint")
     ] = None
+    decoder: Annotated[
+        int | None, Ge(0), Le(10_000), Doc("number of decoder layers; null: read from the checkpoint if where needs it")
+    ] = None
 
 
 @dataclass
@@ -83,7 +86,7 @@ def shape_of(config: ModelConfig, side: str) -> Shape | None:
     stated: ShapeConfig = getattr(config, f"{side}_shape")
     if stated.layers is None or stated.width is None or stated.heads is None:
         return None
-    return Shape(stated.layers, stated.width, stated.heads)
+    return Shape(stated.layers, stated.width, stated.heads, stated.decoder or 0)
 
 
 def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
@@ -130,9 +133,15 @@ def language_problem(key: str, value: str, kind: str) -> str:
     return f"{key}={value}: no {kind}. Choose a code or an English name: {known}"
 
 
-def is_complete(config: ModelConfig) -> bool:
-    """Return whether both shapes are filled in."""
-    return all(shape_of(config, side) is not None for side in SIDES)
+def is_complete(config: ModelConfig, where: str) -> bool:
+    """Return whether both shapes are filled in as far as a merge of the stacks ``where`` needs them."""
+    return all(is_filled_in(config, side, where) for side in SIDES)
+
+
+def is_filled_in(config: ModelConfig, side: str, where: str) -> bool:
+    """Return whether the shape of one side is filled in; the depth of a decoder matters only if it is merged."""
+    stated: ShapeConfig = getattr(config, f"{side}_shape")
+    return shape_of(config, side) is not None and (where == "encoder" or stated.decoder is not None)
 
 
 def widths_differ(options: MergeOptions, target: Shape, source: Shape) -> bool:

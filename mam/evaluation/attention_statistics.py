@@ -1,4 +1,4 @@
-"""The effect of a merge on attention, on a small fixed batch: spread of the weights and scale of the logits.
+"""The effect of a merge on an encoder's attention, on a small fixed batch: spread of weights and scale of logits.
 
 Only the content part of the logits is measured, q·k/√d_h; positions and masks are left out. Of a long clip only the
 first frames are measured, and they block by block, since ``t`` frames have ``t²`` logits. Shapes: ``h`` heads, ``d_h``
@@ -49,7 +49,10 @@ class AttentionStatistics:
 
 @dataclass(frozen=True)
 class AttentionChange:
-    """Attention of the unmerged and of the merged target; ``layers`` are those that the plan selects."""
+    """Attention of the unmerged and of the merged target; ``layers`` are those that the plan selects.
+
+    Layers of a decoder are not measured.
+    """
 
     before: AttentionStatistics
     after: AttentionStatistics
@@ -73,7 +76,8 @@ class AttentionChange:
             sentences.append(
                 f"λ is {EXTREME} or more in layers {_listed(extreme)}: little is left of their own attention"
             )
-        flat = [layer for layer in self.layers if self.after.entropy[layer] >= UNIFORM > self.before.entropy[layer]]
+        measured = [layer for layer in self.layers if layer < len(self.after.entropy)]
+        flat = [layer for layer in measured if self.after.entropy[layer] >= UNIFORM > self.before.entropy[layer]]
         if flat:
             sentences.append(f"attention of layers {_listed(flat)} became uniform: it looks at nothing in particular")
         return sentences

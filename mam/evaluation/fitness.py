@@ -9,7 +9,8 @@ from mam.config.schema import Config
 from mam.errors import MergeError, UnfitError
 from mam.merging.options import activation_choices
 from mam.merging.pairing import MEASURED
-from mam.merging.plan import MergePlan
+from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.selection import ATTENTION
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.models.parents import Parents
@@ -46,6 +47,9 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
             f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
             " activations. Say align=procrustes, which compares weights"
         )
+    _refuse_other_widths(config, target, source)
+    if config.where != "encoder":
+        _refuse_other_heads(target, source)
     if config.pairing in MEASURED:
         refuse_no_common_inputs(config, source)
     if METHODS[config.method.name].joins_qk:
@@ -58,6 +62,35 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
                 f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
                 f" mean nothing ({target.id}). Say method=linear"
             )
+
+
+def _refuse_other_heads(target: Checkpoint, source: Checkpoint) -> None:
+    """Raise UnfitError if a decoder has another number of heads than its encoder, which `Shape` does not hold."""
+    for checkpoint in (target, source):
+        heads = checkpoint.config.get("decoder_attention_heads")
+        if Source(checkpoint).shape.decoder and heads != Source(checkpoint).heads:
+            raise UnfitError(
+                f"where: the decoder of {checkpoint.id} has {heads} heads and its encoder {Source(checkpoint).heads}."
+                " Say where=encoder"
+            )
+
+
+def _refuse_other_widths(config: Config, target: Checkpoint, source: Checkpoint) -> None:
+    """Raise UnfitError if parts beside attention have other shapes in the source, or MergeError if one has none."""
+    if set(config.parts) <= ATTENTION:
+        return
+    plan = plan_merge(config, *shapes(config.model), config.seed)
+    ours = Source(target)
+    theirs = ours if plan.is_own else Source(source)
+    for layer, other in plan.pairs.items():
+        for part in plan.parts_at(layer):
+            sides = [(side.checkpoint, side.place(n, part)) for side, n in ((ours, layer), (theirs, other))]
+            own, given = (checkpoint.headers[f"{place.name}.weight"][0] for checkpoint, place in sides)
+            if own != given and part not in ATTENTION:
+                raise UnfitError(
+                    f"parts={config.parts}: {part} of layer {layer} is {given} in the source and {own} in the target,"
+                    f" and must agree. Leave {part[0]} out"
+                )
 
 
 def refuse_no_common_inputs(config: Config, source: Checkpoint) -> None:

@@ -16,6 +16,7 @@ from mam.evaluation.inputs import located
 from mam.memory import free_memory, gigabytes
 from mam.merging.adapted_source import Read
 from mam.merging.merger import Merger
+from mam.merging.selection import ATTENTION, parse_parts
 from mam.merging.shape import Shape
 from mam.models.checkpoints import Checkpoint
 from mam.models.families import family_of, load_target
@@ -55,13 +56,19 @@ def load_pair(config: Config, parents: Parents) -> ModelPair:
     _check_shape("source", config.model.source_shape, parents.source.id, source)
     target = load_target(parents.target, TASKS[config.model.task].readout(config))
     _check_shape("target", config.model.target_shape, parents.target.id, target)
-    merger = Merger(target.blocks, source.read, reader_of(parents.base))
+    merger = Merger(target.all_blocks, source.read, reader_of(parents.base))
     if (device.type, dtype) != ("cpu", torch.float32):
-        merger.keep_all()
+        stacks = target.shape.chosen(config.where)
+        merger.keep((layer for stack in stacks for layer in stack.numbers), kept_parts(config))
     target.to(device, dtype)
     if config.compile:
         target.compile()
     return ModelPair(target, source, merger, time.perf_counter() - start)
+
+
+def kept_parts(config: Config) -> tuple[str, ...]:
+    """Return the parts of which a cast target keeps fp32 copies: those of attention, and others that are merged."""
+    return tuple(sorted({*ATTENTION, *parse_parts(config.parts)}))
 
 
 def checked_parents(config: Config) -> Parents:

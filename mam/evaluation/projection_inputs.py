@@ -37,7 +37,7 @@ class InputRecorder:
             for block in self._blocks:
                 # In this order, so that a projection's own input overwrites that of its owner.
                 hooks.append(self._attach(block.owner, block.layer, ("q", "k", "v")))
-                hooks += [self._attach(block.projection(part), block.layer, (part,)) for part in block.parts]
+                hooks += [self._attach(block.projection(part), block.layer, (part,)) for part in block.attention]
             yield
         finally:
             for hook in hooks:

@@ -26,7 +26,7 @@ from mam.evaluation.calibration_files import TRAIN, train_config
 from mam.evaluation.devices import device_of, environment
 from mam.evaluation.inputs import Inputs
 from mam.evaluation.items import items_from_json, items_to_json
-from mam.evaluation.model_pair import ModelPair, load_pair, refuse_too_long
+from mam.evaluation.model_pair import ModelPair, kept_parts, load_pair, refuse_too_long
 from mam.evaluation.predict import packs_of, predict, remedy_of
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot
@@ -109,6 +109,8 @@ class Workbench(Inputs):
             str(device_of(config)),
             config.dtype,
             readout,
+            config.where,
+            kept_parts(config),
         )
         shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
         pair = self._slots.once(Slot("pair"), (*made_from, config.compile, shapes), load)
@@ -194,6 +196,8 @@ class Workbench(Inputs):
         if trained is not None:
             return AttentionChange(before, measure(trained, audio), layers)
         target, prefix = self.pair(config).target, self.prefix(config)
+        if layers[0] >= target.depth:  # the encoder, whose attention is measured, is not merged
+            return AttentionChange(before, before, layers)
         after = measure(target, audio, lambda clip: (layers[0], prefix.hidden((clip,), layers[0])), before)
         return AttentionChange(before, after, layers)
 

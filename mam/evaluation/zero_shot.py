@@ -80,7 +80,9 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
 def plan_for(config: Config, pair: ModelPair, lam: Lam) -> MergePlan:
     """Return the configured merge at another λ."""
     if isinstance(lam, tuple):
-        options = replace(config, schedule=ScheduleOptions("list", values=list(lam)))
+        stacks = pair.target.shape.chosen(config.where)
+        values = [lam[layer] for stack in stacks for layer in stack.numbers]
+        options = replace(config, schedule=ScheduleOptions("list", values=values))
     else:
         options = replace(config, lam=lam)
     activations = pair.merger.activations

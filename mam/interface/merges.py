@@ -77,8 +77,9 @@ def merge(
         base: The model that target and source were fine-tuned from, for ``method="task_arithmetic"``, ``"ties"`` and
             ``"dare"``; given like the source.
         **options: Keys of the configuration that say how two models are merged, as in `mam.run`: ``layers="top6"``,
-            ``parts="qkv"``, ``method="slerp"``, ``schedule={"name": "power", "beta": 2}``, ``pairing="proportional"``,
-            ``on_mismatch="project"``, ``align="procrustes"``, ``control="shrink"``, ``plugins=["./mine.py"]``.
+            ``where="decoder"``, ``parts="qkv"``, ``method="slerp"``, ``schedule={"name": "power", "beta": 2}``,
+            ``pairing="proportional"``, ``on_mismatch="project"``, ``align="procrustes"``, ``control="shrink"``,
+            ``plugins=["./mine.py"]``.
 
     Returns:
         The merged model: ``target`` itself, or its copy.

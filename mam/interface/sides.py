@@ -50,7 +50,7 @@ class Sides:
         _refuse_unfit(plan, self.target)
         self._refuse_base()
         for layer in plan.layers:
-            for part in plan.parts:
+            for part in plan.parts_at(layer):
                 finite(self.target.read, "target", layer, part)  # also refuses what cannot be written
         return plan
 
@@ -105,8 +105,8 @@ def _donor(given: nn.Module | Named, side: str, target: nn.Module) -> Donor:
 
 def _as_it_is(source: LiveModel) -> Read:
     """Return a reader of a source as it is now, for one that the merge itself will change."""
-    parts = [part for part in "qkvo" if part in source.parts]
-    kept = {(layer, part): source.read(layer, part) for layer in range(source.shape.layers) for part in parts}
+    layers = range(max(stack.numbers.stop for stack in source.shape.stacks.values()))
+    kept = {(layer, part): source.read(layer, part) for layer in layers for part in source.parts_at(layer)}
     return lambda layer, part: kept[layer, part] if (layer, part) in kept else source.read(layer, part)
 
 

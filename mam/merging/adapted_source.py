@@ -18,6 +18,7 @@ from mam.merging.fits import FITS
 from mam.merging.methods import Projection
 from mam.merging.plan import MergePlan
 from mam.merging.project import projected
+from mam.merging.selection import ATTENTION
 from mam.merging.tables import ALIGNMENTS, CONTROLS
 
 QKV = ("q", "k", "v")
@@ -101,8 +102,8 @@ class AdaptedSource:
         place = self._plan.pairs[layer], part
         if place in self._checked:
             return self._read(*place)
-        width = None if self._plan.project else len(self._own(layer, part)[0])
-        projection = checked_source(self._read, *place, width)
+        like = None if self._plan.project else self._own(layer, part)[0]
+        projection = checked_source(self._read, *place, like)
         self._checked.add(place)
         return projection
 
@@ -119,15 +120,19 @@ def _drawn(plan: MergePlan, source: Read) -> Read:
     return read
 
 
-def checked_source(read: Read, layer: int, part: str, width: int | None) -> Projection:
-    """Read one projection of the source; MergeError unless it is square, ``width`` wide and finite."""
+def checked_source(read: Read, layer: int, part: str, like: Tensor | None) -> Projection:
+    """Read one projection of the source; MergeError unless it is finite and shaped ``like`` the target's, or square."""
     weight, bias = finite(read, "source", layer, part)
-    expected = len(weight) if width is None else width
-    if weight.shape != (expected, expected) or (bias is not None and bias.shape != (expected,)):
+    expected = (len(weight), len(weight)) if like is None else tuple(like.shape)
+    if weight.shape != expected or (bias is not None and bias.shape != expected[:1]):
         shape = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
+        remedy = (
+            "say on_mismatch=project, or choose a source as wide as the target"
+            if part in ATTENTION
+            else f"leave {part[0]} out of parts, or choose a source as wide as the target"
+        )
         raise MergeError(
-            f"source layer {layer}, {part}: is {shape}, the target's is {(expected, expected)}."
-            " Widths must agree; say on_mismatch=project, or choose a source as wide as the target."
+            f"source layer {layer}, {part}: is {shape}, the target's is {expected}. Widths must agree; {remedy}."
         )
     return weight, bias
 

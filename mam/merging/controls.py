@@ -41,11 +41,12 @@ SUBSTITUTES: dict[str, Substitute] = {}  # the functions, by the names in CONTRO
 
 
 def control(
-    parts: str = "qkvo",
+    parts: str = "qkvofn",
     layers: str = "paired",
     is_random: bool = False,
     has_structure: bool = False,
     is_drawn_first: bool = False,
+    lacks: str = "",
 ) -> Callable[[Substitute], Substitute]:
     """Register a function (source tensor, target tensor, place) -> S under its own name; see `ControlTraits`.
 
@@ -55,7 +56,7 @@ def control(
     refuse_bare("control", parts)
 
     def add(function: Substitute) -> Substitute:
-        traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure, is_drawn_first)
+        traits = ControlTraits(summary_of(function), parts, layers, is_random, has_structure, is_drawn_first, lacks)
         name = function.__name__.removesuffix("_")
         register("control", name, function, (CONTROLS, traits), (SUBSTITUTES, function), takes="source, target, place")
         return function
@@ -127,10 +128,11 @@ def aligned_random(source: Tensor, target: Tensor, place: Place) -> Tensor:
 @control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
     """S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum."""
-    if source.ndim == 1 and place.part != "o":  # the bias is in the basis of its head
+    writes = place.part in ("o", "f2")  # to the stream, which the others read
+    if source.ndim == 1 and not writes:  # the bias is in the basis of its head or of the feed-forward block
         return source
-    rotation = haar(source.shape[-1], Place(place.seed, place.draw), "shared")
-    if place.part == "o":  # O maps the heads' values to the stream, which Q, K and V read
+    rotation = haar(len(source) if writes else source.shape[-1], Place(place.seed, place.draw), "shared")
+    if writes:
         return (rotation.T @ source.double()).to(source.dtype)
     return (source.double() @ rotation).to(source.dtype)
 

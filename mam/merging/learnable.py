@@ -65,7 +65,7 @@ class Lambdas(nn.Module):
         self.chosen = list(range(plan.target.heads)) if plan.heads is None else list(plan.heads)
         initial: dict[str, float] = {}
         for layer in plan.layers:
-            for part in plan.parts:
+            for part in plan.parts_at(layer):
                 for name in self.names_of(layer, part):
                     if initial.setdefault(name, plan.lams[layer]) != plan.lams[layer]:
                         raise MergeError("train.lam.per=global: one λ has one initial value. Say schedule=constant.")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class MergeReport:
 
 
 class Block(Protocol):
-    """The attention of one layer, as modules of the model itself: writing to them changes the model."""
+    """The merged parts of one layer, as modules of the model itself: writing to them changes the model."""
 
     @property
     def layer(self) -> int:
@@ -44,10 +44,10 @@ class Block(Protocol):
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The existing projections, among q, k, v and o."""
+        """The tensors that exist, as in `mam.merging.selection.PARTS`."""
 
-    def projection(self, part: str) -> torch.nn.Linear:
-        """Return the projection; MergeError if it does not exist."""
+    def projection(self, part: str) -> Any:
+        """Return the module of a part, which has a weight and perhaps a bias; MergeError if it does not exist."""
 
 
 class Merger:
@@ -71,20 +71,19 @@ class Merger:
         self._source: tuple[object, AdaptedSource] | None = None
         self.activations: Activations | None = None  # for methods and alignments that need them
 
-    def keep_all(self) -> None:
-        """Copy every projection now, before the model is cast or moved and loses its fp32 values."""
-        for block in self._blocks:
-            for part in block.parts:
-                self._own(block.layer, part)
+    def keep(self, layers: Iterable[int], parts: Sequence[str]) -> None:
+        """Copy what may be merged now, before the model is cast or moved and loses its fp32 values."""
+        for layer in layers:
+            for part in self._blocks[layer].parts:
+                if part in parts:
+                    self._own(layer, part)
 
     def _own(self, layer: int, part: str) -> Projection:
         """Return the target's projection as it was before any merge."""
         if (layer, part) not in self._pristine:
             linear = self._blocks[layer].projection(part)
-            self._pristine[layer, part] = (
-                _copy(linear.weight),
-                None if linear.bias is None else _copy(linear.bias),
-            )
+            bias = getattr(linear, "bias", None)  # some norms have none
+            self._pristine[layer, part] = _copy(linear.weight), None if bias is None else _copy(bias)
         return self._pristine[layer, part]
 
     @torch.no_grad()
@@ -104,8 +103,9 @@ class Merger:
             source, moments, inputs = self.source(plan), self._moments(plan), self._inputs(plan)
             read_own, _ = self._readers(plan)
             for layer in plan.merged_layers:
-                own, given = (layer_of(read, layer, plan.parts) for read in (read_own, source.read))
-                effects += [effect(plan, layer, part, own[part], given[part]) for part in plan.parts]
+                parts = plan.parts_at(layer)
+                own, given = (layer_of(read, layer, parts) for read in (read_own, source.read))
+                effects += [effect(plan, layer, part, own[part], given[part]) for part in parts]
                 merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, source, moments))
                 merged = restored(plan, layer, merged, self._base)
                 if inputs is not None:
@@ -125,14 +125,15 @@ class Merger:
         source, effects = self.source(plan), []
         read_own, _ = self._readers(plan)
         for layer in plan.merged_layers:
-            for part in plan.parts:
+            for part in plan.parts_at(layer):
                 effects.append(effect(plan, layer, part, read_own(layer, part), source.read(layer, part)))
         return MergeReport.of(effects)
 
     def _refuse_missing(self, plan: MergePlan) -> None:
         """Raise MergeError if the target lacks one of the plan's projections."""
-        for part in plan.parts:
-            self._blocks[0].projection(part)
+        for layer in plan.layers:
+            for part in plan.parts_at(layer):
+                self._blocks[layer].projection(part)
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -154,7 +155,7 @@ class Merger:
         return {
             (layer, part)
             for layer in plan.merged_layers
-            for part in plan.parts
+            for part in plan.parts_at(layer)
             if (layer, part) in self._changed and (plan.has_bias(part) or self._pristine[layer, part][1] is None)
         }
 
@@ -172,7 +173,7 @@ class Merger:
         return {
             (layer, part): substituted(plan, layer, part, read_own(layer, part), source.read(layer, part))
             for layer in plan.layers
-            for part in plan.parts
+            for part in plan.parts_at(layer)
         }
 
     def source(self, plan: MergePlan) -> AdaptedSource:
@@ -217,11 +218,11 @@ def moments_of(
     return ours, {part: source.moments(layer, part, theirs[part]) for part in plan.parts}
 
 
-def _write(linear: torch.nn.Linear, projection: Projection) -> None:
+def _write(module: Any, projection: Projection) -> None:
     weight, bias = projection
-    linear.weight.copy_(weight)
+    module.weight.copy_(weight)
     if bias is not None:
-        linear.bias.copy_(bias)
+        module.bias.copy_(bias)
 
 
 def _copy(parameter: Tensor) -> Tensor:

@@ -103,8 +103,8 @@ def reparam(target: Tensor, source: Tensor, lam: float) -> Tensor:
     """The source added: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.
 
     Zhang et al., "Multimodal Pathway: improve Transformers with irrelevant data from other modalities", arXiv
-    2401.14405, cross-modal re-parameterization: λ is learnt from 0, as ``train=lmam lam=0
-    train.lam.constraint=none`` does. They add the feed-forward layers too; here only attention is merged. The source is
+    2401.14405, cross-modal re-parameterization: λ of every linear layer of attention and of the feed-forward block is
+    learnt from 0, as ``parts=qkvof train=lmam lam=0 train.lam.per=part train.lam.constraint=none`` does. The source is
     frozen.
     """
     return target.add(source, alpha=lam)

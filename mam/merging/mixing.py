@@ -69,7 +69,7 @@ def merged_layer(
     """
     target: dict[str, Projection] = {}
     source: dict[str, Projection] = {}
-    for part in plan.parts:
+    for part in plan.parts_at(layer):
         weight, bias = own[part]
         new, new_bias = substituted(plan, layer, part, own[part], given[part])
         has_bias = plan.has_bias(part) and bias is not None
@@ -81,9 +81,9 @@ def merged_layer(
         LayerSide(source, heads, plan.source.head_width, moments[1], options, place),
         plan.lams[layer],
     )
-    for part in plan.parts:
+    for part in plan.parts_at(layer):
         _refuse_unlike(plan, layer, part, target[part], merged.get(part))
-    return {part: _of_heads(plan, part, target[part], merged[part]) for part in plan.parts}
+    return {part: _of_heads(plan, part, target[part], merged[part]) for part in plan.parts_at(layer)}
 
 
 def _refuse_unlike(plan: MergePlan, layer: int, part: str, own: Projection, merged: Projection | None) -> None:
@@ -113,7 +113,7 @@ def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, gi
     (weight, bias), (_, other_bias) = own, given
     if bias is None and other_bias is None:
         return None
-    zeros = torch.zeros_like(weight[:, 0])
+    zeros = weight.new_zeros(len(weight))
     return _substitute(plan, layer, part, zeros if other_bias is None else other_bias, zeros if bias is None else bias)
 
 

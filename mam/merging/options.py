@@ -10,6 +10,7 @@ from typing_extensions import Doc
 
 from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
+from mam.merging.shape import WHERE
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, PROJECTS, REPAIRS
 from mam.scoring.bounds import OneOf, Share
 
@@ -80,9 +81,15 @@ class MergeOptions:
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions, metadata=RESOLVED)
     layers: LayerOptions = field(default_factory=LayerOptions, metadata=RESOLVED)
     method: MethodOptions = field(default_factory=MethodOptions)
-    parts: Annotated[str, Doc("merged projections: any of q, k, v and o (the output projection)")] = field(
-        default="qkv", metadata=RESOLVED
-    )
+    where: Annotated[
+        str,
+        OneOf(WHERE),
+        Doc("merged layers of a model with a decoder: encoder, decoder (its self-attention), cross(-attention), all"),
+    ] = "encoder"
+    parts: Annotated[
+        str,
+        Doc("merged tensors: any of q, k, v, o (the output projection), f (feed-forward layers) and n (norms)"),
+    ] = field(default="qkv", metadata=RESOLVED)
     bias: Annotated[bool, Doc("whether their biases are merged too")] = True
     heads: Annotated[
         str, Doc("merged heads of the target: all, or numbers such as 0-3,5, which leave output biases unmerged")

@@ -21,9 +21,10 @@ class MergePlan:
         options: The options that the plan was made from.
         target: Shape of the target.
         source: Shape of the source, or of the target itself under ``control=self``.
-        lams: One λ per target layer, 0 for layers that are not selected.
+        lams: One λ per target layer, 0 for layers that are not selected; those of a decoder follow the encoder's if
+            ``where`` names it.
         pairs: The source layer of each selected target layer, ascending.
-        parts: The merged projections; a control may merge fewer than the options name.
+        parts: The merged tensors; a control may merge fewer than the options name, and so may a layer (`parts_at`).
         heads: The merged heads, or None for all.
         project: The conversion of a source of another width, or None if the widths agree.
         seed: Seed of random controls.
@@ -55,13 +56,13 @@ class MergePlan:
 
     @property
     def first(self) -> int:
-        """The first layer whose attention may change; everything before it does not depend on λ."""
-        return self.layers[0]
+        """The first layer of the encoder that may change; everything before it does not depend on λ."""
+        return min(self.layers[0], self.target.layers)
 
     @property
     def by_layer(self) -> str:
         """The λ of every selected layer, in one line."""
-        return "λ by layer: " + " ".join(f"{layer}:{self.lams[layer]:.4g}" for layer in self.layers)
+        return "λ by layer: " + " ".join(f"{self.target.place(n)}:{self.lams[n]:.4g}" for n in self.layers)
 
     @property
     def is_own(self) -> bool:
@@ -82,6 +83,13 @@ class MergePlan:
     def is_identity(self) -> bool:
         """True if every λ is 0, so that the merged model is the target."""
         return not any(self.lams)
+
+    def parts_at(self, layer: int) -> tuple[str, ...]:
+        """Return the merged tensors of a layer: cross-attention has a norm, but no feed-forward block of its own."""
+        cross = self.target.stacks.get("cross")
+        if cross is None or layer not in cross.numbers:
+            return self.parts
+        return tuple(part for part in self.parts if part not in ("f1", "f2", "n2"))
 
     def has_bias(self, part: str) -> bool:
         """Return whether the bias of a projection is merged with it; that of the output belongs to no head."""
@@ -140,30 +148,71 @@ def plan_merge(
     Raises:
         MergeError: Layers, schedule and depths do not fit together.
     """
-    selected = parse_layers(options.layers.spec, target.layers)
-    lams = SCHEDULES[options.schedule.name](options.lam, target.layers, options.schedule)
     control = CONTROLS[options.control]
-    is_measured = options.pairing in MEASURED and partners is not None
-    provisional = PAIRINGS[options.pairing](selected, target.layers, source.layers)
-    pairs = {layer: partners[layer] for layer in selected} if is_measured and partners else provisional
-    if control.layers == "own":
-        pairs = {layer: (layer + 1) % target.layers for layer in selected}
-    elif control.layers == "shuffled":
-        from mam.merging.controls import shuffled  # imported here: no other plan needs torch
-
-        order = shuffled(source.layers, seed, draw)
-        pairs = {layer: order[partner] for layer, partner in pairs.items()}
+    parts = tuple(part for part in parse_parts(options.parts) if part[0] in control.parts)
+    pairs = paired_layers(options, target, source, seed, draw, partners)
+    lams = lams_of(options, target)
     is_projected = options.on_mismatch == "project" and source.width != target.width
     return MergePlan(
         options=merge_options(options),
         target=target,
         source=target if control.layers == "own" else source,
-        lams=tuple(lam if layer in selected else 0.0 for layer, lam in enumerate(lams)),
+        lams=tuple(lam if layer in pairs else 0.0 for layer, lam in enumerate(lams)),
         pairs=pairs,
-        parts=tuple(part for part in parse_parts(options.parts) if part in control.parts),
+        parts=parts,
         heads=parse_heads(options.heads, target.heads),
         project=options.project if is_projected else None,
         seed=seed,
         draw=draw,
-        partners=partners if is_measured else None,
+        partners=partners if options.pairing in MEASURED else None,
     )
+
+
+def lams_of(options: MergeOptions, target: Shape) -> tuple[float, ...]:
+    """Return λ of every layer by the schedule, whether or not it is selected; 0 in stacks that are not merged.
+
+    A schedule runs over each stack by itself; the values of ``schedule=list`` run over all that are merged.
+
+    Raises:
+        MergeError: The schedule does not fit the depth, or there is no decoder.
+    """
+    schedule, stacks = SCHEDULES[options.schedule.name], target.chosen(options.where)
+    numbers = [layer for stack in stacks for layer in stack.numbers]
+    depths = [len(numbers)] if "values" in schedule.reads else [stack.layers for stack in stacks]
+    lams = [lam for depth in depths for lam in schedule(options.lam, depth, options.schedule)]
+    by_layer = dict(zip(numbers, lams, strict=True))
+    return tuple(by_layer.get(layer, 0.0) for layer in range(max(target.layers, numbers[-1] + 1)))
+
+
+def selected_layers(options: MergeOptions, target: Shape) -> list[int]:
+    """Return the numbers of the selected layers of the target; MergeError as `plan_merge` raises it."""
+    stacks = target.chosen(options.where)
+    return [stack.first + layer for stack in stacks for layer in parse_layers(options.layers.spec, stack.layers)]
+
+
+def paired_layers(
+    options: MergeOptions,
+    target: Shape,
+    source: Shape,
+    seed: int = 0,
+    draw: int = 0,
+    partners: Mapping[int, int] | None = None,
+) -> dict[int, int]:
+    """Return the source layer of each selected layer of the target; see `plan_merge` for arguments and errors."""
+    control, pairs = CONTROLS[options.control], dict[int, int]()
+    for stack in target.chosen(options.where):
+        selected = parse_layers(options.layers.spec, stack.layers)
+        partner = target.partner(stack) if control.layers == "own" else source.partner(stack)
+        if control.layers == "own":
+            others = {layer: (layer + 1) % stack.layers for layer in selected}
+        else:
+            others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
+        if options.pairing in MEASURED and partners is not None and control.layers != "own":
+            others = {layer: partners[layer] for layer in selected}
+        if control.layers == "shuffled":
+            from mam.merging.controls import shuffled  # imported here: no other plan needs torch
+
+            order = shuffled(partner.layers, seed, draw)
+            others = {layer: order[other] for layer, other in others.items()}
+        pairs |= {stack.first + layer: partner.first + other for layer, other in others.items()}
+    return pairs

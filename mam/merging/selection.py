@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from mam.errors import MergeError
 
-PARTS = ("q", "k", "v", "o")
+# Each letter of ``parts`` with the tensors that it names: the projections of attention, both linear layers of the
+# feed-forward block, and the norms of attention and of that block.
+PARTS = {"q": ("q",), "k": ("k",), "v": ("v",), "o": ("o",), "f": ("f1", "f2"), "n": ("n1", "n2")}
+ATTENTION = frozenset("qkvo")
 _NAMED = re.compile(r"(top|bottom|middle)(\d{1,6})")
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 _HEADS = re.compile(r"all|\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
@@ -52,14 +56,22 @@ def is_selection(spec: str) -> bool:
 
 
 def parse_parts(parts: str) -> tuple[str, ...]:
-    """Split ``"qkv"`` into ``("q", "k", "v")``, always in this order.
+    """Split ``"qkvf"`` into ``("q", "k", "v", "f1", "f2")``, always in this order.
 
     Raises:
-        MergeError: ``parts`` is empty, repeats a letter, or has a letter other than q, k, v, o.
+        MergeError: ``parts`` is empty, repeats a letter, or has a letter other than q, k, v, o, f, n.
     """
     if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
-        raise MergeError(f"parts={parts}: write the projections to merge as one string of q, k, v and o, each once")
-    return tuple(part for part in PARTS if part in parts)
+        raise MergeError(
+            f"parts={parts}: write what is merged as one string of q, k, v, o (attention), f (feed-forward layers) and"
+            " n (norms), each once"
+        )
+    return tuple(part for letter, named in PARTS.items() if letter in parts for part in named)
+
+
+def letters_of(parts: Iterable[str]) -> str:
+    """Return the letters of ``parts``; the reverse of `parse_parts`."""
+    return "".join(dict.fromkeys(part[0] for part in parts))
 
 
 def parse_heads(spec: str, heads: int) -> tuple[int, ...] | None:

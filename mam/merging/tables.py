@@ -39,21 +39,23 @@ class ControlTraits:
 
     Attributes:
         summary: One line for display.
-        parts: The projections that it merges; the others stay the target's.
+        parts: The letters of ``parts`` that it merges; the others stay the target's.
         layers: The origin of W_s: the ``paired`` layer of the source, a ``shuffled`` one, or the next layer of the
             target (``own``).
         is_random: Whether it is drawn several times.
         has_structure: Whether the merged tensors can be aligned with the target's: a trained attention, or noise that
             is aligned for comparison.
         is_drawn_first: Whether its substitute is projected and aligned in the source's place.
+        lacks: The letters of ``parts`` for which it has no substitute, so that they cannot be merged with it.
     """
 
     summary: str
-    parts: str = "qkvo"
+    parts: str = "qkvofn"
     layers: str = "paired"
     is_random: bool = False
     has_structure: bool = False
     is_drawn_first: bool = False
+    lacks: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ CONTROLS: dict[str, ControlTraits] = {
     "rotate": ControlTraits(
         "S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum.",
         is_random=True,
+        lacks="n",
     ),
     "shuffle_layers": ControlTraits(
         "Another layer of the source: a random permutation in which no layer keeps its partner.",

@@ -14,9 +14,9 @@ from torch.nn.utils import parametrize
 from mam.errors import CheckpointError, MergeError, choices
 from mam.merging.methods import Projection
 from mam.merging.shape import Shape
-from mam.models.blocks import AttentionBlock, find_blocks
+from mam.models.blocks import AttentionBlock, find_blocks, find_decoder
 from mam.models.families import TARGETS
-from mam.models.names import OnDisk, names_on_disk
+from mam.models.names import OnDisk, missing_part, names_on_disk
 from mam.models.refusals import DEQUANTISE, MERGE
 from mam.models.sources import SOURCES
 
@@ -63,23 +63,27 @@ class LiveModel:
 
     @cached_property
     def blocks(self) -> list[AttentionBlock]:
-        """The attention of every layer; MergeError as `find_blocks` raises it."""
+        """The attention of every layer, as `Shape` numbers them; MergeError as `find_blocks` raises it."""
         try:
-            return find_blocks(self.model)
+            return [*self._encoder, *find_decoder(self.model, len(self._encoder))]
         except MergeError as error:
             several = "If the model has several parts, pass the one that is meant."
             raise MergeError(f"{self.side}: {error} {several}") from error
 
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The existing projections, among q, k, v and o."""
-        return tuple(self._fused[0]) if self._fused is not None else self.blocks[0].parts
+    @cached_property
+    def _encoder(self) -> list[AttentionBlock]:
+        return find_blocks(self.model)
+
+    def parts_at(self, layer: int) -> tuple[str, ...]:
+        """Return the parts of a layer that exist."""
+        return tuple(self._fused[layer]) if self._fused is not None else self.blocks[layer].parts
 
     @cached_property
     def shape(self) -> Shape:
         """The depth, width and number of heads."""
         if self._fused is None:
-            return Shape(len(self.blocks), self.blocks[0].width, self._heads(self.blocks[0].owner))
+            first, layers = self.blocks[0], len(self._encoder)
+            return Shape(layers, first.width, self._heads(first.owner), (len(self.blocks) - layers) // 2)
         return Shape(len(self._fused), len(self.read(0, "q")[0]), self._heads(self.model))
 
     def read(self, layer: int, part: str) -> Projection:
@@ -89,11 +93,12 @@ class LiveModel:
             MergeError: The projection does not exist or is not a plain linear layer.
         """
         if self._fused is None:
-            linear = self.blocks[layer].projection(part)
-            refuse_unplain(linear, f"{self.id}: layer {layer}, {part}")
-            return _plain(linear.weight), None if linear.bias is None else _plain(linear.bias)
+            linear: Any = self.blocks[layer].projection(part)
+            refuse_unplain(linear, f"{self.id}: layer {layer}, {part}", None if part[0] == "n" else nn.Linear)
+            bias = getattr(linear, "bias", None)  # some norms have none
+            return _plain(linear.weight), None if bias is None else _plain(bias)
         if part not in self._fused[layer]:
-            raise MergeError(f"parts: o is not there; {self.id} has no projection of its attention's output.")
+            raise MergeError(missing_part(part, self.id))
         place, tensors = self._fused[layer][part], self._tensors
         weight, bias = tensors[f"{place.name}.weight"], tensors.get(f"{place.name}.bias")
         third = slice(None) if place.third is None else slice(*_bounds(len(weight), place.third))
@@ -142,16 +147,19 @@ class LiveModel:
         raise MergeError(f"{self.id}: says nowhere how many heads its attention has ({choices(HEADS)}).")
 
 
-def refuse_unplain(linear: nn.Module, place: str) -> None:
-    """Raise MergeError unless a projection's weights are plain floating-point numbers that can be read and written."""
+def refuse_unplain(linear: Any, place: str, kind: type[nn.Module] | None = nn.Linear) -> None:
+    """Raise MergeError unless a module's weights are plain floating-point numbers that can be read and written.
+
+    ``kind`` is the class that it must have; None: any.
+    """
     if parametrize.is_parametrized(linear) or linear._parameters.get("weight") is None:
         raise MergeError(
             f"{place}: is parametrised, its weight is computed anew in each pass. Remove the parametrisation"
             " (handle.fold() of mam.learnable; torch's remove_parametrizations, prune.remove, remove_weight_norm)."
         )
-    if not isinstance(linear, nn.Linear) or type(linear.weight) is not nn.Parameter:
+    if not isinstance(linear, kind or nn.Module) or type(linear.weight) is not nn.Parameter:
         raise MergeError(f"{place}: is a {type(linear).__name__} with special weights. {DEQUANTISE}.")
-    for tensor in (linear.weight, linear.bias):
+    for tensor in (linear.weight, getattr(linear, "bias", None)):
         if tensor is None:
             continue
         if not tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""The location of Q, K and V in a file, found by the names of its tensors.
+"""The location of Q, K and V, and of the tensors beside them, found by the names of modules or of a file's tensors.
 
 Shapes: ``d`` is the width; a projection's weight is [d, d] as [out, in], its bias [d].
 """
@@ -6,7 +6,7 @@ Shapes: ``d`` is the width; a projection's weight is [d, d] as [out, in], its bi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from mam.errors import MergeError, choices
@@ -23,6 +23,24 @@ FUSED = ("Wqkv",)
 # Names of the output projection beside them; in BERT's and ViT's files it has a block of its own.
 OUTPUTS = ("out_proj", "o_proj", "out_lin", "linear_out", "o", "Wo")
 OUTPUT_BLOCK = "output.dense"
+# Paths within a layer of both linear layers of its feed-forward block, and of the norms of attention and of that block.
+FEED_FORWARD = (
+    ("fc1", "fc2"),
+    ("mlp.fc1", "mlp.fc2"),
+    ("feed_forward.intermediate_dense", "feed_forward.output_dense"),
+    ("intermediate.dense", "output.dense"),
+    ("ffn.lin1", "ffn.lin2"),
+)
+NORMS = (
+    ("self_attn_layer_norm", "final_layer_norm"),
+    ("layer_norm", "final_layer_norm"),
+    ("attention.output.LayerNorm", "output.LayerNorm"),
+    ("layernorm_before", "layernorm_after"),
+    ("sa_layer_norm", "output_layer_norm"),
+    ("layer_norm1", "layer_norm2"),
+    ("norm1", "norm2"),
+)
+CROSS = re.compile(r"encoder_attn|crossattention|EncDecAttention")  # in the path of a decoder's cross-attention
 _ON_DISK = re.compile(r"(?P<stack>.+)\.(?P<layer>\d+)\.(?P<block>.+)\.(?P<name>\w+)\.weight")
 
 
@@ -37,8 +55,36 @@ class OnDisk:
     third: int | None = None
 
 
+def beside(block: str, paths: Collection[str]) -> dict[str, str]:
+    """Return which of the ``paths`` within a layer stand beside its attention ``block``, by part; see `PARTS`.
+
+    Cross-attention has a norm only; the feed-forward block of its layer belongs to the decoder's self-attention. A
+    layer with two such blocks, as a Conformer's, has none that corresponds to another model's.
+    """
+    if CROSS.search(block):
+        norm = f"{block}_layer_norm"
+        return {"n1": norm} if norm in paths else {}
+    found: dict[str, str] = {}
+    for parts, spellings in ((("f1", "f2"), FEED_FORWARD), (("n1", "n2"), NORMS)):
+        both = next((both for both in spellings if set(both) <= set(paths)), None)
+        if both is None:
+            break
+        found |= dict(zip(parts, both, strict=True))
+    return found
+
+
+def missing_part(part: str, owner: str) -> str:
+    """Return a sentence about a part that ``owner`` does not have."""
+    what = {
+        "o": "no projection of its attention's output",
+        "f": "no single feed-forward block of two linear layers beside its attention",
+        "n": "no norms of attention and of a single feed-forward block",
+    }[part[0]]
+    return f"parts: {part[0]} is not there; {owner} has {what}."
+
+
 def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | None = None) -> list[dict[str, OnDisk]]:
-    """Map each part to its location in the file, for every layer; ``"o"`` only if it exists.
+    """Map each part to its location in the file, for every layer; other parts than Q, K and V only if they exist.
 
     Args:
         tensor_names: All names in the checkpoint.
@@ -50,9 +96,36 @@ def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | 
         MergeError: There are no layers with Q, K and V, there are several stacks of them, or a layer lacks one; the
             message names what was found.
     """
+    present = set(tensor_names)
+    stacks = _stacks(present)
+    chosen = [name for name in stacks if stack is None or re.search(stack, name)]
+    if len(chosen) != 1:
+        raise MergeError(
+            f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(chosen)}: {choices(list(stacks))}."
+        )
+    return _completed(present, checkpoint_id, chosen[0], stacks[chosen[0]])
+
+
+def decoder_on_disk(tensor_names: Iterable[str], checkpoint_id: str) -> list[dict[str, OnDisk]]:
+    """Map each part to its location for the self-attention, then the cross-attention of a decoder; empty without one.
+
+    Raises:
+        MergeError: A layer lacks Q, K or V.
+    """
+    present = set(tensor_names)
+    stacks = _stacks(present)
+    cross = next((name for name in stacks if CROSS.search(name)), None)
+    if cross is None:
+        return []
+    layers = cross.partition(".N.")[0] + ".N."
+    own = [name for name in stacks if name.startswith(layers) and name != cross]
+    return [place for name in (*own, cross) for place in _completed(present, checkpoint_id, name, stacks[name])]
+
+
+def _stacks(present: set[str]) -> dict[str, dict[int, dict[str, OnDisk]]]:
+    """Return every stack of Q, K and V by name, ``stack.N.block``, with the parts of each layer."""
     part_of = {name: part for spelling in SPELLINGS for name, part in zip(spelling, "qkv", strict=True)}
     stacks: dict[str, dict[int, dict[str, OnDisk]]] = {}
-    present = set(tensor_names)
     for name in sorted(present):
         match = _ON_DISK.fullmatch(name)
         if not match or (match["name"] not in part_of and match["name"] not in FUSED):
@@ -63,20 +136,25 @@ def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | 
             layer.update({part: OnDisk(base, third) for third, part in enumerate("qkv")})
         else:
             layer[part_of[match["name"]]] = OnDisk(base)
-    chosen = {name: layers for name, layers in stacks.items() if stack is None or re.search(stack, name)}
-    if len(chosen) != 1:
-        raise MergeError(
-            f"{checkpoint_id}: expected one stack of Q, K, V tensors, found {len(chosen)}: {choices(list(stacks))}."
-        )
-    ((name, layers),) = chosen.items()
+    return stacks
+
+
+def _completed(
+    present: set[str], checkpoint_id: str, name: str, layers: dict[int, dict[str, OnDisk]]
+) -> list[dict[str, OnDisk]]:
+    """Return the layers of a stack in order, with parts beside Q, K and V; MergeError if one of those is missing."""
+    prefix, _, attention = name.partition(".N.")
     for number in range(max(layers) + 1):
+        path = f"{prefix}.{number}."
+        block = path + attention
         lacking = [part for part in "qkv" if part not in layers.get(number, {})]
         if lacking:
-            place = name.replace(".N.", f".{number}.")
-            raise MergeError(f"{checkpoint_id}: {place} lacks {', '.join(lacking)}. Is the file complete?")
-        block = name.replace(".N.", f".{number}.")
+            raise MergeError(f"{checkpoint_id}: {block} lacks {', '.join(lacking)}. Is the file complete?")
         outputs = [*(f"{block}.{output}" for output in OUTPUTS), f"{block.rpartition('.')[0]}.{OUTPUT_BLOCK}"]
         for output in outputs:
             if f"{output}.weight" in present:
                 layers[number].setdefault("o", OnDisk(output))
+        weights = [other.removeprefix(path) for other in present if other.startswith(path)]
+        found = beside(attention, [weight.removesuffix(".weight") for weight in weights if weight.endswith(".weight")])
+        layers[number].update({part: OnDisk(path + inner) for part, inner in found.items()})
     return [layers[number] for number in range(len(layers))]

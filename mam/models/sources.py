@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mam.errors import CheckpointError, MergeError, choices, first_line
+from mam.merging.selection import ATTENTION
 from mam.merging.shape import Shape
 from mam.models.checkpoints import Checkpoint
-from mam.models.names import FUSED, SPELLINGS, OnDisk, names_on_disk
+from mam.models.names import FUSED, SPELLINGS, OnDisk, decoder_on_disk, missing_part, names_on_disk
 from mam.models.refusals import refuse_unmergeable
 from mam.registry import register
 
@@ -84,18 +85,26 @@ class Source:
 
     @cached_property
     def places(self) -> list[dict[str, OnDisk]]:
-        """The location of each part in the file, for every layer; raises MergeError as `names_on_disk` does."""
+        """The location of each part in the file, for every layer of `Shape`; MergeError as in `names_on_disk`."""
+        return [*self._encoder, *self._decoder]
+
+    @cached_property
+    def _encoder(self) -> list[dict[str, OnDisk]]:
         return names_on_disk(self.checkpoint.tensor_files, self.checkpoint.id, self.family.stack)
+
+    @cached_property
+    def _decoder(self) -> list[dict[str, OnDisk]]:
+        return decoder_on_disk(self.checkpoint.tensor_files, self.checkpoint.id)
 
     @property
     def shape(self) -> Shape:
-        """The depth, width and number of heads."""
-        return Shape(self.layers, self.width, self.heads)
+        """The depth, width and number of heads, and the depth of a decoder."""
+        return Shape(self.layers, self.width, self.heads, len(self._decoder) // 2)
 
     @property
     def layers(self) -> int:
-        """The depth, counted in the file's tensors."""
-        return len(self.places)
+        """The depth, counted in the file's tensors; of an encoder and decoder, the encoder's."""
+        return len(self._encoder)
 
     @property
     def heads(self) -> int:
@@ -141,23 +150,25 @@ class Source:
         """The width d, from the first layer's query."""
         return int(self.read(0, "q")[0].shape[0])
 
+    def place(self, layer: int, part: str) -> OnDisk:
+        """Return the location of a part in the file; MergeError if it does not exist."""
+        if part not in self.places[layer]:
+            raise MergeError(missing_part(part, self.checkpoint.id))
+        return self.places[layer][part]
+
     def read(self, layer: int, part: str) -> Projection:
-        """Read the weight and bias of one projection in fp32; a fused tensor is cut in three.
+        """Read the weight and bias of one part in fp32; a fused tensor is cut in three.
 
         Raises:
-            MergeError: The projection does not exist; the weight is not square, or a fused one is not three times as
-                high as it is wide.
+            MergeError: The part does not exist; a weight of attention is not square, or a fused one is not three times
+                as high as it is wide.
         """
-        if part not in self.places[layer]:
-            raise MergeError(
-                f"parts: o is not there; {self.checkpoint.id} names no projection of its attention's output."
-            )
-        place = self.places[layer][part]
+        place = self.place(layer, part)
         names = [f"{place.name}.weight", f"{place.name}.bias"]
         tensors = self.checkpoint.read([name for name in names if name in self.checkpoint.tensor_files])
         weight, bias = tensors[names[0]], tensors.get(names[1])
         thirds = 1 if place.third is None else 3
-        if weight.ndim != 2 or weight.shape[0] != thirds * weight.shape[1]:
+        if part in ATTENTION and (weight.ndim != 2 or weight.shape[0] != thirds * weight.shape[1]):
             expected = "square" if thirds == 1 else "three times as high as wide, as fused Q, K, V must be"
             raise MergeError(f"{self.checkpoint.id}: {names[0]} is {tuple(weight.shape)}, not {expected}.")
         if place.third is None:

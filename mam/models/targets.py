@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mam.data.audio import Wave
 from mam.errors import ConfigError, choices
 from mam.merging.shape import Shape
-from mam.models.blocks import AttentionBlock, find_blocks
+from mam.models.blocks import AttentionBlock, find_blocks, find_decoder
 from mam.models.checkpoints import Checkpoint
 from mam.models.hidden import Hidden
 from mam.models.prompt import Prompts
@@ -46,6 +46,7 @@ class Target(ABC):
         self.remarks = self.check_settings(checkpoint, readout)
         self.model: Any = self.load()
         self.blocks: list[AttentionBlock] = find_blocks(self.encoder)
+        self._decoder = [] if self.decoder is None else find_decoder(self.decoder, len(self.blocks))
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @abstractmethod
@@ -55,7 +56,17 @@ class Target(ABC):
     @property
     @abstractmethod
     def encoder(self) -> nn.Module:
-        """The module whose attention is merged."""
+        """The module whose attention is merged by default."""
+
+    @property
+    def decoder(self) -> nn.Module | None:
+        """The module whose self-attention and cross-attention may be merged too; None without one."""
+        return None
+
+    @property
+    def all_blocks(self) -> list[AttentionBlock]:
+        """The layers of encoder and decoder, as `Shape` numbers them."""
+        return [*self.blocks, *self._decoder]
 
     @property
     @abstractmethod
@@ -225,8 +236,8 @@ class Target(ABC):
 
     @property
     def shape(self) -> Shape:
-        """The depth, width and number of heads."""
-        return Shape(self.depth, self.width, self.heads)
+        """The depth, width and number of heads, and the depth of the decoder."""
+        return Shape(self.depth, self.width, self.heads, len(self._decoder) // 2)
 
     @property
     def depth(self) -> int:

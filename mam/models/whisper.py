@@ -25,7 +25,7 @@ STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary
 
 @target_family("whisper")
 class Whisper(HubTarget):
-    """Whisper: the encoder is merged, the decoder is greedy. Up to 30 s at once, longer recordings in windows."""
+    """Whisper, with a greedy decoder. Up to 30 s at once, longer recordings in windows."""
 
     stem = "Whisper"
     extractor_class = "WhisperFeatureExtractor"
@@ -119,6 +119,10 @@ class Whisper(HubTarget):
     @property
     def encoder(self) -> Any:  # noqa: D102
         return self.model.encoder if self.readout == "scores" else self.backbone.encoder
+
+    @property
+    def decoder(self) -> Any:  # noqa: D102
+        return None if self.readout == "scores" else self.backbone.decoder
 
     @classmethod
     def limits(cls, checkpoint: Checkpoint, readout: Readout) -> tuple[int, int | None]:

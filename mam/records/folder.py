@@ -46,6 +46,7 @@ from mam.records.validity import parse_result
 RUNNING = ".running"
 STARTED = "????-??-??/??-??-??-*"  # below the outputs: folders of runs and studies
 log = logging.getLogger("mam")
+PartsAt = Callable[[int], Sequence[str]]  # layer -> its merged parts
 
 
 class _Log(logging.FileHandler):
@@ -93,12 +94,12 @@ class RunFolder:
         """Write ``name.jsonl``, one line per row."""
         write_jsonl(self.path / f"{name}.jsonl", rows)
 
-    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:
-        """Write λ of every layer and part."""
+    def lambdas(self, lams: Sequence[float], parts_at: PartsAt, step: int = 0) -> None:
+        """Write λ of every layer, for each of the parts that ``parts_at`` gives for it."""
         with atomic(self.path / LAMBDA) as file:
             file.write("step,layer,part,lam\n")
             for layer, lam in enumerate(lams):
-                file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts)
+                file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts_at(layer))
 
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write ``name.csv``; the first row is the heading."""
@@ -126,7 +127,7 @@ class Elsewhere(RunFolder):
     def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:  # noqa: D102
         return
 
-    def lambdas(self, lams: Sequence[float], parts: Sequence[str], step: int = 0) -> None:  # noqa: D102
+    def lambdas(self, lams: Sequence[float], parts_at: PartsAt, step: int = 0) -> None:  # noqa: D102
         return
 
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:  # noqa: D102

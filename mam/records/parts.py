@@ -24,7 +24,7 @@ SpeechMetric: TypeAlias = Literal["wer", "cer"]
 Metric: TypeAlias = Literal["wer", "cer", "error"]
 SpeechTask: TypeAlias = Literal["transcribe", "translate"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Parts = Annotated[str, StringConstraints(pattern=r"^[qkvo]+$")]
+Parts = Annotated[str, StringConstraints(pattern=r"^[qkvofn]+$")]
 LayerNumber = Annotated[int, Ge(0)]
 # Of parts in which other versions may have written more.
 LENIENT = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import PurePath
 
 from mam.records.parts import DecoderRecord, MergeRecord
@@ -57,16 +56,17 @@ def lambda_text(merge: MergeRecord) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def layers_text(layers: Sequence[int], depth: int) -> str:
-    """Return for example ``layers 0-3 of 4``; consecutive layers are joined."""
+def layers_text(merge: MergeRecord) -> str:
+    """Return the merged layers, for example ``layers 0-3 of 4``; consecutive layers are joined."""
     pieces: list[list[int]] = []
-    for layer in layers:
+    for layer in merge.merged_layers:
         if pieces and pieces[-1][-1] == layer - 1:
             pieces[-1].append(layer)
         else:
             pieces.append([layer])
     text = ",".join(str(piece[0]) if len(piece) == 1 else f"{piece[0]}-{piece[-1]}" for piece in pieces)
-    return f"layers {text} of {depth}"
+    where = "" if merge.asked is None or merge.asked.where == "encoder" else f" (where={merge.asked.where})"
+    return f"layers {text} of {len(merge.lam)}{where}"
 
 
 def parts_text(merge: MergeRecord) -> str:

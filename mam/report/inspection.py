@@ -21,13 +21,16 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         ("modality", "modality"),
         ("attention", "attention"),
         ("layers", "layers"),
+        ("decoder", "decoder"),
         ("width", "width"),
         ("heads", "heads"),
         ("head width", "head_width"),
         ("biases of", "biases"),
         ("parameters", "parameters"),
     ):
-        values = (getattr(side, name) for side in (found.target, found.source))
+        values = [getattr(side, name) for side in (found.target, found.source)]
+        if name == "decoder" and not any(values):
+            continue
         sides.add_row(label, *(_shortened(f"{value:,}" if isinstance(value, int) else value) for value in values))
     terminal.table("attention of both models", sides)
     if found.projections:
@@ -70,10 +73,13 @@ def _layers(projections: Sequence[ProjectionChange]) -> Table:
     by_layer: dict[int, list[ProjectionChange]] = {}
     for change in projections:
         by_layer.setdefault(change.layer, []).append(change)
-    for layer, changes in by_layer.items():
-        cosines = [f"{change.cosine:+.3f}" for change in changes]
-        scales = ["–" if change.scale is None else f"{change.scale:.2f}" for change in changes]
-        table.add_row(str(layer), str(changes[0].source_layer), f"{changes[0].lam:.4g}", *cosines, *scales)
+    for changes in by_layer.values():
+        by_part = {change.part: change for change in changes}  # cross-attention has fewer parts
+        cosines = [f"{by_part[part].cosine:+.3f}" if part in by_part else "–" for part in parts]
+        scales = [by_part[part].scale if part in by_part else None for part in parts]
+        ratios = ["–" if scale is None else f"{scale:.2f}" for scale in scales]
+        first = changes[0]
+        table.add_row(first.place, first.source_place, f"{first.lam:.4g}", *cosines, *ratios)
     return table
 
 

@@ -120,7 +120,7 @@ def _read_row(folder: Path) -> RunRow:
         lam=lams[0] if len(set(lams)) == 1 and not result.is_by_fold else None,
         lam_mean=fmean(lams),
         schedule=None if merge.asked is None else merge.asked.schedule.name,
-        layers=layers_text(merge.merged_layers, len(merge.lam)).removeprefix("layers "),
+        layers=layers_text(merge).removeprefix("layers "),
         parts=merge.parts,
         method=merge.method,
         align=merge.align,

@@ -102,7 +102,7 @@ def _merge_text(result: RunResult) -> str:
     return (
         f"merged  {merge.tensors} tensors, {merge.parameters:,} parameters: {merge.parts}"
         f"{' with biases' if merge.bias else ' without biases'},"
-        f" {layers_text(merge.merged_layers, len(merge.lam))},{heads}"
+        f" {layers_text(merge)},{heads}"
         f" {'mean ' if result.is_by_fold else ''}λ {lambda_text(merge)}{_how_text(merge)}"
     )
 

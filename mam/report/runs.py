@@ -58,7 +58,7 @@ class Run:
             "source": plain_id(result.model.source.id),
             "method": arm_text(result).split(" λ")[0],
             "lam": lambda_text(merge) if result.is_merged else "0",
-            "layers": layers_text(merge.merged_layers, len(merge.lam)).removeprefix("layers "),
+            "layers": layers_text(merge).removeprefix("layers "),
             "parts": parts_text(merge) + ("" if merge.bias else ", no biases"),
             "heads": "all" if merge.heads is None else ",".join(map(str, merge.heads)),
             "mixed by": merge.method,

@@ -78,7 +78,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             if choice is not None:
                 plans = {fold: plan_for(config, pair, lam) for fold, lam in choice.lams.items()}
             measurement = zero_shot(config, bench, plans, baseline)
-            folder.lambdas(measurement.lams, measurement.plan.parts)
+            folder.lambdas(measurement.lams, measurement.plan.parts_at)
         pair.merger.restore()
 
         folder.predictions(measurement.sides, measurement.baseline)

@@ -32,7 +32,10 @@ BYTES = 4  # per fp32 value
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """The attention of one model, and the number of parameters of the whole checkpoint. ``attention`` is its class."""
+    """The attention of one model, and the number of parameters of the whole checkpoint. ``attention`` is its class.
+
+    ``decoder`` is the number of decoder layers, 0 without a decoder.
+    """
 
     id: str
     model_type: str
@@ -44,13 +47,15 @@ class ModelSummary:
     head_width: int
     biases: str
     parameters: int
+    decoder: int
 
 
 @dataclass(frozen=True)
 class ProjectionChange:
-    """A projection that will change: cosine of the two weights, and the standard deviation of each.
+    """A tensor that will change: cosine of the two weights, and the standard deviation of each.
 
-    ``shape`` is that of the weight; ``bias`` is true if a bias is merged too.
+    ``shape`` is that of the weight; ``bias`` is true if a bias is merged too. ``place`` and
+    ``source_place`` name the layers, as `Shape.place` does.
     """
 
     layer: int
@@ -62,6 +67,8 @@ class ProjectionChange:
     cosine: float
     target_std: float
     source_std: float
+    place: str
+    source_place: str
 
     @property
     def scale(self) -> float | None:
@@ -122,7 +129,7 @@ class Inspection:
 
 
 def inspect(config: Config, parents: Parents, partners: Mapping[int, int] | None = None) -> Inspection:
-    """Read Q, K, V (and O if selected) of both, compare them, and merge them once to find the changes.
+    """Read the merged parts of both, compare them, and merge them once to find the changes.
 
     ``partners`` has the source layer of every target layer, for a pairing that is measured.
 
@@ -185,9 +192,10 @@ class _TrialMerge:
     def layer(self, layer: int) -> None:
         """Merge one layer. Raises MergeError if the result is not finite."""
         plan = self._plan
-        own, theirs = (layer_of(read, layer, plan.parts) for read in (self.read_own, self._source.read))
+        parts = plan.parts_at(layer)
+        own, theirs = (layer_of(read, layer, parts) for read in (self.read_own, self._source.read))
         merged_layer(plan, layer, own, theirs)
-        for part in plan.parts:
+        for part in parts:
             change = effect(plan, layer, part, own[part], theirs[part])
             self.effects.append(change)
             self.pristine += sum(tensor.nbytes for tensor in own[part] if tensor is not None)
@@ -237,6 +245,8 @@ def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: 
         cosine=round(float(cosine), 6),
         target_std=round(float(weight.std(correction=0)), 6),
         source_std=round(float(theirs.std(correction=0)), 6),
+        place=plan.target.place(layer),
+        source_place=plan.source.place(plan.pairs[layer]),
     )
 
 
@@ -245,14 +255,15 @@ def _scale_warnings(projections: list[ProjectionChange]) -> list[str]:
     warnings = []
     for part in dict.fromkeys(change.part for change in projections):
         scales = {
-            change.layer: change.scale for change in projections if change.part == part and change.scale is not None
+            change.place: change.scale for change in projections if change.part == part and change.scale is not None
         }
         off = {layer: scale for layer, scale in scales.items() if not SCALES[0] <= scale <= SCALES[1]}
         if off:
             worst = max(off, key=lambda layer: max(off[layer], 1 / max(off[layer], 1e-12)))
+            layer = worst if " " in worst else f"layer {worst}"
             warnings.append(
-                f"scale: the source's {part.upper()} is {off[worst]:.2g} × as spread as the target's in layer"
-                f" {worst} ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
+                f"scale: the source's {part.upper()} is {off[worst]:.2g} × as spread as the target's in {layer}"
+                f" ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
             )
     return warnings
 
@@ -271,4 +282,5 @@ def _summary(side: Source) -> ModelSummary:
         head_width=side.width // side.heads,
         biases="".join(with_bias) or "none",
         parameters=side.checkpoint.parameters,
+        decoder=side.shape.decoder,
     )

@@ -27,6 +27,7 @@ from mam.merging.merger import MergeReport, moments_of
 from mam.merging.mixing import Effect, effect, merged_layer
 from mam.merging.plan import MergePlan
 from mam.merging.repair import repaired
+from mam.merging.selection import letters_of
 from mam.merging.tables import METHODS
 from mam.merging.task_vectors import readers, restored
 from mam.models.beats_file import read_original, write_original
@@ -96,8 +97,8 @@ class _FileMerge:
         self._inputs = activations.second_moments() if activations and needs_inputs else None
         self._layers: dict[str, int] = {}  # layer of each tensor that changes
         for layer in plan.merged_layers:
-            for part in plan.parts:
-                name = self._own.places[layer][part].name
+            for part in plan.parts_at(layer):
+                name = self._own.place(layer, part).name
                 self._layers[f"{name}.weight"] = layer
                 if plan.has_bias(part):
                     self._layers[f"{name}.bias"] = layer
@@ -119,14 +120,15 @@ class _FileMerge:
 
     def _merge_layer(self, layer: int) -> None:
         plan = self._plan
-        own, theirs = (layer_of(read, layer, plan.parts) for read in (self._read_own, self._source.read))
-        self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in plan.parts]
+        parts = plan.parts_at(layer)
+        own, theirs = (layer_of(read, layer, parts) for read in (self._read_own, self._source.read))
+        self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in parts]
         merged = merged_layer(plan, layer, own, theirs, moments_of(plan, layer, self._source, self._moments))
         merged = restored(plan, layer, merged, self._base)
         if self._inputs is not None:
             merged = repaired(plan, layer, layer_of(self._own.read, layer, QKV), merged, self._inputs[layer])
         for part, (weight, bias) in merged.items():
-            name = self._own.places[layer][part].name
+            name = self._own.place(layer, part).name
             self._merged[f"{name}.weight"] = weight
             if bias is not None:
                 self._merged[f"{name}.bias"] = bias
@@ -155,7 +157,8 @@ def _record(parents: Parents, plan: MergePlan, report: MergeReport) -> dict[str,
         "project": plan.project,
         "lam": list(plan.lams),
         "pairs": {str(layer): other for layer, other in plan.pairs.items()},
-        "parts": "".join(plan.parts),
+        "where": options.where,
+        "parts": letters_of(plan.parts),
         "bias": options.bias,
         "tensors": report.tensors,
         "notes": list(report.notes),

@@ -14,7 +14,7 @@ from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings
 from mam.merging.options import merge_options
 from mam.merging.plan import mismatch_notes
-from mam.merging.selection import parse_parts
+from mam.merging.selection import letters_of, parse_parts
 from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
 from mam.records.extensions import ConfigFileRecord, Extensions, PluginRecord
@@ -75,7 +75,7 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
         control=options.control,
         lam=list(measurement.lams),
         layers=plan.layers,
-        parts="".join(plan.parts),
+        parts=letters_of(plan.parts),
         pairing=options.pairing,
         pairs={str(layer): source for layer, source in plan.pairs.items()},
         bias=options.bias,
@@ -88,7 +88,7 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
         heads=None if plan.heads is None else list(plan.heads),
         align=options.align,
         project=plan.project,
-        parts_asked="".join(parse_parts(config.parts)),
+        parts_asked=letters_of(parse_parts(config.parts)),
         asked=merge_options(config),
     )
 

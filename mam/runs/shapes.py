@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from mam.config.checks import problems
 from mam.config.job import Job
-from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
+from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, is_filled_in
 from mam.errors import ConfigError
 from mam.merging.shape import Shape
 from mam.models.locate import locate
@@ -38,10 +38,10 @@ def plan_with_shapes(plan: Sequence[Job]) -> list[Job]:
 
 
 def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
-    model = job.config.model
-    if is_complete(model):
+    model, where = job.config.model, job.config.where
+    if is_complete(model, where):
         return job
-    target, source = (_with_shape(model, side, shapes) for side in SIDES)
+    target, source = (_with_shape(model, side, where, shapes) for side in SIDES)
     config = replace(job.config, model=replace(model, target_shape=target, source_shape=source))
     faults = problems(config)
     if faults:
@@ -49,13 +49,14 @@ def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
     return replace(job, config=config)
 
 
-def _with_shape(model: ModelConfig, side: str, shapes: dict[tuple[str, str], Shape]) -> ShapeConfig:
+def _with_shape(model: ModelConfig, side: str, where: str, shapes: dict[tuple[str, str], Shape]) -> ShapeConfig:
     """Return the configured shape, with missing values from the checkpoint."""
     stated: ShapeConfig = getattr(model, f"{side}_shape")
-    if shape_of(model, side) is not None:
+    if is_filled_in(model, side, where):
         return stated
     location = getattr(model, side), getattr(model, f"{side}_revision")
     if location not in shapes:
         shapes[location] = Source(locate(*location)).shape
+    read = asdict(shapes[location]) | ({"decoder": None} if where == "encoder" else {})
     overrides = {key: value for key, value in asdict(stated).items() if value is not None}
-    return ShapeConfig(**(asdict(shapes[location]) | overrides))
+    return ShapeConfig(**(read | overrides))

@@ -19,8 +19,7 @@ from mam.errors import MamError, UnfitError
 from mam.evaluation.inputs import Inputs
 from mam.files import atomic, expanded
 from mam.locks import BusyError
-from mam.merging.plan import plan_merge
-from mam.merging.selection import parse_layers
+from mam.merging.plan import plan_merge, selected_layers
 from mam.records.folder import run_root
 from mam.runs.question import RunOutcome
 from mam.runs.run import run
@@ -57,7 +56,7 @@ def _shared(job: Job) -> tuple[str, int]:
     config, resolved = job.config, job.resolved
     together = json.dumps([resolved[key] for key in ("model", "data", "dtype", "device", "compile", "head")])
     is_trained = config.train.name != "none"  # trainings share no states, and later ones are compared with earlier ones
-    return together, 0 if is_trained else parse_layers(config.layers.spec, shapes(config.model)[0].layers)[0]
+    return together, 0 if is_trained else selected_layers(config, shapes(config.model)[0])[0]
 
 
 def execute(

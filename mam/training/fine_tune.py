@@ -232,7 +232,7 @@ def _write_lambdas(
     folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], trainings: Sequence[FinishedTraining], config: Config
 ) -> None:
     if config.train.name == "finetune":
-        folder.lambdas(plan.lams, plan.parts)
+        folder.lambdas(plan.lams, plan.parts_at)
         return
     several = len(splits) > 1
     rows: list[list[Any]] = [["step", "layer", "part", "lam", *(["fold"] if several else [])]]
@@ -248,7 +248,7 @@ def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[t
     shared = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
     rows = []
     for layer in plan.layers:
-        for part in plan.parts:
+        for part in plan.parts_at(layer):
             for name in shared.names_of(layer, part):
                 head = f".{name.rpartition('.')[2]}" if shared.per == "head" else ""
                 rows.append((layer, part + head, lams[name]))

@@ -44,8 +44,8 @@ class Learner(nn.Module):
         self.model.requires_grad_(chosen == "all")
         if chosen == "attention":
             for block in self.target.blocks:
-                for part in block.parts:
-                    block.projection(part).requires_grad_(True)
+                for linear in block.attention.values():
+                    linear.requires_grad_(True)
         if chosen == "head" and self.head is None:
             task_head = self.model.lm_head if hasattr(self.model, "lm_head") else self.model.proj_out
             task_head.requires_grad_(True)

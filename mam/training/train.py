@@ -127,7 +127,7 @@ def train(
     course = dict(_lams(entry) for entry in logs if lambdas is not None)  # λ are the same in all logs of a step
     layers = plan.lams if lambdas is None else _by_layer(lambdas, plan)
     learner.eval()
-    fold(target.blocks)
+    fold(target.all_blocks)
     dev = _lines(config, split.dev, _read_off(config, learner, split.dev, Prefix(target, split.dev, 0), None), classes)
     test_start = time.perf_counter()
     items = _read_off(config, learner, split.test, Prefix(target, split.test, 0), None)
@@ -150,13 +150,13 @@ def train(
 
 def _merge(config: Config, bench: Workbench, target: Target, parents: Parents, plan: MergePlan) -> Lambdas | None:
     """Merge once (MAM-FT), or make λ part of the model and return it (L-MAM)."""
-    merger = Merger(target.blocks, Source(parents.source).read, reader_of(parents.base))
+    merger = Merger(target.all_blocks, Source(parents.source).read, reader_of(parents.base))
     merger.activations = bench.activations(config)
     if config.train.name == "finetune":
         merger.apply(plan)
         return None
     lambdas = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
-    learn(target.blocks, plan, merger.sources(plan), lambdas, getattr(torch, config.train.precision))
+    learn(target.all_blocks, plan, merger.sources(plan), lambdas, getattr(torch, config.train.precision))
     return lambdas
 
 
@@ -195,7 +195,7 @@ def _by_layer(lambdas: Lambdas, plan: MergePlan) -> tuple[float, ...]:
     """Return the mean λ of each layer."""
     named = lambdas.as_dict()
     means = {
-        layer: float(np.mean([named[name] for part in plan.parts for name in lambdas.names_of(layer, part)]))
+        layer: float(np.mean([named[name] for part in plan.parts_at(layer) for name in lambdas.names_of(layer, part)]))
         for layer in plan.layers
     }
     return tuple(means.get(layer, 0.0) for layer in range(len(plan.lams)))

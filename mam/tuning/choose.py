@@ -66,7 +66,8 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         return _by_race(config, dev, Known(folder, bench.terminal.say))
     dev.counted(0.0)
     pair = bench.pair(config)
-    depth, layers = pair.target.depth, plan_for(config, pair, 0.0).layers
+    whole_plan = plan_for(config, pair, 0.0)
+    depth, layers = len(whole_plan.lams), whole_plan.layers
     known, folds = Known(folder, bench.terminal.say), list(dict.fromkeys(dev.folds))
 
     def rates_of(lam: Lam) -> list[float]:

@@ -86,11 +86,11 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
         silenced = float(torch.cat([silences for _, silences in pack_doubts]).mean())
         return EntropyLook(lams, entropy, silenced)
 
-    looks = [look((0.0,) * target.depth)]
+    looks = [look((0.0,) * len(plan.lams))]
     lambdas = Lambdas(plan)
     learnable = _freeze(target)
     try:
-        learn(target.blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)
+        learn(target.all_blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)
         lambdas.to(target.device)
         looks.append(look(plan.lams))
         optimizer = torch.optim.Adam([lambdas.raw], lr=tune.learning_rate)
@@ -105,13 +105,13 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
                         lambdas.raw.clamp_(tune.low, tune.high)
                     advance(1, 0.0)
                 named = lambdas.as_dict()
-                looks.append(look(tuple(named.get(str(layer), 0.0) for layer in range(target.depth))))
+                looks.append(look(tuple(named.get(str(layer), 0.0) for layer in range(len(plan.lams)))))
                 if looks[-1].silenced > COLLAPSED:
                     break
     finally:
         for parameter in learnable:
             parameter.requires_grad_(True)
-        unlearn(target.blocks)
+        unlearn(target.all_blocks)
     return looks
 
 

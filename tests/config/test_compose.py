@@ -75,7 +75,7 @@ def test_every_problem_is_reported_together():
         "layers=zzz: not known. Choose one of:\n      all",
         "data.limit=x: Value 'x'",
         "pairing=q: not known. Choose one of:\n      index         Layer i takes layer i, counted from the input\n",
-        "parts=xyz: write the projections to merge as one string of q, k, v and o",
+        "parts=xyz: write what is merged as one string of q, k, v, o (attention)",
         "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
     ):
         assert expected in text

@@ -104,11 +104,20 @@ def make_hubert(folder: Path, norm: str = "group", width: int = WIDTH) -> Path:
 
 
 def make_bert(
-    folder: Path, prefix: str = "", width: int = WIDTH, layers: int = SOURCE_LAYERS, heads: int = HEADS
+    folder: Path,
+    prefix: str = "",
+    width: int = WIDTH,
+    layers: int = SOURCE_LAYERS,
+    heads: int = HEADS,
+    intermediate: int = 48,
 ) -> Path:
     torch.manual_seed(2)
     config = BertConfig(
-        vocab_size=50, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=48
+        vocab_size=50,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
     )
     model = BertModel(config).eval()
     widen(model, 3)
