@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SHOWN = {
     "stability": "λ learnt over seeds",
     "mismatch": "the effect of depth, width and heads that differ, over pairs",
+    "similarity": "whether a source layer that is more similar to the target's merges better",
 }
 SECOND_STAGES = {
     "none": "one stage",
@@ -90,7 +91,9 @@ class StudyConfig:
         dict[str, list[str]],
         Doc("further comparisons: an arm, or a pattern such as carried*, with the arms to compare it with"),
     ] = field(default_factory=dict)
-    show: Annotated[list[str], Doc("further analyses of the runs: stability, mismatch")] = field(default_factory=list)
+    show: Annotated[list[str], Doc("further analyses of the runs: stability, mismatch, similarity")] = field(
+        default_factory=list
+    )
     then: Annotated[
         str, OneOf(SECOND_STAGES), Doc("second stage, which starts from the results of the first: transfer, siblings")
     ] = "none"

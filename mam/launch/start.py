@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mam.config.job import Job
 from mam.config.studies import study_jobs
@@ -26,6 +27,9 @@ from mam.studies.pairs import words_of_pairs
 from mam.studies.preflight import refuse_incomplete
 from mam.studies.stages import SECOND_STAGES
 from mam.terminal import Terminal
+
+if TYPE_CHECKING:  # it imports torch, without which a finished study is shown
+    from mam.merging.similarity import LayerSimilarities
 
 
 def run_one(job: Job, terminal: Terminal) -> RunOutcome:
@@ -55,6 +59,7 @@ def run_several(asked: Request, terminal: Terminal) -> list[Member]:
     config = study.config.study
     plan = plan_with_shapes(study_jobs(study, words_of_pairs(config.pairs)))
     inputs, folder = Inputs(terminal), study_folder(plan, config.name)
+    similarities = _similarities(study, terminal)  # first: what cannot be measured is refused before any run
     if config.table != "none":
         refuse_incomplete(plan)
 
@@ -64,16 +69,32 @@ def run_several(asked: Request, terminal: Terminal) -> list[Member]:
     members = run_plan(plan)
     if config.then != "none":
         members = SECOND_STAGES[config.then](study, members, run_plan)
-    _report(terminal, members, folder, config, config.name)
+    _report(terminal, members, folder, config, config.name, similarities)
     return members
 
 
-def _report(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> None:
-    """Show and record the results of a plan."""
+def _similarities(study: Job, terminal: Terminal) -> list[LayerSimilarities]:
+    """Return the similarities of the layers of both models, if the study shows them."""
+    if "similarity" not in study.config.study.show:
+        return []
+    from mam.evaluation.workbench import Workbench  # imported here: few studies load models themselves
+
+    return Workbench(terminal).activations(study.config).similarities()
+
+
+def _report(
+    terminal: Terminal,
+    members: Sequence[Member],
+    folder: Path,
+    study: StudyConfig,
+    name: str,
+    similarities: Sequence[LayerSimilarities] = (),
+) -> None:
+    """Show and record the results of a plan; for ``similarities`` see `analyse`."""
     if not is_main():
         return
     finished = [member for member in members if member.outcome]
-    recorded = report_study(terminal, members, folder, study, name)
+    recorded = report_study(terminal, members, folder, study, name, similarities)
     if study.table != "none" and finished:
         table = paper_table(study, members)
         if recorded == folder or not (recorded / TABLE).is_file():

@@ -99,6 +99,9 @@ class MergeOptions:
         OneOf(PAIRINGS),
         Doc("pairing of source and target layers: index (or the default of model=), top, proportional, similar"),
     ] = "index"
+    offset: Annotated[
+        int, Ge(0), Le(10_000), Doc("number of layers by which the paired source layers are moved on, cyclically")
+    ] = 0
     align: Annotated[
         str,
         OneOf(ALIGNMENTS),

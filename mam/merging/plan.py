@@ -209,6 +209,8 @@ def paired_layers(
             others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
         if options.pairing in MEASURED and partners is not None and control.layers != "own":
             others = {layer: partners[layer] for layer in selected}
+        if control.layers != "own":
+            others = {layer: (other + options.offset) % partner.layers for layer, other in others.items()}
         if control.layers == "shuffled":
             from mam.merging.controls import shuffled  # imported here: no other plan needs torch
 

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
+from mam.scoring.sign_flip import LEVEL
 from mam.scoring.significance import Difference
 from mam.scoring.wording import table_notes
 from mam.studies.evidence import Comparison, conclusion, rivalry
 from mam.studies.mismatch import Mismatch
 from mam.studies.mismatch import conclusion as mismatch_conclusion
-from mam.terminal import Terminal
+from mam.studies.similarity import Prediction
+from mam.terminal import Terminal, p_text, plain_table
 
 
 def show_plain(terminal: Terminal, comparisons: Sequence[Comparison], n: int | str) -> None:
@@ -62,6 +64,21 @@ def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
     if any(1 in (mismatch.unequal, mismatch.equal) for mismatch in found):
         terminal.say("with one pair on a side, how pairs scatter cannot be in the interval")
     terminal.say(mismatch_conclusion(found))
+
+
+def show_predictions(terminal: Terminal, found: Sequence[Prediction]) -> None:
+    """Show whether a source layer that is more similar to the target's merges better."""
+    table = plain_table(*((name, "left" if name == "measure" else "right") for name in ("measure", "merges", "r", "p")))
+    for one in found:
+        table.add_row(one.measure, str(one.merges), f"{one.correlation:+.2f}".replace("-", "−"), p_text(one.p_value))
+    layers = found[0].layers
+    terminal.table(f"similarity and Δ of single source layers, compared within {layers} target layers", table)
+    terminal.say("r is negative if source layers that are more similar raise the error rate less")
+    shown = [one.measure for one in found if one.p_value * len(found) < LEVEL]
+    if shown:
+        terminal.say(f"similarity predicts the effect of a merge by {' and '.join(shown)} (p < .05 after Bonferroni)")
+    else:
+        terminal.say("no evidence that similarity predicts the effect of a merge")
 
 
 def _say(terminal: Terminal, differences: Sequence[Difference]) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mam.config.study import StudyConfig
 from mam.files import json_text, write_json
 from mam.records.text import metric_name, title_of
-from mam.report.evidence import show_evidence, show_mismatches, show_plain
+from mam.report.evidence import show_evidence, show_mismatches, show_plain, show_predictions
 from mam.report.lambdas import draw_lambdas
 from mam.report.plots import curve, differences, save
 from mam.report.study_table import best_on_dev, show_study
@@ -20,9 +20,19 @@ from mam.studies.analysis import StudyAnalysis, analyse
 from mam.studies.execute import Member
 from mam.terminal import Terminal
 
+if TYPE_CHECKING:  # it imports torch, without which a finished study is shown
+    from mam.merging.similarity import LayerSimilarities
 
-def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, study: StudyConfig, name: str) -> Path:
-    """Show and record the analysis of a study, and list the runs that failed.
+
+def report_study(
+    terminal: Terminal,
+    members: Sequence[Member],
+    folder: Path,
+    study: StudyConfig,
+    name: str,
+    similarities: Sequence[LayerSimilarities] = (),
+) -> Path:
+    """Show and record the analysis of a study, and list the runs that failed; for ``similarities`` see `analyse`.
 
     Returns:
         The folder of its files: that of an earlier command where the same analysis is recorded, else ``folder``.
@@ -31,7 +41,7 @@ def report_study(terminal: Terminal, members: Sequence[Member], folder: Path, st
         if member.outcome and member.outcome.status == "finished":
             draw_lambdas(member.outcome.folder, member.outcome.result)
     if any(member.outcome for member in members):
-        analysis = analyse(study, name, members)
+        analysis = analyse(study, name, members, similarities)
         show_analysis(terminal, analysis)
         folder = record_study(folder, analysis)
         terminal.say(f"files   {folder}")
@@ -52,6 +62,8 @@ def show_analysis(terminal: Terminal, analysis: StudyAnalysis) -> None:
         show_mismatches(terminal, analysis.mismatches)
     if analysis.arms:
         show_arms(terminal, analysis.arms, analysis.idle, analysis.reference)
+    if analysis.predictions:
+        show_predictions(terminal, analysis.predictions)
     for control, stability in analysis.stability.items():
         show_stability(terminal, stability, control)
 

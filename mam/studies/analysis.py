@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mam.config.study import StudyConfig
 from mam.records.result import RunResult, plain
 from mam.studies.evidence import Comparison, against_controls, against_plain, conclusion, rivalry
 from mam.studies.execute import Member
 from mam.studies.mismatch import Mismatch, by_mismatch
+from mam.studies.similarity import Prediction, predictions_by_similarity
 from mam.studies.trainings import ArmComparison, Stability, compared_arms, idle_reference, stability
+
+if TYPE_CHECKING:  # it imports torch, without which a finished study is shown
+    from mam.merging.similarity import LayerSimilarities
 
 MULTIRUN = "multirun"  # name of a sweep
 
@@ -29,6 +33,7 @@ class StudyAnalysis:
         arms: trained arms against the reference and their twins.
         stability: the λ learnt with each seed, by control, if the study shows it.
         idle: seeds at which the reference itself had no effect.
+        predictions: the effect of single layers by their similarity, if the study shows it.
     """
 
     name: str
@@ -39,6 +44,7 @@ class StudyAnalysis:
     arms: list[ArmComparison]
     stability: dict[str, Stability]
     idle: list[str]
+    predictions: list[Prediction]
 
     @property
     def stem(self) -> str:
@@ -84,6 +90,7 @@ class StudyAnalysis:
             "rivalry": self.rivalry,
             "mismatches": [asdict(mismatch) for mismatch in self.mismatches],
             "versus": [asdict(arm) for arm in self.arms],
+            "predictions": [asdict(prediction) for prediction in self.predictions],
             "stability": {control: asdict(scatter) for control, scatter in self.stability.items()} or None,
         }
 
@@ -96,8 +103,12 @@ class StudyAnalysis:
         return varied | {"folder": str(member.outcome.folder)} | parts
 
 
-def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAnalysis:
+def analyse(
+    study: StudyConfig, name: str, members: Sequence[Member], similarities: Sequence[LayerSimilarities] = ()
+) -> StudyAnalysis:
     """Compare the runs of a study in every way that they allow, and compute what ``study.show`` lists.
+
+    ``similarities`` of the layers of both models are needed for ``study.show=[similarity]``.
 
     Raises:
         RecordError: predictions of a finished run are missing or broken.
@@ -112,6 +123,7 @@ def analyse(study: StudyConfig, name: str, members: Sequence[Member]) -> StudyAn
         arms=compared_arms(members),
         stability=_stabilities(results) if "stability" in study.show else {},
         idle=idle_reference(members),
+        predictions=predictions_by_similarity(members, similarities),
     )
 
 
