@@ -68,6 +68,11 @@ class Target(ABC):
         """The layers of encoder and decoder, as `Shape` numbers them."""
         return [*self.blocks, *self._decoder]
 
+    def blocks_of(self, where: str) -> list[AttentionBlock]:
+        """Return the layers of the stacks that ``where`` names; MergeError if there is no decoder."""
+        blocks = self.all_blocks
+        return [blocks[layer] for stack in self.shape.chosen(where) for layer in stack.numbers]
+
     @property
     @abstractmethod
     def heads(self) -> int:

@@ -22,12 +22,19 @@ class Learner(nn.Module):
     """A module whose forward pass returns the training loss. A checkpoint holds what is registered here."""
 
     def __init__(
-        self, target: Target, lessons: Lessons, train: TrainConfig, head: nn.Module | None, lambdas: Lambdas | None
+        self,
+        target: Target,
+        lessons: Lessons,
+        train: TrainConfig,
+        head: nn.Module | None,
+        lambdas: Lambdas | None,
+        where: str = "encoder",
     ) -> None:
+        """Choose what is trained; ``where`` names the stacks of ``train.trainable=attention``."""
         super().__init__()
         self.model, self.head, self.lambdas = target.model, head, lambdas
         self.target, self.lessons, self.settings = target, lessons, train
-        self._choose_trainable()
+        self._choose_trainable(where)
 
     @property
     def may_rest(self) -> bool:
@@ -39,11 +46,11 @@ class Learner(nn.Module):
         names = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
         return any(word in name for name in names for word in needless)
 
-    def _choose_trainable(self) -> None:
+    def _choose_trainable(self, where: str) -> None:
         chosen, train = self.settings.trainable, self.settings
         self.model.requires_grad_(chosen == "all")
         if chosen == "attention":
-            for block in self.target.blocks:
+            for block in self.target.blocks_of(where):
                 for linear in block.attention.values():
                     linear.requires_grad_(True)
         if chosen == "head" and self.head is None:

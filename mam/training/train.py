@@ -93,7 +93,7 @@ def train(
     else:
         lessons = transcripts(config, target, split.train, config.data.on_bad)
         dev_lessons = transcripts(config, target, split.dev, "skip")
-    learner = Learner(target, lessons, config.train, head, lambdas).to(device)
+    learner = Learner(target, lessons, config.train, head, lambdas, config.where).to(device)
 
     prefix = Prefix(target, split.dev, budget if config.train.freeze_front else 0, is_trained=True)
     spelled = dict(zip(dev_lessons.audio.corpus.column("id"), dev_lessons.answers, strict=True))

@@ -161,6 +161,21 @@ def test_what_is_trainable(hubert_group, trainable, included, excluded):
     assert not any(name.endswith(excluded) for name in names)
 
 
+@pytest.mark.parametrize(
+    ("where", "stacks"),
+    [("encoder", {"encoder"}), ("decoder", {"decoder.self"}), ("all", {"encoder", "decoder.self", "decoder.cross"})],
+)
+def test_attention_is_trained_where_it_is_merged(whisper, where, stacks):
+    target = load_target(locate(str(whisper)))
+    learner = Learner(target, Lessons(None, []), TrainConfig(name="lmam", trainable="attention"), None, None, where)
+    names = [name for name, parameter in learner.named_parameters() if parameter.requires_grad]
+    kinds = {
+        "encoder" if ".encoder." in name else "decoder.cross" if "encoder_attn" in name else "decoder.self"
+        for name in names
+    }
+    assert kinds == stacks and not any("fc" in name or "norm" in name for name in names)
+
+
 def test_a_trained_front_end_hears_the_waveform(hubert_group, clips):
     target = load_target(locate(str(hubert_group)))
     config, audio = store(clips)
