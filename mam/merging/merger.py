@@ -9,15 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mam.errors import MergeError
-from mam.merging.activations import Activations, Moments, Sums
-from mam.merging.adapted_source import QKV, AdaptedSource, Read, layer_of
+from mam.merging.activations import Activations
+from mam.merging.adapted_source import AdaptedSource, Read
+from mam.merging.layers import LayerMerges
 from mam.merging.methods import Projection
-from mam.merging.mixing import Effect, effect, merged_layer, substituted
+from mam.merging.mixing import Effect, effect, substituted
 from mam.merging.plan import MergePlan
-from mam.merging.repair import repaired
-from mam.merging.tables import ALIGNMENTS, METHODS
-from mam.merging.task_vectors import readers, restored
+from mam.merging.tables import ALIGNMENTS
+from mam.merging.task_vectors import readers
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,10 @@ class Merger:
             self._refuse_missing(plan)
             if plan.is_identity:
                 return MergeReport.of([])
-            source, moments, inputs = self.source(plan), self._moments(plan), self._inputs(plan)
-            read_own, _ = self._readers(plan)
+            merges = LayerMerges(plan, self._own, self.source(plan), self._base, self.activations)
             for layer in plan.merged_layers:
-                parts = plan.parts_at(layer)
-                own, given = (layer_of(read, layer, parts) for read in (read_own, source.read))
-                effects += [effect(plan, layer, part, own[part], given[part]) for part in parts]
-                merged = merged_layer(plan, layer, own, given, moments_of(plan, layer, source, moments))
-                merged = restored(plan, layer, merged, self._base)
-                if inputs is not None:
-                    merged = repaired(plan, layer, layer_of(self._own, layer, QKV), merged, inputs[layer])
+                effect_by_part, merged = merges.merge(layer)
+                effects += effect_by_part
                 for part, projection in merged.items():
                     self._changed.add((layer, part))
                     _write(self._blocks[layer].projection(part), projection)
@@ -188,34 +181,6 @@ class Merger:
     def _readers(self, plan: MergePlan) -> tuple[Read, Read]:
         """Return the readers of target and source."""
         return readers(plan, self._own, self._read, self._base)
-
-    def _inputs(self, plan: MergePlan) -> Sums | None:
-        """Return the second moments of the target's inputs, if the plan repairs what it merges."""
-        if plan.options.repair == "none":
-            return None
-        if self.activations is None:
-            repair = f"repair={plan.options.repair}"
-            raise MergeError(f"{repair}: needs activations, which are measured where models run: mam run")
-        return self.activations.second_moments()
-
-    def _moments(self, plan: MergePlan) -> Moments | None:
-        method = plan.options.method.name
-        if not METHODS[method].needs_moments:
-            return None
-        if self.activations is None:
-            raise MergeError(f"method={method}: needs activations, which are measured where models run: mam run")
-        return self.activations.moments()
-
-
-def moments_of(
-    plan: MergePlan, layer: int, source: AdaptedSource, moments: Moments | None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the moments of one layer's inputs by part for both sides, the source's in the target's basis."""
-    if moments is None:
-        return {}, {}
-    theirs = (moments.target if plan.is_own else moments.source)[plan.pairs[layer]]
-    ours = {part: moments.target[layer][part] for part in plan.parts}
-    return ours, {part: source.moments(layer, part, theirs[part]) for part in plan.parts}
 
 
 def _write(module: Any, projection: Projection) -> None:

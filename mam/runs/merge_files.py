@@ -22,14 +22,14 @@ from mam.evaluation.model_pair import reader_of
 from mam.files import write_json
 from mam.locks import abandoned, in_use
 from mam.merging.activations import Activations
-from mam.merging.adapted_source import QKV, AdaptedSource, finite, layer_of
-from mam.merging.merger import MergeReport, moments_of
-from mam.merging.mixing import Effect, effect, merged_layer
+from mam.merging.adapted_source import AdaptedSource, finite
+from mam.merging.layers import LayerMerges
+from mam.merging.merger import MergeReport
+from mam.merging.mixing import Effect
 from mam.merging.plan import MergePlan
-from mam.merging.repair import repaired
 from mam.merging.selection import letters_of
 from mam.merging.tables import METHODS
-from mam.merging.task_vectors import readers, restored
+from mam.merging.task_vectors import readers
 from mam.models.beats_file import read_original, write_original
 from mam.models.checkpoints import INDEX, PICKLE, SETTINGS, SINGLE, Checkpoint
 from mam.models.parents import Parents
@@ -87,14 +87,9 @@ class _FileMerge:
 
     def __init__(self, parents: Parents, plan: MergePlan, activations: Activations | None = None) -> None:
         self._target, self._plan, self._own = parents.target, plan, Source(parents.target)
-        self._base = reader_of(parents.base)
-        read_own = partial(finite, self._own.read, "target")
-        self._read_own, read_source = readers(plan, read_own, Source(parents.source).read, self._base)
-        self._source = AdaptedSource(plan, self._read_own, read_source, activations)
-        needs_moments = METHODS[plan.options.method.name].needs_moments
-        self._moments = activations.moments() if activations and needs_moments else None
-        needs_inputs = plan.options.repair != "none"
-        self._inputs = activations.second_moments() if activations and needs_inputs else None
+        own, base = partial(finite, self._own.read, "target"), reader_of(parents.base)
+        source = AdaptedSource(plan, *readers(plan, own, Source(parents.source).read, base), activations)
+        self._merges = LayerMerges(plan, own, source, base, activations)
         self._layers: dict[str, int] = {}  # layer of each tensor that changes
         for layer in plan.merged_layers:
             for part in plan.parts_at(layer):
@@ -119,14 +114,8 @@ class _FileMerge:
         return self._merged.pop(name)
 
     def _merge_layer(self, layer: int) -> None:
-        plan = self._plan
-        parts = plan.parts_at(layer)
-        own, theirs = (layer_of(read, layer, parts) for read in (self._read_own, self._source.read))
-        self.effects += [effect(plan, layer, part, own[part], theirs[part]) for part in parts]
-        merged = merged_layer(plan, layer, own, theirs, moments_of(plan, layer, self._source, self._moments))
-        merged = restored(plan, layer, merged, self._base)
-        if self._inputs is not None:
-            merged = repaired(plan, layer, layer_of(self._own.read, layer, QKV), merged, self._inputs[layer])
+        effects, merged = self._merges.merge(layer)
+        self.effects += effects
         for part, (weight, bias) in merged.items():
             name = self._own.place(layer, part).name
             self._merged[f"{name}.weight"] = weight
