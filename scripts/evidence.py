@@ -30,6 +30,11 @@ CONTENT = (
     "study.axes.lam=[0.05,0.1]",
     "study.axes.control=[none,shrink,random_spectrum,rotate,shuffle_layers]",
 )
+FITTED = (  # for sources of another width: noise that is projected as they are is their fair control
+    "experiment=controls",
+    "study.axes.lam=[0.05,0.1]",
+    "study.axes.control=[none,shrink,aligned_random,shuffle_layers]",
+)
 LAM = ("study.axes.lam=[0.1]",)
 
 
@@ -51,9 +56,9 @@ PAIRS = {
 }
 STUDIES = (
     Study("content", "Does the source's content matter?", "tiny_minilm", "english", CONTENT),
-    Study("depth", "Does it at equal depth?", "base_minilm", "english", CONTENT),
-    Study("size", "Does that of a larger source?", "base_mpnet", "english", (*CONTENT, "pairing=proportional")),
-    Study("language", "Does it in another language?", "base_minilm", "italian", CONTENT),
+    Study("depth", "Does it at equal depth?", "base_minilm", "english", FITTED),
+    Study("size", "Does that of a larger source?", "base_mpnet", "english", (*FITTED, "pairing=proportional")),
+    Study("language", "Does it in another language?", "base_minilm", "italian", FITTED),
     Study("alignment", "Does alignment matter?", "tiny_minilm", "english", (*LAM, "experiment=alignment")),
     Study("rivals", "Does the way of mixing matter?", "tiny_minilm", "english", (*LAM, "experiment=rivals")),
 )

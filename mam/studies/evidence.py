@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mam.config.job import Job
 from mam.config.merging import merges_nothing
+from mam.config.model import shapes, widths_differ
 from mam.config.schema import Config
 from mam.config.words import key_values
 from mam.merging.tables import CONTROLS
@@ -24,7 +25,7 @@ from mam.tasks.task import ErrorCounts, paired
 from mam.terminal import p_text
 
 RIVALS_OF_CONTENT = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # each could explain a source's effect
-RIVALS_WHEN_ALIGNED = ("aligned_random", "shuffle_layers")  # aligned as the source is
+RIVALS_WHEN_ALIGNED = ("aligned_random", "shuffle_layers")  # aligned and projected as the source is
 PLAIN = "linear"  # in place of a control: the merge of the paper
 ALIGN = ("align",)
 
@@ -34,18 +35,25 @@ class Comparison:
     """The real source minus a control, both merged in the same way; ``where`` holds what else varies in the study.
 
     A control without structure is unaligned even if the source is aligned. ``p_holm`` is adjusted over all comparisons
-    of the study.
+    of the study. ``is_projected`` means that the source was taken to another width by a projection that was fitted to
+    the target, which finds something in noise too.
     """
 
     where: dict[str, str]
     control: str
     difference: Difference
     p_holm: float
+    is_projected: bool = False
 
     @property
     def is_significant(self) -> bool:
         """True if the difference is significant after the correction for the number of comparisons."""
         return self.p_holm < LEVEL
+
+    @property
+    def is_fitted(self) -> bool:
+        """True if the source was fitted to the target, by an alignment or a projection."""
+        return self.is_projected or self.where.get("align", "none") != "none"
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class MergedRun:
     folder: Path
     key: Hashable  # equal for runs that differ only in their control
     unaligned: Hashable = None  # equal for runs that differ only in control and alignment
+    is_projected: bool = False
 
     @cached_property
     def config(self) -> Config:
@@ -75,7 +84,8 @@ def against_controls(members: Sequence[Member]) -> list[Comparison]:
     merged = []
     for member, outcome in _distinct(members):
         where = _where(member.job, plan)
-        merged.append(MergedRun(where, member.job.config.control, outcome.folder, where, _without(where, ALIGN)))
+        config, unaligned = member.job.config, _without(where, ALIGN)
+        merged.append(MergedRun(where, config.control, outcome.folder, where, unaligned, _is_projected(config)))
     return compared(merged)
 
 
@@ -117,7 +127,7 @@ def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
     controls = [run for run in merged if run.control != "none"]
     sources = [run for run in merged if run.control == "none"]
     counts_by_folder: dict[Path, ErrorCounts] = {}
-    rows: list[tuple[dict[str, str], str, Difference]] = []
+    rows: list[tuple[MergedRun, str, Difference]] = []
     for control in controls:
         draws: list[ErrorCounts] = []
         for source in sources:
@@ -127,14 +137,23 @@ def compared(merged: Sequence[MergedRun]) -> list[Comparison]:
                 counts_by_folder[source.folder] = source.counted()[0]
             source_counts = counts_by_folder[source.folder]
             draws = draws or control.counted()
-            rows.append((dict(source.where), control.control, paired(control.config, [source_counts], draws)))
+            rows.append((source, control.control, paired(control.config, [source_counts], draws)))
     adjusted = holm([difference.p_value for _, _, difference in rows])
-    return [Comparison(*row, p) for row, p in zip(rows, adjusted, strict=True)]
+    return [
+        Comparison(dict(source.where), name, difference, p, source.is_projected)
+        for (source, name, difference), p in zip(rows, adjusted, strict=True)
+    ]
 
 
 def _matches(source: MergedRun, control: MergedRun) -> bool:
     """Return whether the two were merged in the same way; for a control without structure alignment is ignored."""
     return source.unaligned == control.unaligned if _is_bare(control.control) else source.key == control.key
+
+
+def _is_projected(config: Config) -> bool:
+    """Return whether the source is taken to another width by a projection that is fitted to the target."""
+    is_fit = config.on_mismatch == "project" and config.project != "random"
+    return is_fit and widths_differ(config, *shapes(config.model))
 
 
 def _is_bare(control: str) -> bool:
@@ -147,22 +166,24 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
 
     It matters where the source differs, in one direction, from every one of `RIVALS_OF_CONTENT` merged in the same way:
     an effect that any of them has too need not come from the content. The p of such a place is the largest of its
-    comparisons (intersection-union test, Berger 1982), with Holm's correction over places. An alignment finds something
-    in noise too: an aligned source is compared with `RIVALS_WHEN_ALIGNED`, and unaligned controls are ignored.
+    comparisons (intersection-union test, Berger 1982), with Holm's correction over places. An alignment or a projection
+    finds something in noise too: a source that is fitted to the target is compared with `RIVALS_WHEN_ALIGNED`, and
+    controls that are not are ignored.
     """
-    fair = [
-        comparison
-        for comparison in comparisons
-        if comparison.where.get("align", "none") == "none" or not _is_bare(comparison.control)
-    ]
-    rest = "" if len(fair) == len(comparisons) else "; an aligned source is not compared with unaligned controls"
+    fair = [comparison for comparison in comparisons if not (comparison.is_fitted and _is_bare(comparison.control))]
+    fitted = "projected" if any(comparison.is_projected for comparison in comparisons) else "aligned"
+    kept = f"a source that is {fitted} to fit the target is not compared with controls that are not"
+    rest = "" if len(fair) == len(comparisons) else f"; {kept}"
     if not fair:
-        return "nothing follows for the source's content: it was aligned, and its controls are not"
+        return f"nothing follows for the source's content: it was {fitted} to fit the target, and its controls were not"
     places: dict[tuple[tuple[str, str], ...], dict[str, Comparison]] = {}
+    rivals: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
     for comparison in fair:
-        places.setdefault(tuple(comparison.where.items()), {})[comparison.control] = comparison
-    complete = {where: by_control for where, by_control in places.items() if set(_rivals(where)) <= set(by_control)}
-    kinds = dict.fromkeys(map(_rivals, complete or places))
+        where = tuple(comparison.where.items())
+        places.setdefault(where, {})[comparison.control] = comparison
+        rivals[where] = RIVALS_WHEN_ALIGNED if comparison.is_fitted else RIVALS_OF_CONTENT
+    complete = {where: by_control for where, by_control in places.items() if set(rivals[where]) <= set(by_control)}
+    kinds = dict.fromkeys(rivals[where] for where in complete or places)
     listed = " (aligned: ".join(", ".join(kind) for kind in kinds) + ")" * (len(kinds) - 1)
     limits = excluded(comparison.difference for comparison in fair)
     if not complete:
@@ -170,7 +191,7 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
             f"this cannot tell whether the source's content matters: that takes {listed} at the same λ"
             f" (experiment=controls). Against the controls here {limits}{rest}"
         )
-    required = [[by_control[name] for name in _rivals(where)] for where, by_control in complete.items()]
+    required = [[by_control[name] for name in rivals[where]] for where, by_control in complete.items()]
     adjusted = holm([_joint_p([comparison.difference for comparison in group]) for group in required])
     passed = [(where, group, p) for where, group, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
@@ -182,14 +203,9 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
     for where, group, p in passed:
         change = "better" if group[0].difference.absolute < 0 else "worse"
         place = f" at {_place(dict(where))}" if where else ""
-        than = ", ".join(_rivals(where))
+        than = ", ".join(rivals[where])
         findings.append(f"{change} than all of {than}{place} (largest p, after Holm over places: {p_text(p)})")
     return f"the source's content matters at n = {n}: it does {'; '.join(findings)}{rest}"
-
-
-def _rivals(where: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Return the controls from which a source at this place must differ."""
-    return RIVALS_OF_CONTENT if dict(where).get("align", "none") == "none" else RIVALS_WHEN_ALIGNED
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:

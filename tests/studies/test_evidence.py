@@ -16,7 +16,7 @@ from mam.evaluation.workbench import Workbench
 from mam.report.study import record_study
 from mam.scoring.significance import Difference
 from mam.studies.analysis import analyse
-from mam.studies.evidence import Comparison, against_controls, conclusion
+from mam.studies.evidence import Comparison, _is_projected, against_controls, conclusion
 from mam.studies.execute import execute, study_folder
 from mam.studies.pairs import words_of_pairs
 
@@ -121,11 +121,11 @@ def test_an_aligned_source_whose_control_is_not_aligned_is_left_out():
     unfair = Comparison({"lam": "0.1", "align": "permute"}, "shrink", difference(-0.05, 0.0001), 0.0001)
     assert conclusion([*fair, unfair], 208) == (
         "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
-        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); an aligned source is not compared"
-        " with unaligned controls"
+        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); a source that is aligned to fit"
+        " the target is not compared with controls that are not"
     )
     assert conclusion([unfair], 208) == (
-        "nothing follows for the source's content: it was aligned, and its controls are not"
+        "nothing follows for the source's content: it was aligned to fit the target, and its controls were not"
     )
 
 
@@ -139,8 +139,8 @@ def test_an_aligned_source_is_compared_with_what_was_aligned_alike():
     bare = Comparison(where, "shrink", difference(0.05, 0.0001), 0.0001)
     assert conclusion([*rivals, bare], 208) == (
         "the source's content matters at n = 208: it does better than all of aligned_random, shuffle_layers at lam=0.1"
-        " align=procrustes (largest p, after Holm over places: 0.020); an aligned source is not compared with unaligned"
-        " controls"
+        " align=procrustes (largest p, after Holm over places: 0.020); a source that is aligned to fit the target is"
+        " not compared with controls that are not"
     )
     assert conclusion(rivals[:1], 208).startswith(
         "this cannot tell whether the source's content matters: that takes aligned_random, shuffle_layers at the same λ"
@@ -148,6 +148,37 @@ def test_an_aligned_source_is_compared_with_what_was_aligned_alike():
     beaten = {"random_spectrum": (0.0, 1.0), "rotate": (-0.03, 0.002), "shuffle_layers": (-0.03, 0.001)}
     both = conclusion([*beside("0.1", shrink=(-0.05, 0.01), **beaten), *rivals], 208)
     assert both.startswith("the source's content matters") and both.count("better than all of") == 1
+
+
+def test_a_projected_source_is_compared_with_noise_that_was_projected_alike():
+    """A projection that is fitted to the target finds something in noise too."""
+    beats = {"shrink": 0.0001, "random_spectrum": 0.0001, "rotate": 0.0001, "shuffle_layers": 0.01}
+    bare = [Comparison({"lam": "0.1"}, name, difference(-0.05, p), p, is_projected=True) for name, p in beats.items()]
+    assert conclusion(bare, 208).startswith(
+        "this cannot tell whether the source's content matters: that takes aligned_random, shuffle_layers at the same λ"
+    )
+    assert conclusion(bare[:3], 208) == (
+        "nothing follows for the source's content: it was projected to fit the target, and its controls were not"
+    )
+    alike = Comparison({"lam": "0.1"}, "aligned_random", difference(-0.05, 0.03), 0.03, is_projected=True)
+    assert conclusion([*bare, alike], 208) == (
+        "the source's content matters at n = 208: it does better than all of aligned_random, shuffle_layers at lam=0.1"
+        " (largest p, after Holm over places: 0.030); a source that is projected to fit the target is not compared with"
+        " controls that are not"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "is_projected"),
+    [
+        (["model=whisper_base_minilm"], True),
+        (["model=whisper_base_minilm", "project=random"], False),
+        (["model=whisper_minilm"], False),
+        (["model=whisper_minilm", "on_mismatch=project"], False),  # of equal width: nothing is projected
+    ],
+)
+def test_which_sources_are_projected_to_fit(words, is_projected):
+    assert _is_projected(jobs(words)[0].config) is is_projected
 
 
 def test_missing_controls_are_asked_for():

@@ -42,7 +42,7 @@ def test_every_registered_method_and_alignment_is_in_its_study():
     rivals = study_jobs(jobs(["experiment=rivals"])[0])
     without_base = {name for name, traits in METHODS.items() if not traits.needs_base}
     assert {job.config.method.name for job in rivals} == without_base
-    assert len(rivals) == (len(without_base) + 1) * 3 * 3  # linear twice, once repaired
+    assert len(rivals) == (len(without_base) + 2) * 3 * 3  # linear once repaired, reparam once with feed-forward layers
     assert {job.config.repair for job in rivals} == set(REPAIRS)
     alignment = study_jobs(jobs(["experiment=alignment"])[0])
     assert {job.config.align for job in alignment} == set(ALIGNMENTS)
