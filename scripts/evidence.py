@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mam.terminal import p_text
+
 ROOT = Path(__file__).parents[1]
 WORDS = "words.txt"  # beside the runs of a study: the further words of its last command
 CONTENT = (
@@ -143,9 +145,14 @@ def page(outputs: Path) -> str:
         *(f"{summary(study, analysis)}\n" for study, analysis in finished.items()),
         *(section(study, analysis, outputs) for study, analysis in finished.items()),
     ]
-    missing = [study for study in STUDIES if study not in finished]
-    if missing:
-        lines = [f"- {study.question} (`{study.name}`: {models(study)}, {study.data})" for study in missing]
+    lines = [
+        f"- {study.question} (`{study.name}`: {models(study)}, {study.data})"
+        if study not in finished
+        else f"- What the command above leaves out of `{shlex.join(study.words)}` (`{study.name}`)"
+        for study in STUDIES
+        if study not in finished or words_beside(outputs, study)
+    ]
+    if lines:
         parts.append("## Not run\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -157,7 +164,7 @@ def latest(folder: Path) -> dict[str, Any] | None:
         return None
     analysis: dict[str, Any] = json.loads(found[-1].read_text(encoding="utf-8"))
     for run in analysis["runs"]:
-        path = found[-1].parent / Path(run["folder"]).name / "result.json"
+        (path,) = folder.glob(f"*/*/{Path(run['folder']).name}/result.json")  # of this command or of an earlier one
         result = json.loads(path.read_text(encoding="utf-8"))
         run["varied"] = {"lam": result["merge"]["asked"]["lam"]} | run["varied"]
     lams = {run["varied"]["lam"] for run in analysis["runs"]}
@@ -182,9 +189,8 @@ def summary(study: Study, analysis: dict[str, Any]) -> str:
 
 def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
     """Return one question with its tables and its command."""
-    words = outputs / study.name / WORDS
-    extra = shlex.split(words.read_text(encoding="utf-8")) if words.is_file() else []
-    command = shlex.join(["python", "scripts/evidence.py", "--real", "REAL", "--more", "MORE", study.name, *extra])
+    start = ["python", "scripts/evidence.py", "--real", "REAL", "--more", "MORE", study.name]
+    command = shlex.join([*start, *words_beside(outputs, study)])
     runs = [run for run in analysis["runs"] if run["delta"] is not None]
     baseline = runs[0]["baseline"]
     merges = [
@@ -217,6 +223,12 @@ def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
     )
 
 
+def words_beside(outputs: Path, study: Study) -> list[str]:
+    """Return the further words of the last command of a study."""
+    path = outputs / study.name / WORDS
+    return shlex.split(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
 def models(study: Study) -> str:
     """Return the models of a study by the names of their folders, source first."""
     _, target, source = PAIRS[study.pair]
@@ -231,7 +243,7 @@ def size(run: dict[str, Any]) -> str:
 def cells(comparison: dict[str, Any]) -> list[str]:
     """Return the cells of one comparison; with fewer than 6 changed utterances no p can be small."""
     difference = comparison["difference"]
-    p = "few changed" if difference["changed"] < 6 else f"{comparison['p_holm']:.3f}"
+    p = "few changed" if difference["changed"] < 6 else p_text(comparison["p_holm"])
     own = (points(difference["absolute"]), interval(difference), p, changed(difference))
     return [place(comparison["where"]), f"`{comparison['control']}`", *own]
 

@@ -83,5 +83,6 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     assert "| `lam=0.1` | `shrink` | −1.25 | [−2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
     assert "| −1.25 | – | few changed |" in page
     assert "python scripts/evidence.py --real REAL --more MORE content data.limit=200" in page
-    assert page.count("\n- ") == len(evidence.STUDIES) - 1
+    assert page.count("\n- ") == len(evidence.STUDIES)
+    assert "- What the command above leaves out of `experiment=controls" in page
     assert "(`language`: all-MiniLM-L6-v2 into whisper-base, italian)" in page
