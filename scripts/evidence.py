@@ -80,6 +80,7 @@ def main() -> int:
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: choose among {', '.join(study.name for study in STUDIES)}")
     if options.table:
+        copy_pictures(options.outputs, options.table.parent / "img")
         options.table.write_text(page(options.outputs), encoding="utf-8")
         return 0
     codes = [run(study, options) for study in STUDIES if study.name in names]
@@ -134,6 +135,19 @@ def recordings(language: str, options: argparse.Namespace) -> Path:
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("file_name", "transcription"), *((path.name, text) for path, text in rows)])
     return folder
+
+
+def copy_pictures(outputs: Path, folder: Path) -> None:
+    """Copy the picture of each finished study to where the page shows it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for study in STUDIES:
+        for path in sorted((outputs / study.name).glob("*/*/study.png"))[-1:]:
+            shutil.copyfile(path, folder / picture(study))
+
+
+def picture(study: Study) -> str:
+    """Return the name of a study's picture on the page."""
+    return f"evidence-{study.name}.png"
 
 
 def page(outputs: Path) -> str:
@@ -206,6 +220,8 @@ def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
             f"{models(study)}, {study.data}, {size(runs[0])}; the unmerged target has a word error rate of"
             f" {100 * baseline['wer']:.2f} % of {baseline['words']:,} words. Differences are in percentage points, with"
             f" intervals at 95 % ({runs[0]['delta']['test']}).",
+            "",
+            f"![Change of the word error rate by each merge, with 95 % intervals](img/{picture(study)})",
             "",
             "| merge | WER % | Δ to λ=0 | 95 % | utterances |",
             "|---|---|---|---|---|",

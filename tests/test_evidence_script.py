@@ -72,7 +72,11 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     }
     (folder / "study.json").write_text(json.dumps(said))
     (tmp_path / "content" / evidence.WORDS).write_text("data.limit=200")
+    (folder / "study.png").write_bytes(b"picture")
+    evidence.copy_pictures(tmp_path, tmp_path / "img")
+    assert (tmp_path / "img" / "evidence-content.png").read_bytes() == b"picture"
     page = evidence.page(tmp_path)
+    assert "(img/evidence-content.png)" in page
     assert (
         "**Does the source's content matter?** Merging all-MiniLM-L6-v2 into whisper-tiny.en at λ=0.1 changes the word"
         " error rate on 285 recordings by −1.25 points, [−2.00, +0.10]; zeros in the source's place change it by −1.25"
