@@ -285,7 +285,7 @@ def test_a_merged_layer_drops_what_has_no_place():
         (["control_draws=4"], "control_draws=4: must be from 5"),
         (["heads=4"], "heads=4: there is no head 4; the target has heads 0 to 3"),
         (["heads=x"], "heads=x: write all, or numbers and ranges such as 0-3,5"),
-        (["parts=qx"], "one string of q, k, v and o"),
+        (["parts=qx"], "one string of q, k, v, o"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(words, message):

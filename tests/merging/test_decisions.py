@@ -55,7 +55,7 @@ def test_selection_refuses(spec, message):
 def test_parts():
     assert parse_parts("ovq") == ("q", "v", "o") and parse_parts("qkv") == ("q", "k", "v")
     for wrong in ("", "x", "qq", "qkvoo"):
-        with pytest.raises(MergeError, match="one string of q, k, v and o"):
+        with pytest.raises(MergeError, match="one string of q, k, v, o"):
             parse_parts(wrong)
 
 
