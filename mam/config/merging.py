@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from mam.config.merged_parts import parts_problems, where_problems
-from mam.config.model import is_complete, is_filled_in, shape_of, widths_differ
+from mam.config.model import shape_of, widths_differ
 from mam.errors import MamError
 from mam.merging.options import (
     METHOD_KEYS,
@@ -37,8 +37,8 @@ def merging_problems(config: Config) -> Iterator[str]:
     yield from _repair_problems(config)
     yield from parts_problems(config)
     yield from where_problems(config)
-    target, source = (shape_of(config.model, side) for side in ("target", "source"))
-    if target is not None and source is not None and is_complete(config.model, config.where):
+    target, source = (shape_of(config.model, side, config.where) for side in ("target", "source"))
+    if target is not None and source is not None:
         yield from _shape_problems(config, target, source)
 
 
@@ -201,10 +201,8 @@ def merges_nothing(config: Config) -> bool:
         return False
     if not SCHEDULES[config.schedule.name].is_absolute:
         return config.lam == 0
-    target = shape_of(config.model, "target")
+    target = shape_of(config.model, "target", config.where)
     if target is None:  # asked again when the shape is known
-        return False
-    if not is_filled_in(config.model, "target", config.where):
         return False
     lams = lams_of(config, target)
     return not any(lams[layer] for layer in selected_layers(config, target))

@@ -81,10 +81,15 @@ class ModelConfig:
     base_sha256: Annotated[str | None, Doc("like target_sha256")] = None
 
 
-def shape_of(config: ModelConfig, side: str) -> Shape | None:
-    """Return the configured shape of ``target`` or ``source``, or None if a number is missing."""
+def shape_of(config: ModelConfig, side: str, where: str = "encoder") -> Shape | None:
+    """Return the configured shape of ``target`` or ``source``, or None if a number is missing.
+
+    The depth of a decoder matters only for a merge of the stacks ``where`` of which one is a decoder's.
+    """
     stated: ShapeConfig = getattr(config, f"{side}_shape")
     if stated.layers is None or stated.width is None or stated.heads is None:
+        return None
+    if where != "encoder" and stated.decoder is None:
         return None
     return Shape(stated.layers, stated.width, stated.heads, stated.decoder or 0)
 
@@ -135,13 +140,7 @@ def language_problem(key: str, value: str, kind: str) -> str:
 
 def is_complete(config: ModelConfig, where: str) -> bool:
     """Return whether both shapes are filled in as far as a merge of the stacks ``where`` needs them."""
-    return all(is_filled_in(config, side, where) for side in SIDES)
-
-
-def is_filled_in(config: ModelConfig, side: str, where: str) -> bool:
-    """Return whether the shape of one side is filled in; the depth of a decoder matters only if it is merged."""
-    stated: ShapeConfig = getattr(config, f"{side}_shape")
-    return shape_of(config, side) is not None and (where == "encoder" or stated.decoder is not None)
+    return all(shape_of(config, side, where) is not None for side in SIDES)
 
 
 def widths_differ(options: MergeOptions, target: Shape, source: Shape) -> bool:

@@ -10,7 +10,7 @@ from mam.config.compose import CONTROLS_OF_SWEEPS, distinct, refuse_too_many
 from mam.config.composer import Composer
 from mam.config.job import Job
 from mam.config.merging import with_schedule_of, without_idle_alignment
-from mam.config.model import is_filled_in, shape_of
+from mam.config.model import shape_of
 from mam.config.words import word_of
 from mam.errors import ConfigError
 from mam.merging.selection import is_selection
@@ -83,10 +83,9 @@ def extended(job: Job, words: Sequence[str]) -> Job:
 
 def _layer_sets(study: Job, values: Sequence[Any]) -> list[Any]:
     """Expand ``each``, ``tops`` and ``bottoms`` for the study's target; each single layer occurs only once."""
-    target = shape_of(study.config.model, "target")
     where = study.config.where
-    is_known = target is not None and is_filled_in(study.config.model, "target", where)
-    depth = target.chosen(where)[0].layers if target is not None and is_known else 0
+    target = shape_of(study.config.model, "target", where)
+    depth = 0 if target is None else target.chosen(where)[0].layers
     sets = {
         "each": [str(layer) for layer in range(depth)],
         "tops": [*(f"top{n}" for n in range(2, depth)), "all"],

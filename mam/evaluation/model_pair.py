@@ -58,8 +58,7 @@ def load_pair(config: Config, parents: Parents) -> ModelPair:
     _check_shape("target", config.model.target_shape, parents.target.id, target)
     merger = Merger(target.all_blocks, source.read, reader_of(parents.base))
     if (device.type, dtype) != ("cpu", torch.float32):
-        stacks = target.shape.chosen(config.where)
-        merger.keep((layer for stack in stacks for layer in stack.numbers), kept_parts(config))
+        merger.keep(target.shape.layers_of(config.where), kept_parts(config))
     target.to(device, dtype)
     if config.compile:
         target.compile()

@@ -80,8 +80,7 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
 def plan_for(config: Config, pair: ModelPair, lam: Lam) -> MergePlan:
     """Return the configured merge at another λ."""
     if isinstance(lam, tuple):
-        stacks = pair.target.shape.chosen(config.where)
-        values = [lam[layer] for stack in stacks for layer in stack.numbers]
+        values = [lam[layer] for layer in pair.target.shape.layers_of(config.where)]
         options = replace(config, schedule=ScheduleOptions("list", values=values))
     else:
         options = replace(config, lam=lam)

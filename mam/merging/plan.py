@@ -176,9 +176,9 @@ def lams_of(options: MergeOptions, target: Shape) -> tuple[float, ...]:
     Raises:
         MergeError: The schedule does not fit the depth, or there is no decoder.
     """
-    schedule, stacks = SCHEDULES[options.schedule.name], target.chosen(options.where)
-    numbers = [layer for stack in stacks for layer in stack.numbers]
-    depths = [len(numbers)] if "values" in schedule.reads else [stack.layers for stack in stacks]
+    schedule, numbers = SCHEDULES[options.schedule.name], target.layers_of(options.where)
+    each = [stack.layers for stack in target.chosen(options.where)]
+    depths = [len(numbers)] if "values" in schedule.reads else each
     lams = [lam for depth in depths for lam in schedule(options.lam, depth, options.schedule)]
     by_layer = dict(zip(numbers, lams, strict=True))
     return tuple(by_layer.get(layer, 0.0) for layer in range(max(target.layers, numbers[-1] + 1)))
@@ -202,19 +202,18 @@ def paired_layers(
     control, pairs = CONTROLS[options.control], dict[int, int]()
     for stack in target.chosen(options.where):
         selected = parse_layers(options.layers.spec, stack.layers)
-        partner = target.partner(stack) if control.layers == "own" else source.partner(stack)
         if control.layers == "own":
-            others = {layer: (layer + 1) % stack.layers for layer in selected}
-        else:
-            others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
-        if options.pairing in MEASURED and partners is not None and control.layers != "own":
+            pairs |= {stack.first + layer: stack.first + (layer + 1) % stack.layers for layer in selected}
+            continue
+        partner = source.partner(stack)
+        others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
+        if options.pairing in MEASURED and partners is not None:  # before, the pairs are provisional
             others = {layer: partners[layer] for layer in selected}
-        if control.layers != "own":
-            others = {layer: (other + options.offset) % partner.layers for layer, other in others.items()}
+        order = list(range(partner.layers))
         if control.layers == "shuffled":
             from mam.merging.controls import shuffled  # imported here: no other plan needs torch
 
             order = shuffled(partner.layers, seed, draw)
-            others = {layer: order[other] for layer, other in others.items()}
-        pairs |= {stack.first + layer: partner.first + other for layer, other in others.items()}
+        for layer, other in others.items():
+            pairs[stack.first + layer] = partner.first + order[(other + options.offset) % partner.layers]
     return pairs

@@ -61,6 +61,10 @@ class Shape:
             raise MergeError(f"where={where}: the target has no decoder. Leave where out")
         return [self.stacks[name] for name in WHERE[where]]
 
+    def layers_of(self, where: str) -> list[int]:
+        """Return the numbers of all layers of the stacks that ``where`` names; MergeError if there is no decoder."""
+        return [layer for stack in self.chosen(where) for layer in stack.numbers]
+
     def partner(self, stack: Stack) -> Stack:
         """Return the stack whose layers are merged into those of a target's: of its name, or the only one."""
         return self.stacks.get(stack.name, self.stacks["encoder"])

@@ -102,7 +102,10 @@ def _lists(model: nn.Module) -> Iterator[tuple[str, nn.ModuleList]]:
 def _attentions(layer: nn.Module, number: int) -> list[tuple[str, AttentionBlock]]:
     """Return the attention blocks within a layer, with their paths."""
     modules = dict(layer.named_modules())
-    weighted = [path for path, module in modules.items() if hasattr(module, "weight")]
+
+    def has(path: str) -> bool:
+        return hasattr(modules.get(path), "weight")
+
     found = []
     for path, module in modules.items():
         for spelling in SPELLINGS:
@@ -111,7 +114,7 @@ def _attentions(layer: nn.Module, number: int) -> list[tuple[str, AttentionBlock
                 outputs = [getattr(module, name, None) for name in OUTPUTS]
                 outputs.append(modules.get(f"{path.rpartition('.')[0]}.{OUTPUT_BLOCK}"))
                 o = next((output for output in outputs if isinstance(output, nn.Linear)), None)
-                others = {part: modules[inner] for part, inner in beside(path, weighted).items()}
+                others = {part: modules[inner] for part, inner in beside(path, has).items()}
                 found.append((path, AttentionBlock(number, module, q, k, v, o, others)))
     return found
 

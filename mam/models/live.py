@@ -94,7 +94,7 @@ class LiveModel:
         """
         if self._fused is None:
             linear: Any = self.blocks[layer].projection(part)
-            refuse_unplain(linear, f"{self.id}: layer {layer}, {part}", None if part[0] == "n" else nn.Linear)
+            refuse_unplain(linear, f"{self.id}: layer {layer}, {part}", nn.Module if part[0] == "n" else nn.Linear)
             bias = getattr(linear, "bias", None)  # some norms have none
             return _plain(linear.weight), None if bias is None else _plain(bias)
         if part not in self._fused[layer]:
@@ -147,17 +147,14 @@ class LiveModel:
         raise MergeError(f"{self.id}: says nowhere how many heads its attention has ({choices(HEADS)}).")
 
 
-def refuse_unplain(linear: Any, place: str, kind: type[nn.Module] | None = nn.Linear) -> None:
-    """Raise MergeError unless a module's weights are plain floating-point numbers that can be read and written.
-
-    ``kind`` is the class that it must have; None: any.
-    """
+def refuse_unplain(linear: Any, place: str, kind: type[nn.Module] = nn.Linear) -> None:
+    """Raise MergeError unless a module of this kind has plain floating-point weights that can be read and written."""
     if parametrize.is_parametrized(linear) or linear._parameters.get("weight") is None:
         raise MergeError(
             f"{place}: is parametrised, its weight is computed anew in each pass. Remove the parametrisation"
             " (handle.fold() of mam.learnable; torch's remove_parametrizations, prune.remove, remove_weight_norm)."
         )
-    if not isinstance(linear, kind or nn.Module) or type(linear.weight) is not nn.Parameter:
+    if not isinstance(linear, kind) or type(linear.weight) is not nn.Parameter:
         raise MergeError(f"{place}: is a {type(linear).__name__} with special weights. {DEQUANTISE}.")
     for tensor in (linear.weight, getattr(linear, "bias", None)):
         if tensor is None:

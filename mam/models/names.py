@@ -6,8 +6,9 @@ Shapes: ``d`` is the width; a projection's weight is [d, d] as [out, in], its bi
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from mam.errors import MergeError, choices
 
@@ -55,18 +56,18 @@ class OnDisk:
     third: int | None = None
 
 
-def beside(block: str, paths: Collection[str]) -> dict[str, str]:
-    """Return which of the ``paths`` within a layer stand beside its attention ``block``, by part; see `PARTS`.
+def beside(block: str, has: Callable[[str], bool]) -> dict[str, str]:
+    """Return the paths of what stands beside the attention ``block`` of a layer that ``has`` a path, by part.
 
     Cross-attention has a norm only; the feed-forward block of its layer belongs to the decoder's self-attention. A
     layer with two such blocks, as a Conformer's, has none that corresponds to another model's.
     """
     if CROSS.search(block):
         norm = f"{block}_layer_norm"
-        return {"n1": norm} if norm in paths else {}
+        return {"n1": norm} if has(norm) else {}
     found: dict[str, str] = {}
     for parts, spellings in ((("f1", "f2"), FEED_FORWARD), (("n1", "n2"), NORMS)):
-        both = next((both for both in spellings if set(both) <= set(paths)), None)
+        both = next((both for both in spellings if all(map(has, both))), None)
         if both is None:
             break
         found |= dict(zip(parts, both, strict=True))
@@ -154,7 +155,10 @@ def _completed(
         for output in outputs:
             if f"{output}.weight" in present:
                 layers[number].setdefault("o", OnDisk(output))
-        weights = [other.removeprefix(path) for other in present if other.startswith(path)]
-        found = beside(attention, [weight.removesuffix(".weight") for weight in weights if weight.endswith(".weight")])
+        found = beside(attention, partial(_has_weight, present, path))
         layers[number].update({part: OnDisk(path + inner) for part, inner in found.items()})
     return [layers[number] for number in range(len(layers))]
+
+
+def _has_weight(present: set[str], layer: str, path: str) -> bool:
+    return f"{layer}{path}.weight" in present

@@ -71,7 +71,7 @@ class Target(ABC):
     def blocks_of(self, where: str) -> list[AttentionBlock]:
         """Return the layers of the stacks that ``where`` names; MergeError if there is no decoder."""
         blocks = self.all_blocks
-        return [blocks[layer] for stack in self.shape.chosen(where) for layer in stack.numbers]
+        return [blocks[layer] for layer in self.shape.layers_of(where)]
 
     @property
     @abstractmethod

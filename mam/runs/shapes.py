@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from mam.config.checks import problems
 from mam.config.job import Job
-from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, is_filled_in
+from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
 from mam.errors import ConfigError
 from mam.merging.shape import Shape
 from mam.models.locate import locate
@@ -52,7 +52,7 @@ def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
 def _with_shape(model: ModelConfig, side: str, where: str, shapes: dict[tuple[str, str], Shape]) -> ShapeConfig:
     """Return the configured shape, with missing values from the checkpoint."""
     stated: ShapeConfig = getattr(model, f"{side}_shape")
-    if is_filled_in(model, side, where):
+    if shape_of(model, side, where) is not None:
         return stated
     location = getattr(model, side), getattr(model, f"{side}_revision")
     if location not in shapes:

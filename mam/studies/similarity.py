@@ -1,4 +1,4 @@
-"""Whether the similarity of two layers predicts the effect of merging one into the other."""
+"""A test of whether the similarity of two layers predicts the effect of merging one into the other."""
 
 from __future__ import annotations
 
