@@ -48,7 +48,10 @@ def test_further_comparisons_and_labels_are_said_by_words():
             "study.table=big",
             r"study\.table=big: not known\. Choose one of:\n      none .*\n      zero_shot .*\n      tr",
         ),
-        ("study.show=[everything]", r"study\.show=everything: not known\. Choose among: mismatch, similarity, stability"),
+        (
+            "study.show=[everything]",
+            r"study\.show=everything: not known\. Choose among: mismatch, similarity, stability",
+        ),
         ("study.show=[stability,all]", r"study\.show=all: not known"),
         ("study.then=null", r"study\.then"),
     ],
