@@ -169,10 +169,6 @@ def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[st
             check()
         except MamError as error:
             yield str(error)
-    if config.control == "shuffle_layers" and source.layers < 2:
-        yield "control=shuffle_layers: the source has one layer, there is none to exchange it with"
-    if config.control == "self" and target.layers < 2:
-        yield "control=self: the target has one layer, there is no other to take"
     if config.on_mismatch == "error" and widths_differ(config, target, source):
         yield (
             f"model: the target is {target.width} wide and the source {source.width}. Widths must agree; say"

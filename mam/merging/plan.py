@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mam.errors import MergeError
 from mam.merging.options import MergeOptions, merge_options
 from mam.merging.pairing import MEASURED, PAIRINGS
 from mam.merging.schedules import SCHEDULES
@@ -150,7 +151,9 @@ def plan_merge(
     """
     control = CONTROLS[options.control]
     parts = tuple(part for part in parse_parts(options.parts) if part[0] in control.parts)
-    pairs = paired_layers(options, target, source, seed, draw, partners)
+    pairs = paired_layers(options, target, source, partners)
+    if control.layers == "shuffled":
+        pairs = _exchanged(pairs, source, seed, draw)
     lams = lams_of(options, target)
     is_projected = options.on_mismatch == "project" and source.width != target.width
     return MergePlan(
@@ -191,29 +194,38 @@ def selected_layers(options: MergeOptions, target: Shape) -> list[int]:
 
 
 def paired_layers(
-    options: MergeOptions,
-    target: Shape,
-    source: Shape,
-    seed: int = 0,
-    draw: int = 0,
-    partners: Mapping[int, int] | None = None,
+    options: MergeOptions, target: Shape, source: Shape, partners: Mapping[int, int] | None = None
 ) -> dict[int, int]:
-    """Return the source layer of each selected layer of the target; see `plan_merge` for arguments and errors."""
+    """Return the source layer of each selected layer of the target, before a control exchanges layers.
+
+    Raises:
+        MergeError: A layer has no partner, or the control has no other layer to take. For arguments see `plan_merge`.
+    """
     control, pairs = CONTROLS[options.control], dict[int, int]()
     for stack in target.chosen(options.where):
         selected = parse_layers(options.layers.spec, stack.layers)
         if control.layers == "own":
+            if stack.layers < 2:
+                raise MergeError(f"control={options.control}: the target has one layer, there is no other to take")
             pairs |= {stack.first + layer: stack.first + (layer + 1) % stack.layers for layer in selected}
             continue
         partner = source.partner(stack)
+        if control.layers == "shuffled" and partner.layers < 2:
+            raise MergeError(f"control={options.control}: the source has one layer, there is none to exchange it with")
         others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
         if options.pairing in MEASURED and partners is not None:  # before, the pairs are provisional
             others = {layer: partners[layer] for layer in selected}
-        order = list(range(partner.layers))
-        if control.layers == "shuffled":
-            from mam.merging.controls import shuffled  # imported here: no other plan needs torch
-
-            order = shuffled(partner.layers, seed, draw)
         for layer, other in others.items():
-            pairs[stack.first + layer] = partner.first + order[(other + options.offset) % partner.layers]
+            pairs[stack.first + layer] = partner.first + (other + options.offset) % partner.layers
     return pairs
+
+
+def _exchanged(pairs: Mapping[int, int], source: Shape, seed: int, draw: int) -> dict[int, int]:
+    """Return pairs whose source layers are exchanged at random within their stacks."""
+    from mam.merging.controls import shuffled  # imported here: no other plan needs torch
+
+    exchanged = {}
+    for layer, other in pairs.items():
+        stack = next(stack for stack in source.stacks.values() if other in stack.numbers)
+        exchanged[layer] = stack.first + shuffled(stack.layers, seed, draw)[other - stack.first]
+    return exchanged

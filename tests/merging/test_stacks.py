@@ -90,3 +90,13 @@ def test_parts_are_letters_outside():
 def test_a_target_without_a_decoder_is_refused():
     with pytest.raises(MergeError, match="where=decoder: the target has no decoder. Leave where out"):
         plan("decoder", target=TEXT)
+
+
+def test_a_control_that_takes_another_layer_needs_one_in_each_stack():
+    """It is refused, and does not search for ever for another layer than the only one."""
+    shallow = Shape(4, 8, 2, decoder=1)
+    with pytest.raises(MergeError, match="control=self: the target has one layer"):
+        plan("decoder", target=shallow, control="self")
+    with pytest.raises(MergeError, match="control=shuffle_layers: the source has one layer"):
+        plan("decoder", shallow, control="shuffle_layers")
+    assert set(plan("encoder", shallow, control="shuffle_layers").pairs) == {0, 1, 2, 3}
