@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.override_parser.types import Override
 
@@ -87,14 +88,15 @@ def refuse_too_many(counts: Iterable[int], config: Config) -> None:
 def _lacks_baseline(overrides: Sequence[tuple[str, Override]]) -> bool:
     """Return whether a sweep varies λ without the value 0; if λ is learnt, 0 is only a starting point."""
     by_key = {override.key_or_group: override for _, override in overrides}
-    if "lmam" in _texts(by_key.get("train")):
+    if "lmam" in map(str, _values(by_key.get("train"))):
         return False
-    lams = {float(value) for value in _texts(by_key.get("lam"))}
-    return len(lams) > 1 and 0 not in lams
+    lams = _values(by_key.get("lam"))
+    sums = [sum(lam) if isinstance(lam, list) else float(lam) for lam in lams]
+    return len(set(map(str, lams))) > 1 and 0 not in sums
 
 
-def _texts(override: Override | None) -> list[str]:
-    return [] if override is None else [str(value) for value in values_of(override)]
+def _values(override: Override | None) -> list[Any]:
+    return [] if override is None else values_of(override)
 
 
 def _may_choose(config: Config) -> bool:

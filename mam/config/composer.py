@@ -23,6 +23,7 @@ from mam.config.nodes import keys_set, schema
 from mam.config.override_checks import OF_THE_USER, override_problem
 from mam.config.schema import Config
 from mam.config.search import ONLY_MAMS, ConfigFile, SearchPath, groups, publish_choices
+from mam.config.several import keys_of_words
 from mam.config.words import listed, verbatim
 from mam.errors import ConfigError, MamError, first_line
 from mam.extensions import use
@@ -164,7 +165,7 @@ class Composer:
             choosing = [override for override in overrides if self._needs_hydra(override)]
             base = self._base(choosing)
             setting = [override for override in overrides if override not in choosing]
-            with keys_set(base.config, [(override.key_or_group, override.value()) for override in setting]):
+            with keys_set(base.config, keys_of_words((word.key_or_group, word.value()) for word in setting)):
                 if base.has_missing or any(MISSING in word for word in words):
                     _refuse_missing(base.config)
                 config = OmegaConf.to_object(base.config)

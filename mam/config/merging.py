@@ -7,8 +7,9 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from mam.config.merged_parts import parts_problems, where_problems
-from mam.config.model import shape_of, widths_differ
+from mam.config.model import further_shapes, shape_of, shapes, widths_differ
 from mam.errors import MamError
+from mam.merging.by_layer import lams_of, paired_layers, selected_layers
 from mam.merging.options import (
     METHOD_KEYS,
     Calibration,
@@ -18,9 +19,10 @@ from mam.merging.options import (
     activation_choices,
 )
 from mam.merging.pairing import MEASURED
-from mam.merging.plan import lams_of, paired_layers, selected_layers
+from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.schedules import SCHEDULES
 from mam.merging.selection import parse_heads
+from mam.merging.several import shares_of
 from mam.merging.shape import Shape
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS, REPAIRS
 
@@ -37,9 +39,15 @@ def merging_problems(config: Config) -> Iterator[str]:
     yield from _repair_problems(config)
     yield from parts_problems(config)
     yield from where_problems(config)
-    target, source = (shape_of(config.model, side, config.where) for side in ("target", "source"))
+    yield from _sources_problems(config)
+    model = config.model
+    target, source = (shape_of(stated, config.where) for stated in (model.target_shape, model.source_shape))
     if target is not None and source is not None:
-        yield from _shape_problems(config, target, source)
+        yield from _target_problems(config, target)
+        for name, one in zip(
+            model.sources or [model.source], (source, *further_shapes(model, config.where)), strict=False
+        ):
+            yield from _source_problems(config, target, one, name if model.further else "the source")
 
 
 def _schedule_problems(schedule: ScheduleOptions) -> Iterator[str]:
@@ -153,27 +161,47 @@ def _repair_problems(config: Config) -> Iterator[str]:
         yield f"repair={config.repair}: rescales Q, K and V, and parts={config.parts} merges none of them"
 
 
-def _shape_problems(config: Config, target: Shape, source: Shape) -> Iterator[str]:
-    """Yield problems with the depths, widths and heads of the two models."""
+def _sources_problems(config: Config) -> Iterator[str]:
+    """Yield shares that fit no number of sources, and options that are defined for one source."""
     try:
-        parse_heads(config.heads, target.heads)
+        shares_of(config.shares, 1 + len(config.model.further))
     except MamError as error:
         yield str(error)
-    try:
-        selected_layers(config, target)
-    except MamError as error:
-        yield str(error)
+    if not config.model.further:
         return
-    for check in (lambda: lams_of(config, target), lambda: paired_layers(config, target, source)):
+    if not METHODS[config.method.name].is_learnable:
+        known = " or ".join(name for name, traits in METHODS.items() if traits.is_learnable)
+        yield f"method={config.method.name}: merges one source, and model.sources names several. Say method={known}"
+    for word, other in activation_choices(config).items():
+        if not word.startswith("repair="):
+            yield f"{word}: is measured for one source, and model.sources names several. Say {other}"
+
+
+def _target_problems(config: Config, target: Shape) -> Iterator[str]:
+    """Yield problems with the depth and heads of the target."""
+    for check in (lambda: parse_heads(config.heads, target.heads), lambda: lams_of(config, target)):
         try:
             check()
         except MamError as error:
             yield str(error)
+
+
+def _source_problems(config: Config, target: Shape, source: Shape, name: str) -> Iterator[str]:
+    """Yield problems with the depth and width of a source, and with the layers that it is merged into."""
+    try:
+        paired_layers(config, target, source)
+    except MamError as error:
+        yield str(error)
     if config.on_mismatch == "error" and widths_differ(config, target, source):
         yield (
-            f"model: the target is {target.width} wide and the source {source.width}. Widths must agree; say"
+            f"model: the target is {target.width} wide and {name} {source.width}. Widths must agree; say"
             " on_mismatch=project, choose another source, or correct model.*_shape if they do."
         )
+
+
+def plan_of(config: Config) -> MergePlan:
+    """Return the merge of a configuration whose shapes are filled in; raises MergeError as `plan_merge` does."""
+    return plan_merge(config, *shapes(config.model), config.seed, further=further_shapes(config.model))
 
 
 def reads_lam(config: Config) -> bool:
@@ -197,7 +225,7 @@ def merges_nothing(config: Config) -> bool:
         return False
     if not SCHEDULES[config.schedule.name].is_absolute:
         return config.lam == 0
-    target = shape_of(config.model, "target", config.where)
+    target = shape_of(config.model.target_shape, config.where)
     if target is None:  # asked again when the shape is known
         return False
     lams = lams_of(config, target)

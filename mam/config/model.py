@@ -69,10 +69,17 @@ class ModelConfig:
         list[str],
         Doc("collections whose recordings the target was trained on; data sets from them get a caveat"),
     ] = field(default_factory=list)
+    sources: Annotated[
+        list[str],
+        Doc("several sources, each like target; the first is source, whose other keys are those of this one"),
+    ] = field(default_factory=list)
     source: Annotated[str, Doc("like target")] = MISSING
     source_revision: Annotated[str, Doc("like target_revision")] = "main"
     source_sha256: Annotated[str | None, Doc("like target_sha256")] = None
     source_shape: Annotated[ShapeConfig, Doc("like target_shape")] = field(default_factory=ShapeConfig)
+    further_shapes: Annotated[
+        list[ShapeConfig], Doc("shapes of the second source and those after it; empty: read from the checkpoints")
+    ] = field(default_factory=list)
     base: Annotated[
         str | None,
         Doc("checkpoint that target and source were fine-tuned from, for methods that merge task vectors; like target"),
@@ -80,13 +87,17 @@ class ModelConfig:
     base_revision: Annotated[str, Doc("like target_revision")] = "main"
     base_sha256: Annotated[str | None, Doc("like target_sha256")] = None
 
+    @property
+    def further(self) -> list[str]:
+        """The second source and those after it."""
+        return self.sources[1:]
 
-def shape_of(config: ModelConfig, side: str, where: str = "encoder") -> Shape | None:
-    """Return the configured shape of ``target`` or ``source``, or None if a number is missing.
+
+def shape_of(stated: ShapeConfig, where: str = "encoder") -> Shape | None:
+    """Return a configured shape, or None if a number is missing.
 
     The depth of a decoder matters only for a merge of the stacks ``where`` of which one is a decoder's.
     """
-    stated: ShapeConfig = getattr(config, f"{side}_shape")
     if stated.layers is None or stated.width is None or stated.heads is None:
         return None
     if where != "encoder" and stated.decoder is None:
@@ -96,9 +107,15 @@ def shape_of(config: ModelConfig, side: str, where: str = "encoder") -> Shape | 
 
 def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
     """Return the shapes of target and source of a configuration in which they are filled in."""
-    target, source = (shape_of(config, side) for side in SIDES)
+    target, source = (shape_of(stated) for stated in (config.target_shape, config.source_shape))
     assert target is not None and source is not None, "shapes are read from the checkpoints first"
     return target, source
+
+
+def further_shapes(config: ModelConfig, where: str = "encoder") -> list[Shape]:
+    """Return the shapes of the second source and those after it, as far as they are filled in."""
+    stated = [shape_of(shape, where) for shape in config.further_shapes]
+    return [shape for shape in stated if shape is not None]
 
 
 def model_problems(config: Config) -> Iterator[str]:
@@ -110,6 +127,7 @@ def model_problems(config: Config) -> Iterator[str]:
             yield f"model.{role}: is empty. Give a hub id, a folder or a BEATs file"
         if not getattr(model, f"{role}_revision").strip():
             yield f"model.{role}_revision: is empty. Give a revision, or leave it out"
+    yield from _sources_problems(model)
     for side in SIDES:
         yield from _shape_problems(model, side)
     if model.language is not None and whisper_code(model.language) is None:
@@ -121,8 +139,25 @@ def model_problems(config: Config) -> Iterator[str]:
             yield "model.speech_task: has no effect on audio events"
 
 
+def _sources_problems(model: ModelConfig) -> Iterator[str]:
+    """Yield problems with a list of sources."""
+    listed = ",".join(model.sources)
+    if any(not name.strip() for name in model.sources):
+        yield f"model.sources=[{listed}]: has an empty name. Give a hub id, a folder or a BEATs file for each"
+    twice = sorted({name for name in model.sources if model.sources.count(name) > 1})
+    if twice:
+        yield f"model.sources=[{listed}]: names {', '.join(twice)} twice. Name each once, with the sum of its λ"
+    if model.sources and model.source != model.sources[0]:
+        yield (f"model.source={model.source}: is not the first of model.sources=[{listed}]. Leave one of the two out")
+    if model.further_shapes and len(model.further_shapes) != len(model.further):
+        yield (
+            f"model.further_shapes: has {len(model.further_shapes)} shapes, and model.sources names"
+            f" {len(model.further)} after the first. Leave it out, and they are read from the checkpoints"
+        )
+
+
 def _shape_problems(model: ModelConfig, side: str) -> Iterator[str]:
-    shape = shape_of(model, side)
+    shape = shape_of(getattr(model, f"{side}_shape"))
     if shape is not None and shape.width % shape.heads:
         yield (
             f"model.{side}_shape: {shape.heads} heads do not divide a width of {shape.width}. Leave the shape out, and"
@@ -139,8 +174,9 @@ def language_problem(key: str, value: str, kind: str) -> str:
 
 
 def is_complete(config: ModelConfig, where: str) -> bool:
-    """Return whether both shapes are filled in as far as a merge of the stacks ``where`` needs them."""
-    return all(shape_of(config, side, where) is not None for side in SIDES)
+    """Return whether all shapes are filled in as far as a merge of the stacks ``where`` needs them."""
+    has_both = all(shape_of(stated, where) is not None for stated in (config.target_shape, config.source_shape))
+    return has_both and len(further_shapes(config, where)) == len(config.further)
 
 
 def widths_differ(options: MergeOptions, target: Shape, source: Shape) -> bool:

@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from mam.config.nodes import has_key, keys_set
 from mam.config.reference import comment_of
 from mam.config.search import SearchPath
-from mam.errors import choices, first_line
+from mam.config.several import keys_of
+from mam.errors import ConfigError, choices, first_line
 
 MOST_VALUES = 10_000  # of a key in a sweep or a study
 SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
@@ -82,10 +83,12 @@ def override_problem(
         return unknown_key
     for value in values:
         try:
-            with keys_set(base, [(key, value)]):
+            with keys_set(base, keys_of(key, value)):
                 pass
         except OmegaConfBaseException as error:
             return f"{key}={value}: {first_line(error)}"
+        except ConfigError as error:
+            return str(error)
     return None
 
 

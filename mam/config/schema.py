@@ -122,6 +122,10 @@ def resolved(config: Config) -> dict[str, Any]:
     if not reads_base(config):
         for key in ("base", "base_revision", "base_sha256"):
             plain["model"].pop(key)
+    if not config.model.further:
+        plain.pop("shares")
+        for key in ("sources", "further_shapes"):
+            plain["model"].pop(key)
     for key in METHOD_KEYS - set(METHODS[config.method.name].reads):
         plain["method"].pop(key)
     if not reads_lam(config):

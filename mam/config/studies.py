@@ -84,7 +84,7 @@ def extended(job: Job, words: Sequence[str]) -> Job:
 def _layer_sets(study: Job, values: Sequence[Any]) -> list[Any]:
     """Expand ``each``, ``tops`` and ``bottoms`` for the study's target; each single layer occurs only once."""
     where = study.config.where
-    target = shape_of(study.config.model, "target", where)
+    target = shape_of(study.config.model.target_shape, where)
     depth = 0 if target is None else target.chosen(where)[0].layers
     sets = {
         "each": [str(layer) for layer in range(depth)],

@@ -21,16 +21,21 @@ def verbatim(word: str, multirun: bool = False) -> str:
     In a multirun a comma separates values, so a value with a comma needs its own quotes there.
     """
     key, equals, value = word.partition("=")
-    if not equals or not value or value[0] in "'\"" or not key.lstrip("+").startswith(VERBATIM):
+    if not equals or not value or value[0] in "'\"" or not is_verbatim(key.lstrip("+")):
         return word
     if value == "null" or (multirun and "," in value):
         return word
     return f"{key}={quoted(value)}"
 
 
+def is_verbatim(key: str) -> bool:
+    """Return whether the value of a key is read as it is typed; a list of sources has Hydra's brackets and commas."""
+    return key.startswith(VERBATIM) and key != "model.sources"
+
+
 def word_of(key: str, value: object) -> str:
     """Return ``key=value`` as typed (before the shell's own quoting), such that the value is read unchanged."""
-    is_raw = isinstance(value, str) and key.startswith(VERBATIM) and value not in ("", "null") and value[0] not in "'\""
+    is_raw = isinstance(value, str) and is_verbatim(key) and value not in ("", "null") and value[0] not in "'\""
     return f"{key}={value if is_raw and '${' not in str(value) else in_grammar(value)}"
 
 

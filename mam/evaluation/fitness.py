@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mam.config.model import shapes
+from mam.config.merging import plan_of
+from mam.config.model import further_shapes, shapes
 from mam.config.schema import Config
 from mam.errors import MergeError, UnfitError
 from mam.merging.options import activation_choices
 from mam.merging.pairing import MEASURED
-from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.plan import MergePlan
 from mam.merging.selection import ATTENTION
 from mam.merging.tables import ALIGNMENTS, CONTROLS, METHODS
 from mam.models.checkpoints import Checkpoint
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
 
 
 def refuse_unfit(config: Config, parents: Parents) -> None:
-    """Raise UnfitError if method or alignment are not defined for this pair of models.
+    """Raise UnfitError if method or alignment are not defined for the target and one of the sources.
 
     Some need equal numbers of heads on both sides, some a target in which nothing else reads Q, some a source that
     takes the target's input, some a common ancestor of both.
     """
-    target, source, base = parents
-    if base is not None:
-        _refuse_unrelated(config, target, source, base)
+    if parents.base is not None:
+        _refuse_unrelated(config, parents.target, parents.source, parents.base)
+    for number, source in enumerate(parents.sources):
+        _refuse_unfit_source(config, number, parents.target, source)
+
+
+def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source: Checkpoint) -> None:
+    """Raise UnfitError as `refuse_unfit` does for one of the sources, the first of which is number 0."""
     is_own, alignment = CONTROLS[config.control].layers == "own", ALIGNMENTS[config.align]
-    ours, theirs = shapes(config.model)
-    theirs = ours if is_own else theirs
+    ours, *each = *shapes(config.model), *further_shapes(config.model)
+    theirs = ours if is_own else each[number]
     heads = f"the target has {ours.heads} heads and the source {theirs.heads}"
     differ = ours.heads != theirs.heads
     if alignment.needs_heads and differ:
@@ -47,7 +53,8 @@ def refuse_unfit(config: Config, parents: Parents) -> None:
             f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
             " activations. Say align=procrustes, which compares weights"
         )
-    _refuse_other_widths(config, target, source)
+    if not set(config.parts) <= ATTENTION:
+        _refuse_other_widths(plan_of(config).each[number], target, source)
     if config.where != "encoder":
         _refuse_other_heads(target, source)
     if config.pairing in MEASURED:
@@ -75,11 +82,8 @@ def _refuse_other_heads(target: Checkpoint, source: Checkpoint) -> None:
             )
 
 
-def _refuse_other_widths(config: Config, target: Checkpoint, source: Checkpoint) -> None:
+def _refuse_other_widths(plan: MergePlan, target: Checkpoint, source: Checkpoint) -> None:
     """Raise UnfitError if parts beside attention have other shapes in the source, or MergeError if one has none."""
-    if set(config.parts) <= ATTENTION:
-        return
-    plan = plan_merge(config, *shapes(config.model), config.seed)
     ours = Source(target)
     theirs = ours if plan.is_own else Source(source)
     for layer, other in plan.pairs.items():
@@ -88,8 +92,8 @@ def _refuse_other_widths(config: Config, target: Checkpoint, source: Checkpoint)
             own, given = (checkpoint.headers[f"{place.name}.weight"][0] for checkpoint, place in sides)
             if own != given and part not in ATTENTION:
                 raise UnfitError(
-                    f"parts={config.parts}: {part} of layer {layer} is {given} in the source and {own} in the target,"
-                    f" and must agree. Leave {part[0]} out"
+                    f"parts={plan.options.parts}: {part} of layer {layer} is {given} in the source and {own} in the"
+                    f" target, and must agree. Leave {part[0]} out"
                 )
 
 

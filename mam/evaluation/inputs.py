@@ -21,7 +21,7 @@ from mam.terminal import Terminal
 
 
 def located(config: Config) -> Parents:
-    """Return the checkpoints of a merge: target, source, and the base if the method reads one.
+    """Return the checkpoints of a merge: target, source or sources, and the base if the method reads one.
 
     Raises:
         CheckpointError: One does not exist, or is another than its SHA-256 says.
@@ -29,9 +29,9 @@ def located(config: Config) -> Parents:
     model = config.model
     target = locate(model.target, model.target_revision, model.target_sha256)
     source = locate(model.source, model.source_revision, model.source_sha256)
-    if model.base is None or not reads_base(config):
-        return Parents(target, source)
-    return Parents(target, source, locate(model.base, model.base_revision, model.base_sha256))
+    has_base = model.base is not None and reads_base(config)
+    base = locate(str(model.base), model.base_revision, model.base_sha256) if has_base else None
+    return Parents(target, source, base, tuple(map(locate, model.further)))
 
 
 class Inputs:

@@ -24,6 +24,7 @@ class Measurement:
         baseline: predictions of the baseline, see ``kind``.
         attention: the change of attention by the merge.
         lams: λ of every layer at the end.
+        lams_by_source: the same for each of several sources in turn.
         notes: sentences for the diagnostics.
         head: how classes were told apart; None for speech.
         evaluating: in seconds, like ``merging`` and ``prefix``.
@@ -37,6 +38,7 @@ class Measurement:
     baseline: list[PredictionRow]
     attention: AttentionChange
     lams: tuple[float, ...]
+    lams_by_source: tuple[float, ...]
     notes: list[str]
     head: HeadRecord | None
     evaluating: float

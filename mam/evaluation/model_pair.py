@@ -1,8 +1,9 @@
-"""The two models of a run: found, checked, loaded, and ready to be merged."""
+"""The models of a run: found, checked, loaded, and ready to be merged."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -16,6 +17,7 @@ from mam.evaluation.inputs import located
 from mam.memory import free_memory, gigabytes
 from mam.merging.adapted_source import Read
 from mam.merging.merger import Merger
+from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.selection import ATTENTION, parse_parts
 from mam.merging.shape import Shape
 from mam.models.checkpoints import Checkpoint
@@ -29,21 +31,30 @@ from mam.tasks import TASKS
 
 @dataclass
 class ModelPair:
-    """A loaded target, its source and merger; ``loading`` is the time to load them in seconds."""
+    """A loaded target, its source and merger; ``loading`` is the time to load them in seconds.
+
+    ``further`` has the second source and those after it.
+    """
 
     target: Target
     source: Source
     merger: Merger
     loading: float
+    further: tuple[Source, ...] = ()
 
     @property
     def shapes(self) -> tuple[Shape, Shape]:
         """Shapes of target and source."""
         return self.target.shape, self.source.shape
 
+    def plan(self, config: Config, partners: Mapping[int, int] | None = None) -> MergePlan:
+        """Return the plan of a merge; raises MergeError as `plan_merge` does."""
+        further = [source.shape for source in self.further]
+        return plan_merge(config, *self.shapes, config.seed, partners=partners, further=further)
+
 
 def load_pair(config: Config, parents: Parents) -> ModelPair:
-    """Load the target onto its device and open the source. Both must have the configured shapes.
+    """Load the target onto its device and open the sources. All must have the configured shapes.
 
     Raises:
         CheckpointError: unusable, too large for the free memory, or not of the configured shape.
@@ -52,17 +63,16 @@ def load_pair(config: Config, parents: Parents) -> ModelPair:
     device, dtype = device_of(config), getattr(torch, config.dtype)
     make_repeatable(device)
     _refuse_too_large(parents.target)
-    source = Source(parents.source)
-    _check_shape("source", config.model.source_shape, parents.source.id, source)
+    source, *further = _checked_sources(config, parents)
     target = load_target(parents.target, TASKS[config.model.task].readout(config))
-    _check_shape("target", config.model.target_shape, parents.target.id, target)
-    merger = Merger(target.all_blocks, source.read, reader_of(parents.base))
+    _check_shape("target", config.model.target_shape, target)
+    merger = Merger(target.all_blocks, source.read, reader_of(parents.base), *(one.read for one in further))
     if (device.type, dtype) != ("cpu", torch.float32):
         merger.keep(target.shape.layers_of(config.where), kept_parts(config))
     target.to(device, dtype)
     if config.compile:
         target.compile()
-    return ModelPair(target, source, merger, time.perf_counter() - start)
+    return ModelPair(target, source, merger, time.perf_counter() - start, tuple(further))
 
 
 def kept_parts(config: Config) -> tuple[str, ...]:
@@ -78,9 +88,19 @@ def checked_parents(config: Config) -> Parents:
     """
     parents = located(config)
     remarks_of(config.model, parents.target)
-    _check_shape("target", config.model.target_shape, parents.target.id, Source(parents.target))
-    _check_shape("source", config.model.source_shape, parents.source.id, Source(parents.source))
+    _check_shape("target", config.model.target_shape, Source(parents.target))
+    _checked_sources(config, parents)
     return parents
+
+
+def _checked_sources(config: Config, parents: Parents) -> list[Source]:
+    """Return all sources; raises CheckpointError for one that is unusable or not of the configured shape."""
+    sources = [Source(checkpoint) for checkpoint in parents.sources]
+    for number, (source, stated) in enumerate(
+        zip(sources, (config.model.source_shape, *config.model.further_shapes), strict=True), 1
+    ):
+        _check_shape("source" if number == 1 else f"source {number}", stated, source)
+    return sources
 
 
 def reader_of(checkpoint: Checkpoint | None) -> Read | None:
@@ -109,7 +129,7 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_shape(side: str, stated: ShapeConfig, name: str, model: Target | Source) -> None:
+def _check_shape(side: str, stated: ShapeConfig, model: Target | Source) -> None:
     actual = asdict(model.shape)
     wrong = [
         f"{key} {value}, not {getattr(stated, key)}"
@@ -118,8 +138,10 @@ def _check_shape(side: str, stated: ShapeConfig, name: str, model: Target | Sour
     ]
     if wrong:
         words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
+        remedy = "leave model.further_shapes out" if " " in side else f"say {words}"
         raise CheckpointError(
-            f"model.{side}={name}: has {'; '.join(wrong)} as configured. If it is the right one, say {words}"
+            f"model.{side}={model.checkpoint.id}: has {'; '.join(wrong)} as configured. If it is the right one,"
+            f" {remedy}"
         )
 
 

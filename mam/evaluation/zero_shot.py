@@ -14,13 +14,13 @@ from mam.evaluation.measurement import Measurement
 from mam.evaluation.model_pair import ModelPair
 from mam.evaluation.workbench import Readings, Workbench
 from mam.merging.merger import MergeReport
-from mam.merging.options import ScheduleOptions
 from mam.merging.pairing import MEASURED
-from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.plan import MergePlan
 from mam.tasks import TASKS
 from mam.tasks.task import Judgement
 
-Lam = float | tuple[float, ...]  # one number, used by the schedule; or one per target layer
+# One number, used by the schedule; or one per target layer, of several sources for each in turn.
+Lam = float | tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
     draws = largest.draws
     merges_by_lams: dict[tuple[float, ...], list[Draw]] = {}
     for plan in sorted(plans.values(), key=_total):
-        if plan.lams not in merges_by_lams:
-            merges_by_lams[plan.lams] = [_merged(config, bench, plan, draw, draws, baseline) for draw in range(draws)]
+        if plan.lams_by_source not in merges_by_lams:
+            merges_by_lams[plan.lams_by_source] = [
+                _merged(config, bench, plan, draw, draws, baseline) for draw in range(draws)
+            ]
     unchanged = AttentionChange(before, before, largest.layers)
     attention = unchanged if largest.is_identity else bench.attention(config, largest.layers)
     sides = []
@@ -57,18 +59,19 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
         judged = []
         for fold, plan in plans.items():
             fold_config = config if not fold else replace(config, data=replace(config.data, fold=int(fold)))
-            items = merges_by_lams[plan.lams][draw].readings.items
+            items = merges_by_lams[plan.lams_by_source][draw].readings.items
             judged.append(task.judge(fold_config, audio, items, baseline.items, labels))
         sides.append(_together(judged))
     merges = [merge for repeats in merges_by_lams.values() for merge in repeats]
     computed = [merge.readings for merge in merges if merge.readings is not baseline]
     return Measurement(
         plan=largest,
-        report=merges_by_lams[largest.lams][0].report,
+        report=merges_by_lams[largest.lams_by_source][0].report,
         sides=[side.merged for side in sides],
         baseline=sides[0].baseline,
         attention=attention,
-        lams=tuple(float(mean) for mean in np.mean([plan.lams for plan in plans.values()], axis=0)),
+        lams=_mean([plan.lams for plan in plans.values()]),
+        lams_by_source=_mean([plan.lams_by_source for plan in plans.values()]),
         notes=[*sides[0].notes, *attention.findings(largest.lams)],
         head=sides[0].head,
         merging=sum(merge.merging for merge in merges),
@@ -79,15 +82,12 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
 
 def plan_for(config: Config, pair: ModelPair, lam: Lam) -> MergePlan:
     """Return the configured merge at another λ."""
-    if isinstance(lam, tuple):
-        values = [lam[layer] for layer in pair.target.shape.layers_of(config.where)]
-        options = replace(config, schedule=ScheduleOptions("list", values=values))
-    else:
-        options = replace(config, lam=lam)
     activations = pair.merger.activations
-    is_measured = options.pairing in MEASURED and activations is not None
+    is_measured = config.pairing in MEASURED and activations is not None
     partners = activations.partners() if is_measured and activations is not None else None
-    return plan_merge(options, *pair.shapes, config.seed, partners=partners)
+    if not isinstance(lam, tuple):
+        return pair.plan(replace(config, lam=lam), partners)
+    return pair.plan(config, partners).at(lam)
 
 
 def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws: int, baseline: Readings) -> Draw:
@@ -99,6 +99,11 @@ def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws:
         return Draw(report, baseline, merging)
     label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
     return Draw(report, bench.predict(config, plan.first, label), merging)
+
+
+def _mean(lams: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Return the mean of several folds."""
+    return tuple(float(mean) for mean in np.mean(lams, axis=0))
 
 
 def _total(plan: MergePlan) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from mam.errors import ConfigError, MergeError, choices
 from mam.interface.isolation import isolated
 from mam.interface.merges import options_from
-from mam.interface.sides import sides_of
-from mam.merging.learnable import Lambdas, fold, learn, unlearn
+from mam.interface.sides import Given, several, sides_of
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import fold, learn, unlearn
 from mam.merging.tables import CONSTRAINTS, METHODS, PER
 from mam.models.blocks import AttentionBlock
 from mam.models.live import unwrapped
@@ -44,7 +45,10 @@ class Handle:
         return [parameter for parameter in self._model.parameters() if id(parameter) not in own]
 
     def lambdas(self) -> dict[str, float]:
-        """Return every λ by name: ``all``, ``3`` (layer), ``3.q`` (layer and projection) or ``3.q.0`` (and head)."""
+        """Return every λ by name: ``all``, ``3`` (layer), ``3.q`` (layer and projection) or ``3.q.0`` (and head).
+
+        With several sources a name begins with the number of the source, from 1: ``2:3.q``.
+        """
         self._lambdas.project()
         return self._lambdas.as_dict()
 
@@ -82,8 +86,8 @@ class Handle:
 
 def learnable(
     target: nn.Module,
-    source: nn.Module | str | PathLike[str],
-    lam: float = 0.05,
+    source: Given | Sequence[Given],
+    lam: float | Sequence[float] = 0.05,
     *,
     per: str = "layer",
     constraint: str = "clamp",
@@ -97,8 +101,9 @@ def learnable(
 
     Args:
         target: A model of transformers, or any module with one stack of layers that have Q, K and V.
-        source: The same; or a hub id or folder, of which only the attention is read.
-        lam: The initial λ.
+        source: The same; or a hub id or folder, of which only the attention is read. Of several in a list, each has λ
+            of its own: W = (1-Σλ_i) W_target + Σ λ_i W_i.
+        lam: The initial λ; for several sources a list, or their sum.
         per: The scope of one λ: ``global``, ``layer``, ``part`` (a layer's Q, K or V) or ``head``.
         constraint: The range of λ: ``clamp`` and ``sigmoid`` (0 to 1), ``tanh`` (-1 to 1) or ``none``. With ``clamp``,
             λ is put back into its range at the start of each forward pass of ``target``.
@@ -116,7 +121,7 @@ def learnable(
         if value not in known:
             raise ConfigError(f"{key}={value}: not known. Choose one of: {choices(known)}")
     with isolated():
-        model, choice = unwrapped(target), options_from(lam, options)
+        model, choice = unwrapped(target), options_from(lam, options, sources=len(several(source)))
         if not METHODS[choice.method.name].is_learnable:
             learnt = choices([name for name, traits in METHODS.items() if traits.is_learnable])
             raise ConfigError(f"method={choice.method.name}: its λ cannot be learnt. Choose one of: {learnt}")

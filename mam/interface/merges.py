@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar, overload
@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from mam.config.compose import jobs
 from mam.errors import ConfigError, MergeError, choices
 from mam.interface.isolation import isolated
-from mam.interface.sides import MERGED, Named, is_merged, mergers_of, sides_of
+from mam.interface.sides import MERGED, Given, Named, is_merged, mergers_of, several, sides_of
 from mam.interface.words import words_from
 from mam.merging.options import FILE_OPTION_NAMES, MergeOptions, merge_options
 from mam.models.live import LiveModel
@@ -29,12 +29,12 @@ WITHOUT_SHAPES = [
 @overload
 def merge(
     target: Named,
-    source: nn.Module | Named,
-    lam: float = ...,
+    source: Given | Sequence[Given],
+    lam: float | Sequence[float] = ...,
     *,
     copy: bool = ...,
     seed: int = ...,
-    base: nn.Module | Named | None = ...,
+    base: Given | None = ...,
     **options: Any,
 ) -> PreTrainedModel: ...
 
@@ -42,24 +42,24 @@ def merge(
 @overload
 def merge(
     target: Model,
-    source: nn.Module | Named,
-    lam: float = ...,
+    source: Given | Sequence[Given],
+    lam: float | Sequence[float] = ...,
     *,
     copy: bool = ...,
     seed: int = ...,
-    base: nn.Module | Named | None = ...,
+    base: Given | None = ...,
     **options: Any,
 ) -> Model: ...
 
 
 def merge(
-    target: nn.Module | Named,
-    source: nn.Module | Named,
-    lam: float = 0.05,
+    target: Given,
+    source: Given | Sequence[Given],
+    lam: float | Sequence[float] = 0.05,
     *,
     copy: bool = False,
     seed: int = 0,
-    base: nn.Module | Named | None = None,
+    base: Given | None = None,
     **options: Any,
 ) -> nn.Module:
     """Merge the attention of ``source`` into ``target``: W = (1-λ) W_target + λ W_source for Q, K and V of each layer.
@@ -70,8 +70,10 @@ def merge(
     Args:
         target: A model of transformers (or any module with one stack of layers that have Q, K and V); or a hub id or
             folder, which is loaded in fp32.
-        source: The same; of a hub id or folder only the attention is read.
-        lam: λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced).
+        source: The same; of a hub id or folder only the attention is read. A list of several is merged together:
+            W = (1-Σλ_i) W_target + Σ λ_i W_i.
+        lam: λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced). For several sources a
+            list with a λ each, or their sum, which is then shared equally or as the option ``shares`` says.
         copy: Whether the target stays as it is and a merged copy is returned.
         seed: The seed of random controls and methods.
         base: The model that target and source were fine-tuned from, for ``method="task_arithmetic"``, ``"ties"`` and
@@ -90,7 +92,7 @@ def merge(
         CheckpointError: An id or folder cannot be read.
     """
     with isolated():
-        choice = options_from(lam, options, base is not None)
+        choice = options_from(lam, options, base is not None, len(several(source)))
         sides = sides_of(target, source, base)
         plan = sides.plan(choice, seed)
         model = sides.target.model
@@ -127,7 +129,12 @@ def unmerge(model: Model) -> Model:
 
 @contextmanager
 def merged(
-    target: Model, source: nn.Module | Named, lam: float = 0.05, *, seed: int = 0, **options: Any
+    target: Model,
+    source: Given | Sequence[Given],
+    lam: float | Sequence[float] = 0.05,
+    *,
+    seed: int = 0,
+    **options: Any,
 ) -> Iterator[Model]:
     """Merge ``target`` inside a ``with`` block, and restore it afterwards, also after an error.
 
@@ -152,13 +159,16 @@ def merged(
             unmerge(target)
 
 
-def options_from(lam: float, options: dict[str, Any], has_base: bool = False) -> MergeOptions:
-    """Return the options of a merge, checked as those of a run; raises ConfigError."""
+def options_from(
+    lam: float | Sequence[float], options: dict[str, Any], has_base: bool = False, sources: int = 1
+) -> MergeOptions:
+    """Return the options of a merge of so many sources, checked as those of a run; raises ConfigError."""
     keys = {key.partition(".")[0] for key in options}
     known = {*FILE_OPTION_NAMES, "plugins"}
     unknown = sorted(keys - known)
     if unknown:
         raise ConfigError(f"{choices(unknown)}: not an option of a merge. The options are {choices(list(known))}")
     base = ["model.base=given"] if has_base else []
-    (job,) = jobs([*words_from((), {"lam": lam, **options}), *WITHOUT_SHAPES, *base]).jobs
+    names = [f"model.sources=[{','.join(f'source_{n}' for n in range(1, sources + 1))}]"] if sources > 1 else []
+    (job,) = jobs([*words_from(names, {"lam": lam, **options}), *WITHOUT_SHAPES, *base]).jobs
     return merge_options(job.config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from weakref import WeakKeyDictionary
@@ -24,6 +25,7 @@ from mam.models.refusals import refuse_unmergeable
 from mam.models.sources import Source
 
 Named = str | PathLike[str]
+Given = nn.Module | Named
 # By the attention modules that a merge changed, so that it is known by every model that they are part of.
 MERGED: WeakKeyDictionary[nn.Module, Merger] = WeakKeyDictionary()
 
@@ -38,16 +40,18 @@ class Donor:
 
 @dataclass(frozen=True)
 class Sides:
-    """A target in memory, a source and perhaps a base in memory or on disk, ready to be merged."""
+    """A target in memory, sources and perhaps a base in memory or on disk, ready to be merged."""
 
     target: LiveModel
-    source: Donor
+    sources: tuple[Donor, ...]
     base: Donor | None = None
 
     def plan(self, options: MergeOptions, seed: int) -> MergePlan:
-        """Return the plan of a merge; raises MergeError if the two do not fit."""
-        plan = plan_merge(options, self.target.shape, self.source.shape, seed)
-        _refuse_unfit(plan, self.target)
+        """Return the plan of a merge; raises MergeError if the models do not fit."""
+        source, *further = (donor.shape for donor in self.sources)
+        plan = plan_merge(options, self.target.shape, source, seed, further=further)
+        for one in plan.each:
+            _refuse_unfit(one, self.target)
         self._refuse_base()
         for layer in plan.layers:
             for part in plan.parts_at(layer):
@@ -55,14 +59,16 @@ class Sides:
         return plan
 
     def merger(self) -> Merger:
-        """Return a merger of the two."""
-        return Merger(self.target.blocks, self.source.read, None if self.base is None else self.base.read)
+        """Return a merger of the models."""
+        source, *further = (donor.read for donor in self.sources)
+        return Merger(self.target.blocks, source, None if self.base is None else self.base.read, *further)
 
     def _refuse_base(self) -> None:
         """Raise MergeError for a base of another shape than target or source."""
-        if self.base is not None and len({self.target.shape, self.source.shape, self.base.shape}) > 1:
+        source = self.sources[0].shape
+        if self.base is not None and len({self.target.shape, source, self.base.shape}) > 1:
             raise MergeError(
-                f"base: is {self.base.shape}, the target {self.target.shape}, the source {self.source.shape}. Models"
+                f"base: is {self.base.shape}, the target {self.target.shape}, the source {source}. Models"
                 " with a common ancestor have equal shapes."
             )
 
@@ -78,9 +84,11 @@ def mergers_of(model: nn.Module) -> list[Merger]:
     return list(found.values())
 
 
-def sides_of(target: nn.Module | Named, source: nn.Module | Named, base: nn.Module | Named | None = None) -> Sides:
+def sides_of(target: Given, source: Given | Sequence[Given], base: Given | None = None) -> Sides:
     """Return the models of a merge; raises MamError for one that is unusable, or a target that is merged already."""
-    for side, model in (("target", target), ("source", source), *((("base", base),) if base is not None else ())):
+    sources = several(source)
+    named = [("target", target), *(("source", one) for one in sources), *([("base", base)] if base is not None else [])]
+    for side, model in named:
         if not isinstance(model, nn.Module | str | PathLike):
             raise ConfigError(f"{side}: {type(model).__name__} is not a model. Give a module, a hub id or a folder")
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
@@ -90,10 +98,20 @@ def sides_of(target: nn.Module | Named, source: nn.Module | Named, base: nn.Modu
             " from the unmerged one."
         )
     live = LiveModel(model, "target")
-    return Sides(live, _donor(source, "source", model), None if base is None else _donor(base, "base", model))
+    donors = tuple(_donor(one, "source", model) for one in sources)
+    return Sides(live, donors, None if base is None else _donor(base, "base", model))
 
 
-def _donor(given: nn.Module | Named, side: str, target: nn.Module) -> Donor:
+def several(source: Given | Sequence[Given]) -> list[Given]:
+    """Return the sources of a merge as a list; raises ConfigError if it is empty."""
+    if isinstance(source, nn.Module | str | PathLike) or not isinstance(source, Sequence):
+        return [source]  # of another type: refused beside the others
+    if not source:
+        raise ConfigError("source: is an empty list. Give a model, or several")
+    return list(source)
+
+
+def _donor(given: Given, side: str, target: nn.Module) -> Donor:
     """Return a model that is read, in memory or on disk; one that shares modules with the target is read now."""
     if isinstance(given, nn.Module):
         other = LiveModel(unwrapped(given), side)

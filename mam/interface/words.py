@@ -34,6 +34,8 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     flat = list(_flat(options))
     listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
     sweeps = listed - _list_keys(listed)
+    if any(word.startswith("model.sources=") for word in words) or "model.sources" in listed:
+        sweeps -= set() if has_sweeps else {"lam"}  # a λ for each of several sources
     if sweeps and not has_sweeps:
         raise ConfigError(
             f"{', '.join(sorted(sweeps))}: takes one value. Say mam.sweep(...) for a run with each of several"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from mam.merging.project import projected
 from mam.merging.selection import ATTENTION
 from mam.merging.tables import ALIGNMENTS, CONTROLS
 
+T = TypeVar("T")
 QKV = ("q", "k", "v")
 Read = Callable[[int, str], Projection]  # (layer, part) -> weight, bias or None, fp32
 
@@ -108,6 +110,29 @@ class AdaptedSource:
         return projection
 
 
+class AdaptedSources:
+    """All sources of a plan, each adapted by itself."""
+
+    def __init__(
+        self, plan: MergePlan, own: Read, sources: Sequence[Read], activations: Activations | None = None
+    ) -> None:
+        """Prepare the sources, given by what reads each; see `AdaptedSource`."""
+        self.each = [AdaptedSource(one, own, read, activations) for one, read in zip(plan.each, sources, strict=True)]
+
+    @staticmethod
+    def key(plan: MergePlan) -> tuple[object, ...]:
+        """Return a key that is equal for plans with the same converted sources."""
+        return tuple(AdaptedSource.key(one) for one in plan.each)
+
+    def read(self, layer: int, part: str) -> tuple[Projection, ...]:
+        """Return the projection of each source; see `AdaptedSource.read`."""
+        return tuple(one.read(layer, part) for one in self.each)
+
+    def moments(self, layer: int, part: str, moments: Tensor) -> Tensor:
+        """Convert the moments of the only source's inputs; see `Basis.moved_moments`."""
+        return self.each[0].moments(layer, part, moments)
+
+
 def _drawn(plan: MergePlan, source: Read) -> Read:
     """Return a reader of what the plan's control puts in the source's place before it is projected or aligned."""
     substitute = SUBSTITUTES[plan.options.control]
@@ -154,6 +179,6 @@ def finite(read: Read, side: str, layer: int, part: str) -> Projection:
     return weight, bias
 
 
-def layer_of(read: Read, layer: int, parts: tuple[str, ...]) -> Mapping[str, Projection]:
+def layer_of(read: Callable[[int, str], T], layer: int, parts: tuple[str, ...]) -> Mapping[str, T]:
     """Read several projections of one layer."""
     return {part: read(layer, part) for part in parts}

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mam.errors import MergeError
 from mam.merging.activations import Activations, Moments, Sums
-from mam.merging.adapted_source import QKV, AdaptedSource, Read, layer_of
+from mam.merging.adapted_source import QKV, AdaptedSources, Read, layer_of
 from mam.merging.methods import Projection
 from mam.merging.mixing import Effect, effect, merged_layer
 from mam.merging.plan import MergePlan
@@ -19,29 +19,29 @@ class LayerMerges:
     """The layers of one merge: what changes in each, and the tensors that take the target's place."""
 
     def __init__(
-        self, plan: MergePlan, own: Read, source: AdaptedSource, base: Read | None, activations: Activations | None
+        self, plan: MergePlan, own: Read, sources: AdaptedSources, base: Read | None, activations: Activations | None
     ) -> None:
         """Prepare the merge.
 
         Args:
             plan: The merge.
             own: Reads the weights of the unmerged target.
-            source: The source as the plan presents it.
+            sources: The sources as the plan presents them.
             base: Reads the weights of the common ancestor, for methods that need one.
             activations: Statistics for methods and repairs that need them.
 
         Raises:
             MergeError: Activations are needed and missing.
         """
-        self._plan, self._weights, self._source, self._base = plan, own, source, base
-        self._own, _ = readers(plan, own, own, base)
+        self._plan, self._weights, self._sources, self._base = plan, own, sources, base
+        self._own, _ = readers(plan, own, (), base)
         self._moments = _moments(plan, activations)
         self._inputs = _inputs(plan, activations)
 
     def merge(self, layer: int) -> tuple[list[Effect], dict[str, Projection]]:
         """Return the effect on each part of a layer, and its new weight with the new bias, None if none is merged."""
         plan, parts = self._plan, self._plan.parts_at(layer)
-        own, given = (layer_of(read, layer, parts) for read in (self._own, self._source.read))
+        own, given = layer_of(self._own, layer, parts), layer_of(self._sources.read, layer, parts)
         effects = [effect(plan, layer, part, own[part], given[part]) for part in parts]
         merged = merged_layer(plan, layer, own, given, self._moments_of(layer))
         merged = restored(plan, layer, merged, self._base)
@@ -56,7 +56,7 @@ class LayerMerges:
         plan, parts = self._plan, self._plan.parts_at(layer)
         theirs = (self._moments.target if plan.is_own else self._moments.source)[plan.pairs[layer]]
         ours = {part: self._moments.target[layer][part] for part in parts}
-        return ours, {part: self._source.moments(layer, part, theirs[part]) for part in parts}
+        return ours, {part: self._sources.moments(layer, part, theirs[part]) for part in parts}
 
 
 def _inputs(plan: MergePlan, activations: Activations | None) -> Sums | None:

@@ -1,154 +1,81 @@
 """λ as a parameter (L-MAM): the effective weight is computed from target, source and λ in every forward pass.
 
 W = (1-λ) W_t + λ W_s, or with ``method=reparam`` W_t + λ W_s, with W_t trained or fixed, W_s frozen, and λ shared
-according to `Lambdas.per` (Sundar et al., arXiv 2312.14378, Learnable-MAM; the sharing, the constraints and the initial
-values are mam's own).
+according to `Lambdas.per` (Sundar et al., arXiv 2312.14378, Learnable-MAM; the sharing, the constraints, the initial
+values and several sources are mam's own). Several sources have a λ each: W = (1-Σλ_i) W_t + Σ λ_i W_i.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from mam.errors import MergeError
+from mam.merging.lambdas import Lambdas
 from mam.merging.merger import Block
-from mam.merging.methods import Projection
+from mam.merging.mixing import Given
 from mam.merging.plan import MergePlan
-from mam.merging.tables import CONSTRAINTS
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """The map from a parameter θ to λ = ``lam(θ)``.
-
-    ``raw`` is its inverse, defined for ``least`` < λ < ``most`` and, if ``is_closed``, at the ends. ``projects`` means
-    that θ is clamped to these bounds after every step.
-    """
-
-    lam: Callable[[Tensor], Tensor]
-    raw: Callable[[float], float]
-    least: float
-    most: float
-    is_closed: bool = True
-    projects: bool = False
-
-
-RULES: dict[str, Constraint] = {  # by the names in CONSTRAINTS
-    "none": Constraint(lambda raw: raw, lambda lam: lam, -math.inf, math.inf),
-    "clamp": Constraint(lambda raw: raw, lambda lam: lam, 0.0, 1.0, projects=True),
-    "sigmoid": Constraint(torch.sigmoid, lambda lam: math.log(lam / (1 - lam)), 0.0, 1.0, is_closed=False),
-    "tanh": Constraint(torch.tanh, math.atanh, -1.0, 1.0, is_closed=False),
-}
-assert set(RULES) == set(CONSTRAINTS)
-
-
-class Lambdas(nn.Module):
-    """All λ of a model as one parameter vector ``raw``, shared ``per`` model, layer, projection or head.
-
-    ``names`` has one name per λ: ``all``, ``3`` (layer), ``3.q`` (layer, part) or ``3.q.0`` (layer, part, head).
-    """
-
-    def __init__(self, plan: MergePlan, per: str = "layer", constraint: str = "clamp") -> None:
-        """Create the parameters from the initial λ of each layer in ``plan``.
-
-        Raises:
-            MergeError: An initial λ is outside the constraint, or a shared λ has several initial values.
-        """
-        super().__init__()
-        self.per, self.constraint = per, constraint
-        self.chosen = list(range(plan.target.heads)) if plan.heads is None else list(plan.heads)
-        initial: dict[str, float] = {}
-        for layer in plan.layers:
-            for part in plan.parts_at(layer):
-                for name in self.names_of(layer, part):
-                    if initial.setdefault(name, plan.lams[layer]) != plan.lams[layer]:
-                        raise MergeError("train.lam.per=global: one λ has one initial value. Say schedule=constant.")
-        rule = RULES[constraint]
-        for lam in initial.values():
-            if not (rule.least <= lam <= rule.most) or (not rule.is_closed and lam in (rule.least, rule.most)):
-                raise MergeError(
-                    f"lam={lam:g}: train.lam.constraint={constraint} keeps λ between {rule.least:g} and {rule.most:g}"
-                    f"{'' if rule.is_closed else ', without the ends'}; start inside."
-                )
-        self.names = list(initial)
-        self.initial = torch.tensor(list(initial.values()))
-        self.raw = nn.Parameter(torch.tensor([rule.raw(lam) for lam in initial.values()]))
-
-    def names_of(self, layer: int, part: str) -> list[str]:
-        """Return the names of the λ of one projection: one name, or one per merged head."""
-        if self.per == "head":
-            return [f"{layer}.{part}.{head}" for head in self.chosen]
-        names = {"global": "all", "layer": f"{layer}", "part": f"{layer}.{part}"}
-        return [names[self.per]]
-
-    @property
-    def values(self) -> Tensor:
-        """Every λ, in the order of ``names``."""
-        return RULES[self.constraint].lam(self.raw)
-
-    def of(self, names: Sequence[str]) -> Tensor:
-        """Return the λ with these names."""
-        return self.values[[self.names.index(name) for name in names]]
-
-    def as_dict(self) -> dict[str, float]:
-        """Return every λ by name."""
-        return dict(zip(self.names, self.values.detach().tolist(), strict=True))
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Clamp λ to its bounds, if the constraint requires it after a step."""
-        rule = RULES[self.constraint]
-        if rule.projects:
-            self.raw.clamp_(rule.least, rule.most)
-
-    def pull(self) -> Tensor:
-        """Return Σ (λ - initial λ)²."""
-        return (self.values - self.initial.to(self.raw.device)).square().sum()
 
 
 class Mix(torch.autograd.Function):
-    """(1-λ) W_t + λ W_s for tensors of equal shape, with λ broadcast; keeps only references for the backward pass."""
+    """(1-Σλ_i) W_t + Σ λ_i W_i for tensors of equal shape, with λ broadcast; keeps only references for backward."""
 
     @staticmethod
-    def forward(ctx: Any, target: Tensor, source: Tensor, lam: Tensor) -> Tensor:  # noqa: D102
-        ctx.save_for_backward(target, source, lam)
-        return target.lerp(source.to(target.dtype), lam)
+    def forward(ctx: Any, target: Tensor, *sources_and_lams: Tensor) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(target, *sources_and_lams)
+        (source, lam), *further = _pairs(sources_and_lams)
+        mixed = target.lerp(source.to(target.dtype), lam)
+        for source, lam in further:
+            mixed.addcmul_(source.to(target.dtype) - target, lam)
+        return mixed
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        """Compute dW/dW_t = 1-λ, and dW/dλ = W_s - W_t summed over the entries that share λ."""
-        target, source, lam = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute dW/dW_t = 1-Σλ_i, and dW/dλ_i = W_i - W_t summed over the entries that share λ_i."""
+        target, *sources_and_lams = ctx.saved_tensors
         # A linear layer's gradient is transposed; one copy is cheaper than three strided passes.
         is_ours = not grad.is_contiguous()
         grad = grad.contiguous()
-        target_grad, lam_grad = None, None
-        if ctx.needs_input_grad[2]:
-            lam_grad = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape)
+        grads: list[Tensor | None] = []
+        rest: Tensor | float = 1.0
+        for number, (source, lam) in enumerate(_pairs(sources_and_lams)):
+            rest = rest - lam
+            needs = ctx.needs_input_grad[2 + 2 * number]
+            own = (source.to(target.dtype) - target).mul_(grad).sum_to_size(lam.shape) if needs else None
+            grads += [None, own]
+        target_grad = None
         if ctx.needs_input_grad[0]:
-            target_grad = grad.mul_(1 - lam) if is_ours else grad * (1 - lam)
-        return target_grad, None, lam_grad
+            target_grad = grad.mul_(rest) if is_ours else grad * rest
+        return target_grad, *grads
 
 
 class Addition(torch.autograd.Function):
-    """W_t + λ W_s for tensors of equal shape, with λ broadcast; keeps only references for the backward pass."""
+    """W_t + Σ λ_i W_i for tensors of equal shape, with λ broadcast; keeps only references for the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, target: Tensor, source: Tensor, lam: Tensor) -> Tensor:  # noqa: D102
-        ctx.save_for_backward(source, lam)
-        return torch.addcmul(target, source.to(target.dtype), lam)
+    def forward(ctx: Any, target: Tensor, *sources_and_lams: Tensor) -> Tensor:  # noqa: D102
+        ctx.save_for_backward(*sources_and_lams)
+        mixed = target
+        for source, lam in _pairs(sources_and_lams):
+            mixed = torch.addcmul(mixed, source.to(target.dtype), lam)
+        return mixed
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        """Compute dW/dW_t = 1, and dW/dλ = W_s summed over the entries that share λ."""
-        source, lam = ctx.saved_tensors
-        lam_grad = (source.to(grad.dtype) * grad).sum_to_size(lam.shape) if ctx.needs_input_grad[2] else None
-        return grad if ctx.needs_input_grad[0] else None, None, lam_grad
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute dW/dW_t = 1, and dW/dλ_i = W_i summed over the entries that share λ_i."""
+        grads: list[Tensor | None] = []
+        for number, (source, lam) in enumerate(_pairs(ctx.saved_tensors)):
+            needs = ctx.needs_input_grad[2 + 2 * number]
+            grads += [None, (source.to(grad.dtype) * grad).sum_to_size(lam.shape) if needs else None]
+        return grad if ctx.needs_input_grad[0] else None, *grads
+
+
+def _pairs(sources_and_lams: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Return (source, λ) for each source."""
+    return list(zip(sources_and_lams[::2], sources_and_lams[1::2], strict=True))
 
 
 MIXES: dict[str, type[torch.autograd.Function]] = {"linear": Mix, "reparam": Addition}  # by the learnable METHODS
@@ -157,48 +84,53 @@ MIXES: dict[str, type[torch.autograd.Function]] = {"linear": Mix, "reparam": Add
 class MixedTensor(nn.Module):
     """The parametrization of one weight ``[out, in]`` or bias ``[out]``.
 
-    ``source`` is kept in ``dtype`` and not saved in checkpoints. ``lambdas`` is referenced but not owned, so that it is
-    registered only once.
+    The tensors of the sources are kept in ``dtype`` and not saved in checkpoints. ``lambdas`` is referenced but not
+    owned, so that it is registered only once.
     """
 
-    source: Tensor
     heads: Tensor | None
 
     def __init__(
         self,
-        source: Tensor,
+        sources: Sequence[Tensor],
         lambdas: Lambdas,
-        names: Sequence[str],
+        names: Sequence[Sequence[str]],
         heads: Tensor | None,
         dtype: torch.dtype,
         method: str = "linear",
     ) -> None:
         """Prepare a mix of one tensor by a method in `MIXES`.
 
-        ``heads`` is the index into ``names`` for each row (for O: each column), with -1 for none; None if one λ covers
-        all.
+        ``names`` has the names of λ for each source. ``heads`` is the index into them for each row (for O: each
+        column), with -1 for none; None if one λ covers all.
         """
         super().__init__()
-        self.register_buffer("source", source.to(dtype), persistent=False)
-        self._lambdas, self._names, self._mix = (lambdas,), list(names), MIXES[method]
-        self._places = [lambdas.names.index(name) for name in names]
+        self._buffer_names = [f"source_{n}" if n > 1 else "source" for n in range(1, len(sources) + 1)]
+        for name, source in zip(self._buffer_names, sources, strict=True):
+            self.register_buffer(name, source.to(dtype), persistent=False)
+        self._lambdas, self._mix = (lambdas,), MIXES[method]
+        self._places = [[lambdas.names.index(name) for name in of_source] for of_source in names]
         self.register_buffer("heads", heads, persistent=False)
 
     def forward(self, target: Tensor) -> Tensor:
         """Return the effective tensor."""
-        lams = self._lambdas[0].values
-        if self.heads is None:
-            lam = lams[self._places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
-        else:  # an additional λ of 0 is for heads that are not merged
-            lam = torch.cat([lams[self._places], lams.new_zeros(1)])[self.heads]
-        mixed: Tensor = self._mix.apply(target, self.source, lam.to(target.dtype))  # type: ignore[no-untyped-call]
+        lams, sources_and_lams = self._lambdas[0].values, list[Tensor]()
+        for name, places in zip(self._buffer_names, self._places, strict=True):
+            sources_and_lams += [getattr(self, name), self._spread(lams, places).to(target.dtype)]
+        mixed: Tensor = self._mix.apply(target, *sources_and_lams)  # type: ignore[no-untyped-call]
         return mixed
+
+    def _spread(self, lams: Tensor, places: Sequence[int]) -> Tensor:
+        """Return one source's λ: a single one, or one per row, with 0 for heads that are not merged."""
+        if self.heads is None:
+            return lams[places[0]]  # indexing by a list makes the backward pass on a GPU sort and scatter
+        return torch.cat([lams[places], lams.new_zeros(1)])[self.heads]
 
 
 def learn(
     blocks: Sequence[Block],
     plan: MergePlan,
-    sources: Mapping[tuple[int, str], Projection],
+    sources: Mapping[tuple[int, str], Given],
     lambdas: Lambdas,
     dtype: torch.dtype = torch.float32,
 ) -> None:
@@ -207,21 +139,21 @@ def learn(
     Args:
         blocks: The blocks of the unmerged target.
         plan: Defines layers, parts, heads and whether biases are merged.
-        sources: The tensors in the source's place, by target layer and part; see `Merger.sources`.
+        sources: The tensors in the place of each source's, by target layer and part; see `Merger.sources`.
         lambdas: Created from the same plan.
-        dtype: The dtype in which the source is kept.
+        dtype: The dtype in which the sources are kept.
     """
     method = plan.options.method.name
-    for (layer, part), (weight, bias) in sources.items():
-        linear = blocks[layer].projection(part)
-        names = lambdas.names_of(layer, part)
-        rows = _rows(plan, lambdas, part, weight.shape)
+    for (layer, part), given in sources.items():
+        linear, weights = blocks[layer].projection(part), [weight for weight, _ in given]
+        names = [lambdas.names_of(layer, part, source) for source in range(len(given))]
+        rows = _rows(plan, lambdas, part, weights[0].shape)
         column = None if rows is None else (rows[None, :] if part == "o" else rows[:, None])
-        mixed = MixedTensor(weight, lambdas, names, column, dtype, method).to(linear.weight.device)
+        mixed = MixedTensor(weights, lambdas, names, column, dtype, method).to(linear.weight.device)
         parametrize.register_parametrization(linear, "weight", mixed, unsafe=True)
         if plan.options.bias and linear.bias is not None and not (part == "o" and rows is not None):
-            source_bias = torch.zeros_like(linear.bias) if bias is None else bias
-            mixed = MixedTensor(source_bias, lambdas, names, rows, dtype, method).to(linear.weight.device)
+            biases = [torch.zeros_like(linear.bias) if bias is None else bias for _, bias in given]
+            mixed = MixedTensor(biases, lambdas, names, rows, dtype, method).to(linear.weight.device)
             parametrize.register_parametrization(linear, "bias", mixed, unsafe=True)
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mam.merging.activations import Activations
-from mam.merging.adapted_source import AdaptedSource, Read
+from mam.merging.adapted_source import AdaptedSources, Read
 from mam.merging.layers import LayerMerges
 from mam.merging.methods import Projection
-from mam.merging.mixing import Effect, effect, substituted
+from mam.merging.mixing import Effect, Given, effect, joint, substitutes
 from mam.merging.plan import MergePlan
 from mam.merging.tables import ALIGNMENTS
 from mam.merging.task_vectors import readers
@@ -50,24 +50,27 @@ class Block(Protocol):
 
 
 class Merger:
-    """A repeatable merge of one source into one target, at any λ, without drift.
+    """A repeatable merge of one source or several into one target, at any λ, without drift.
 
-    It keeps an fp32 copy on the CPU of every projection of the target that it changes, and of the source what
+    It keeps an fp32 copy on the CPU of every projection of the target that it changes, and of a source what
     `AdaptedSource` keeps.
     """
 
-    def __init__(self, blocks: Sequence[Block], read_source: Read, read_base: Read | None = None) -> None:
+    def __init__(
+        self, blocks: Sequence[Block], read_source: Read, read_base: Read | None = None, *further: Read
+    ) -> None:
         """Prepare merging; nothing is copied yet.
 
         Args:
             blocks: The blocks of the target, fp32.
             read_source: A function (layer, part) -> weight, bias or None, fp32.
             read_base: The same for the common ancestor of both, for methods that need one.
+            *further: The same for the second source and those after it.
         """
-        self._blocks, self._read, self._base = blocks, read_source, read_base
+        self._blocks, self._reads, self._base = blocks, (read_source, *further), read_base
         self._pristine: dict[tuple[int, str], Projection] = {}
         self._changed: set[tuple[int, str]] = set()
-        self._source: tuple[object, AdaptedSource] | None = None
+        self._sources: tuple[object, AdaptedSources] | None = None
         self.activations: Activations | None = None  # for methods and alignments that need them
 
     def keep(self, layers: Iterable[int], parts: Sequence[str]) -> None:
@@ -99,7 +102,7 @@ class Merger:
             self._refuse_missing(plan)
             if plan.is_identity:
                 return MergeReport.of([])
-            merges = LayerMerges(plan, self._own, self.source(plan), self._base, self.activations)
+            merges = LayerMerges(plan, self._own, self._adapted(plan), self._base, self.activations)
             for layer in plan.merged_layers:
                 effect_by_part, merged = merges.merge(layer)
                 effects += effect_by_part
@@ -115,11 +118,11 @@ class Merger:
     def report(self, plan: MergePlan) -> MergeReport:
         """Return the report of `apply` without merging; raises MergeError as `apply` does for the tensors it reads."""
         self._refuse_missing(plan)
-        source, effects = self.source(plan), []
+        sources, effects = self._adapted(plan), []
         read_own, _ = self._readers(plan)
         for layer in plan.merged_layers:
             for part in plan.parts_at(layer):
-                effects.append(effect(plan, layer, part, read_own(layer, part), source.read(layer, part)))
+                effects.append(effect(plan, layer, part, read_own(layer, part), sources.read(layer, part)))
         return MergeReport.of(effects)
 
     def _refuse_missing(self, plan: MergePlan) -> None:
@@ -153,34 +156,38 @@ class Merger:
         }
 
     @torch.no_grad()
-    def sources(self, plan: MergePlan) -> dict[tuple[int, str], Projection]:
-        """Return the tensors in the source's place at each (target layer, part).
+    def sources(self, plan: MergePlan) -> dict[tuple[int, str], Given]:
+        """Return the tensors in the place of each source's at each (target layer, part).
 
-        A bias is included if either side has one. For a plan with a base they are task vectors.
+        A bias is included if any side has one. For a plan with a base they are task vectors.
 
         Raises:
             MergeError: As in `apply`.
         """
-        source = self.source(plan)
+        sources = self._adapted(plan)
         read_own, _ = self._readers(plan)
         return {
-            (layer, part): substituted(plan, layer, part, read_own(layer, part), source.read(layer, part))
+            (layer, part): substitutes(plan, layer, part, read_own(layer, part), sources.read(layer, part))
             for layer in plan.layers
             for part in plan.parts_at(layer)
         }
 
-    def source(self, plan: MergePlan) -> AdaptedSource:
-        """Return the source in the target's basis; it is rebuilt only for a plan with another conversion."""
+    def joint_source(self, plan: MergePlan) -> dict[tuple[int, str], Given]:
+        """Return `sources` as those of one source, the mean of several by their shares in λ."""
+        return {(layer, part): (joint(plan, layer, given),) for (layer, part), given in self.sources(plan).items()}
+
+    def _adapted(self, plan: MergePlan) -> AdaptedSources:
+        """Return the sources in the target's basis; they are rebuilt only for a plan with another conversion."""
         needs_activations = ALIGNMENTS[plan.options.align].needs_activations
         inputs = self.activations.key if self.activations is not None and needs_activations else None
-        key = AdaptedSource.key(plan), inputs
-        if self._source is None or self._source[0] != key:
-            self._source = key, AdaptedSource(plan, *self._readers(plan), self.activations)
-        return self._source[1]
+        key = AdaptedSources.key(plan), inputs
+        if self._sources is None or self._sources[0] != key:
+            self._sources = key, AdaptedSources(plan, *self._readers(plan), self.activations)
+        return self._sources[1]
 
-    def _readers(self, plan: MergePlan) -> tuple[Read, Read]:
-        """Return the readers of target and source."""
-        return readers(plan, self._own, self._read, self._base)
+    def _readers(self, plan: MergePlan) -> tuple[Read, tuple[Read, ...]]:
+        """Return the readers of target and sources."""
+        return readers(plan, self._own, self._reads, self._base)
 
 
 def _write(module: Any, projection: Projection) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from mam.merging.plan import MergePlan
 from mam.merging.tables import CONTROLS
 
 Projections = Mapping[str, Projection]  # by part
+Given = tuple[Projection, ...]  # the same projection of each source
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,16 @@ class Effect:
     notes: tuple[str, ...] = ()
 
 
-def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Effect:
+def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Given) -> Effect:
     """Return the effect of merging a projection, without merging it; a bias may have no counterpart."""
+    effects = [_effect(one, layer, part, own, theirs) for one, theirs in zip(plan.each, given, strict=True)]
+    if len(effects) == 1:
+        return effects[0]
+    notes = tuple(f"source {n}: {note}" for n, one in enumerate(effects, 1) for note in one.notes)
+    return replace(effects[0], notes=notes)
+
+
+def _effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Effect:
     (weight, bias), (_, given_bias) = own, given
     name = part.upper()
     if not plan.has_bias(part):
@@ -37,7 +46,7 @@ def effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Proje
         note = f"the source's {name} has no bias: the target's is merged with zero. bias=false leaves it alone"
         parameters = changed(plan, weight) + changed(plan, bias)
         return Effect(2, parameters, (note,) if given_bias is None else ())
-    dropped = substituted_bias(plan, layer, part, own, given)
+    dropped = _substituted_bias(plan, layer, part, own, given)
     if dropped is None or not dropped.any():
         return Effect(1, changed(plan, weight))
     consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
@@ -49,7 +58,7 @@ def merged_layer(
     plan: MergePlan,
     layer: int,
     own: Projections,
-    given: Projections,
+    given: Mapping[str, Given],
     moments: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] = ({}, {}),
 ) -> dict[str, Projection]:
     """Return the projections of one layer merged according to ``plan``, for a λ other than 0. All tensors are fp32.
@@ -58,7 +67,7 @@ def merged_layer(
         plan: The merge.
         layer: The target's layer.
         own: The target's weight ``[d, d]`` and bias ``[d]`` or None, for each of the plan's parts.
-        given: The source's, of the same shape.
+        given: Those of each source, of the same shape.
         moments: Moments of the inputs of both sides, by part, for methods that need them.
 
     Returns:
@@ -103,12 +112,40 @@ def _refuse_unlike(plan: MergePlan, layer: int, part: str, own: Projection, merg
             raise MergeError(f"{place} makes NaN or infinite values of it.")
 
 
-def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Projection:
-    """Return the tensors in the source's place under the plan's control; no bias only if neither side has one."""
-    return _substitute(plan, layer, part, given[0], own[0]), substituted_bias(plan, layer, part, own, given)
+def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Given) -> Projection:
+    """Return the tensors that are mixed in: those of `substitutes`, weighted by the shares of the sources in λ."""
+    return joint(plan, layer, substitutes(plan, layer, part, own, given))
 
 
-def substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
+def joint(plan: MergePlan, layer: int, given: Given) -> Projection:
+    """Return the mean of the same projection of several sources, weighted by their shares in λ."""
+    if len(given) == 1:
+        return given[0]
+    weights, biases = zip(*given, strict=True)
+    shares = plan.shares_at(layer)
+    weight = _mean(weights, shares)
+    assert weight is not None, "a source has weights"
+    return weight, _mean(biases, shares)
+
+
+def substitutes(plan: MergePlan, layer: int, part: str, own: Projection, given: Given) -> Given:
+    """Return the tensors in the place of each source's under the plan's control; no bias only if no side has one."""
+    return tuple(
+        (_substitute(one, layer, part, theirs[0], own[0]), _substituted_bias(one, layer, part, own, theirs))
+        for one, theirs in zip(plan.each, given, strict=True)
+    )
+
+
+def _mean(tensors: Sequence[Tensor | None], shares: Sequence[float]) -> Tensor | None:
+    """Return Σ share · tensor; a missing tensor counts as zero, and if all are missing so is the mean."""
+    terms = [tensor * share for tensor, share in zip(tensors, shares, strict=True) if tensor is not None]
+    if not terms:
+        return None
+    total: Tensor = sum(terms[1:], start=terms[0])
+    return total
+
+
+def _substituted_bias(plan: MergePlan, layer: int, part: str, own: Projection, given: Projection) -> Tensor | None:
     """Return the bias in the source's place; a missing bias counts as zero, and two missing ones give None."""
     (weight, bias), (_, other_bias) = own, given
     if bias is None and other_bias is None:

@@ -76,8 +76,13 @@ class MergeOptions:
     """The options of a merge, without the λ by layer and the pairs of layers, which depend on the models' depths."""
 
     lam: Annotated[
-        Share, Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced)")
+        Share,
+        Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced); of several, a list"),
     ] = field(default=0.05, metadata=RESOLVED)
+    shares: Annotated[
+        list[float],
+        Doc("proportions in which several sources share λ; empty: equal. lam=[0.05,0.02] sets both"),
+    ] = field(default_factory=list, metadata=RESOLVED)
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions, metadata=RESOLVED)
     layers: LayerOptions = field(default_factory=LayerOptions, metadata=RESOLVED)
     method: MethodOptions = field(default_factory=MethodOptions)

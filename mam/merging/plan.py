@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from mam.errors import MergeError
+from mam.merging.by_layer import exchanged, lams_of, paired_layers
 from mam.merging.options import MergeOptions, merge_options
-from mam.merging.pairing import MEASURED, PAIRINGS
-from mam.merging.schedules import SCHEDULES
-from mam.merging.selection import parse_heads, parse_layers, parse_parts
+from mam.merging.pairing import MEASURED
+from mam.merging.selection import parse_heads, parse_parts
+from mam.merging.several import Further, shares_of
 from mam.merging.shape import Shape
 from mam.merging.tables import CONTROLS, METHODS
+
+SEEDS_APART = 1_000_003  # between the seeds of several sources, so that their random controls differ
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,9 @@ class MergePlan:
     Attributes:
         options: The options that the plan was made from.
         target: Shape of the target.
-        source: Shape of the source, or of the target itself under ``control=self``.
+        source: Shape of the source, or of the target itself under ``control=self``; of several sources, of the first.
         lams: One λ per target layer, 0 for layers that are not selected; those of a decoder follow the encoder's if
-            ``where`` names it.
+            ``where`` names it. Several sources share it.
         pairs: The source layer of each selected target layer, ascending.
         parts: The merged tensors; a control may merge fewer than the options name, and so may a layer (`parts_at`).
         heads: The merged heads, or None for all.
@@ -31,6 +34,8 @@ class MergePlan:
         seed: Seed of random controls.
         draw: Number of the draw of a random control or method, from 0.
         partners: The source layer of every target layer, where it was measured.
+        further: The second source and those after it.
+        by_source: The λ of each of several sources by layer, of which ``lams`` is the sum; empty for one source.
     """
 
     options: MergeOptions
@@ -44,6 +49,50 @@ class MergePlan:
     seed: int = 0
     draw: int = 0
     partners: Mapping[int, int] | None = None
+    further: tuple[Further, ...] = ()
+    by_source: tuple[tuple[float, ...], ...] = ()
+
+    @cached_property
+    def each(self) -> tuple[MergePlan, ...]:
+        """The merge of each source by itself, with its own share of λ."""
+        if not self.further:
+            return (self,)
+        first = Further(self.source, self.pairs, self.project, self.seed)
+        return tuple(
+            replace(
+                self,
+                source=one.shape,
+                pairs=one.pairs,
+                project=one.project,
+                seed=one.seed,
+                lams=self.by_source[n],
+                further=(),
+                by_source=(),
+            )
+            for n, one in enumerate((first, *self.further))
+        )
+
+    @property
+    def lams_by_source(self) -> tuple[float, ...]:
+        """The λ of every layer for the first source, then for the second, and so on."""
+        return tuple(lam for one in self.each for lam in one.lams)
+
+    def at(self, lams_by_source: Sequence[float]) -> MergePlan:
+        """Return the merge with other λ, listed as in `lams_by_source`."""
+        depth = len(self.lams)
+        by_source = tuple(tuple(lams_by_source[n : n + depth]) for n in range(0, len(lams_by_source), depth))
+        lams = tuple(map(sum, zip(*by_source, strict=True)))
+        return replace(self, lams=lams, by_source=by_source if self.further else ())
+
+    def shared(self, lams: Sequence[float]) -> tuple[float, ...]:
+        """Return λ for every layer as in `lams_by_source`, shared by the sources as the options say."""
+        return tuple(lam * share for share in shares_of(self.options.shares, 1 + len(self.further)) for lam in lams)
+
+    def shares_at(self, layer: int) -> tuple[float, ...]:
+        """Return the share of each source in the λ of a layer; where it is 0, as the options say."""
+        if not self.lams[layer]:
+            return shares_of(self.options.shares, 1 + len(self.further))
+        return tuple(one.lams[layer] / self.lams[layer] for one in self.each)
 
     @property
     def layers(self) -> list[int]:
@@ -106,11 +155,15 @@ class MergePlan:
         """Return the merge with another draw of its random control, which may change the pairs of layers."""
         if draw == self.draw:
             return self
-        return plan_merge(self.options, self.target, self.source, self.seed, draw, self.partners)
+        further = [one.shape for one in self.further]
+        plan = plan_merge(self.options, self.target, self.source, self.seed, draw, self.partners, further)
+        return replace(plan, lams=self.lams, by_source=self.by_source)
 
 
 def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
     """Return how different widths are handled, and a warning if heads do not correspond."""
+    if plan.further:
+        return tuple(f"source {n}: {note}" for n, one in enumerate(plan.each, 1) for note in mismatch_notes(one))
     notes = []
     target, source = plan.target, plan.source
     if plan.project and target.width != source.width:
@@ -134,98 +187,61 @@ def plan_merge(
     seed: int = 0,
     draw: int = 0,
     partners: Mapping[int, int] | None = None,
+    further: Sequence[Shape] = (),
 ) -> MergePlan:
     """Decide which tensors are merged, and how.
 
     Args:
         options: How the two are merged; the configuration of a run is one.
         target: Shape of the target.
-        source: Shape of the source.
+        source: Shape of the source, or of the first of several.
         seed: Seed of random controls.
         draw: Number of the draw of a random control.
         partners: The source layer of every target layer, for a pairing that is measured. A plan without them has
             provisional pairs, and cannot be carried out.
+        further: Shapes of the second source and those after it.
 
     Raises:
-        MergeError: Layers, schedule and depths do not fit together.
+        MergeError: Layers, schedule, depths, or sources and their shares do not fit together.
     """
     control = CONTROLS[options.control]
     parts = tuple(part for part in parse_parts(options.parts) if part[0] in control.parts)
-    pairs = paired_layers(options, target, source, partners)
-    if control.layers == "shuffled":
-        pairs = _exchanged(pairs, source, seed, draw)
-    lams = lams_of(options, target)
-    is_projected = options.on_mismatch == "project" and source.width != target.width
-    return MergePlan(
+    first, *others = (
+        _contribution(options, target, shape, number, (seed, draw), partners)
+        for number, shape in enumerate((source, *further))
+    )
+    lams = tuple(lam if layer in first.pairs else 0.0 for layer, lam in enumerate(lams_of(options, target)))
+    plan = MergePlan(
         options=merge_options(options),
         target=target,
-        source=target if control.layers == "own" else source,
-        lams=tuple(lam if layer in pairs else 0.0 for layer, lam in enumerate(lams)),
-        pairs=pairs,
+        source=first.shape,
+        lams=lams,
+        pairs=first.pairs,
         parts=parts,
         heads=parse_heads(options.heads, target.heads),
-        project=options.project if is_projected else None,
+        project=first.project,
         seed=seed,
         draw=draw,
         partners=partners if options.pairing in MEASURED else None,
+        further=tuple(others),
     )
+    return plan.at(plan.shared(lams))
 
 
-def lams_of(options: MergeOptions, target: Shape) -> tuple[float, ...]:
-    """Return λ of every layer by the schedule, whether or not it is selected; 0 in stacks that are not merged.
-
-    A schedule runs over each stack by itself; the values of ``schedule=list`` run over all that are merged.
-
-    Raises:
-        MergeError: The schedule does not fit the depth, or there is no decoder.
-    """
-    schedule, numbers = SCHEDULES[options.schedule.name], target.layers_of(options.where)
-    each = [stack.layers for stack in target.chosen(options.where)]
-    depths = [len(numbers)] if "values" in schedule.reads else each
-    lams = [lam for depth in depths for lam in schedule(options.lam, depth, options.schedule)]
-    by_layer = dict(zip(numbers, lams, strict=True))
-    return tuple(by_layer.get(layer, 0.0) for layer in range(max(target.layers, numbers[-1] + 1)))
-
-
-def selected_layers(options: MergeOptions, target: Shape) -> list[int]:
-    """Return the numbers of the selected layers of the target; MergeError as `plan_merge` raises it."""
-    stacks = target.chosen(options.where)
-    return [stack.first + layer for stack in stacks for layer in parse_layers(options.layers.spec, stack.layers)]
-
-
-def paired_layers(
-    options: MergeOptions, target: Shape, source: Shape, partners: Mapping[int, int] | None = None
-) -> dict[int, int]:
-    """Return the source layer of each selected layer of the target, before a control exchanges layers.
-
-    Raises:
-        MergeError: A layer has no partner, or the control has no other layer to take. For arguments see `plan_merge`.
-    """
-    control, pairs = CONTROLS[options.control], dict[int, int]()
-    for stack in target.chosen(options.where):
-        selected = parse_layers(options.layers.spec, stack.layers)
-        if control.layers == "own":
-            if stack.layers < 2:
-                raise MergeError(f"control={options.control}: the target has one layer, there is no other to take")
-            pairs |= {stack.first + layer: stack.first + (layer + 1) % stack.layers for layer in selected}
-            continue
-        partner = source.partner(stack)
-        if control.layers == "shuffled" and partner.layers < 2:
-            raise MergeError(f"control={options.control}: the source has one layer, there is none to exchange it with")
-        others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
-        if options.pairing in MEASURED and partners is not None:  # before, the pairs are provisional
-            others = {layer: partners[layer] for layer in selected}
-        for layer, other in others.items():
-            pairs[stack.first + layer] = partner.first + (other + options.offset) % partner.layers
-    return pairs
-
-
-def _exchanged(pairs: Mapping[int, int], source: Shape, seed: int, draw: int) -> dict[int, int]:
-    """Return pairs whose source layers are exchanged at random within their stacks."""
-    from mam.merging.controls import shuffled  # imported here: no other plan needs torch
-
-    exchanged = {}
-    for layer, other in pairs.items():
-        stack = next(stack for stack in source.stacks.values() if other in stack.numbers)
-        exchanged[layer] = stack.first + shuffled(stack.layers, seed, draw)[other - stack.first]
-    return exchanged
+def _contribution(
+    options: MergeOptions,
+    target: Shape,
+    source: Shape,
+    number: int,
+    random: tuple[int, int],
+    partners: Mapping[int, int] | None,
+) -> Further:
+    """Return what one of several sources contributes; ``random`` is the seed and the draw of random controls."""
+    control, (seed, draw) = CONTROLS[options.control], random
+    seed = (seed + number * SEEDS_APART) % 2**63
+    pairs = paired_layers(options, target, source, partners)
+    if control.layers == "shuffled":
+        pairs = exchanged(pairs, source, seed, draw)
+    is_projected = options.on_mismatch == "project" and source.width != target.width
+    shape = target if control.layers == "own" else source
+    return Further(shape, pairs, options.project if is_projected else None, seed)

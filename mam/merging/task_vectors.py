@@ -6,7 +6,7 @@ the result: W = W_0 + method(τ_t, control(τ_s)).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -16,16 +16,16 @@ from mam.merging.methods import Projection
 from mam.merging.plan import MergePlan
 
 
-def readers(plan: MergePlan, target: Read, source: Read, base: Read | None) -> tuple[Read, Read]:
-    """Return the readers of both sides for a plan: of weights, or of task vectors if the plan merges those.
+def readers(plan: MergePlan, target: Read, sources: Sequence[Read], base: Read | None) -> tuple[Read, tuple[Read, ...]]:
+    """Return the readers of target and sources for a plan: of weights, or of task vectors if the plan merges those.
 
     Raises:
         MergeError: The plan needs a base, and there is none.
     """
     if not plan.needs_base:
-        return target, source
+        return target, tuple(sources)
     ancestor = _required(plan, base)
-    return _relative(target, ancestor), _relative(source, ancestor)
+    return _relative(target, ancestor), tuple(_relative(source, ancestor) for source in sources)
 
 
 def restored(plan: MergePlan, layer: int, merged: Mapping[str, Projection], base: Read | None) -> dict[str, Projection]:

@@ -94,12 +94,15 @@ class RunFolder:
         """Write ``name.jsonl``, one line per row."""
         write_jsonl(self.path / f"{name}.jsonl", rows)
 
-    def lambdas(self, lams: Sequence[float], parts_at: PartsAt, step: int = 0) -> None:
-        """Write λ of every layer, for each of the parts that ``parts_at`` gives for it."""
+    def lambdas(self, lams: Sequence[Sequence[float]], parts_at: PartsAt, step: int = 0) -> None:
+        """Write λ of every layer for each source, for each of the parts that ``parts_at`` gives for the layer."""
+        several = len(lams) > 1
         with atomic(self.path / LAMBDA) as file:
-            file.write("step,layer,part,lam\n")
-            for layer, lam in enumerate(lams):
-                file.writelines(f"{step},{layer},{part},{lam!r}\n" for part in parts_at(layer))
+            file.write(f"step,layer,part,lam{',source' if several else ''}\n")
+            for source, by_layer in enumerate(lams, 1):
+                last = f",{source}" if several else ""
+                for layer, lam in enumerate(by_layer):
+                    file.writelines(f"{step},{layer},{part},{lam!r}{last}\n" for part in parts_at(layer))
 
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write ``name.csv``; the first row is the heading."""
@@ -127,7 +130,7 @@ class Elsewhere(RunFolder):
     def jsonl(self, name: str, rows: list[dict[str, Any]]) -> None:  # noqa: D102
         return
 
-    def lambdas(self, lams: Sequence[float], parts_at: PartsAt, step: int = 0) -> None:  # noqa: D102
+    def lambdas(self, lams: Sequence[Sequence[float]], parts_at: PartsAt, step: int = 0) -> None:  # noqa: D102
         return
 
     def table(self, name: str, rows: Sequence[Sequence[Any]]) -> None:  # noqa: D102

@@ -14,7 +14,10 @@ from mam.scoring.bounds import Count, Rate, Share
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """One training: numbers of clips, steps, the step of the kept checkpoint, and its λ by layer."""
+    """One training: numbers of clips, steps, the step of the kept checkpoint, and its λ by layer.
+
+    With several sources ``lam`` is their sum, and ``lams_by_source`` has the λ by layer for each in turn.
+    """
 
     fold: str | None
     train: Count
@@ -24,6 +27,7 @@ class FoldTraining:
     dev_loss: float | None
     lam: list[float]
     skipped: list[SkippedExample]
+    lams_by_source: list[float] | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,11 @@ class TrainRecord:
 
 @dataclass(frozen=True)
 class ChosenLam:
-    """A λ chosen on dev for a test fold (None: for all). ``lam`` is the mean of ``lams``, which has one per layer."""
+    """A λ chosen on dev for a test fold (None: for all).
+
+    ``lam`` is the mean of ``lams``, which has one per layer, of several sources for each in turn; their λ at a layer
+    count together for the mean.
+    """
 
     fold: str | None
     lam: float

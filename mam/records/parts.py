@@ -55,7 +55,8 @@ class DecoderRecord:
 class ModelRecord:
     """The pair of models; ``decoder`` is None for targets without one.
 
-    ``base`` is the common ancestor of both, for methods that need one.
+    ``base`` is the common ancestor of both, for methods that need one; ``further`` are the second source and those
+    after it.
     """
 
     name: str
@@ -63,11 +64,18 @@ class ModelRecord:
     source: CheckpointRecord
     decoder: DecoderRecord | None = None
     base: CheckpointRecord | None = field(default=None, metadata=ABSENT)
+    further: list[CheckpointRecord] | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def sources(self) -> list[CheckpointRecord]:
+        """The source, or all of several."""
+        return [self.source, *(self.further or ())]
 
     @property
     def parents(self) -> dict[str, CheckpointRecord]:
-        """The checkpoints by their roles."""
+        """The checkpoints by their roles; the second source is ``source 2``."""
         roles = {"target": self.target, "source": self.source}
+        roles |= {f"source {number}": record for number, record in enumerate(self.further or (), 2)}
         return roles if self.base is None else roles | {"base": self.base}
 
 
@@ -94,11 +102,21 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
+class SourceMerge:
+    """The merge of one of several sources: its λ by layer, its layers and projection as in `MergeRecord`."""
+
+    lam: Annotated[list[float], Len(1)]
+    pairs: dict[str, int]
+    project: str | None
+
+
+@dataclass(frozen=True)
 class MergeRecord:
     """A merge. ``lam`` has one λ per target layer, ``pairs`` the source layer of each merged one.
 
     A control may merge fewer projections (``parts``) than requested (``parts_asked``). ``asked`` holds all requested
-    options; results of older versions lack it.
+    options; results of older versions lack it. ``by_source`` has the merge of each of several sources; ``lam`` is then
+    their sum, and ``pairs`` and ``project`` are those of the first.
     """
 
     method: str
@@ -120,6 +138,17 @@ class MergeRecord:
     project: str | None = None
     parts_asked: Parts | None = field(default=None, metadata=ABSENT)
     asked: MergeOptions | None = field(default=None, metadata=ABSENT)
+    by_source: list[SourceMerge] | None = field(default=None, metadata=ABSENT)
+
+    @property
+    def each(self) -> list[SourceMerge]:
+        """The merge of the only source, or of each of several."""
+        return self.by_source or [SourceMerge(self.lam, self.pairs, self.project)]
+
+    @property
+    def lams_by_source(self) -> list[float]:
+        """The λ of every layer, of several sources for each in turn."""
+        return [lam for one in self.each for lam in one.lam]
 
     @property
     def repair(self) -> str:

@@ -50,10 +50,19 @@ def arm_text(result: RunResult) -> str:
 
 
 def lambda_text(merge: MergeRecord) -> str:
-    """Return λ of the merged layers: one number if they agree, else the range."""
-    lams = [merge.lam[layer] for layer in merge.merged_layers]
-    low, high = min(lams), max(lams)
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    """Return λ of the merged layers: one number if they agree, else the range; of several sources ``0.05 + 0.02``."""
+    several = [merge.lam] if merge.is_identity else [one.lam for one in merge.each]
+    ranges = []
+    for lam in several:
+        lams = [lam[layer] for layer in merge.merged_layers]
+        low, high = min(lams), max(lams)
+        ranges.append(f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}")
+    return " + ".join(ranges)
+
+
+def sources_text(result: RunResult) -> str:
+    """Return the name of the source, or of all of several."""
+    return " + ".join(plain_id(record.id) for record in result.model.sources)
 
 
 def layers_text(merge: MergeRecord) -> str:

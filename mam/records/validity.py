@@ -106,13 +106,17 @@ def _misfits(result: RunResult) -> Iterator[str]:
     depth = len(result.merge.lam)
     if any(layer >= depth for layer in result.merge.layers):
         yield "$.merge.layers names a layer that $.merge.lam has no number for"
+    if any(len(one.lam) != depth for one in result.merge.by_source or ()):
+        yield "$.merge.by_source has not one number a layer"
+    if result.merge.by_source is not None and len(result.merge.by_source) != len(result.model.sources):
+        yield "$.merge.by_source has not one entry for each of $.model.source and $.model.further"
     if result.train:
         lists = {f"folds[{number}].lam": fold.lam for number, fold in enumerate(result.train.folds)}
         lists["lam_at_start"] = result.train.lam_at_start
         yield from (f"$.train.{key} has not one number a layer" for key, lams in lists.items() if len(lams) != depth)
     if result.tune:
         for chosen in result.tune.chosen:
-            if chosen.lams is not None and len(chosen.lams) != depth:
+            if chosen.lams is not None and len(chosen.lams) != len(result.merge.lams_by_source):
                 yield "$.tune.chosen has not one number a layer"
     yield from _misfit_rates(result.metrics, "$.metrics", result.task)
     yield from _misfit_rates(result.baseline, "$.baseline", result.task)

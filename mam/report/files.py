@@ -156,7 +156,7 @@ def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
         "data": result.data.name,
         "split": result.data.split,
         "n": result.data.n,
-        "lam": " ".join(f"{lam:.6g}" for lam in merge.lam),
+        "lam": " ".join(f"{lam:.6g}" for lam in merge.lams_by_source),
         "layers": " ".join(map(str, merge.layers)),
         "metric": result.metric,
         "rate": result.rate,

@@ -8,13 +8,15 @@ from rich.table import Table
 
 from mam.merging.similarity import LayerSimilarities
 from mam.report.language import text_lines
-from mam.runs.inspection import Inspection, ProjectionChange
+from mam.runs.inspection import AlignmentGain, Inspection, ProjectionChange
 from mam.terminal import Terminal, p_text, plain_table
 
 
 def show_inspection(terminal: Terminal, found: Inspection) -> None:
     """Show both models, every projection that will change, dropped tensors, warnings, memory and time."""
-    sides = plain_table(("", "left"), ("target", "left"), ("source", "left"))
+    models = [found.target, found.source, *found.further]
+    names = ["target", "source", *(f"source {number}" for number in range(2, len(models)))]
+    sides = plain_table(("", "left"), *((name, "left") for name in names))
     for label, name in (
         ("checkpoint", "id"),
         ("type", "model_type"),
@@ -28,23 +30,14 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         ("biases of", "biases"),
         ("parameters", "parameters"),
     ):
-        values = [getattr(side, name) for side in (found.target, found.source)]
+        values = [getattr(side, name) for side in models]
         if name == "decoder" and not any(values):
             continue
-        sides.add_row(label, *(_shortened(f"{value:,}" if isinstance(value, int) else value) for value in values))
-    terminal.table("attention of both models", sides)
-    if found.projections:
-        source = "source" if found.control == "none" else f"{found.control} in the source's place,"
-        compared = "the two weights" if found.base is None else f"what both changed in {found.base}"
-        terminal.table(
-            f"what will change (cos: of {compared}; ×: {source} spread over target's)",
-            _layers(found.projections),
-        )
-    if found.gains:
-        terminal.table(
-            f"align={found.align}: Q, K and V together (noise: of the source's spectrum)",
-            _gains(found),
-        )
+        texts = (f"{value:,}" if isinstance(value, int) else value for value in values)
+        sides.add_row(label, *(_shortened(text, 62 // len(models) - 1) for text in texts))
+    terminal.table("attention of both models" if len(models) == 2 else "attention of all models", sides)
+    for number in range(1, len(models)):
+        _show_source(terminal, found, number, "" if len(models) == 2 else f"source {number}: ")
     share = 100 * found.parameters / found.target.parameters
     terminal.say("")
     heads = "" if found.heads is None else f", heads {', '.join(map(str, found.heads))} of {found.target.heads} only"
@@ -57,12 +50,30 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
         terminal.say(f"note    {note}")
     for warning in found.warnings:
         terminal.say(f"warning {warning}")
-    pieces = {"target": "target", "pristine": "copy of what changes", "source": "of the source"}
+    source = "of the source" if len(models) == 2 else "of the sources"
+    pieces = {"target": "target", "pristine": "copy of what changes", "source": source}
     terminal.say(f"memory  {_size(found.memory['together'])} in fp32:")
     for name, words in pieces.items():
         terminal.say(f"        {words} {_size(found.memory[name])}")
     terminal.say("        a run keeps audio and states beside that, evaluate.memory_gb of each")
     terminal.say(f"time    {found.seconds['read_and_merge']:.2f} s to read and merge both, here")
+
+
+def _show_source(terminal: Terminal, found: Inspection, number: int, which: str) -> None:
+    """Show what one source changes, and what aligning it gains; ``which`` begins the titles."""
+    changes = [change for change in found.projections if change.source == number]
+    gains = [gain for gain in found.gains if gain.source == number]
+    if changes:
+        source = "source" if found.control == "none" else f"{found.control} in the source's place,"
+        compared = "the two weights" if found.base is None else f"what both changed in {found.base}"
+        terminal.table(
+            f"{which}what will change (cos: of {compared}; ×: {source} spread over target's)", _layers(changes)
+        )
+    if gains:
+        terminal.table(
+            f"{which}align={found.align}: Q, K and V together (noise: of the source's spectrum)",
+            _gains(found.align, gains),
+        )
 
 
 def _layers(projections: Sequence[ProjectionChange]) -> Table:
@@ -101,12 +112,12 @@ def show_similarities(terminal: Terminal, found: Sequence[LayerSimilarities]) ->
     terminal.say("p: how often any source layer is as far above its chance under a permutation")
 
 
-def _gains(inspection: Inspection) -> Table:
-    measure = "spectra" if inspection.align == "heads" else "distance"
+def _gains(align: str, gains: Sequence[AlignmentGain]) -> Table:
+    measure = "spectra" if align == "heads" else "distance"
     table = plain_table(
         *((name, "right") for name in ("layer", "cos", "aligned", "gain", "noise", measure, "aligned ")),
     )
-    for gain in inspection.gains:
+    for gain in gains:
         cosines = [gain.cosine[0], gain.cosine[1], gain.cosine[1] - gain.cosine[0], gain.noise]
         table.add_row(str(gain.layer), *(f"{value:+.3f}" for value in cosines), *(f"{d:.3f}" for d in gain.distance))
     return table
@@ -116,6 +127,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
-def _shortened(text: str, width: int = 30) -> str:
+def _shortened(text: str, width: int) -> str:
     """Return the end of a long name, which is more informative than its beginning."""
     return text if len(text) <= width else f"…{text[1 - width :]}"

@@ -18,8 +18,10 @@ from mam.small_files import text_lines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Course = dict[tuple[str, int, str], list[tuple[int, float]]]  # (fold, layer, part) -> (step, λ)
-PARTS = {"q": "-", "k": "--", "v": ":", "o": "-."}
+# (fold, source, layer, part) -> (step, λ); the number of the source is "" where there is one
+Course = dict[tuple[str, str, int, str], list[tuple[int, float]]]
+SOURCES = ("-", "--", ":", "-.")  # of several sources, in turn
+PARTS = {"q": "-", "k": "--", "v": ":", "o": "-.", "f": (0, (5, 1, 1, 1)), "n": (0, (1, 3))}
 
 
 def draw_lambdas(folder: Path, result: RunResult) -> None:
@@ -35,14 +37,16 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
     course = read_course(folder)
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    folds = list(dict.fromkeys(fold for fold, _, _ in course))
+    folds = list(dict.fromkeys(fold for fold, *_ in course))
     shared = _is_shared(course)
-    for (fold, layer, part), points in course.items():
+    for (fold, source, layer, part), points in course.items():
         if shared and part != result.merge.parts[0]:
             continue
         steps, lams = zip(*points, strict=True)
         name = f"layer {layer}" if shared or part[0] == result.merge.parts[0] else None
         style = "-" if shared else PARTS[part[0]]
+        if source:
+            name, style = name and f"source {source}, {name}", SOURCES[(int(source) - 1) % len(SOURCES)]
         left.plot(
             steps,
             lams,
@@ -54,11 +58,13 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
         )
     for training in train.folds[:1]:
         left.axvline(training.best_step, color="#888888", linewidth=1, linestyle=":", label="kept")
-    left.set_xlabel("step" + ("" if shared else " (– Q, -- K, ··· V)"))
+    has_parts = not shared and result.merge.by_source is None
+    left.set_xlabel("step" + (" (– Q, -- K, ··· V)" if has_parts else ""))
     left.set_ylabel("λ")
     left.legend(fontsize=7, frameon=False, ncols=2)
     depth = range(len(result.merge.lam))
-    right.plot(depth, train.lam_at_start, color="#888888", linewidth=1, marker=".", label="at the start")
+    summed = "" if result.merge.by_source is None else ", sum of the sources"
+    right.plot(depth, train.lam_at_start, color="#888888", linewidth=1, marker=".", label=f"at the start{summed}")
     for number, training in enumerate(train.folds):
         right.plot(
             depth,
@@ -68,20 +74,23 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
             alpha=0.5,
             label="each fold" if len(folds) > 1 and not number else None,
         )
-    right.plot(depth, result.merge.lam, "o-", color=COLOURS[0], linewidth=1.4, markersize=4, label="learnt")
+    right.plot(depth, result.merge.lam, "o-", color=COLOURS[0], linewidth=1.4, markersize=4, label=f"learnt{summed}")
     right.set_xlabel("layer, from the input")
     right.set_xticks(list(depth))
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     control = result.merge.control
-    source = "" if control == "none" else f", source: {control}"
-    figure.suptitle(f"{title_of(result)}: λ learnt{source}", fontsize=10, x=0.02, ha="left")
+    replaced = "" if control == "none" else f", source: {control}"
+    figure.suptitle(f"{title_of(result)}: λ learnt{replaced}", fontsize=10, x=0.02, ha="left")
     return figure
 
 
 def read_course(folder: Path) -> Course:
-    """Return λ by fold, layer and part from ``lambda.csv``. Raises RecordError with the line if it cannot be read."""
+    """Return λ by fold, source, layer and part from ``lambda.csv``.
+
+    Raises RecordError with the line if it cannot be read.
+    """
     course: Course = {}
     path, number = folder / LAMBDA, 1
     try:
@@ -90,7 +99,10 @@ def read_course(folder: Path) -> Course:
             step, layer, part, lam = int(row["step"]), int(row["layer"]), row["part"], float(row["lam"])
             if step < 0 or layer < 0 or part[:1] not in PARTS or not math.isfinite(lam):
                 raise ValueError(f"step {step}, layer {layer}, part {part!r}, λ {lam}")
-            course.setdefault((row.get("fold") or "", layer, part), []).append((step, lam))
+            source = row.get("source") or ""
+            if source and not source.isdecimal():
+                raise ValueError(f"source {source!r}")
+            course.setdefault((row.get("fold") or "", source, layer, part), []).append((step, lam))
         if not course:
             raise ValueError("it has no λ")
     except (MamError, ValueError, KeyError, TypeError, csv.Error) as error:
@@ -100,5 +112,5 @@ def read_course(folder: Path) -> Course:
 
 def _is_shared(course: Course) -> bool:
     """Return whether all parts of a layer have the same λ throughout."""
-    by_layer: dict[tuple[str, int], list[tuple[int, float]]] = {}
-    return all(by_layer.setdefault((fold, layer), points) == points for (fold, layer, _), points in course.items())
+    by_layer: dict[tuple[str, str, int], list[tuple[int, float]]] = {}
+    return all(by_layer.setdefault(place[:3], points) == points for place, points in course.items())

@@ -20,7 +20,7 @@ from mam.report.files import cells, headings, latex, write_tables
 from mam.report.groups import COLUMNS, group_cells, groups_notes
 from mam.report.lambdas import lambdas_figure
 from mam.report.layout import difference_cells
-from mam.report.plots import as_svg, curve, differences, save
+from mam.report.plots import as_svg, curve, differences, is_number, save
 from mam.report.runs import Run, read_confusion
 from mam.report.study_table import best_on_dev
 from mam.report.utterances import Utterance, changed, utterances, worst
@@ -148,7 +148,7 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
         pictures.append(Picture(as_svg(figure, f"{name}-{kind}", caption), caption))
 
     keys = [key for key in group.varied if key not in ("method", "tuned")]
-    tried = [(_traits(run, keys), run.result) for run in zero_shot if _is_number(run.traits["lam"])]
+    tried = [(_traits(run, keys), run.result) for run in zero_shot if is_number(run.traits["lam"])]
     if len({varied["lam"] for varied, _ in tried}) > 2:
         chosen = best_on_dev([result for _, result in tried])
         add(
@@ -175,10 +175,6 @@ def _pictures(group: Group, name: str, folder: Path) -> list[Picture]:
 
 def _traits(run: Run, keys: Sequence[str]) -> dict[str, str]:
     return {key: run.traits[key] for key in keys}
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).replace("e-", "", 1).isdigit()
 
 
 def _comparison_row(comparison: Comparison) -> list[str]:

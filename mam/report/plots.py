@@ -150,5 +150,10 @@ def curve(results: Sequence[tuple[Mapping[str, str], RunResult]], metric: str, c
     return figure
 
 
+def is_number(text: str | None) -> bool:
+    """Return whether λ in words is a number, which has a place on an axis: not a range, nor that of several sources."""
+    return text is not None and text.replace(".", "", 1).replace("e-", "", 1).isdigit()
+
+
 def _label(varied: Mapping[str, str]) -> str:
     return key_values(varied, but_for="control") or "all"

@@ -110,7 +110,7 @@ def _read_row(folder: Path) -> RunRow:
         when=_started(folder),
         model=result.model.name,
         target=result.model.target.id,
-        source=result.model.source.id,
+        source=" + ".join(record.id for record in result.model.sources),
         data=data.name,
         split=data.split,
         n=data.n,

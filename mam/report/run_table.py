@@ -123,9 +123,12 @@ def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) ->
     terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train.seconds:.0f} s")
     terminal.say(_dev_text(metric_name(result), train.dev))
     if train.is_lmam:
-        table = plain_table(("layer", "right"), ("λ at start", "right"), ("λ learnt", "right"))
+        learnt = [one.lam for one in result.merge.each]
+        names = ["λ learnt"] if len(learnt) == 1 else [f"source {n}" for n in range(1, len(learnt) + 1)]
+        table = plain_table(("layer", "right"), ("λ at start", "right"), *((name, "right") for name in names))
         for layer in result.merge.layers:
-            table.add_row(str(layer), f"{train.lam_at_start[layer]:.4f}", f"{result.merge.lam[layer]:.4f}")
+            ended = (f"{lam[layer]:.4f}" for lam in learnt)
+            table.add_row(str(layer), f"{train.lam_at_start[layer]:.4f}", *ended)
         terminal.table(f"λ by layer (mean of what shares a layer; the course of it is in {LAMBDA_NAMES})", table)
         terminal.say("")
 

@@ -15,7 +15,7 @@ from mam.records.index import Index
 from mam.records.parts import MergeRecord
 from mam.records.reading import read_predictions, read_result
 from mam.records.result import RunResult, plain
-from mam.records.text import arm_text, lambda_text, layers_text, parts_text, plain_id
+from mam.records.text import arm_text, lambda_text, layers_text, parts_text, plain_id, sources_text
 from mam.records.validity import AGAIN
 from mam.report.lambdas import read_course
 from mam.small_files import text_lines
@@ -40,7 +40,7 @@ class Run:
     def but_for_control_and_align(self) -> str:
         """A key that is equal for runs that differ only in control, alignment and their consequences."""
         result, merge = self.result, self.result.merge
-        lams: list[float] | None = merge.lam
+        lams: list[float] | None = merge.lams_by_source
         if result.train and result.train.lam_at_start:
             lams = result.train.lam_at_start
         elif result.is_learnt:
@@ -55,7 +55,7 @@ class Run:
         result, merge = self.result, self.result.merge
         return {
             "target": plain_id(result.model.target.id),
-            "source": plain_id(result.model.source.id),
+            "source": sources_text(result),
             "method": arm_text(result).split(" λ")[0],
             "lam": lambda_text(merge) if result.is_merged else "0",
             "layers": layers_text(merge).removeprefix("layers "),

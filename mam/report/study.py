@@ -13,7 +13,7 @@ from mam.files import json_text, write_json
 from mam.records.text import metric_name, title_of
 from mam.report.evidence import show_evidence, show_mismatches, show_plain, show_predictions
 from mam.report.lambdas import draw_lambdas
-from mam.report.plots import curve, differences, save
+from mam.report.plots import curve, differences, is_number, save
 from mam.report.study_table import best_on_dev, show_study
 from mam.report.trainings import draw_stability, show_arms, show_stability
 from mam.studies.analysis import StudyAnalysis, analyse
@@ -88,7 +88,7 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> Path:
         save(differences(finished, metric, title), folder / f"{analysis.stem}.png")
         lams = {varied.get("lam") for varied, _ in finished}
         has_one_baseline = len({result.baseline_rate for result in results}) == 1
-        if len(lams) > 2 and None not in lams and has_one_baseline:
+        if len(lams) > 2 and all(map(is_number, lams)) and has_one_baseline:
             save(curve(finished, metric, chosen), folder / "curve.png")
     for control, stability in analysis.stability.items():
         beside = "" if control == "none" else f"-{control}"

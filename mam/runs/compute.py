@@ -23,15 +23,15 @@ from mam.files import expanded, sha256_json
 from mam.merging.plan import MergePlan
 from mam.models.checkpoints import Checkpoint
 from mam.records.folder import RunFolder, open_run, run_root
-from mam.records.parts import ModelRecord, Seeds
+from mam.records.parts import Seeds
 from mam.records.result import SCHEMA, RunResult
 from mam.runs.question import RunOutcome
 from mam.runs.record import (
-    checkpoint_record,
     data_record,
     extensions_record,
     group_rows,
     merge_record,
+    model_record,
     timing,
     window_notes,
 )
@@ -78,7 +78,9 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             if choice is not None:
                 plans = {fold: plan_for(config, pair, lam) for fold, lam in choice.lams.items()}
             measurement = zero_shot(config, bench, plans, baseline)
-            folder.lambdas(measurement.lams, measurement.plan.parts_at)
+            depth, lams = len(measurement.lams), measurement.lams_by_source
+            by_source = [lams[first : first + depth] for first in range(0, len(lams), depth)]
+            folder.lambdas(by_source, measurement.plan.parts_at)
         pair.merger.restore()
 
         folder.predictions(measurement.sides, measurement.baseline)
@@ -96,7 +98,6 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
         ]
         caveats = _caveats(measurement.plan, pair, parents.target)
         scoring = score(measurement.sides, measurement.baseline, config, remarks, measurement.kind)
-        records = {role: checkpoint_record(checkpoint) for role, checkpoint in parents.named}
         result = RunResult(
             schema=SCHEMA,
             signature=job.signature,
@@ -104,7 +105,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             status="finished",
             command=command,
             task="asr" if config.model.task == "asr" else "events",
-            model=ModelRecord(config.model.name, **records, decoder=choice_of_language.decoder),
+            model=model_record(config, parents, choice_of_language.decoder),
             data=data_record(config, audio, len(measurement.baseline), in_windows),
             merge=merge_record(config, measurement, [*caveats, *target.remarks]),
             head=measurement.head,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
 
 from mam.config.checks import problems
-from mam.config.merging import reads_calibration
-from mam.config.model import shapes
+from mam.config.merging import plan_of, reads_calibration
 from mam.config.schema import Config
 from mam.errors import RecordError, bullets
 from mam.evaluation.workbench import Workbench
@@ -18,16 +18,14 @@ from mam.files import atomic
 from mam.identity import code_sha256
 from mam.merging.options import ScheduleOptions
 from mam.merging.pairing import MEASURED
-from mam.merging.plan import plan_merge
 from mam.models.checkpoints import Checkpoint
 from mam.models.locate import locate
 from mam.models.parents import Parents
-from mam.models.sources import Source
 from mam.records.learning import TrainRecord
 from mam.records.parts import CheckpointRecord
 from mam.records.reading import CONFIG, read_config, read_predictions, read_result
 from mam.records.result import RunResult
-from mam.runs.merge_files import merge_checkpoint, new_folder
+from mam.runs.merge_files import merge_checkpoint, new_folder, plan_of_files
 from mam.runs.model_card import CARD, SETTINGS, card
 from mam.small_files import parse_yaml, read_text
 
@@ -59,16 +57,18 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
-    parents = Parents(**{role: _parent(config, role, record) for role, record in result.model.parents.items()})
+    found = {role: _parent(config, role, record) for role, record in result.model.parents.items()}
+    further = tuple(checkpoint for role, checkpoint in found.items() if role.startswith("source "))
+    parents = Parents(found["target"], found["source"], found.get("base"), further)
     settings = parse_yaml(read_text(run / CONFIG), run / CONFIG)
     with new_folder(out, force) as folder:
         if result.train:
             shutil.copytree(_saved(run, fold), folder, dirs_exist_ok=True)
-            lams = result.merge.lam if fold is None else _of_fold(result.train, fold)
+            lams = result.merge.lams_by_source if fold is None else _of_fold(result.train, fold)
         else:
-            config = _at_lam_of(config, result, fold)
+            config, by_source = _at_lam_of(config, result, fold)
             settings |= {"lam": config.lam, "schedule": asdict(config.schedule), "tune": {"name": "none"}}
-            lams = _merge(config, parents, folder)
+            lams = _merge(config, parents, by_source, folder)
         with atomic(folder / CARD) as file:
             dataset = config.data.hub.id if config.data.source == "hub" else None
             file.write(card(result, parents, lams, out.absolute().name, dataset))
@@ -131,30 +131,35 @@ def _saved(run: Path, fold: str | None) -> Path:
     return folder
 
 
-def _merge(config: Config, parents: Parents, folder: Path) -> list[float]:
-    """Merge file to file into ``folder`` and return λ of every layer."""
+def _merge(config: Config, parents: Parents, lams: Sequence[float] | None, folder: Path) -> list[float]:
+    """Merge file to file into ``folder``, at ``lams`` if they are given, and return λ by source and layer."""
     activations = Workbench().activations(config) if reads_calibration(config) else None
     partners = activations.partners() if activations is not None and config.pairing in MEASURED else None
-    shapes_of_files = Source(parents.target).shape, Source(parents.source).shape
-    plan = plan_merge(config, *shapes_of_files, config.seed, partners=partners)
+    plan = plan_of_files(config, parents, partners)
+    if lams is not None:
+        plan = plan.at(lams)
     merge_checkpoint(parents, plan, folder / "merged", activations)
     for path in (folder / "merged").iterdir():
         path.replace(folder / path.name)
     (folder / "merged").rmdir()
-    return list(plan.lams)
+    return list(plan.lams_by_source)
 
 
-def _at_lam_of(config: Config, result: RunResult, fold: str | None) -> Config:
-    """Return the configuration at the λ that was run: as configured or as chosen on dev, for all layers or for each."""
-    lam = _chosen(result, fold)
-    if lam is None:
-        planned = plan_merge(config, *shapes(config.model), config.seed).lams
-        if list(planned) == result.merge.lam:
-            return config
-        lam = result.merge.lam  # the recorded values, since the schedule may have changed
-    if isinstance(lam, float):
-        return replace(config, lam=lam)
-    return replace(config, lam=1.0, schedule=ScheduleOptions("list", values=lam))
+def _at_lam_of(config: Config, result: RunResult, fold: str | None) -> tuple[Config, list[float] | None]:
+    """Return the configuration at the λ that was run, and these λ by source and layer unless it says them itself.
+
+    They were configured or chosen on dev, for all layers or for each.
+    """
+    chosen = _chosen(result, fold)
+    if isinstance(chosen, float):
+        return replace(config, lam=chosen), None
+    lams = result.merge.lams_by_source if chosen is None else chosen  # recorded, since the schedule may have changed
+    planned = plan_of(config)
+    if list(planned.lams_by_source) == lams:
+        return config, None
+    plan = planned.at(lams)
+    values = [plan.lams[layer] for layer in plan.target.layers_of(config.where)]
+    return replace(config, lam=1.0, schedule=ScheduleOptions("list", values=values)), lams
 
 
 def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
@@ -170,7 +175,9 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
 
 def _parent(config: Config, role: str, recorded: CheckpointRecord) -> Checkpoint:
     """Return a parent at its recorded location. Raises RecordError if its weights have changed."""
-    checkpoint = locate(getattr(config.model, role), getattr(config.model, f"{role}_revision"))
+    model, (side, _, number) = config.model, role.partition(" ")
+    where = (model.sources[int(number) - 1],) if number else (getattr(model, side), getattr(model, f"{side}_revision"))
+    checkpoint = locate(*where)
     if checkpoint.sha256 != recorded.sha256:
         raise RecordError(
             f"model.{role}={checkpoint.id}: its weights are others than in the run (SHA-256"
@@ -180,4 +187,5 @@ def _parent(config: Config, role: str, recorded: CheckpointRecord) -> Checkpoint
 
 
 def _of_fold(train: TrainRecord, fold: str) -> list[float]:
-    return next(training.lam for training in train.folds if training.fold == f"fold {fold}")
+    training = next(training for training in train.folds if training.fold == f"fold {fold}")
+    return training.lams_by_source or training.lam

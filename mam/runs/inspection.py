@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,16 +15,17 @@ from mam.config.schema import Config
 from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
 from mam.evaluation.language import Forecast, foreseen
 from mam.evaluation.model_pair import reader_of, remarks_of
-from mam.merging.adapted_source import QKV, AdaptedSource, Read, finite, layer_of
+from mam.merging.adapted_source import QKV, AdaptedSource, AdaptedSources, Read, finite, layer_of
 from mam.merging.basis import Heads, LayerPair
 from mam.merging.fits import FITS, cosine
 from mam.merging.merger import MergeReport
-from mam.merging.mixing import Effect, effect, merged_layer, substituted
-from mam.merging.plan import MergePlan, mismatch_notes, plan_merge
+from mam.merging.mixing import Effect, effect, merged_layer, substitutes
+from mam.merging.plan import MergePlan, mismatch_notes
 from mam.merging.task_vectors import readers
 from mam.models.families import TARGETS
 from mam.models.parents import Parents
 from mam.models.sources import Source
+from mam.runs.merge_files import plan_of_files
 
 SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
 BYTES = 4  # per fp32 value
@@ -55,10 +56,11 @@ class ProjectionChange:
     """A tensor that will change: cosine of the two weights, and the standard deviation of each.
 
     ``shape`` is that of the weight; ``bias`` is true if a bias is merged too. ``place`` and
-    ``source_place`` name the layers, as `Shape.place` does.
+    ``source_place`` name the layers, as `Shape.place` does. ``source`` is the number of the source, from 1.
     """
 
     layer: int
+    source: int
     source_layer: int
     part: str
     lam: float
@@ -82,12 +84,14 @@ class AlignmentGain:
 
     Attributes:
         layer: of the target.
+        source: the number of the source, from 1.
         cosine: of target and source.
         distance: the quantity that the alignment minimises, see `mam.merging.align`.
         noise: cosine after aligning a random source with the same singular values, as a reference level.
     """
 
     layer: int
+    source: int
     cosine: tuple[float, float]
     distance: tuple[float, float]
     noise: float
@@ -97,12 +101,14 @@ class AlignmentGain:
 class Inspection:
     """The output of `mam inspect`. Memory in bytes, time in seconds. ``control`` replaces the source.
 
-    With a ``base``, the projections are compared as task vectors, the differences of both sides from it.
+    ``further`` are the second source and those after it. With a ``base``, the projections are compared as task vectors,
+    the differences of both sides from it.
     ``text`` is the forecast of a recogniser's output, see `mam.evaluation.language.foreseen`.
     """
 
     target: ModelSummary
     source: ModelSummary
+    further: list[ModelSummary]
     base: str | None
     control: str
     align: str
@@ -137,13 +143,14 @@ def inspect(config: Config, parents: Parents, partners: Mapping[int, int] | None
         MergeError, CheckpointError: the two do not fit, or a tensor is not finite.
     """
     target = parents.target
-    own, source = Source(target), Source(parents.source)
-    plan = plan_merge(config, own.shape, source.shape, config.seed, partners=partners)
+    own, sources = Source(target), [Source(checkpoint) for checkpoint in parents.sources]
+    plan = plan_of_files(config, parents, partners)
     refuse_unfit(config, parents)
     refuse_without_activations(plan, "inspect")
     text = foreseen(config, target)
-    read_own, read_source = readers(plan, partial(finite, own.read, "target"), source.read, reader_of(parents.base))
-    merge = _TrialMerge(plan, read_own, read_source)
+    reads = [source.read for source in sources]
+    read_own, read_sources = readers(plan, partial(finite, own.read, "target"), reads, reader_of(parents.base))
+    merge = _TrialMerge(plan, read_own, read_sources)
     start = time.perf_counter()
     for layer in plan.merged_layers:
         merge.layer(layer)
@@ -153,21 +160,30 @@ def inspect(config: Config, parents: Parents, partners: Mapping[int, int] | None
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     warnings = [
         *mismatch_notes(plan),
-        *_scale_warnings(merge.changes),
+        *(
+            (f"source {number}: " if plan.further else "") + warning
+            for number in range(1, 1 + len(sources))
+            for warning in _scale_warnings([change for change in merge.changes if change.source == number])
+        ),
         *caveats,
         *remarks_of(config.model, target),
         *(() if text is None else text.notes),
     ]
     return Inspection(
         target=_summary(own),
-        source=_summary(source),
+        source=_summary(sources[0]),
+        further=[_summary(source) for source in sources[1:]],
         base=None if parents.base is None else parents.base.id,
         control=plan.options.control,
         align=plan.options.align,
         lam=list(plan.lams),
         heads=None if plan.heads is None else list(plan.heads),
         projections=merge.changes,
-        gains=_gains(plan, merge.read_own, source.read),
+        gains=[
+            gain
+            for number, (one, read) in enumerate(zip(plan.each, reads, strict=True), 1)
+            for gain in _gains(one, merge.read_own, read, number)
+        ],
         tensors=report.tensors,
         parameters=report.parameters,
         notes=list(report.notes),
@@ -181,10 +197,10 @@ def inspect(config: Config, parents: Parents, partners: Mapping[int, int] | None
 class _TrialMerge:
     """A merge that is measured and discarded; ``pristine`` and ``largest`` are bytes of target and source."""
 
-    def __init__(self, plan: MergePlan, own: Read, source: Read) -> None:
+    def __init__(self, plan: MergePlan, own: Read, sources: Sequence[Read]) -> None:
         self.read_own = own
-        self._plan, self._source = plan, AdaptedSource(plan, own, source)
-        self._is_kept = not self._source.basis.is_identity
+        self._plan, self._sources = plan, AdaptedSources(plan, own, sources)
+        self._is_kept = [not source.basis.is_identity for source in self._sources.each]
         self.changes: list[ProjectionChange] = []
         self.effects: list[Effect] = []
         self.pristine = self.largest = 0
@@ -193,19 +209,21 @@ class _TrialMerge:
         """Merge one layer. Raises MergeError if the result is not finite."""
         plan = self._plan
         parts = plan.parts_at(layer)
-        own, theirs = (layer_of(read, layer, parts) for read in (self.read_own, self._source.read))
+        own, theirs = layer_of(self.read_own, layer, parts), layer_of(self._sources.read, layer, parts)
         merged_layer(plan, layer, own, theirs)
         for part in parts:
             change = effect(plan, layer, part, own[part], theirs[part])
             self.effects.append(change)
             self.pristine += sum(tensor.nbytes for tensor in own[part] if tensor is not None)
-            nbytes = theirs[part][0].nbytes
-            self.largest = self.largest + nbytes if self._is_kept else max(self.largest, nbytes)
-            substitute, _ = substituted(plan, layer, part, own[part], theirs[part])
-            self.changes.append(_projection(plan, layer, part, own[part][0], substitute, change.tensors == 2))
+            for is_kept, (weight, _) in zip(self._is_kept, theirs[part], strict=True):
+                self.largest = self.largest + weight.nbytes if is_kept else max(self.largest, weight.nbytes)
+            several = zip(plan.each, substitutes(plan, layer, part, own[part], theirs[part]), strict=True)
+            for number, (one, (substitute, _)) in enumerate(several, 1):
+                place, weight = (layer, number, part), own[part][0]
+                self.changes.append(_projection(one, place, weight, substitute, change.tensors == 2))
 
 
-def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
+def _gains(plan: MergePlan, own: Read, source: Read, number: int) -> list[AlignmentGain]:
     """Return the gain of each layer, as projected and aligned; empty without an alignment."""
     align = plan.options.align
     if align == "none":
@@ -225,6 +243,7 @@ def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
         gains.append(
             AlignmentGain(
                 layer,
+                number,
                 (round(cosine(old), 6), round(cosine(new), 6)),
                 (round(distance(old, heads), 6), round(distance(new, heads), 6)),
                 round(cosine(random), 6),
@@ -233,10 +252,15 @@ def _gains(plan: MergePlan, own: Read, source: Read) -> list[AlignmentGain]:
     return gains
 
 
-def _projection(plan: MergePlan, layer: int, part: str, weight: Tensor, theirs: Tensor, bias: bool) -> ProjectionChange:
+def _projection(
+    plan: MergePlan, place: tuple[int, int, str], weight: Tensor, theirs: Tensor, bias: bool
+) -> ProjectionChange:
+    """Compare the weights of one ``place``: layer, number of the source, part."""
+    layer, source, part = place
     cosine = torch.nn.functional.cosine_similarity(weight.flatten().double(), theirs.flatten().double(), dim=0)
     return ProjectionChange(
         layer=layer,
+        source=source,
         source_layer=plan.pairs[layer],
         part=part,
         lam=plan.lams[layer],

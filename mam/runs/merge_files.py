@@ -7,7 +7,7 @@ import math
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from glob import escape
@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mam.config.schema import Config
 from mam.errors import CheckpointError, RecordError
 from mam.evaluation.model_pair import reader_of
 from mam.files import write_json
 from mam.locks import abandoned, in_use
 from mam.merging.activations import Activations
-from mam.merging.adapted_source import AdaptedSource, finite
+from mam.merging.adapted_source import AdaptedSources, finite
 from mam.merging.layers import LayerMerges
 from mam.merging.merger import MergeReport
 from mam.merging.mixing import Effect
-from mam.merging.plan import MergePlan
+from mam.merging.plan import MergePlan, plan_merge
 from mam.merging.selection import letters_of
 from mam.merging.tables import METHODS
 from mam.merging.task_vectors import readers
@@ -39,6 +40,12 @@ from mam.models.sources import Source
 RECORD = "mam_merge.json"
 OLD = ".old"  # ends the name of a folder that is being replaced
 _BYTES = {word: dtype.itemsize for dtype, word in DTYPES.items()}
+
+
+def plan_of_files(config: Config, parents: Parents, partners: Mapping[int, int] | None = None) -> MergePlan:
+    """Return the plan of a merge of these checkpoints; for ``partners`` and errors see `plan_merge`."""
+    target, source, *further = (Source(checkpoint).shape for checkpoint in (parents.target, *parents.sources))
+    return plan_merge(config, target, source, config.seed, partners=partners, further=further)
 
 
 def merge_checkpoint(
@@ -88,8 +95,9 @@ class _FileMerge:
     def __init__(self, parents: Parents, plan: MergePlan, activations: Activations | None = None) -> None:
         self._target, self._plan, self._own = parents.target, plan, Source(parents.target)
         own, base = partial(finite, self._own.read, "target"), reader_of(parents.base)
-        source = AdaptedSource(plan, *readers(plan, own, Source(parents.source).read, base), activations)
-        self._merges = LayerMerges(plan, own, source, base, activations)
+        reads = [Source(checkpoint).read for checkpoint in parents.sources]
+        sources = AdaptedSources(plan, *readers(plan, own, reads, base), activations)
+        self._merges = LayerMerges(plan, own, sources, base, activations)
         self._layers: dict[str, int] = {}  # layer of each tensor that changes
         for layer in plan.merged_layers:
             for part in plan.parts_at(layer):
@@ -146,6 +154,7 @@ def _record(parents: Parents, plan: MergePlan, report: MergeReport) -> dict[str,
         "project": plan.project,
         "lam": list(plan.lams),
         "pairs": {str(layer): other for layer, other in plan.pairs.items()},
+        **({"lam_by_source": [list(one.lams) for one in plan.each]} if plan.further else {}),
         "where": options.where,
         "parts": letters_of(plan.parts),
         "bias": options.bias,

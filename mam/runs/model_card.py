@@ -17,7 +17,7 @@ from mam.models.parents import Parents
 from mam.models.settings import root_of
 from mam.records.parts import MergeRecord
 from mam.records.result import RunResult
-from mam.records.text import arm_text, metric_name, plain_id
+from mam.records.text import arm_text, metric_name, plain_id, sources_text
 from mam.scoring.languages import bare_code
 from mam.scoring.wording import difference_text, units_text
 from mam.small_files import parse_yaml, read_text
@@ -146,14 +146,22 @@ def _cell(text: str) -> str:
 def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, dataset: str | None = None) -> str:
     """Return the model card: the merge, λ by layer, data, metrics with intervals, parents, citation.
 
-    ``lams`` has one λ a layer; ``name`` and ``dataset`` are as in `metadata`.
+    ``lams`` has one λ a layer, of several sources for each in turn; ``name`` and ``dataset`` are as in `metadata`.
     """
     merge, data, metric = result.merge, result.data, metric_name(result)
-    target, source = result.model.target, result.model.source
-    rows = [f"| {layer} | {lam:.6g} | {merge.pairs.get(str(layer), '–')} |" for layer, lam in enumerate(lams)]
+    pairs, depth = [one.pairs for one in merge.each], len(merge.lam)
+    sources = ["source"] if len(pairs) == 1 else [f"source {number}" for number in range(1, len(pairs) + 1)]
+    has_name = len(sources) > 1
+    rows = [
+        f"{f'| {name} ' if has_name else ''}| {layer} | {lams[place * depth + layer]:.6g}"
+        f" | {pairs[place].get(str(layer), '–')} |"
+        for place, name in enumerate(sources)
+        for layer in range(depth)
+    ]
     baseline = BASELINES[result.baseline.kind]
-    title = f"{plain_id(target.id)} ← {plain_id(source.id)}"
-    control = "" if merge.control == "none" else f" The source is replaced by the control `{merge.control}`."
+    title = f"{plain_id(result.model.target.id)} ← {sources_text(result)}"
+    replaced = "The source is" if len(sources) == 1 else "Each source is"
+    control = "" if merge.control == "none" else f" {replaced} replaced by the control `{merge.control}`."
     lines = [
         "---",
         metadata(result, parents, name, dataset).to_yaml(),
@@ -161,11 +169,11 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         "",
         f"# {_readable(title)}",
         "",
-        f"{arm_text(result)}: {merge.parts.upper()} of the source's attention merged into the target's"
+        f"{arm_text(result)}: {merge.parts.upper()} of {_whose(sources)} attention merged into the target's"
         f" {'with' if merge.bias else 'without'} biases, {_formula(merge)}, by mam {VERSION}.{control}",
         "",
-        "| layer | λ | source layer |",
-        "|---|---|---|",
+        f"{'| source ' if has_name else ''}| layer | λ | source layer |",
+        f"{'|---' if has_name else ''}|---|---|---|",
         *rows,
         "",
         "## Measured",
@@ -198,20 +206,28 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
     return "\n".join(lines)
 
 
+def _whose(sources: Sequence[str]) -> str:
+    """Return whose attention was merged."""
+    return "the source's" if len(sources) == 1 else f"{len(sources)} sources'"
+
+
 def _licences(result: RunResult, parents: Parents) -> str:
     """Return whose licences apply to the weights."""
     if len(_used(result, parents)) > 1:
-        return f"The licences of {'all' if parents.base else 'both'} apply."
+        return f"The licences of {'both' if len(parents.named) == 2 else 'all'} apply."
     return "The licence of the target applies: the weights have nothing of the source."
 
 
 def _formula(merge: MergeRecord) -> str:
     """Return how the two were mixed, and in which basis."""
     text = "`W = (1-λ)·W_target + λ·W_source`"
+    if merge.by_source:
+        text = "`W = (1-Σλ_i)·W_target + Σ λ_i·W_source_i`"
     if merge.method != "linear":
         traits = METHODS.get(merge.method)
         text = f"by `{merge.method}` ({traits.summary.rstrip('.') if traits else 'of a plug-in'})"
-    if merge.project:
-        text += f", the source projected to the target's width by `{merge.project}`"
+    for number, one in enumerate(merge.each, 1):
+        which = f"source {number}" if merge.by_source else "the source"
+        text += f", {which} projected to the target's width by `{one.project}`" if one.project else ""
     text += "" if merge.align == "none" else f", the source aligned by `{merge.align}`"
     return text if merge.repair == "none" else f"{text}, rescaled by `repair={merge.repair}`"

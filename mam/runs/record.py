@@ -17,12 +17,16 @@ from mam.merging.plan import mismatch_notes
 from mam.merging.selection import letters_of, parse_parts
 from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
+from mam.models.parents import Parents
 from mam.records.extensions import ConfigFileRecord, Extensions, PluginRecord
 from mam.records.parts import (
     CheckpointRecord,
     DataRecord,
+    DecoderRecord,
     GroupsRecord,
     MergeRecord,
+    ModelRecord,
+    SourceMerge,
     Timing,
 )
 from mam.tasks import asr
@@ -38,6 +42,19 @@ def window_notes(in_windows: int, clips: int) -> list[str]:
 def checkpoint_record(checkpoint: Checkpoint) -> CheckpointRecord:
     """Return the record that identifies a checkpoint."""
     return CheckpointRecord(checkpoint.id, checkpoint.revision, checkpoint.sha256)
+
+
+def model_record(config: Config, parents: Parents, decoder: DecoderRecord | None) -> ModelRecord:
+    """Return the record of the models."""
+    further = [checkpoint_record(checkpoint) for checkpoint in parents.further]
+    return ModelRecord(
+        name=config.model.name,
+        target=checkpoint_record(parents.target),
+        source=checkpoint_record(parents.source),
+        decoder=decoder,
+        base=None if parents.base is None else checkpoint_record(parents.base),
+        further=further or None,
+    )
 
 
 def data_record(config: Config, audio: AudioStore, tested: int, in_windows: int) -> DataRecord:
@@ -90,7 +107,21 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
         project=plan.project,
         parts_asked=letters_of(parse_parts(config.parts)),
         asked=merge_options(config),
+        by_source=_by_source(measurement) if plan.further else None,
     )
+
+
+def _by_source(measurement: Measurement) -> list[SourceMerge]:
+    """Return the merge of each source."""
+    depth = len(measurement.lams)
+    return [
+        SourceMerge(
+            lam=list(measurement.lams_by_source[n * depth : (n + 1) * depth]),
+            pairs={str(layer): source for layer, source in plan.pairs.items()},
+            project=plan.project,
+        )
+        for n, plan in enumerate(measurement.plan.each)
+    ]
 
 
 def group_rows(tables: Sequence[GroupsRecord]) -> list[list[Any]]:

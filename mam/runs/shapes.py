@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from mam.config.checks import problems
 from mam.config.job import Job
-from mam.config.model import SIDES, ModelConfig, ShapeConfig, is_complete, shape_of
+from mam.config.model import ShapeConfig, is_complete, shape_of
 from mam.errors import ConfigError
 from mam.merging.shape import Shape
 from mam.models.locate import locate
@@ -15,7 +15,7 @@ from mam.models.sources import Source
 
 
 def with_shapes(plan: Sequence[Job]) -> list[Job]:
-    """Return the jobs with the shapes of both models filled in, and checked again across fields.
+    """Return the jobs with the shapes of all models filled in, and checked again across fields.
 
     Raises:
         CheckpointError, MergeError: a checkpoint that does not exist or is of an unknown kind.
@@ -37,26 +37,30 @@ def plan_with_shapes(plan: Sequence[Job]) -> list[Job]:
     return jobs
 
 
-def _filled_in(job: Job, shapes: dict[tuple[str, str], Shape]) -> Job:
+def _filled_in(job: Job, known: dict[tuple[str, str], Shape]) -> Job:
     model, where = job.config.model, job.config.where
     if is_complete(model, where):
         return job
-    target, source = (_with_shape(model, side, where, shapes) for side in SIDES)
-    config = replace(job.config, model=replace(model, target_shape=target, source_shape=source))
+
+    def filled(stated: ShapeConfig, name: str, revision: str = "main") -> ShapeConfig:
+        """Return a configured shape, with missing values from the checkpoint."""
+        if shape_of(stated, where) is not None:
+            return stated
+        if (name, revision) not in known:
+            known[name, revision] = Source(locate(name, revision)).shape
+        read = asdict(known[name, revision]) | ({"decoder": None} if where == "encoder" else {})
+        overrides = {key: value for key, value in asdict(stated).items() if value is not None}
+        return ShapeConfig(**(read | overrides))
+
+    further = model.further_shapes or [ShapeConfig()] * len(model.further)
+    shaped = replace(
+        model,
+        target_shape=filled(model.target_shape, model.target, model.target_revision),
+        source_shape=filled(model.source_shape, model.source, model.source_revision),
+        further_shapes=[filled(stated, name) for stated, name in zip(further, model.further, strict=True)],
+    )
+    config = replace(job.config, model=shaped)
     faults = problems(config)
     if faults:
         raise ConfigError(faults)
     return replace(job, config=config)
-
-
-def _with_shape(model: ModelConfig, side: str, where: str, shapes: dict[tuple[str, str], Shape]) -> ShapeConfig:
-    """Return the configured shape, with missing values from the checkpoint."""
-    stated: ShapeConfig = getattr(model, f"{side}_shape")
-    if shape_of(model, side, where) is not None:
-        return stated
-    location = getattr(model, side), getattr(model, f"{side}_revision")
-    if location not in shapes:
-        shapes[location] = Source(locate(*location)).shape
-    read = asdict(shapes[location]) | ({"decoder": None} if where == "encoder" else {})
-    overrides = {key: value for key, value in asdict(stated).items() if value is not None}
-    return ShapeConfig(**(read | overrides))

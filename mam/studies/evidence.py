@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mam.config.job import Job
 from mam.config.merging import merges_nothing
-from mam.config.model import shapes, widths_differ
+from mam.config.model import further_shapes, shapes, widths_differ
 from mam.config.schema import Config
 from mam.config.words import key_values
 from mam.merging.tables import CONTROLS
@@ -153,7 +153,8 @@ def _matches(source: MergedRun, control: MergedRun) -> bool:
 def _is_projected(config: Config) -> bool:
     """Return whether the source is taken to another width by a projection that is fitted to the target."""
     is_fit = config.on_mismatch == "project" and config.project != "random"
-    return is_fit and widths_differ(config, *shapes(config.model))
+    target, source = shapes(config.model)
+    return is_fit and any(widths_differ(config, target, one) for one in (source, *further_shapes(config.model)))
 
 
 def _is_bare(control: str) -> bool:

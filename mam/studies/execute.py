@@ -13,13 +13,14 @@ from pathlib import Path
 
 from mam import processes
 from mam.config.job import Job
+from mam.config.merging import plan_of
 from mam.config.model import shapes
 from mam.config.words import key_values
 from mam.errors import MamError, UnfitError
 from mam.evaluation.inputs import Inputs
 from mam.files import atomic, expanded
 from mam.locks import BusyError
-from mam.merging.plan import plan_merge, selected_layers
+from mam.merging.by_layer import selected_layers
 from mam.records.folder import run_root
 from mam.runs.question import RunOutcome
 from mam.runs.run import run
@@ -116,7 +117,7 @@ def _run(job: Job, inputs: Inputs, folder: Path, waits: bool) -> Member:
 def say_schedules(plan: Sequence[Job], say: Callable[[str], None]) -> None:
     """Print λ of every layer, once for each distinct schedule that is not constant."""
     shaped = [job.config for job in plan if job.config.schedule.name != "constant"]
-    lines = [plan_merge(config, *shapes(config.model), config.seed).by_layer for config in shaped]
+    lines = [plan_of(config).by_layer for config in shaped]
     for line in dict.fromkeys(lines):
         say(line)
 

@@ -20,7 +20,7 @@ from mam.evaluation.devices import device_of
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings, Workbench
 from mam.files import expanded, sha256_json
-from mam.merging.learnable import Lambdas
+from mam.merging.lambdas import Lambdas
 from mam.merging.options import OPTION_NAMES
 from mam.merging.plan import MergePlan
 from mam.models.parents import Parents
@@ -83,9 +83,11 @@ def fine_tune(
     before = _dev_before(config, bench)
     bench.free_states()
     trainings = _train_folds(config, bench, parents, plan, splits, question, folder)
-    lams = tuple(float(mean) for mean in np.mean([training.layers for training in trainings], axis=0))
+    lams_by_source = tuple(np.mean([training.lams_by_source for training in trainings], axis=0).tolist())
+    ended = plan.at(lams_by_source)
+    lams = ended.lams
     # Of the λ that were learnt, which may have started from 0; now, since what it reads stays in memory.
-    report = bench.pair(config).merger.report(replace(plan, lams=lams))
+    report = bench.pair(config).merger.report(ended)
     histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
     folder.jsonl("metrics", [entry for history in histories for entry in history])
     _write_lambdas(folder, plan, splits, trainings, config)
@@ -113,6 +115,7 @@ def fine_tune(
         baseline=compared,
         attention=attention,
         lams=lams,
+        lams_by_source=lams_by_source,
         notes=notes,
         head=None if judged.head is None else replace(judged.head, name="trained"),
         evaluating=sum(training.evaluating for training in trainings),
@@ -121,7 +124,7 @@ def fine_tune(
             name="lmam" if config.train.is_lmam else "finetune",
             settings=_settings(config),
             ft_key=key,
-            folds=[_account(split, training) for split, training in zip(splits, trainings, strict=True)],
+            folds=[_account(plan, split, training) for split, training in zip(splits, trainings, strict=True)],
             dev=_dev(config, [row for training in trainings for row in training.dev], before),
             seconds=round(sum(training.seconds for training in trainings), 2),
             processes=processes.count(),
@@ -214,7 +217,7 @@ def _dev(config: Config, after: Sequence[PredictionRow], before: Sequence[Predic
     return DevChange(task.metric(config), was, now, difference.absolute, difference.ci95)
 
 
-def _account(split: Fold, training: FinishedTraining) -> FoldTraining:
+def _account(plan: MergePlan, split: Fold, training: FinishedTraining) -> FoldTraining:
     losses = [entry["eval_loss"] for entry in training.history if "eval_loss" in entry]
     return FoldTraining(
         fold=split.name or None,
@@ -223,7 +226,8 @@ def _account(split: Fold, training: FinishedTraining) -> FoldTraining:
         steps=training.history[-1]["step"],
         best_step=training.best_step,
         dev_loss=losses[-1] if losses else None,
-        lam=list(training.layers),
+        lam=list(plan.at(training.lams_by_source).lams),
+        lams_by_source=list(training.lams_by_source) if plan.further else None,
         skipped=list(training.skipped),
     )
 
@@ -232,24 +236,30 @@ def _write_lambdas(
     folder: RunFolder, plan: MergePlan, splits: Sequence[Fold], trainings: Sequence[FinishedTraining], config: Config
 ) -> None:
     if config.train.name == "finetune":
-        folder.lambdas(plan.lams, plan.parts_at)
+        folder.lambdas([one.lams for one in plan.each], plan.parts_at)
         return
-    several = len(splits) > 1
-    rows: list[list[Any]] = [["step", "layer", "part", "lam", *(["fold"] if several else [])]]
+    has_folds, has_sources = len(splits) > 1, bool(plan.further)
+    heading = ["step", "layer", "part", "lam", *(["source"] if has_sources else []), *(["fold"] if has_folds else [])]
+    rows: list[list[Any]] = [heading]
     for split, training in zip(splits, trainings, strict=True):
         for step, lams in training.lams:
-            for layer, part, lam in spread(lams, plan, config):
-                rows.append([step, layer, part, repr(lam), *([split.name] if several else [])])
+            for layer, part, lam, source in spread(lams, plan, config):
+                more = [*([source] if has_sources else []), *([split.name] if has_folds else [])]
+                rows.append([step, layer, part, repr(lam), *more])
     folder.table("lambda", rows)
 
 
-def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float]]:
-    """Return λ by name as (layer, part, λ). With one λ per head the part includes the head, such as ``q.3``."""
+def spread(lams: Mapping[str, float], plan: MergePlan, config: Config) -> list[tuple[int, str, float, int]]:
+    """Return λ by name as (layer, part, λ, number of the source from 1).
+
+    With one λ per head the part includes the head, such as ``q.3``.
+    """
     shared = Lambdas(plan, config.train.lam.per, config.train.lam.constraint)
     rows = []
     for layer in plan.layers:
         for part in plan.parts_at(layer):
-            for name in shared.names_of(layer, part):
-                head = f".{name.rpartition('.')[2]}" if shared.per == "head" else ""
-                rows.append((layer, part + head, lams[name]))
+            for source in range(shared.sources):
+                for name in shared.names_of(layer, part, source):
+                    head = f".{name.rpartition('.')[2]}" if shared.per == "head" else ""
+                    rows.append((layer, part + head, lams[name], source + 1))
     return rows

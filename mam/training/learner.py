@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mam.config.training import TrainConfig
 from mam.errors import TrainingError
-from mam.merging.learnable import Lambdas
+from mam.merging.lambdas import Lambdas
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
 from mam.training.lessons import Lessons

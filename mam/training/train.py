@@ -22,7 +22,8 @@ from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.memory import explained
-from mam.merging.learnable import Lambdas, fold, learn
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import fold, learn
 from mam.merging.merger import Merger
 from mam.merging.plan import MergePlan
 from mam.models.families import load_target
@@ -46,6 +47,7 @@ class FinishedTraining:
     """The result of a training: the model, predictions on dev and test, logs, and λ at the end.
 
     ``history`` holds the trainer's logs, ``lams`` the λ by name at every log. The first log precedes the first step.
+    ``lams_by_source`` are those at the end, of every layer, of several sources for each in turn.
     """
 
     target: Target
@@ -54,7 +56,7 @@ class FinishedTraining:
     test: list[PredictionRow]
     history: list[dict[str, Any]]
     lams: list[tuple[int, dict[str, float]]]
-    layers: tuple[float, ...]
+    lams_by_source: tuple[float, ...]
     best_step: int
     clips: int
     seconds: float
@@ -125,7 +127,7 @@ def train(
 
     logs = [entry for entry in trainer.state.log_history if "train_runtime" not in entry]
     course = dict(_lams(entry) for entry in logs if lambdas is not None)  # λ are the same in all logs of a step
-    layers = plan.lams if lambdas is None else _by_layer(lambdas, plan)
+    lams = plan.lams_by_source if lambdas is None else lambdas.by_source(plan)
     learner.eval()
     fold(target.all_blocks)
     dev = _lines(config, split.dev, _read_off(config, learner, split.dev, Prefix(target, split.dev, 0), None), classes)
@@ -139,7 +141,7 @@ def train(
         test=_lines(config, split.test, items, classes),
         history=[_as_recorded(entry) for entry in logs],
         lams=sorted(course.items()),
-        layers=layers,
+        lams_by_source=lams,
         best_step=trainer.state.best_global_step or 0,
         clips=len(lessons.answers),
         seconds=time.perf_counter() - start,
@@ -150,7 +152,8 @@ def train(
 
 def _merge(config: Config, bench: Workbench, target: Target, parents: Parents, plan: MergePlan) -> Lambdas | None:
     """Merge once (MAM-FT), or make λ part of the model and return it (L-MAM)."""
-    merger = Merger(target.all_blocks, Source(parents.source).read, reader_of(parents.base))
+    source, *further = (Source(checkpoint).read for checkpoint in parents.sources)
+    merger = Merger(target.all_blocks, source, reader_of(parents.base), *further)
     merger.activations = bench.activations(config)
     if config.train.name == "finetune":
         merger.apply(plan)
@@ -189,16 +192,6 @@ def _lines(
     config: Config, audio: Any, items: Sequence[tuple[Any, float | None]], classes: Sequence[str]
 ) -> list[PredictionRow]:
     return TASKS[config.model.task].lines(config, audio, [item for item, _ in items], list(classes))
-
-
-def _by_layer(lambdas: Lambdas, plan: MergePlan) -> tuple[float, ...]:
-    """Return the mean λ of each layer."""
-    named = lambdas.as_dict()
-    means = {
-        layer: float(np.mean([named[name] for part in plan.parts_at(layer) for name in lambdas.names_of(layer, part)]))
-        for layer in plan.layers
-    }
-    return tuple(means.get(layer, 0.0) for layer in range(len(plan.lams)))
 
 
 def _lams(entry: dict[str, Any]) -> tuple[int, dict[str, float]]:

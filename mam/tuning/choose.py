@@ -17,6 +17,7 @@ from mam.errors import ConfigError, DataError, MamError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import Lam, plan_for
 from mam.files import own_folder, sha256_json
+from mam.merging.several import within_one
 from mam.records.learning import ChosenLam, DevRecord, TriedLam, TuneRecord
 from mam.tasks import TASKS
 from mam.tuning.agreement import by_agreement
@@ -68,6 +69,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     pair = bench.pair(config)
     whole_plan = plan_for(config, pair, 0.0)
     depth, layers = len(whole_plan.lams), whole_plan.layers
+    count = len(layers) * len(whole_plan.each)  # of λ, where each layer has its own
     known, folds = Known(folder, bench.terminal.say), list(dict.fromkeys(dev.folds))
 
     def rates_of(lam: Lam) -> list[float]:
@@ -83,19 +85,19 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
         rates: dict[Lam, float] = {}
 
         def rate(lam: Lam, place: int = place, rates: dict[Lam, float] = rates) -> float:
-            if not _is_lam(lam, len(layers)):
+            if not _is_lam(lam, count):
                 raise MamError(f"tune={tune.name}: asks for λ={lam!r}, not a number from 0 to 1 or one a merged layer")
             rates[lam] = rates_of(lam)[place]
             return rates[lam]
 
         rate(0.0)
         own = own_folder(folder / (fold or "all"))
-        rates |= SEARCHES[tune.name](rate, tune, config.seed, own, len(layers))
+        rates |= SEARCHES[tune.name](rate, tune, config.seed, own, count)
         chosen[fold] = _of_all(best(rates), layers, depth)
         for lam, on_fold in rates.items():
-            mean, lams = _recorded(_of_all(lam, layers, depth), layers)
+            mean, lams = _recorded(_of_all(lam, layers, depth), layers, depth)
             tried.append(TriedLam(fold or None, mean, on_fold, lams))
-    return Choice(chosen, TuneRecord(tune.name, _chosen(chosen, layers), tried, 1.0, []))
+    return Choice(chosen, TuneRecord(tune.name, _chosen(chosen, layers, depth), tried, 1.0, []))
 
 
 def _by_race(config: Config, dev: Dev, known: Known) -> Choice:
@@ -119,11 +121,12 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
     """Choose a λ for every layer by `least_entropy`. The record states whether the test recordings were used."""
     on_test = config.tune.audio == "test"
     looks = least_entropy(config, bench, replace(config, data=replace(config.data, split=config.tune.audio)))
-    layers = plan_for(config, bench.pair(config), config.tune.start).layers
+    plan = plan_for(config, bench.pair(config), config.tune.start)
+    layers, depth = plan.layers, len(plan.lams)
     lams: dict[str, Lam] = {"": best_look(looks).lams}
     tried = []
     for look in looks:
-        mean, by_layer = _recorded(look.lams, layers)
+        mean, by_layer = _recorded(look.lams, layers, depth)
         tried.append(TriedLam(None, mean, None, by_layer, look.entropy, look.silenced))
     notes = [TRANSDUCTIVE] if on_test else []
     lost = sum(look.silenced > COLLAPSED for look in looks)
@@ -132,12 +135,14 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
             f"entropy: {lost} of {len(looks)} looks at λ silenced over {100 * COLLAPSED:.0f} % of what the unmerged"
             " target hears, and were not eligible"
         )
-    return Choice(lams, TuneRecord("entropy", _chosen(lams, layers), tried, 1.0, [], transductive=on_test), notes)
+    return Choice(
+        lams, TuneRecord("entropy", _chosen(lams, layers, depth), tried, 1.0, [], transductive=on_test), notes
+    )
 
 
-def _is_lam(lam: object, layers: int) -> bool:
+def _is_lam(lam: object, count: int) -> bool:
     """Return whether a search asks for something that can be merged: λ from 0 to 1, or one for each merged layer."""
-    lams = lam if isinstance(lam, tuple) and len(lam) == layers else (lam,)
+    lams = lam if isinstance(lam, tuple) and len(lam) == count else (lam,)
     return all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams)
 
 
@@ -146,19 +151,23 @@ def _name(lam: Lam) -> str:
 
 
 def _of_all(lam: Lam, layers: Sequence[int], depth: int) -> Lam:
-    """Return one λ per target layer from one per merged layer; a single number is returned unchanged."""
+    """Return one λ per target layer from one per merged layer; a single number is returned unchanged.
+
+    Of several sources there is one for each in turn; where they add up to more than 1 they are scaled down.
+    """
     if not isinstance(lam, tuple):
         return lam
-    by_layer = dict(zip(layers, lam, strict=True))
-    return tuple(by_layer.get(layer, 0.0) for layer in range(depth))
+    count, lams = len(layers), within_one(lam, len(layers))
+    sources = [dict(zip(layers, lams[first : first + count], strict=True)) for first in range(0, len(lams), count)]
+    return tuple(by_layer.get(layer, 0.0) for by_layer in sources for layer in range(depth))
 
 
-def _recorded(lam: Lam, layers: Sequence[int]) -> tuple[float, list[float] | None]:
+def _recorded(lam: Lam, layers: Sequence[int], depth: int) -> tuple[float, list[float] | None]:
     """Return λ for the record: the number, or the mean over merged layers with all values."""
     if not isinstance(lam, tuple):
         return lam, None
-    return float(np.mean([lam[layer] for layer in layers])), list(lam)
+    return float(np.mean([sum(lam[layer::depth]) for layer in layers])), list(lam)
 
 
-def _chosen(lams: Mapping[str, Lam], layers: Sequence[int]) -> list[ChosenLam]:
-    return [ChosenLam(fold or None, *_recorded(lam, layers)) for fold, lam in lams.items()]
+def _chosen(lams: Mapping[str, Lam], layers: Sequence[int], depth: int) -> list[ChosenLam]:
+    return [ChosenLam(fold or None, *_recorded(lam, layers, depth)) for fold, lam in lams.items()]

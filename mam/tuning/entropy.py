@@ -8,7 +8,7 @@ recogniser's entropy is taken, see `Target.doubts`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from mam.evaluation.predict import packs_of, remedy_of
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.memory import explained
-from mam.merging.learnable import Lambdas, learn, unlearn
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import learn, unlearn
 from mam.models.hidden import Hidden
 from mam.models.targets import Target
 
@@ -29,7 +30,10 @@ COLLAPSED = 0.1  # largest share of the unmerged target's decisions that an elig
 
 @dataclass(frozen=True)
 class EntropyLook:
-    """λ of every target layer, mean entropy per decision in nats, and the share of decisions that became silence."""
+    """λ, mean entropy per decision in nats, and the share of decisions that became silence.
+
+    ``lams`` has λ of every target layer, of several sources for each in turn.
+    """
 
     lams: tuple[float, ...]
     entropy: float
@@ -86,13 +90,14 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
         silenced = float(torch.cat([silences for _, silences in pack_doubts]).mean())
         return EntropyLook(lams, entropy, silenced)
 
-    looks = [look((0.0,) * len(plan.lams))]
-    lambdas = Lambdas(plan)
+    looks = [look((0.0,) * len(plan.lams_by_source))]
+    joint = replace(plan, further=(), by_source=())  # of several sources one λ for the sum, by their shares
+    lambdas = Lambdas(joint)
     learnable = _freeze(target)
     try:
-        learn(target.all_blocks, plan, pair.merger.sources(plan), lambdas, target.dtype)
+        learn(target.all_blocks, joint, pair.merger.joint_source(plan), lambdas, target.dtype)
         lambdas.to(target.device)
-        looks.append(look(plan.lams))
+        looks.append(look(plan.lams_by_source))
         optimizer = torch.optim.Adam([lambdas.raw], lr=tune.learning_rate)
         steps = tune.epochs * len(packs)
         with explained(remedy_of(config, target)), bench.terminal.progress("least entropy", steps) as advance:
@@ -105,7 +110,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
                         lambdas.raw.clamp_(tune.low, tune.high)
                     advance(1, 0.0)
                 named = lambdas.as_dict()
-                looks.append(look(tuple(named.get(str(layer), 0.0) for layer in range(len(plan.lams)))))
+                looks.append(look(plan.shared([named.get(str(layer), 0.0) for layer in range(len(plan.lams))])))
                 if looks[-1].silenced > COLLAPSED:
                     break
     finally:

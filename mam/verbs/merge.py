@@ -27,14 +27,13 @@ def main(argv: Sequence[str]) -> int:
     from mam.evaluation.fitness import refuse_unfit, refuse_without_activations
     from mam.evaluation.model_pair import checked_parents, remarks_of
     from mam.files import expanded
-    from mam.merging.plan import mismatch_notes, plan_merge
+    from mam.merging.plan import mismatch_notes
     from mam.models.families import TARGETS
-    from mam.models.sources import Source
-    from mam.runs.merge_files import merge_checkpoint
+    from mam.runs.merge_files import merge_checkpoint, plan_of_files
 
     parents = checked_parents(config)
     target = parents.target
-    plan = plan_merge(config, Source(target).shape, Source(parents.source).shape, config.seed)
+    plan = plan_of_files(config, parents)
     refuse_unfit(config, parents)
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):

@@ -35,7 +35,8 @@ from mam.evaluation.predict import packs_of, predict
 from mam.evaluation.prefix import Prefix
 from mam.evaluation.workbench import Workbench
 from mam.libraries import quiet_libraries
-from mam.merging.learnable import Lambdas, learn
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import learn
 from mam.merging.merger import Merger
 from mam.merging.plan import plan_merge
 from mam.models.families import load_target

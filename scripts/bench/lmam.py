@@ -21,7 +21,8 @@ import torch
 from common import make_pair, peak_alone, peak_memory
 
 from mam.config.training import TrainConfig
-from mam.merging.learnable import Lambdas, learn
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import learn
 from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge

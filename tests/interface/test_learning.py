@@ -8,7 +8,8 @@ import torch
 from transformers import HubertForCTC, Trainer, TrainingArguments
 
 import mam
-from mam.merging.learnable import Lambdas, learn
+from mam.merging.lambdas import Lambdas
+from mam.merging.learnable import learn
 from mam.merging.merger import Merger
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge

@@ -71,7 +71,7 @@ def test_aligned_noise_is_aligned_as_the_source_is():
         assert AdaptedSource.key(chosen) != AdaptedSource.key(replace(chosen, draw=1))
     assert cosines["procrustes"] > cosines["none"] + 0.1
     plain = plan_by_hand(Shape(3, 8, 2), control="random_spectrum")
-    noise = substituted(plain, 1, "q", target(1, "q"), read(1, "q"))
+    noise = substituted(plain, 1, "q", target(1, "q"), (read(1, "q"),))
     bare = plan_by_hand(Shape(3, 8, 2), control="aligned_random")
     assert torch.equal(noise[0], AdaptedSource(bare, target, read).read(1, "q")[0])
 

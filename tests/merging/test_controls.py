@@ -266,8 +266,8 @@ def test_a_merged_layer_drops_what_has_no_place():
     weight, bias = source(0, "k")
     for control, note in (("none", "softmax cancels"), ("shrink", None), ("random_iid", "softmax cancels")):
         asked, own, given = plan(control, parts="k"), (weight, None), (weight, bias)
-        said = effect(asked, 0, "k", own, given).notes
-        assert merged_layer(asked, 0, {"k": own}, {"k": given})["k"][1] is None
+        said = effect(asked, 0, "k", own, (given,)).notes
+        assert merged_layer(asked, 0, {"k": own}, {"k": (given,)})["k"][1] is None
         assert len(said) == (note is not None) and (note or "") in "".join(said)
 
 

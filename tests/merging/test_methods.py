@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from support.plans import plan_by_hand
 from mam.errors import MergeError
 from mam.merging.activations import Moments
 from mam.merging.merger import Merger
-from mam.merging.methods import MERGES, LayerSide, linear, norm_matched, product_factors, slerp
+from mam.merging.methods import MERGES, LayerSide, Projection, linear, norm_matched, product_factors, slerp
 from mam.merging.mixing import effect, merged_layer
 from mam.merging.options import MethodOptions
 from mam.merging.plan import MergePlan
@@ -48,6 +49,11 @@ def layer(seed: int, biased: bool = True, **fields) -> LayerSide:
     x = numbers(50, D, seed=seed + 100).double() @ numbers(D, D, seed=seed + 7).double()
     moments = dict.fromkeys("qkv", x.T @ x / len(x))
     return LayerSide(parts, HEADS, D // HEADS, moments, **fields)
+
+
+def each(parts: Mapping[str, Projection]) -> dict[str, tuple[Projection]]:
+    """The projections of the only source."""
+    return {part: (projection,) for part, projection in parts.items()}
 
 
 def logits(side: LayerSide, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
@@ -208,8 +214,8 @@ def test_qk_product_without_key_bias_differs_by_what_softmax_cancels():
     target = layer(1)
     parts = {**target.parts, "k": (target.parts["k"][0], None)}
     plan = one_layer(method="qk_product", parts="qk")
-    made = merged_layer(plan, 0, parts, layer(2).parts)
-    notes = effect(plan, 0, "k", parts["k"], layer(2).parts["k"]).notes
+    made = merged_layer(plan, 0, parts, each(layer(2).parts))
+    notes = effect(plan, 0, "k", parts["k"], (layer(2).parts["k"],)).notes
     assert made["k"][1] is None and any("K bias is dropped" in note for note in notes)
     with_bias = LayerSide({**parts, "k": (parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
     source = LayerSide({**layer(2).parts, "k": (layer(2).parts["k"][0], torch.zeros(D))}, HEADS, D // HEADS)
@@ -236,7 +242,7 @@ def test_every_method_takes_every_control(name, control):
     parts = tuple(part for part in "qkv" if part in CONTROLS[control].parts)
     plan = one_layer(method=name, control=control, parts=parts)
     target, source = layer(1), layer(2)
-    made = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
+    made = merged_layer(plan, 0, target.parts, each(source.parts), (target.moments, source.moments))
     assert set(made) == set(parts)
     assert all(torch.isfinite(tensor).all() for projection in made.values() for tensor in projection)
 
@@ -246,7 +252,7 @@ def test_some_heads_alone(name):
     """The rows of the other heads stay, bit for bit."""
     plan = one_layer(method=name, heads=(1,))
     target, source = layer(1), layer(2)
-    made = merged_layer(plan, 0, target.parts, source.parts, (target.moments, source.moments))
+    made = merged_layer(plan, 0, target.parts, each(source.parts), (target.moments, source.moments))
     for part, (weight, bias) in made.items():
         assert torch.equal(weight[:4], target.parts[part][0][:4]) and torch.equal(bias[:4], target.parts[part][1][:4])
         assert not torch.equal(weight[4:], target.parts[part][0][4:])

@@ -104,12 +104,12 @@ DROPPED = "the source's {0} bias is dropped: the target's {0} has none ({1})"
 def test_what_merging_one_projection_changes_by_hand(fields, part, own, given, expected):
     """Six wide, three heads of two: a head is 12 numbers of a weight and 2 of a bias."""
     ours, theirs = ((torch.ones(WIDTH, WIDTH), torch.ones(WIDTH) if has_bias else None) for has_bias in (own, given))
-    assert effect(plan(parts="qkvo", **fields), 0, part, ours, theirs) == expected
+    assert effect(plan(parts="qkvo", **fields), 0, part, ours, (theirs,)) == expected
 
 
 def test_a_bias_of_zeros_that_is_dropped_is_not_worth_a_word():
     ones = torch.ones(WIDTH, WIDTH)
-    assert effect(plan(), 0, "k", (ones, None), (ones, torch.zeros(WIDTH))) == Effect(1, WEIGHT)
+    assert effect(plan(), 0, "k", (ones, None), ((ones, torch.zeros(WIDTH)),)) == Effect(1, WEIGHT)
 
 
 @pytest.mark.parametrize("control", CONTROLS)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mam.merging import controls, fits, methods, project
-from mam.merging.learnable import RULES
+from mam.merging.lambdas import RULES
 from mam.merging.tables import ALIGNMENTS, CONSTRAINTS, CONTROLS, METHODS, PROJECTS, summary_of
 
 TABLES = {

@@ -110,8 +110,9 @@ def make_bert(
     layers: int = SOURCE_LAYERS,
     heads: int = HEADS,
     intermediate: int = 48,
+    seed: int = 2,
 ) -> Path:
-    torch.manual_seed(2)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=50,
         hidden_size=width,
@@ -120,7 +121,7 @@ def make_bert(
         intermediate_size=intermediate,
     )
     model = BertModel(config).eval()
-    widen(model, 3)
+    widen(model, seed + 1)
     model.save_pretrained(folder)
     rename_tensors(folder, lambda name: prefix + name)
     return folder

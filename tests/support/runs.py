@@ -21,6 +21,7 @@ from mam.evaluation.workbench import Workbench
 from mam.merging.plan import MergePlan, plan_merge
 from mam.runs.question import RunOutcome
 from mam.runs.run import run
+from mam.runs.shapes import with_shapes
 from mam.small_files import read_jsonl
 from support.models import HEADS, LAYERS, SOURCE_LAYERS, WIDTH
 from support.warm import program
@@ -64,8 +65,9 @@ def data_words(root: Path) -> list[str]:
 
 
 def once(words: list[str], bench: Workbench | None = None) -> RunOutcome:
-    """Run one job."""
-    return run(jobs(words)[0], bench or Workbench())
+    """Run one job; shapes that its words leave out are read from the checkpoints."""
+    (job,) = with_shapes(jobs(words))
+    return run(job, bench or Workbench())
 
 
 def predictions(outcome: RunOutcome, name: str = "predictions.jsonl") -> list[str]:

@@ -1,0 +1,352 @@
+"""Several sources in one merge: by hand, as one source, learnt, chosen, in files and in memory; every refusal."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from support.models import LAYERS, make_bert, make_hubert
+from support.runs import data_words, jobs, mam, once, pair_words
+from transformers import BertModel, HubertForCTC
+
+import mam as package
+from mam.config.several import keys_of
+from mam.errors import ConfigError, MergeError, UnfitError
+from mam.evaluation.workbench import Workbench
+from mam.evaluation.zero_shot import plan_for
+from mam.merging.lambdas import RULES, Lambdas
+from mam.merging.learnable import MIXES
+from mam.merging.options import MergeOptions
+from mam.merging.plan import plan_merge
+from mam.merging.several import shares_of, within_one
+from mam.merging.shape import Shape
+from mam.models.locate import locate
+from mam.models.sources import Source
+from mam.runs.export import export
+from mam.runs.shapes import with_shapes
+
+SHAPE = Shape(4, 32, 4)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Path:
+    """A second BERT of the same shape."""
+    return make_bert(tmp_path_factory.mktemp("other"), seed=5)
+
+
+@pytest.fixture
+def several(hubert_group, bert, other, clips) -> list[str]:
+    """The words of a run with both."""
+    return [*pair_words(hubert_group, bert), f"model.sources=[{bert},{other}]", *data_words(clips)]
+
+
+def weights(path: Path, layer: int = 0, part: str = "q") -> tuple[torch.Tensor, torch.Tensor]:
+    """The weight and bias of one projection."""
+    weight, bias = Source(locate(str(path))).read(layer, part)
+    assert bias is not None
+    return weight, bias
+
+
+def by_hand(target: Path, lams: dict[Path, float], layer: int = 0, part: str = "q") -> list[torch.Tensor]:
+    """(1 - Σλ) W_t + Σ λ_i W_i of a weight and a bias."""
+    rest = 1 - sum(lams.values())
+    sides = [[rest * tensor for tensor in weights(target, layer, part)]]
+    sides += [[lam * tensor for tensor in weights(path, layer, part)] for path, lam in lams.items()]
+    return [sum(tensors[1:], start=tensors[0]) for tensors in zip(*sides, strict=True)]
+
+
+def test_a_merge_by_hand(several, hubert_group, bert, other):
+    bench = Workbench()
+    (job,) = with_shapes(jobs([*several, "lam=[0.3,0.1]"]))
+    pair = bench.pair(job.config)
+    pair.merger.apply(plan_for(job.config, pair, job.config.lam))
+    for layer in range(LAYERS):
+        for part in "qkv":
+            linear = pair.target.blocks[layer].projection(part)
+            weight, bias = by_hand(hubert_group, {bert: 0.3, other: 0.1}, layer, part)
+            torch.testing.assert_close(linear.weight.detach(), weight)
+            torch.testing.assert_close(linear.bias.detach(), bias)
+    pair.merger.restore()
+    torch.testing.assert_close(pair.target.blocks[0].q.weight.detach(), weights(hubert_group)[0], rtol=0, atol=0)
+
+
+def test_a_source_without_a_share_changes_nothing(several, hubert_group, bert, clips):
+    alone = once([*pair_words(hubert_group, bert), *data_words(clips), "lam=0.4"])
+    beside = once([*several, "lam=[0.4,0]"])
+    assert (alone.folder / "predictions.jsonl").read_bytes() == (beside.folder / "predictions.jsonl").read_bytes()
+    assert beside.result.merge.lams_by_source == [0.4] * LAYERS + [0.0] * LAYERS
+
+
+def test_the_record_names_every_source_and_its_lam(several, bert, other):
+    result = once([*several, "lam=[0.3,0.1]", "schedule=linear"]).result
+    assert [record.id for record in result.model.sources] == [str(bert), str(other)]
+    first, second = result.merge.by_source
+    assert result.merge.lam == pytest.approx([a + b for a, b in zip(first.lam, second.lam, strict=True)])
+    assert first.lam == pytest.approx([0.3 * n / (LAYERS - 1) for n in range(LAYERS)])
+    assert second.lam == pytest.approx([0.1 * n / (LAYERS - 1) for n in range(LAYERS)])
+    assert result.merge.asked.shares == [0.3, 0.1]
+
+
+def test_a_list_of_lam_is_the_sum_and_the_shares(several):
+    (listed,) = jobs([*several, "lam=[0.3,0.1]"])
+    (said,) = jobs([*several, "lam=0.4", "shares=[0.3,0.1]"])
+    assert listed.resolved == said.resolved
+    (equal,) = jobs([*several, "lam=0.4"])
+    assert plan_merge(equal.config, SHAPE, SHAPE, further=[SHAPE]).lams_by_source == (0.2,) * 8
+    (zero,) = jobs([*several, "lam=[0,0]"])
+    assert (zero.config.lam, zero.config.shares) == (0, [])
+
+
+def test_a_sweep_over_lists_has_its_baseline_and_its_control(several):
+    plan = jobs([*several, "lam=[0.3,0.1],[0.1,0.3]"], multirun=True)
+    found = [(job.config.lam, job.config.shares, job.config.control) for job in plan]
+    assert (0, [], "none") in found
+    assert {(0.4, (0.3, 0.1), "shrink"), (0.4, (0.1, 0.3), "shrink")} <= {(a, tuple(b), c) for a, b, c in found}
+
+
+@given(st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=5), st.integers(1, 4))
+def test_shares_add_up_to_one_and_lam_to_no_more(proportions, layers):
+    if sum(proportions) > 0:
+        assert sum(shares_of(proportions, len(proportions))) == pytest.approx(1)
+    lams = within_one([lam for lam in proportions for _ in range(layers)], layers)
+    assert all(sum(lams[layer::layers]) <= 1 + 1e-12 for layer in range(layers))
+    if sum(proportions) <= 1:
+        assert list(lams) == [lam for lam in proportions for _ in range(layers)]
+
+
+@given(st.lists(st.floats(0, 0.25), min_size=8, max_size=8))
+def test_lam_by_source_is_kept_as_it_is(lams):
+    plan = plan_merge(MergeOptions(), SHAPE, SHAPE, further=[SHAPE]).at(lams)
+    assert list(plan.lams_by_source) == lams
+    assert list(plan.lams) == [lams[layer] + lams[4 + layer] for layer in range(4)]
+    assert plan.at(plan.lams_by_source) == plan
+
+
+def test_random_controls_of_two_sources_differ():
+    plan = plan_merge(MergeOptions(control="shuffle_layers"), SHAPE, SHAPE, 3, further=[SHAPE])
+    first, second = plan.each
+    assert first.seed == 3 != second.seed
+    alone = plan_merge(MergeOptions(control="shuffle_layers"), SHAPE, SHAPE, 3)
+    assert first.pairs == alone.pairs  # as in a merge of this source alone
+    assert plan.drawn(1).each[1].pairs != plan.drawn(1).pairs or second.pairs != first.pairs
+
+
+def test_controls_replace_each_source(several, hubert_group):
+    bench = Workbench()
+    (job,) = with_shapes(jobs([*several, "lam=[0.3,0.1]", "control=shrink"]))
+    pair = bench.pair(job.config)
+    pair.merger.apply(plan_for(job.config, pair, job.config.lam))
+    torch.testing.assert_close(pair.target.blocks[1].q.weight.detach(), 0.6 * weights(hubert_group, 1)[0])
+    (job,) = with_shapes(jobs([*several, "lam=[0.3,0.1]", "control=random_spectrum"]))
+    given = bench.pair(job.config).merger.sources(plan_for(job.config, pair, job.config.lam))
+    (one, _), (two, _) = given[0, "q"]
+    spectra = [torch.linalg.svdvals(tensor) for tensor in (one, two)]
+    torch.testing.assert_close(spectra[0], torch.linalg.svdvals(weights(Path(job.config.model.source))[0]))
+    torch.testing.assert_close(spectra[1], torch.linalg.svdvals(weights(Path(job.config.model.sources[1]))[0]))
+    assert abs(torch.nn.functional.cosine_similarity(one.flatten(), two.flatten(), dim=0)) < 0.5
+
+
+def test_each_source_has_its_own_width_and_depth(hubert_group, bert, vit, clips):
+    """A text and an image model; the second is projected, and what it contributes is what it would alone."""
+    words = [*pair_words(hubert_group, bert), *data_words(clips), "on_mismatch=project", "pairing=proportional"]
+    bench = Workbench()
+    (job,) = with_shapes(jobs([*words, f"model.sources=[{bert},{vit}]", "lam=[0.3,0.1]"]))
+    pair = bench.pair(job.config)
+    plan = plan_for(job.config, pair, job.config.lam)
+    (_, alone), _ = pair.merger.sources(plan)[0, "q"], None
+    (single,) = with_shapes(jobs([*words, f"model.source={vit}", "lam=0.1"]))
+    other_pair = Workbench().pair(single.config)
+    ((expected, _),) = other_pair.merger.sources(plan_for(single.config, other_pair, 0.1))[0, "q"]
+    torch.testing.assert_close(alone[0], expected)
+
+
+@pytest.mark.parametrize("method", MIXES)
+def test_gradients_agree_with_finite_differences(method):
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(3)]
+    lams = [torch.rand((3, 1), dtype=torch.float64, generator=generator).requires_grad_() for _ in range(2)]
+    inputs = tensors[0].requires_grad_(), tensors[1], lams[0], tensors[2], lams[1]
+    assert torch.autograd.gradcheck(MIXES[method].apply, inputs)
+    added = lams[0] * tensors[1] + lams[1] * tensors[2]
+    rest = 1 - lams[0] - lams[1] if method == "linear" else 1.0
+    torch.testing.assert_close(MIXES[method].apply(*inputs), rest * tensors[0] + added)
+
+
+@given(st.lists(st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_clamp_is_the_nearest_point_whose_lam_add_up_to_one_at_most(rows):
+    """Against scipy's solution of the same quadratic programme."""
+    from scipy.optimize import minimize
+
+    raw = torch.tensor(rows)
+    found = RULES["clamp"].project(raw)
+    assert bool((found >= 0).all()) and bool((found.sum(-1) <= 1 + 1e-6).all())
+    for row, near in zip(raw.double().numpy(), found.double().numpy(), strict=True):
+        best = minimize(
+            lambda lam, row=row: ((lam - row) ** 2).sum(),
+            x0=[0.2] * 3,
+            jac=lambda lam, row=row: 2 * (lam - row),
+            bounds=[(0, 1)] * 3,
+            constraints={"type": "ineq", "fun": lambda lam: 1 - lam.sum()},
+            method="SLSQP",
+        )
+        assert ((near - row) ** 2).sum() <= best.fun + 1e-4
+
+
+def test_sigmoid_of_several_sources_and_its_inverse():
+    rule, lams = RULES["sigmoid"], torch.tensor([[0.2, 0.3], [0.05, 0.9]])
+    torch.testing.assert_close(rule.lam(rule.raw(lams)), lams)
+    torch.testing.assert_close(rule.lam(torch.zeros(1, 2)), torch.tensor([[1 / 3, 1 / 3]]))
+    assert not rule.holds([0.5, 0.5]) and rule.holds([0.5, 0.4])
+
+
+@pytest.mark.parametrize(("per", "names"), [("global", 2), ("layer", 8), ("part", 24), ("head", 96)])
+def test_every_source_has_a_lam_of_its_own(per, names):
+    plan = plan_merge(MergeOptions(lam=0.4, shares=[3, 1]), SHAPE, SHAPE, further=[SHAPE])
+    lambdas = Lambdas(plan, per, "none")
+    assert len(lambdas.names) == names
+    assert {name.partition(":")[0] for name in lambdas.names} == {"1", "2"}
+    assert lambdas.by_source(plan) == pytest.approx([0.3] * 4 + [0.1] * 4)
+    with pytest.raises(MergeError, match="lam=1.*start inside"):
+        Lambdas(plan.at([0.75] * 4 + [0.25] * 4), per, "sigmoid")
+
+
+def test_lmam_learns_both_and_its_export_says_the_same(several, lesson, other, bert, tmp_path):
+    words = [*lesson, f"model.sources=[{bert},{other}]", "train=lmam", "lam=[0.3,0.1]", "train.save_model=true"]
+    outcome = once([*words, "train.lam.learning_rate=0.05"])
+    merge, (training,) = outcome.result.merge, outcome.result.train.folds
+    assert training.lams_by_source == pytest.approx(merge.lams_by_source)
+    moved = [abs(lam - start) for lam, start in zip(merge.lams_by_source, [0.3] * LAYERS + [0.1] * LAYERS, strict=True)]
+    assert min(moved) > 1e-4
+    with (outcome.folder / "lambda.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["source"] for row in rows} == {"1", "2"}
+    export(outcome.folder, tmp_path / "out")
+    untrained = [word for word in lesson if not word.startswith("train")]
+    plain = once([*untrained, f"model.target={tmp_path / 'out'}", "lam=0"])
+    assert (plain.folder / "predictions.jsonl").read_bytes() == (outcome.folder / "predictions.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("tune", ["cmaes", "grid", "entropy"])
+def test_lam_is_chosen_for_both(several, bert, other, split_words, tune, tmp_path):
+    words = [*split_words, f"model.sources=[{bert},{other}]", f"tune={tune}"]
+    more = {
+        "cmaes": ["tune.evaluations=8", "tune.high=0.9", "tune.start=0.6"],
+        "grid": ["tune.values=[0.1,0.4]", "shares=[3,1]"],
+        "entropy": ["tune.epochs=1", "tune.start=0.4", "shares=[3,1]"],
+    }[tune]
+    outcome = once([*words, *more])
+    merge, (chosen,) = outcome.result.merge, outcome.result.tune.chosen
+    assert max(merge.lam) <= 1 + 1e-12
+    if chosen.lams is not None:
+        assert chosen.lams == pytest.approx(merge.lams_by_source)
+        assert chosen.lam == pytest.approx(sum(merge.lam) / LAYERS)
+    if tune == "grid":
+        assert merge.lams_by_source[0] == pytest.approx(3 * merge.lams_by_source[-1])
+    export(outcome.folder, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "mam_merge.json").read_text())
+    assert [lam for lams in record["lam_by_source"] for lam in lams] == merge.lams_by_source
+
+
+def test_files_and_memory_say_the_same(several, hubert_group, bert, other, tmp_path):
+    words = [*pair_words(hubert_group, bert), "lam=[0.3,0.1]", f"model.sources=[{bert},{other}]"]
+    done = mam("merge", *words, f"out={tmp_path / 'merged'}")
+    assert done.returncode == 0, done.stderr
+    file = load_file(tmp_path / "merged" / "model.safetensors")
+    model = HubertForCTC.from_pretrained(hubert_group)
+    merged = package.merge(copy.deepcopy(model), [str(bert), BertModel.from_pretrained(other)], lam=[0.3, 0.1])
+    changed = [name for name in merged.state_dict() if "_proj." in name]
+    assert len(changed) == 8 * LAYERS
+    for name in changed:
+        torch.testing.assert_close(merged.state_dict()[name], file[name], rtol=0, atol=0)
+    shared = package.merge(model, [bert, other], lam=0.4, shares=[0.3, 0.1])
+    torch.testing.assert_close(shared.state_dict(), merged.state_dict(), rtol=0, atol=0)
+
+
+def test_learnable_from_python(hubert_group, bert, other):
+    model = HubertForCTC.from_pretrained(hubert_group)
+    handle = package.learnable(model, [bert, other], lam=[0.3, 0.1], per="global")
+    assert handle.lambdas() == pytest.approx({"1:all": 0.3, "2:all": 0.1})
+    linear = model.hubert.encoder.layers[0].attention.q_proj
+    torch.testing.assert_close(linear.weight.detach(), by_hand(hubert_group, {bert: 0.3, other: 0.1})[0])
+    with torch.no_grad():
+        handle.parameters()[0].copy_(torch.tensor([0.9, 0.7]))
+    model(torch.zeros(1, 8000))
+    assert handle.lambdas() == pytest.approx({"1:all": 0.6, "2:all": 0.4})
+    handle.fold()
+
+
+def test_inspect_compares_each(several, bert, other):
+    words = [word for word in several if not word.startswith("data")]
+    done = mam("inspect", *words, "lam=[0.3,0.1]", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [side["id"] for side in (found["source"], *found["further"])] == [str(bert), str(other)]
+    assert {(row["source"], row["lam"]) for row in found["projections"]} == {(1, 0.3), (2, 0.1)}
+    assert found["tensors"] == 6 * LAYERS
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lam=[0.7,0.5]"], "add up to 1.2"),
+        (["lam=[0.1,0.1,0.1]"], "one number for each source, and there are 2"),
+        (["lam=[0.1,-0.1]"], "must be a number from 0 to 1 for each source"),
+        (["lam=[]"], "must be a number from 0 to 1 for each source"),
+        (["lam=[a,b]"], "must be a number from 0 to 1 for each source"),
+        (["lam=[true,0.1]"], "must be a number from 0 to 1 for each source"),
+        (["shares=[0,0]"], "0 or more, and not all 0"),
+        (["shares=[1,-1]"], "0 or more, and not all 0"),
+        (["method=slerp"], "merges one source, and model.sources names several"),
+        (["pairing=similar"], "is measured for one source"),
+        (["model.source=elsewhere"], "is not the first of model.sources"),
+        (["lam=[0.3,0.1]", "shares=[1,1]"], "a list of λ sets them"),
+        (["model.further_shapes=[{},{}]"], "has 2 shapes, and model.sources names 1 after the first"),
+    ],
+)
+def test_refusals(several, words, message):
+    with pytest.raises(ConfigError, match=message):
+        jobs([*several, *words])
+
+
+def test_refusals_of_lists(hubert_group, bert, clips):
+    words = [*pair_words(hubert_group, bert), *data_words(clips)]
+    with pytest.raises(ConfigError, match="there is 1"):
+        jobs([*words, "lam=[0.1,0.1]"])
+    with pytest.raises(ConfigError, match="twice"):
+        jobs([*words, f"model.sources=[{bert},{bert}]"])
+    with pytest.raises(ConfigError, match="has an empty name"):
+        jobs([*words, f"model.sources=[{bert},'']"])
+    with pytest.raises(ConfigError, match="takes one value"):
+        package.run(*words, lam=[0.1, 0.1], seed=[1, 2])
+    with pytest.raises(ConfigError, match="empty list"):
+        package.merge(HubertForCTC.from_pretrained(hubert_group), [])
+    with pytest.raises(ConfigError, match="source: int is not a model"):
+        package.merge(HubertForCTC.from_pretrained(hubert_group), [bert, 3])
+
+
+def test_a_second_source_that_does_not_fit_is_named(hubert_group, bert, clips, tmp_path):
+    wide = make_hubert(tmp_path / "wide", width=48)
+    words = [*pair_words(hubert_group, bert), *data_words(clips), f"model.sources=[{bert},{wide}]"]
+    with pytest.raises(ConfigError, match=f"{wide} 48. Widths must agree"):
+        with_shapes(jobs(words))
+
+
+def test_f_of_a_second_source_with_another_width_is_refused(hubert_group, bert, clips, tmp_path):
+    wide = make_bert(tmp_path / "wide", intermediate=64)
+    words = [*pair_words(hubert_group, bert), *data_words(clips), f"model.sources=[{bert},{wide}]", "parts=qkvf"]
+    with pytest.raises(UnfitError, match="f1 of layer 0 is .*64.* in the source"):
+        once(words)
+
+
+def test_words_that_set_more_than_one_key():
+    assert keys_of("lam", 0.1) == [("lam", 0.1)]
+    assert keys_of("lam", [0.1, 0.2]) == [("lam", 0.3), ("shares", [0.1, 0.2])]
+    assert dict(keys_of("model.sources", ["a", "b"]))["model.source_sha256"] is None
+    assert keys_of("model.sources", []) == [("model.sources", [])]
