@@ -180,7 +180,9 @@ def latest(folder: Path) -> dict[str, Any] | None:
     for run in analysis["runs"]:
         (path,) = folder.glob(f"*/*/{Path(run['folder']).name}/result.json")  # of this command or of an earlier one
         result = json.loads(path.read_text(encoding="utf-8"))
-        run["varied"] = {"lam": result["merge"]["asked"]["lam"]} | run["varied"]
+        lam = {"lam": result["merge"]["asked"]["lam"]}
+        run["varied"] = lam | run["varied"] | lam  # first, and as a number
+        run["device"] = f"{result['env']['device']} in {result['env']['dtype']}"
     lams = {run["varied"]["lam"] for run in analysis["runs"]}
     for comparison in [*analysis["comparisons"], *analysis["rivals"]]:
         if len(lams) == 1:  # a study does not repeat what all of its runs share
@@ -219,7 +221,7 @@ def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
             "",
             f"{models(study)}, {study.data}, {size(runs[0])}; the unmerged target has a word error rate of"
             f" {100 * baseline['wer']:.2f} % of {baseline['words']:,} words. Differences are in percentage points, with"
-            f" intervals at 95 % ({runs[0]['delta']['test']}).",
+            f" intervals at 95 % ({runs[0]['delta']['test']}). Computed on {runs[0]['device']}.",
             "",
             f"![Change of the word error rate by each merge, with 95 % intervals](img/{picture(study)})",
             "",

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from mam.merging.similarity import LayerSimilarities
 from mam.report.language import text_lines
-from mam.runs.inspection import AlignmentGain, Inspection, ProjectionChange
+from mam.runs.inspection import AlignmentGain, Inspection
+from mam.runs.trial_merge import ProjectionChange
 from mam.terminal import Terminal, p_text, plain_table
 
 

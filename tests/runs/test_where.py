@@ -12,6 +12,7 @@ from transformers import BertModel, WhisperForConditionalGeneration
 
 import mam
 from mam.errors import ConfigError, MergeError, UnfitError
+from mam.evaluation.model_pair import ModelPair
 from mam.evaluation.zero_shot import plan_for
 from mam.merging.shape import Shape
 from mam.verbs.merge import main
@@ -168,10 +169,7 @@ def test_a_run_predicts_what_the_merged_files_predict(polyglot, bert, clips, tmp
 def test_searches_set_lambda_of_each_merged_layer(whisper, bert):
     config = jobs([*pair_words(whisper, bert), "where=cross", "model.target_shape.decoder=2"])[0].config
     config = replace(config, model=replace(config.model, source_shape=replace(config.model.source_shape, decoder=0)))
-    stub = SimpleNamespace(
-        merger=SimpleNamespace(activations=None),
-        target=SimpleNamespace(shape=Shape(3, 32, 4, 2)),
-        shapes=(Shape(3, 32, 4, 2), Shape(4, 32, 4)),
-    )
+    target, source = (SimpleNamespace(shape=shape) for shape in (Shape(3, 32, 4, 2), Shape(4, 32, 4)))
+    stub = ModelPair(target, source, SimpleNamespace(activations=None), 0.0)
     assert plan_for(config, stub, (0, 0, 0, 0, 0, 0.1, 0.3)).lams == (0, 0, 0, 0, 0, 0.1, 0.3)
     assert plan_for(config, stub, 0.2).lams == (0, 0, 0, 0, 0, 0.2, 0.2)

@@ -43,7 +43,9 @@ class Training:
         state = hashlib.sha256()
         for name, tensor in sorted(finished.target.model.state_dict().items()):
             state.update(name.encode() + tensor.numpy().tobytes())
-        shown = {key: getattr(finished, key) for key in ("dev", "test", "history", "lams", "layers", "best_step")}
+        shown = {
+            key: getattr(finished, key) for key in ("dev", "test", "history", "lams", "lams_by_source", "best_step")
+        }
         logs = folder.with_name(f"{folder.name}.metrics.jsonl").read_text().splitlines()
         logged = [entry for entry in map(json.loads, logs) if "train_runtime" not in entry]
         return {"weights": state.hexdigest(), "logged": logged} | shown

@@ -237,14 +237,14 @@ def test_any_seed_serves(tmp_path):
 def test_lambdas_by_fold_are_exported_by_fold(split_words):
     outcome = once([*split_words, "lam=0.3"])
     result, config = read_result(outcome.folder), jobs([*split_words, "lam=0.3"])[0].config
-    assert _chosen(result, None) is None and _at_lam_of(config, result, None) is config
+    assert _chosen(result, None) is None and _at_lam_of(config, result, None) == (config, None)
     chosen = [ChosenLam("1", 0.1, [0.0, 0.2, 0.1]), ChosenLam("2", 0.1, [0.2, 0.0, 0.1])]
     by_fold, for_all = (replace(result, tune=TuneRecord("cmaes", some, [], 1.0, [])) for some in (chosen, chosen[:1]))
     assert _chosen(by_fold, "2") == [0.2, 0.0, 0.1] and _chosen(for_all, None) == [0.0, 0.2, 0.1]
     for fold in (None, "3"):
         with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, one of 1, 2"):
             _refuse_fold(outcome.folder, by_fold, fold)
-    at = _at_lam_of(config, by_fold, "1")
-    assert plan_for(at, Workbench().pair(at), at.lam).lams == (0.0, 0.2, 0.1)
+    at, lams = _at_lam_of(config, by_fold, "1")
+    assert plan_for(at, Workbench().pair(at), at.lam).lams == (0.0, 0.2, 0.1) == tuple(lams)
     one = replace(result, tune=TuneRecord("grid", [ChosenLam("1", 0.25), ChosenLam("2", 0.25)], [], 1.0, []))
-    assert _at_lam_of(config, one, None).lam == 0.25  # all folds chose the same
+    assert _at_lam_of(config, one, None)[0].lam == 0.25  # all folds chose the same
