@@ -169,6 +169,7 @@ def options_from(
     if unknown:
         raise ConfigError(f"{choices(unknown)}: not an option of a merge. The options are {choices(list(known))}")
     base = ["model.base=given"] if has_base else []
-    names = [f"model.sources=[{','.join(f'source_{n}' for n in range(1, sources + 1))}]"] if sources > 1 else []
+    is_listed = sources > 1 or not isinstance(lam, int | float)
+    names = [f"model.sources=[{','.join(f'source_{n}' for n in range(1, sources + 1))}]"] if is_listed else []
     (job,) = jobs([*words_from(names, {"lam": lam, **options}), *WITHOUT_SHAPES, *base]).jobs
     return merge_options(job.config)

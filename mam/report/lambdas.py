@@ -50,7 +50,7 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
         left.plot(
             steps,
             lams,
-            style,
+            linestyle=style,
             color=COLOURS[layer % len(COLOURS)],
             linewidth=1.2,
             alpha=1.0 if fold == folds[0] else 0.45,

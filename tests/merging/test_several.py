@@ -29,6 +29,7 @@ from mam.merging.several import shares_of, within_one
 from mam.merging.shape import Shape
 from mam.models.locate import locate
 from mam.models.sources import Source
+from mam.report.lambdas import lambdas_figure
 from mam.runs.export import export
 from mam.runs.shapes import with_shapes
 
@@ -227,6 +228,10 @@ def test_lmam_learns_both_and_its_export_says_the_same(several, lesson, other, b
     with (outcome.folder / "lambda.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["source"] for row in rows} == {"1", "2"}
+    left, right = lambdas_figure(outcome.folder, outcome.result).axes
+    drawn = {line.get_label() for line in left.lines}
+    assert {"source 1, layer 0", "source 2, layer 0"} <= drawn
+    assert "learnt, sum of the sources" in {line.get_label() for line in right.lines}
     export(outcome.folder, tmp_path / "out")
     untrained = [word for word in lesson if not word.startswith("train")]
     plain = once([*untrained, f"model.target={tmp_path / 'out'}", "lam=0"])
@@ -265,6 +270,10 @@ def test_files_and_memory_say_the_same(several, hubert_group, bert, other, tmp_p
     assert len(changed) == 8 * LAYERS
     for name in changed:
         torch.testing.assert_close(merged.state_dict()[name], file[name], rtol=0, atol=0)
+    alone = [package.merge(copy.deepcopy(model), *words) for words in ((bert, 0.2), ([bert], [0.2]))]
+    torch.testing.assert_close(alone[0].state_dict(), alone[1].state_dict(), rtol=0, atol=0)
+    with pytest.raises(ConfigError, match="there is 1"):
+        package.merge(model, bert, lam=[0.1, 0.2])
     shared = package.merge(model, [bert, other], lam=0.4, shares=[0.3, 0.1])
     torch.testing.assert_close(shared.state_dict(), merged.state_dict(), rtol=0, atol=0)
 

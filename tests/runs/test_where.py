@@ -6,15 +6,20 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.models import make_bert, make_hubert
+from support.models import LAYERS, make_bert, make_hubert
 from support.runs import data_words, jobs, once, pair_words, predictions
 from transformers import BertModel, WhisperForConditionalGeneration
 
 import mam
+from mam.config.merging import plan_of
 from mam.errors import ConfigError, MergeError, UnfitError
 from mam.evaluation.model_pair import ModelPair
 from mam.evaluation.zero_shot import plan_for
 from mam.merging.shape import Shape
+from mam.records.learning import ChosenLam, TuneRecord
+from mam.report.lambdas import lambdas_figure
+from mam.runs.export import _at_lam_of
+from mam.runs.shapes import with_shapes
 from mam.verbs.merge import main
 
 SPEECH = "model.decoder.layers"
@@ -173,3 +178,20 @@ def test_searches_set_lambda_of_each_merged_layer(whisper, bert):
     stub = ModelPair(target, source, SimpleNamespace(activations=None), 0.0)
     assert plan_for(config, stub, (0, 0, 0, 0, 0, 0.1, 0.3)).lams == (0, 0, 0, 0, 0, 0.1, 0.3)
     assert plan_for(config, stub, 0.2).lams == (0, 0, 0, 0, 0, 0.2, 0.2)
+
+
+def test_lambda_chosen_for_each_layer_of_a_decoder_is_exported(whisper, bert, clips):
+    words = [*pair_words(whisper, bert), *data_words(clips), "where=decoder", "lam=0.3"]
+    outcome, (job,) = once(words), with_shapes(jobs(words))
+    chosen = [0.0, 0.0, 0.0, 0.1, 0.2]
+    result = replace(outcome.result, tune=TuneRecord("cmaes", [ChosenLam(None, 0.15, chosen)], [], 1.0, []))
+    config, lams = _at_lam_of(job.config, result, None)
+    assert lams == chosen and config.schedule.values == [0.1, 0.2]
+    assert list(plan_of(config).lams) == chosen
+
+
+def test_lambdas_learnt_in_feed_forward_layers_and_norms_are_drawn(lesson):
+    outcome = once([*lesson, "parts=qkvfn", "train=lmam", "lam=0.3", "train.lam.per=part"])
+    left, _ = lambdas_figure(outcome.folder, outcome.result).axes
+    parts = 3 + 2 + 2  # q, k, v; both feed-forward layers; both norms
+    assert len([line for line in left.lines if line.get_label() != "kept"]) == LAYERS * parts
