@@ -11,9 +11,10 @@ import pytest
 from support.audio import write_folder
 from support.runs import jobs
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from scripts import evidence
+import evidence
+import evidence_page
 
 
 @pytest.fixture
@@ -40,7 +41,8 @@ def test_every_study_composes(study, options):
     command, *words = evidence.words_of(study, options)
     (job,) = jobs(words)
     assert command == "run" and job.config.study.axes and job.config.data.limit == 2
-    assert job.config.data.language == study.data and Path(job.config.model.target).is_dir()
+    assert Path(job.config.model.target).is_dir()
+    assert job.config.data.language == (None if study.data == evidence.SOUNDS else study.data)
 
 
 def test_english_is_all_prompts_and_lj_speech(options):
@@ -56,10 +58,10 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     difference |= {"test": "sign-flip test over 285 utterances"}
     few = difference | {"changed": 2, "ci95": None}
     folder = tmp_path / "content" / "2026-01-01" / "study"
-    runs = []
+    runs, result = [], {"merge": {"asked": {"lam": 0.1}}, "env": {"device": "a GPU", "dtype": "float32"}}
     for number, (control, delta) in enumerate((("none", difference), ("shrink", few))):
         (folder / f"run{number}").mkdir(parents=True)
-        (folder / f"run{number}" / "result.json").write_text(json.dumps({"merge": {"asked": {"lam": 0.1}}}))
+        (folder / f"run{number}" / "result.json").write_text(json.dumps(result))
         rates = {"metrics": {"wer": 0.1234}, "baseline": {"wer": 0.1359, "words": 2000}, "delta": delta}
         runs.append({"varied": {"control": control}, "folder": f"elsewhere/run{number}", **rates})
     comparison = {"where": {}, "control": "shrink", "difference": difference, "p_holm": 0.04}
@@ -73,16 +75,17 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     (folder / "study.json").write_text(json.dumps(said))
     (tmp_path / "content" / evidence.WORDS).write_text("data.limit=200")
     (folder / "study.png").write_bytes(b"picture")
-    evidence.copy_pictures(tmp_path, tmp_path / "img")
+    evidence_page.copy_pictures(tmp_path, tmp_path / "img")
     assert (tmp_path / "img" / "evidence-content.png").read_bytes() == b"picture"
-    page = evidence.page(tmp_path)
+    page = evidence_page.page(tmp_path)
     assert "(img/evidence-content.png)" in page
     assert (
         "**Does the source's content matter?** Merging all-MiniLM-L6-v2 into whisper-tiny.en at λ=0.1 changes the word"
         " error rate on 285 recordings by −1.25 points, [−2.00, +0.10]; zeros in the source's place change it by −1.25"
         " points, –. No evidence."
     ) in page
-    assert "the unmerged target has a word error rate of 13.59 % of 2,000 words" in page
+    assert "the word error rate of the unmerged target is 13.59 % of 2,000 words" in page
+    assert "Computed on a GPU in float32." in page
     assert "| `lam=0.1` `control=none` | 12.34 | −1.25 | [−2.00, +0.10] | 7 better, 2 worse of 285 |" in page
     assert "| `lam=0.1` | `shrink` | −1.25 | [−2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
     assert "| −1.25 | – | few changed |" in page
