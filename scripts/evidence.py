@@ -6,8 +6,8 @@
 
 ``--real`` holds ``models/whisper-tiny.en``, ``models/all-MiniLM-L6-v2``, ``LJSpeech-1.1`` and ``ESC-50-master``;
 ``--more`` holds ``whisper-base``, ``all-mpnet`` and the folders ``prompts-en`` and ``prompts-it`` with a
-``metadata.csv``. Finished runs are not repeated, so that the same command goes on where it was stopped. Further words, such as ``data.limit=20``, are
-added to every study.
+``metadata.csv``. Finished runs are not repeated, so that the same command goes on where it was stopped. Further words,
+such as ``data.limit=20``, are added to every study.
 """
 
 from __future__ import annotations

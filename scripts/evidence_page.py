@@ -74,8 +74,9 @@ def summary(study: Study, analysis: dict[str, Any]) -> str:
     beside = "".join(f" {key}={value}" for key, value in source["varied"].items() if key not in ("lam", "control"))
     said = [sentence for sentence in (analysis["conclusion"], analysis["rivalry"]) if sentence]
     return (
-        f"**{study.question}** Merging {models(study)} at λ={largest:g}{beside} changes {rate_name(study)} on {size(source)}"
-        f" by {change(source['delta'])}; zeros in the source's place change it by {change(zeros['delta'])}."
+        f"**{study.question}** Merging {models(study)} at λ={largest:g}{beside} changes {rate_name(study)} on"
+        f" {size(source)} by {change(source['delta'])}; zeros in the source's place change it by"
+        f" {change(zeros['delta'])}."
         f" {' '.join(f'{sentence[0].upper()}{sentence[1:]}.' for sentence in said)}"
     )
 
