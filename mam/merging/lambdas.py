@@ -13,6 +13,8 @@ from mam.errors import MergeError
 from mam.merging.plan import MergePlan
 from mam.merging.tables import CONSTRAINTS
 
+ROUNDING = 1e-9  # of a sum of λ
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -33,7 +35,7 @@ class Constraint:
         """Return whether the λ of all sources at one place are within the bounds."""
         bounded = [*lams, sum(lams)] if self.least == 0 else lams
         if self.is_closed:
-            return all(self.least <= lam <= self.most for lam in bounded)
+            return all(self.least - ROUNDING <= lam <= self.most + ROUNDING for lam in bounded)
         return all(self.least < lam < self.most for lam in bounded)
 
 

@@ -21,6 +21,7 @@ from mam.config.several import keys_of
 from mam.errors import ConfigError, MergeError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
+from mam.interface.words import words_from
 from mam.merging.lambdas import RULES, Lambdas
 from mam.merging.learnable import MIXES
 from mam.merging.options import MergeOptions
@@ -128,6 +129,20 @@ def test_lam_by_source_is_kept_as_it_is(lams):
     assert list(plan.lams_by_source) == lams
     assert list(plan.lams) == [lams[layer] + lams[4 + layer] for layer in range(4)]
     assert plan.at(plan.lams_by_source) == plan
+
+
+@pytest.mark.parametrize("lams", [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.15, 0.35, 0.5]])
+def test_lam_that_add_up_to_one_may_start_there(lams):
+    (_, total), (_, shares) = keys_of("lam", lams)
+    plan = plan_merge(MergeOptions(lam=total, shares=shares), SHAPE, SHAPE, further=[SHAPE, SHAPE])
+    assert Lambdas(plan).by_source(plan) == pytest.approx([lam for lam in lams for _ in range(4)])
+
+
+def test_a_run_from_python_takes_a_list_of_lam():
+    words = words_from((), {"model": {"sources": ["a", "b"]}, "lam": [0.05, 0.02]})
+    assert words == ["model.sources=[a,b]", "lam=[0.05,0.02]"]
+    swept = words_from((), {"model": {"sources": ["a", "b"]}, "lam": [[0.05, 0.02], [0.1, 0]]}, has_sweeps=True)
+    assert swept[-1] == "lam=[0.05,0.02],[0.1,0]"
 
 
 def test_random_controls_of_two_sources_differ():
