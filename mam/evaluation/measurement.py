@@ -23,8 +23,7 @@ class Measurement:
         sides: predictions of each draw of a random control, else of the one merge.
         baseline: predictions of the baseline, see ``kind``.
         attention: the change of attention by the merge.
-        lams: λ of every layer at the end.
-        lams_by_source: the same for each of several sources in turn.
+        lams_by_source: λ of every layer at the end, of several sources for each in turn.
         notes: sentences for the diagnostics.
         head: how classes were told apart; None for speech.
         evaluating: in seconds, like ``merging`` and ``prefix``.
@@ -37,7 +36,6 @@ class Measurement:
     sides: list[list[PredictionRow]]
     baseline: list[PredictionRow]
     attention: AttentionChange
-    lams: tuple[float, ...]
     lams_by_source: tuple[float, ...]
     notes: list[str]
     head: HeadRecord | None
@@ -46,3 +44,8 @@ class Measurement:
     prefix: float = 0.0
     kind: Literal["unmerged", "ft"] = "unmerged"
     train: TrainRecord | None = None
+
+    @property
+    def ended(self) -> MergePlan:
+        """The merge with the λ at the end."""
+        return self.plan.at(self.lams_by_source)

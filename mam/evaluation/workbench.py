@@ -112,7 +112,8 @@ class Workbench(Inputs):
             config.where,
             kept_parts(config),
         )
-        shapes = sha256_json([asdict(config.model.target_shape), asdict(config.model.source_shape)])
+        model = config.model
+        shapes = sha256_json([asdict(one) for one in (model.target_shape, model.source_shape, *model.further_shapes)])
         pair = self._slots.once(Slot("pair"), (*made_from, config.compile, shapes), load)
         pair.merger.activations = self.activations(config)
         pair.target.instruct(config.model.language, config.model.speech_task)

@@ -70,8 +70,7 @@ def zero_shot(config: Config, bench: Workbench, plans: Mapping[str, MergePlan], 
         sides=[side.merged for side in sides],
         baseline=sides[0].baseline,
         attention=attention,
-        lams=_mean([plan.lams for plan in plans.values()]),
-        lams_by_source=_mean([plan.lams_by_source for plan in plans.values()]),
+        lams_by_source=tuple(map(float, np.mean([plan.lams_by_source for plan in plans.values()], axis=0))),
         notes=[*sides[0].notes, *attention.findings(largest.lams)],
         head=sides[0].head,
         merging=sum(merge.merging for merge in merges),
@@ -99,11 +98,6 @@ def _merged(config: Config, bench: Workbench, plan: MergePlan, draw: int, draws:
         return Draw(report, baseline, merging)
     label = f"merged, draw {draw + 1} of {draws}" if draws > 1 else "merged"
     return Draw(report, bench.predict(config, plan.first, label), merging)
-
-
-def _mean(lams: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
-    """Return the mean of several folds."""
-    return tuple(float(mean) for mean in np.mean(lams, axis=0))
 
 
 def _total(plan: MergePlan) -> float:

@@ -1,4 +1,4 @@
-"""What a merge does in each layer: the selected layers of the target, their λ, and the source layers for them."""
+"""The selected layers of a target, their λ, and the source layers that are merged into them."""
 
 from __future__ import annotations
 

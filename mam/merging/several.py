@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mam.errors import MergeError
 from mam.merging.shape import Shape
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,13 @@ class Further:
     pairs: dict[int, int]
     project: str | None
     seed: int
+
+
+def by_role(target: T, sources: Sequence[T], base: T | None) -> dict[str, T]:
+    """Return what belongs to each model of a merge by its role; the second source is ``source 2``."""
+    roles = {"target": target}
+    roles |= {f"source {number}" if number > 1 else "source": one for number, one in enumerate(sources, 1)}
+    return roles if base is None else roles | {"base": base}
 
 
 def shares_of(proportions: Sequence[float], sources: int) -> tuple[float, ...]:

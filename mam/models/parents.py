@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mam.merging.several import by_role
 from mam.models.checkpoints import Checkpoint
 
 
@@ -25,7 +26,5 @@ class Parents(NamedTuple):
 
     @property
     def named(self) -> list[tuple[str, Checkpoint]]:
-        """The checkpoints with their roles; the second source is ``source 2``."""
-        roles = [("target", self.target), ("source", self.source)]
-        roles += [(f"source {number}", checkpoint) for number, checkpoint in enumerate(self.further, 2)]
-        return roles if self.base is None else [*roles, ("base", self.base)]
+        """The checkpoints with their roles, as in `by_role`."""
+        return list(by_role(self.target, self.sources, self.base).items())

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, StringConstraints, with_config
 from mam.data.listing import SkippedExample
 from mam.identity import Code
 from mam.merging.options import Calibration, MergeOptions
+from mam.merging.several import by_role
 from mam.scoring.bounds import Count, Positive, Rate, Share
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.significance import Difference
@@ -73,10 +74,8 @@ class ModelRecord:
 
     @property
     def parents(self) -> dict[str, CheckpointRecord]:
-        """The checkpoints by their roles; the second source is ``source 2``."""
-        roles = {"target": self.target, "source": self.source}
-        roles |= {f"source {number}": record for number, record in enumerate(self.further or (), 2)}
-        return roles if self.base is None else roles | {"base": self.base}
+        """The checkpoints by their roles, as in `by_role`."""
+        return by_role(self.target, self.sources, self.base)
 
 
 @dataclass(frozen=True)

@@ -78,9 +78,7 @@ def compute(job: Job, inputs: Inputs, question: Mapping[str, Any], parent: Path 
             if choice is not None:
                 plans = {fold: plan_for(config, pair, lam) for fold, lam in choice.lams.items()}
             measurement = zero_shot(config, bench, plans, baseline)
-            depth, lams = len(measurement.lams), measurement.lams_by_source
-            by_source = [lams[first : first + depth] for first in range(0, len(lams), depth)]
-            folder.lambdas(by_source, measurement.plan.parts_at)
+            folder.lambdas([one.lams for one in measurement.ended.each], measurement.plan.parts_at)
         pair.merger.restore()
 
         folder.predictions(measurement.sides, measurement.baseline)

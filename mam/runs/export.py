@@ -13,16 +13,14 @@ from mam.config.checks import problems
 from mam.config.merging import plan_of, reads_calibration
 from mam.config.schema import Config
 from mam.errors import RecordError, bullets
+from mam.evaluation.inputs import located
 from mam.evaluation.workbench import Workbench
 from mam.files import atomic
 from mam.identity import code_sha256
 from mam.merging.options import ScheduleOptions
 from mam.merging.pairing import MEASURED
-from mam.models.checkpoints import Checkpoint
-from mam.models.locate import locate
 from mam.models.parents import Parents
 from mam.records.learning import TrainRecord
-from mam.records.parts import CheckpointRecord
 from mam.records.reading import CONFIG, read_config, read_predictions, read_result
 from mam.records.result import RunResult
 from mam.runs.merge_files import merge_checkpoint, new_folder, plan_of_files
@@ -57,9 +55,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
         raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
-    found = {role: _parent(config, role, record) for role, record in result.model.parents.items()}
-    further = tuple(checkpoint for role, checkpoint in found.items() if role.startswith("source "))
-    parents = Parents(found["target"], found["source"], found.get("base"), further)
+    parents = _parents(config, result)
     settings = parse_yaml(read_text(run / CONFIG), run / CONFIG)
     with new_folder(out, force) as folder:
         if result.train:
@@ -173,17 +169,18 @@ def _chosen(result: RunResult, fold: str | None) -> float | list[float] | None:
     return chosen[fold]
 
 
-def _parent(config: Config, role: str, recorded: CheckpointRecord) -> Checkpoint:
-    """Return a parent at its recorded location. Raises RecordError if its weights have changed."""
-    model, (side, _, number) = config.model, role.partition(" ")
-    where = (model.sources[int(number) - 1],) if number else (getattr(model, side), getattr(model, f"{side}_revision"))
-    checkpoint = locate(*where)
-    if checkpoint.sha256 != recorded.sha256:
-        raise RecordError(
-            f"model.{role}={checkpoint.id}: its weights are others than in the run (SHA-256"
-            f" {checkpoint.sha256[:12]}…, then {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
-        )
-    return checkpoint
+def _parents(config: Config, result: RunResult) -> Parents:
+    """Return the parents at their recorded locations. Raises RecordError if the weights of one have changed."""
+    unpinned = replace(config.model, target_sha256=None, source_sha256=None, base_sha256=None)
+    parents = located(replace(config, model=unpinned))
+    for role, checkpoint in parents.named:
+        recorded = result.model.parents[role]
+        if checkpoint.sha256 != recorded.sha256:
+            raise RecordError(
+                f"model.{role}={checkpoint.id}: its weights are others than in the run (SHA-256"
+                f" {checkpoint.sha256[:12]}…, then {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
+            )
+    return parents
 
 
 def _of_fold(train: TrainRecord, fold: str) -> list[float]:

@@ -13,7 +13,7 @@ from mam.data.store import AudioStore
 from mam.evaluation.measurement import Measurement
 from mam.evaluation.workbench import Readings
 from mam.merging.options import merge_options
-from mam.merging.plan import mismatch_notes
+from mam.merging.plan import MergePlan, mismatch_notes
 from mam.merging.selection import letters_of, parse_parts
 from mam.merging.tables import METHODS
 from mam.models.checkpoints import Checkpoint
@@ -90,7 +90,7 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
     return MergeRecord(
         method=options.method.name,
         control=options.control,
-        lam=list(measurement.lams),
+        lam=list(measurement.ended.lams),
         layers=plan.layers,
         parts=letters_of(plan.parts),
         pairing=options.pairing,
@@ -107,20 +107,15 @@ def merge_record(config: Config, measurement: Measurement, caveats: Sequence[str
         project=plan.project,
         parts_asked=letters_of(parse_parts(config.parts)),
         asked=merge_options(config),
-        by_source=_by_source(measurement) if plan.further else None,
+        by_source=_by_source(measurement.ended) if plan.further else None,
     )
 
 
-def _by_source(measurement: Measurement) -> list[SourceMerge]:
+def _by_source(plan: MergePlan) -> list[SourceMerge]:
     """Return the merge of each source."""
-    depth = len(measurement.lams)
     return [
-        SourceMerge(
-            lam=list(measurement.lams_by_source[n * depth : (n + 1) * depth]),
-            pairs={str(layer): source for layer, source in plan.pairs.items()},
-            project=plan.project,
-        )
-        for n, plan in enumerate(measurement.plan.each)
+        SourceMerge(list(one.lams), {str(layer): source for layer, source in one.pairs.items()}, one.project)
+        for one in plan.each
     ]
 
 

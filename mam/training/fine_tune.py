@@ -85,7 +85,6 @@ def fine_tune(
     trainings = _train_folds(config, bench, parents, plan, splits, question, folder)
     lams_by_source = tuple(np.mean([training.lams_by_source for training in trainings], axis=0).tolist())
     ended = plan.at(lams_by_source)
-    lams = ended.lams
     # Of the λ that were learnt, which may have started from 0; now, since what it reads stays in memory.
     report = bench.pair(config).merger.report(ended)
     histories = [_history(split, training) for split, training in zip(splits, trainings, strict=True)]
@@ -94,7 +93,7 @@ def fine_tune(
 
     judged = task.judge(config, audio, baseline.items, baseline.items, None)
     attention = bench.attention(config, plan.layers, trainings[0].target)
-    notes = [*judged.notes, *attention.findings(lams)]
+    notes = [*judged.notes, *attention.findings(ended.lams)]
     for split, training in zip(splits, trainings, strict=True):
         notes += of_lambdas(training.lams, config, split.name, training.best_step)
     skipped = sum(len(training.skipped) for training in trainings)
@@ -114,7 +113,6 @@ def fine_tune(
         sides=[[row for training in trainings for row in training.test]],
         baseline=compared,
         attention=attention,
-        lams=lams,
         lams_by_source=lams_by_source,
         notes=notes,
         head=None if judged.head is None else replace(judged.head, name="trained"),

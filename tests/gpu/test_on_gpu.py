@@ -294,8 +294,7 @@ def test_the_course_of_a_training_is_recorded(lesson):
 
 def test_two_sources_are_learnt(lesson, bert, vit):
     """A λ of each; where they are clamped, the projection is computed on the device."""
-    words = [*lesson, f"model.sources=[{bert},{vit}]", "on_mismatch=project", "train=lmam", "lam=[0.6,0.4]"]
-    outcome = once([*words, "train.lam.learning_rate=0.05"])
-    merge = outcome.result.merge
-    assert len(merge.by_source) == 2 and max(merge.lam) <= 1 + 1e-6
-    assert predictions(once([*words, "train.lam.learning_rate=0.05", "outputs=again"])) == predictions(outcome)
+    words = [*lesson, f"model.sources=[{bert},{vit}]", "train=lmam", "lam=[0.6,0.4]", "train.lam.learning_rate=0.05"]
+    outcome = once(words)
+    assert len(outcome.result.merge.by_source) == 2 and max(outcome.result.merge.lam) <= 1 + 1e-6
+    assert predictions(once([*words, "outputs=again"])) == predictions(outcome)

@@ -1,9 +1,8 @@
-"""Several sources in one merge: by hand, as one source, learnt, chosen, in files and in memory; every refusal."""
+"""Several sources in one merge: by hand, as one source, in files and in memory; every refusal."""
 
 from __future__ import annotations
 
 import copy
-import csv
 import json
 from pathlib import Path
 
@@ -14,54 +13,22 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from support.models import LAYERS, make_bert, make_hubert
 from support.runs import data_words, jobs, mam, once, pair_words
+from support.several import by_hand, weights
 from transformers import BertModel, HubertForCTC
 
 import mam as package
 from mam.config.several import keys_of
-from mam.errors import ConfigError, MergeError, UnfitError
+from mam.errors import ConfigError, UnfitError
 from mam.evaluation.workbench import Workbench
 from mam.evaluation.zero_shot import plan_for
 from mam.interface.words import words_from
-from mam.merging.lambdas import RULES, Lambdas
-from mam.merging.learnable import MIXES
 from mam.merging.options import MergeOptions
 from mam.merging.plan import plan_merge
 from mam.merging.several import shares_of, within_one
 from mam.merging.shape import Shape
-from mam.models.locate import locate
-from mam.models.sources import Source
-from mam.report.lambdas import lambdas_figure
-from mam.runs.export import export
 from mam.runs.shapes import with_shapes
 
 SHAPE = Shape(4, 32, 4)
-
-
-@pytest.fixture(scope="module")
-def other(tmp_path_factory) -> Path:
-    """A second BERT of the same shape."""
-    return make_bert(tmp_path_factory.mktemp("other"), seed=5)
-
-
-@pytest.fixture
-def several(hubert_group, bert, other, clips) -> list[str]:
-    """The words of a run with both."""
-    return [*pair_words(hubert_group, bert), f"model.sources=[{bert},{other}]", *data_words(clips)]
-
-
-def weights(path: Path, layer: int = 0, part: str = "q") -> tuple[torch.Tensor, torch.Tensor]:
-    """The weight and bias of one projection."""
-    weight, bias = Source(locate(str(path))).read(layer, part)
-    assert bias is not None
-    return weight, bias
-
-
-def by_hand(target: Path, lams: dict[Path, float], layer: int = 0, part: str = "q") -> list[torch.Tensor]:
-    """(1 - Σλ) W_t + Σ λ_i W_i of a weight and a bias."""
-    rest = 1 - sum(lams.values())
-    sides = [[rest * tensor for tensor in weights(target, layer, part)]]
-    sides += [[lam * tensor for tensor in weights(path, layer, part)] for path, lam in lams.items()]
-    return [sum(tensors[1:], start=tensors[0]) for tensors in zip(*sides, strict=True)]
 
 
 def test_a_merge_by_hand(several, hubert_group, bert, other):
@@ -131,13 +98,6 @@ def test_lam_by_source_is_kept_as_it_is(lams):
     assert plan.at(plan.lams_by_source) == plan
 
 
-@pytest.mark.parametrize("lams", [[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [1 / 3, 1 / 3, 1 / 3], [0.15, 0.35, 0.5]])
-def test_lam_that_add_up_to_one_may_start_there(lams):
-    (_, total), (_, shares) = keys_of("lam", lams)
-    plan = plan_merge(MergeOptions(lam=total, shares=shares), SHAPE, SHAPE, further=[SHAPE, SHAPE])
-    assert Lambdas(plan).by_source(plan) == pytest.approx([lam for lam in lams for _ in range(4)])
-
-
 def test_a_run_from_python_takes_a_list_of_lam():
     words = words_from((), {"model": {"sources": ["a", "b"]}, "lam": [0.05, 0.02]})
     assert words == ["model.sources=[a,b]", "lam=[0.05,0.02]"]
@@ -183,97 +143,6 @@ def test_each_source_has_its_own_width_and_depth(hubert_group, bert, vit, clips)
     torch.testing.assert_close(alone[0], expected)
 
 
-@pytest.mark.parametrize("method", MIXES)
-def test_gradients_agree_with_finite_differences(method):
-    generator = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(3)]
-    lams = [torch.rand((3, 1), dtype=torch.float64, generator=generator).requires_grad_() for _ in range(2)]
-    inputs = tensors[0].requires_grad_(), tensors[1], lams[0], tensors[2], lams[1]
-    assert torch.autograd.gradcheck(MIXES[method].apply, inputs)
-    added = lams[0] * tensors[1] + lams[1] * tensors[2]
-    rest = 1 - lams[0] - lams[1] if method == "linear" else 1.0
-    torch.testing.assert_close(MIXES[method].apply(*inputs), rest * tensors[0] + added)
-
-
-@given(st.lists(st.lists(st.floats(-3, 3, width=32), min_size=3, max_size=3), min_size=1, max_size=4))
-def test_clamp_is_the_nearest_point_whose_lam_add_up_to_one_at_most(rows):
-    """Against scipy's solution of the same quadratic programme."""
-    from scipy.optimize import minimize
-
-    raw = torch.tensor(rows)
-    found = RULES["clamp"].project(raw)
-    assert bool((found >= 0).all()) and bool((found.sum(-1) <= 1 + 1e-6).all())
-    for row, near in zip(raw.double().numpy(), found.double().numpy(), strict=True):
-        best = minimize(
-            lambda lam, row=row: ((lam - row) ** 2).sum(),
-            x0=[0.2] * 3,
-            jac=lambda lam, row=row: 2 * (lam - row),
-            bounds=[(0, 1)] * 3,
-            constraints={"type": "ineq", "fun": lambda lam: 1 - lam.sum()},
-            method="SLSQP",
-        )
-        assert ((near - row) ** 2).sum() <= best.fun + 1e-4
-
-
-def test_sigmoid_of_several_sources_and_its_inverse():
-    rule, lams = RULES["sigmoid"], torch.tensor([[0.2, 0.3], [0.05, 0.9]])
-    torch.testing.assert_close(rule.lam(rule.raw(lams)), lams)
-    torch.testing.assert_close(rule.lam(torch.zeros(1, 2)), torch.tensor([[1 / 3, 1 / 3]]))
-    assert not rule.holds([0.5, 0.5]) and rule.holds([0.5, 0.4])
-
-
-@pytest.mark.parametrize(("per", "names"), [("global", 2), ("layer", 8), ("part", 24), ("head", 96)])
-def test_every_source_has_a_lam_of_its_own(per, names):
-    plan = plan_merge(MergeOptions(lam=0.4, shares=[3, 1]), SHAPE, SHAPE, further=[SHAPE])
-    lambdas = Lambdas(plan, per, "none")
-    assert len(lambdas.names) == names
-    assert {name.partition(":")[0] for name in lambdas.names} == {"1", "2"}
-    assert lambdas.by_source(plan) == pytest.approx([0.3] * 4 + [0.1] * 4)
-    with pytest.raises(MergeError, match="lam=1.*start inside"):
-        Lambdas(plan.at([0.75] * 4 + [0.25] * 4), per, "sigmoid")
-
-
-def test_lmam_learns_both_and_its_export_says_the_same(several, lesson, other, bert, tmp_path):
-    words = [*lesson, f"model.sources=[{bert},{other}]", "train=lmam", "lam=[0.3,0.1]", "train.save_model=true"]
-    outcome = once([*words, "train.lam.learning_rate=0.05"])
-    merge, (training,) = outcome.result.merge, outcome.result.train.folds
-    assert training.lams_by_source == pytest.approx(merge.lams_by_source)
-    moved = [abs(lam - start) for lam, start in zip(merge.lams_by_source, [0.3] * LAYERS + [0.1] * LAYERS, strict=True)]
-    assert min(moved) > 1e-4
-    with (outcome.folder / "lambda.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {row["source"] for row in rows} == {"1", "2"}
-    left, right = lambdas_figure(outcome.folder, outcome.result).axes
-    drawn = {line.get_label() for line in left.lines}
-    assert {"source 1, layer 0", "source 2, layer 0"} <= drawn
-    assert "learnt, sum of the sources" in {line.get_label() for line in right.lines}
-    export(outcome.folder, tmp_path / "out")
-    untrained = [word for word in lesson if not word.startswith("train")]
-    plain = once([*untrained, f"model.target={tmp_path / 'out'}", "lam=0"])
-    assert (plain.folder / "predictions.jsonl").read_bytes() == (outcome.folder / "predictions.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize("tune", ["cmaes", "grid", "entropy"])
-def test_lam_is_chosen_for_both(several, bert, other, split_words, tune, tmp_path):
-    words = [*split_words, f"model.sources=[{bert},{other}]", f"tune={tune}"]
-    more = {
-        "cmaes": ["tune.evaluations=8", "tune.high=0.9", "tune.start=0.6"],
-        "grid": ["tune.values=[0.1,0.4]", "shares=[3,1]"],
-        "entropy": ["tune.epochs=1", "tune.start=0.4", "shares=[3,1]"],
-    }[tune]
-    outcome = once([*words, *more])
-    merge, (chosen,) = outcome.result.merge, outcome.result.tune.chosen
-    assert max(merge.lam) <= 1 + 1e-12
-    if chosen.lams is not None:
-        assert chosen.lams == pytest.approx(merge.lams_by_source)
-        assert chosen.lam == pytest.approx(sum(merge.lam) / LAYERS)
-    if tune == "grid":
-        assert merge.lams_by_source[0] == pytest.approx(3 * merge.lams_by_source[-1])
-    export(outcome.folder, tmp_path / "out")
-    record = json.loads((tmp_path / "out" / "mam_merge.json").read_text())
-    assert [lam for lams in record["lam_by_source"] for lam in lams] == merge.lams_by_source
-
-
 def test_files_and_memory_say_the_same(several, hubert_group, bert, other, tmp_path):
     words = [*pair_words(hubert_group, bert), "lam=[0.3,0.1]", f"model.sources=[{bert},{other}]"]
     done = mam("merge", *words, f"out={tmp_path / 'merged'}")
@@ -291,19 +160,6 @@ def test_files_and_memory_say_the_same(several, hubert_group, bert, other, tmp_p
         package.merge(model, bert, lam=[0.1, 0.2])
     shared = package.merge(model, [bert, other], lam=0.4, shares=[0.3, 0.1])
     torch.testing.assert_close(shared.state_dict(), merged.state_dict(), rtol=0, atol=0)
-
-
-def test_learnable_from_python(hubert_group, bert, other):
-    model = HubertForCTC.from_pretrained(hubert_group)
-    handle = package.learnable(model, [bert, other], lam=[0.3, 0.1], per="global")
-    assert handle.lambdas() == pytest.approx({"1:all": 0.3, "2:all": 0.1})
-    linear = model.hubert.encoder.layers[0].attention.q_proj
-    torch.testing.assert_close(linear.weight.detach(), by_hand(hubert_group, {bert: 0.3, other: 0.1})[0])
-    with torch.no_grad():
-        handle.parameters()[0].copy_(torch.tensor([0.9, 0.7]))
-    model(torch.zeros(1, 8000))
-    assert handle.lambdas() == pytest.approx({"1:all": 0.6, "2:all": 0.4})
-    handle.fold()
 
 
 def test_inspect_compares_each(several, bert, other):

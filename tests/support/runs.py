@@ -12,13 +12,12 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
-from mam.config import compose
+from mam.config import compose, merging
 from mam.config.job import Job
-from mam.config.model import shapes
 from mam.config.schema import Config
 from mam.config.words import verbatim
 from mam.evaluation.workbench import Workbench
-from mam.merging.plan import MergePlan, plan_merge
+from mam.merging.plan import MergePlan
 from mam.runs.question import RunOutcome
 from mam.runs.run import run
 from mam.runs.shapes import with_shapes
@@ -43,7 +42,7 @@ def by_hydra(words: Sequence[str]) -> DictConfig:
 
 def plan_of(config: Config, draw: int = 0) -> MergePlan:
     """The merge that a configuration with shapes asks for."""
-    return plan_merge(config, *shapes(config.model), config.seed, draw)
+    return merging.plan_of(config).drawn(draw)
 
 
 def pair_words(target: Path, source: Path, source_heads: int = HEADS) -> list[str]:
