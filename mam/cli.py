@@ -59,7 +59,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code)
     except MamError as error:
-        print(f"mam: {error}", file=sys.stderr)
+        _show_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
@@ -71,6 +71,15 @@ def main() -> None:
         print(shown(f"mam: {in_words(error)}"), file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _show_error(text: str) -> None:
+    if not sys.stderr.isatty():
+        print(f"mam: {text}", file=sys.stderr)
+        return
+    from mam.terminal import Terminal
+
+    Terminal().error(text, "mam:")
 
 
 def _open_closed_streams() -> None:

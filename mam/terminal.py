@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -20,18 +22,19 @@ from mam.errors import shown
 
 HEARTBEAT = 30.0  # seconds between lines on what is being done, where no progress is drawn
 WIDEST = 10_000  # width of a line in a pipe, in characters
+LABEL = re.compile(r" *(?:- |\S.{0,24}? {2,})?")  # what stands before the text of a line: blanks, a bullet, a label
 Advance = Callable[[int, float], None]
 
 
 class _Speed(ProgressColumn):
-    """Clips per second, and seconds of audio per second of work."""
+    """Clips or steps per second, and seconds of audio per second of work."""
 
     def render(self, task: Task) -> Text:
         elapsed = task.elapsed or 0.0
         if not elapsed or not task.completed:
             return Text("")
         audio = f" {task.fields['audio'] / elapsed:.0f}× real time" if task.fields["audio"] else ""
-        return Text(f"{task.completed / elapsed:.1f} clips/s{audio}")
+        return Text(f"{task.completed / elapsed:.1f} {task.fields['unit']}/s{audio}")
 
 
 class Terminal:
@@ -85,13 +88,20 @@ class Terminal:
         """The width of the terminal in characters; that of a line in a pipe is `WIDEST`."""
         return self._out.width if self._out.is_terminal else WIDEST
 
-    def say(self, text: str) -> None:
-        """Print a line of plain text, wrapped at the width of the terminal; markup in it is not interpreted."""
-        self._out.print(escape(shown(text)), soft_wrap=not self._out.is_terminal)
+    def say(self, text: str, style: str = "") -> None:
+        """Print plain text, wrapped between words at the width of the terminal; markup in it is not interpreted.
 
-    def error(self, text: str) -> None:
-        """Print a message on standard error."""
-        self._err.print(f"[bold red]error:[/] {escape(shown(text))}", soft_wrap=True)
+        Args:
+            text: one or more lines. What is wrapped is indented as the text of its line is, after any label.
+            style: a style of rich, such as ``green``; it has no effect in a pipe or with NO_COLOR.
+        """
+        self._out.print(Text("\n".join(wrapped(shown(text), self.width)), style), soft_wrap=True)
+
+    def error(self, text: str, start: str = "error:") -> None:
+        """Print a message on standard error, wrapped as `say` does."""
+        width = self._err.width if self._err.is_terminal else WIDEST
+        message = "\n".join(wrapped(f"{start} {shown(text)}", width)).removeprefix(start)
+        self._err.print(Text.assemble((start, "bold red"), message), soft_wrap=True)
 
     def table(self, title: str, table: Table) -> None:
         """Print a table below its title, after an empty line and without trailing blanks.
@@ -118,11 +128,11 @@ class Terminal:
             yield
 
     @contextmanager
-    def progress(self, label: str, clips: int) -> Iterator[Advance]:
-        """Show a progress bar over ``clips``.
+    def progress(self, label: str, total: int, unit: str = "clips") -> Iterator[Advance]:
+        """Show a progress bar over ``total`` clips, or steps of a training.
 
         Yields:
-            A function to call with the clips and the seconds of audio just completed.
+            A function to call with the clips or steps, and the seconds of audio, just completed.
         """
         columns = (
             TextColumn("{task.description:<13}"),
@@ -132,7 +142,7 @@ class Terminal:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._err, transient=True, disable=not self._draws) as bar:
-            task = bar.add_task(label, total=clips, audio=0.0)
+            task = bar.add_task(label, total=total, audio=0.0, unit=unit)
             seconds, done = 0.0, 0
 
             def advance(count: int, audio: float) -> None:
@@ -140,7 +150,7 @@ class Terminal:
                 seconds, done = seconds + audio, done + count
                 bar.update(task, advance=count, audio=seconds)
 
-            with self._during(lambda: f"{label}: {done} of {clips} clips"):
+            with self._during(lambda: f"{label}: {done} of {total} {unit}"):
                 yield advance
 
 
@@ -174,6 +184,29 @@ def plain_table(*columns: tuple[str, Any]) -> Table:
     return table
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, wrapped between words to ``width`` columns.
+
+    Continuation lines are indented to where the text of their line begins: after blanks, a bullet or a label that two
+    blanks follow. A word that is wider than the line is left whole, so that paths and commands can be copied.
+    """
+    return [piece for line in text.split("\n") for piece in _wrapped_line(line, width)]
+
+
+def _wrapped_line(line: str, width: int) -> Iterator[str]:
+    label = LABEL.match(line)
+    indent = min(len(label[0]) if label else 0, width // 2)
+    current, *words = line[indent:].split(" ")
+    current = line[:indent] + current
+    for word in words:
+        if cell_len(f"{current} {word}") > width:
+            yield current.rstrip()
+            current = " " * indent + word
+        else:
+            current = f"{current} {word}"
+    yield current.rstrip()
+
+
 def explained(entries: Mapping[str, str], width: int, indent: int = 2, most: int = 24) -> list[str]:
     """Return lines of names, each with its explanation beside it, which is wrapped at ``width`` characters.
 
@@ -191,7 +224,7 @@ def explained(entries: Mapping[str, str], width: int, indent: int = 2, most: int
 
 
 def percent(value: float) -> str:
-    """Format a fraction as a percentage: 0.0724 is ``7.24 %``; no decimals from 100 % on."""
+    """Format a fraction as a percentage: 0.0724 is ``7.24 %``."""
     return f"{hundredfold(value)} %"
 
 
@@ -201,16 +234,18 @@ def points(value: float | None) -> str:
 
 
 def relative(value: float | None) -> str:
-    """Format a relative change with its sign: -0.067 is ``-6.7 %``; None is a dash."""
-    return "–" if value is None else f"{100 * value:+.1f} %"
+    """Format a relative change with its sign: -0.067 is ``−6.70 %``; None is a dash."""
+    return "–" if value is None else f"{points(value)} %"
 
 
 def hundredfold(value: float) -> str:
-    """Format 100 times a fraction with two decimals, or with none from 1 on.
+    """Format 100 times a fraction with two decimals and a true minus."""
+    return true_minus(f"{100 * value:.2f}")
 
-    A rate of 1 or more is a collapse, so its decimals carry no information.
-    """
-    return f"{100 * value:.{2 if abs(value) < 1 else 0}f}"
+
+def true_minus(number: str) -> str:
+    """Return a number with a minus sign in place of the hyphen that Python writes."""
+    return number.replace("-", "−")
 
 
 def interval(ends: Sequence[float | None] | None) -> str:

@@ -7,14 +7,15 @@ from pathlib import PurePath
 from mam.records.parts import DecoderRecord, MergeRecord
 from mam.records.result import RunResult
 from mam.scoring.language_codes import name_of
+from mam.scoring.wording import counted
 
 METRIC_NAMES = {"wer": "WER", "cer": "CER", "error": "error"}
 LANGUAGE_ORIGINS = {
-    "config": "model.language",
-    "generation_config": "by generation_config.json",
-    "vocabulary": "an English-only vocabulary",
+    "config": "set by model.language",
+    "generation_config": "from generation_config.json",
+    "vocabulary": "English-only vocabulary",
     "detected": "detected",
-    "letters": "its letters",
+    "letters": "from the letters of its vocabulary",
 }
 
 
@@ -37,7 +38,7 @@ def data_text(result: RunResult) -> str:
     """Return the data set, the split or folds, and the number of examples."""
     folds = [] if result.head is None else [probe.fold for probe in result.head.folds]
     where = f"{len(folds)} folds" if len(folds) > 1 else folds[0] if folds else result.data.split
-    return f"{result.data.name}, {where} ({result.data.n} examples)"
+    return f"{result.data.name}, {where} ({counted(result.data.n, 'example')})"
 
 
 def arm_text(result: RunResult) -> str:
@@ -91,5 +92,5 @@ def decoder_text(decoder: DecoderRecord) -> str:
 
 def language_text(language: str, origin: str, share: float | None = None) -> str:
     """Return a language, where it comes from, and its share of the votes if it was detected."""
-    votes = "" if share is None else f", {share:.0%} of the votes"
+    votes = "" if share is None else f" with {100 * share:.0f} % of the votes"
     return f"{name_of(language)}, {LANGUAGE_ORIGINS[origin]}{votes}"

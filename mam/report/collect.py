@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mam.errors import RecordError
 from mam.records.index import Index
-from mam.records.text import plain_id
 from mam.report.found import UNNAMED, find_runs, left_out
 from mam.report.paper_table import TABLE, PaperTable, read_paper_table
 from mam.report.runs import Run, read_run
 from mam.scoring.significance import holm
+from mam.scoring.wording import counted, enumerated
 from mam.studies.evidence import MergedRun
 from mam.studies.merges import same_merges
+
+MOST_NAMES = 3  # in the title of a table
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs on the same examples with the same target, scored in the same way. They share one table."""
+    """Runs on the same examples with the same target, scored in the same way. They share one table.
+
+    ``alike`` are further runs that made the same merge as one of ``runs``, by its folder.
+    """
 
     title: str
     runs: list[Run]
+    alike: dict[Path, list[Run]] = field(default_factory=dict)
 
     @cached_property
     def varied(self) -> list[str]:
@@ -85,16 +91,16 @@ class Collection:
         """Sentences on what is missing from the tables, and why."""
         sentences = left_out(self.unfinished, self.broken)
         if self.repeated:
-            sentences.append(f"{self.repeated} repetitions of runs of equal hash are left out; the newest counts")
+            sentences.append(f"{counted(self.repeated, 'repetition')} of the same run left out; the newest is shown")
         if self.alike:
-            sentences.append(f"{self.alike} runs made the same merge as another, and share its row")
+            sentences.append(f"{counted(self.alike, 'run')} made the same merge as another and share its row")
         older = sum(run.result.delta.is_old for run in self.runs)
         if older:
             sentences.append(
-                f"{older} runs were tested by an older version, with a bootstrap (p: old): run their commands again"
+                f"{counted(older, 'run')} tested by an older version, with a bootstrap (p: old): repeat their commands"
             )
         if len(self.groups) > 1:
-            sentences.append(f"{len(self.groups)} tables: runs on other data, or of other targets, are not compared")
+            sentences.append(f"{len(self.groups)} tables, because runs on other data or targets cannot be compared")
         return sentences
 
 
@@ -113,18 +119,20 @@ def collect(folders: Sequence[Path]) -> Collection:
     if not runs_by_hash:
         what = f"; {len(unfinished)} unfinished, {len(broken)} unreadable" if unfinished or broken else ""
         reasons = "".join(f"\n  - {reason}" for _, reason in broken[:UNNAMED])
-        raise RecordError(f"{', '.join(map(str, folders))}: no finished run is in there{what}.{reasons}")
+        raise RecordError(f"{', '.join(map(str, folders))}: contains no finished run{what}.{reasons}")
     comparable: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs_by_hash.values():
         comparable.setdefault(_comparable(run), []).append(run)
-    groups = [Group(_title(runs[0]), sorted(_distinct(runs), key=_order)) for runs in comparable.values()]
-    alike = len(runs_by_hash) - sum(len(group.runs) for group in groups)
+    groups = [_group(runs) for runs in comparable.values()]
+    alike = sum(len(runs) for group in groups for runs in group.alike.values())
     return Collection(groups, unfinished, broken, repeated, alike, _tables(folders, broken))
 
 
-def _distinct(runs: Sequence[Run]) -> list[Run]:
-    """Return the first run of every merge."""
-    return [runs[i] for i in same_merges([run.result for run in runs])]
+def _group(runs: Sequence[Run]) -> Group:
+    """Return the first run of every merge, with the others that made the same one."""
+    same = same_merges([run.result for run in runs])
+    alike = {runs[i].folder: [runs[other] for other in others] for i, others in same.items() if others}
+    return Group(_title(runs), sorted((runs[i] for i in same), key=_order), alike)
 
 
 def _tables(folders: Sequence[Path], broken: list[tuple[Path, str]]) -> list[PaperTable]:
@@ -160,9 +168,13 @@ def _comparable(run: Run) -> tuple[Any, ...]:
     )
 
 
-def _title(run: Run) -> str:
-    result, decoder = run.result, run.result.model.decoder
-    text = f"{plain_id(result.model.target.id)} on {result.data.name}, {result.data.split} ({result.data.n} examples)"
+def _title(runs: Sequence[Run]) -> str:
+    """Return the names of the pairs (``model=``), the data and the number of examples."""
+    result, decoder = runs[0].result, runs[0].result.model.decoder
+    models = list(dict.fromkeys(run.result.model.name for run in runs))
+    names = enumerated(models) if len(models) <= MOST_NAMES else f"{len(models)} pairs"
+    examples = counted(result.data.n, "example")
+    text = f"{names} on {result.data.name}, {result.data.split} ({examples})"
     if decoder is not None and decoder.origin != "vocabulary":
         text += f", {decoder.task} {decoder.language}"
     return text if result.head is None else f"{text}, {result.head.name}"
@@ -171,4 +183,5 @@ def _title(run: Run) -> str:
 def _order(run: Run) -> tuple[Any, ...]:
     merge = run.result.merge
     size = len(merge.merged_layers)
-    return run.result.train is not None, run.traits["method"], size, merge.layers, sum(merge.lam), merge.control
+    role = merge.control != "none", merge.control
+    return run.result.train is not None, run.traits["method"], size, merge.layers, sum(merge.lam), role

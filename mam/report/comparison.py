@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mam.records.text import METRIC_NAMES
+from mam.report.layout import verdict_style
 from mam.report.utterances import Word, aligned
 from mam.runs.compare import ChangedExample, RunComparison
 from mam.scoring.text import normalizer_for
 from mam.scoring.wer import Token
-from mam.scoring.wording import difference_text, units_text
+from mam.scoring.wording import counted, difference_text, units_text
 from mam.terminal import Terminal, percent, plain_table
 
 SHOWN = 10
@@ -23,16 +24,18 @@ def show_comparison(terminal: Terminal, comparison: RunComparison, names: Sequen
         table.add_row(letter, name, percent(rate))
     terminal.table(f"{comparison.n} examples", table)
     terminal.say("")
-    terminal.say(f"B - A: {difference_text(comparison.difference)}")
+    terminal.say(f"B − A: {difference_text(comparison.difference)}", verdict_style(comparison.difference))
     terminal.say(f"        {units_text(comparison.difference)}")
     terminal.say(f"test    {comparison.difference.test}")
     for note in comparison.notes:
         terminal.say(f"note    {note}")
     changed = comparison.changed
-    terminal.say(f"{len(changed)} of {comparison.n} predictions differ")
+    terminal.say(f"{len(changed)} of {counted(comparison.n, 'prediction')} differ")
+    if changed and comparison.normalizer is not None:
+        terminal.say("below: *substituted*, +inserted+ and -deleted- words")
     for example in changed[:SHOWN]:
         terminal.say("")
-        terminal.say(f"{example.id}: errors {example.errors[0]:g} -> {example.errors[1]:g}")
+        terminal.say(f"{example.id}: {example.errors[0]:g} → {example.errors[1]:g} errors")
         _show_example(terminal, comparison, example)
     if len(changed) > SHOWN:
         terminal.say(f"... and {len(changed) - SHOWN} more")
@@ -40,7 +43,7 @@ def show_comparison(terminal: Terminal, comparison: RunComparison, names: Sequen
 
 def _show_example(terminal: Terminal, comparison: RunComparison, example: ChangedExample) -> None:
     if comparison.normalizer is None:
-        terminal.say(f"  is {example.reference}; A says {example.first}, B says {example.second}")
+        terminal.say(f"  reference {example.reference}; A {example.first}, B {example.second}")
         return
     normalise = normalizer_for(comparison.normalizer, comparison.language)
     token: Token = "character" if comparison.metric == "cer" else "word"

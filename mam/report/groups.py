@@ -39,10 +39,10 @@ def groups_notes(table: GroupsRecord, shown: int = SHOWN) -> list[str]:
     few = [delta for delta in deltas if delta.clusters < LEAST]
     if few:
         unit = f"{few[0].unit}s"
-        notes.append(f"no interval for {counted(len(few), 'group')} of fewer than {LEAST} {unit}")
+        notes.append(f"no interval for {counted(len(few), 'group')} with fewer than {LEAST} {unit}")
     if any(delta.changed and not delta.can_be_significant for delta in deltas):
         notes.append(FEW_NOTE)
     silent = len(table.groups) - len(deltas)
     if silent:
-        notes.append(f"no rate for {counted(silent, 'group')} without a word in any reference")
-    return [*notes, f"p Holm: corrected for all {len(deltas)} groups"] if len(deltas) > 1 else notes
+        notes.append(f"no rate for {counted(silent, 'group')} whose references have no words")
+    return [*notes, f"p Holm: p adjusted for all {len(deltas)} groups (Holm)"] if len(deltas) > 1 else notes

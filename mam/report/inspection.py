@@ -10,7 +10,7 @@ from mam.merging.similarity import LayerSimilarities
 from mam.report.language import text_lines
 from mam.runs.inspection import AlignmentGain, Inspection
 from mam.runs.trial_merge import ProjectionChange
-from mam.terminal import Terminal, p_text, plain_table
+from mam.terminal import Terminal, p_text, percent, plain_table, true_minus
 
 
 def show_inspection(terminal: Terminal, found: Inspection) -> None:
@@ -39,11 +39,11 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     terminal.table("attention of both models" if len(models) == 2 else "attention of all models", sides)
     for number in range(1, len(models)):
         _show_source(terminal, found, number, "" if len(models) == 2 else f"source {number}: ")
-    share = 100 * found.parameters / found.target.parameters
     terminal.say("")
     heads = "" if found.heads is None else f", heads {', '.join(map(str, found.heads))} of {found.target.heads} only"
     terminal.say(
-        f"changes {found.tensors} tensors, {found.parameters:,} parameters: {share:.1f} % of the target{heads}"
+        f"changes {found.tensors} tensors, {found.parameters:,} parameters:"
+        f" {percent(found.parameters / found.target.parameters)} of the target{heads}"
     )
     for line in text_lines(found.text):
         terminal.say(line)
@@ -52,12 +52,12 @@ def show_inspection(terminal: Terminal, found: Inspection) -> None:
     for warning in found.warnings:
         terminal.say(f"warning {warning}")
     source = "of the source" if len(models) == 2 else "of the sources"
-    pieces = {"target": "target", "pristine": "copy of what changes", "source": source}
+    pieces = {"target": "target", "pristine": "copy of the tensors that change", "source": source}
     terminal.say(f"memory  {_size(found.memory['together'])} in fp32:")
     for name, words in pieces.items():
         terminal.say(f"        {words} {_size(found.memory[name])}")
-    terminal.say("        a run keeps audio and states beside that, evaluate.memory_gb of each")
-    terminal.say(f"time    {found.seconds['read_and_merge']:.2f} s to read and merge both, here")
+    terminal.say("        plus audio and cached states during a run, evaluate.memory_gb of each")
+    terminal.say(f"time    {found.seconds['read_and_merge']:.2f} s to read and merge both on this machine")
 
 
 def _show_source(terminal: Terminal, found: Inspection, number: int, which: str) -> None:
@@ -65,16 +65,13 @@ def _show_source(terminal: Terminal, found: Inspection, number: int, which: str)
     changes = [change for change in found.projections if change.source == number]
     gains = [gain for gain in found.gains if gain.source == number]
     if changes:
-        source = "source" if found.control == "none" else f"{found.control} in the source's place,"
-        compared = "the two weights" if found.base is None else f"what both changed in {found.base}"
-        terminal.table(
-            f"{which}what will change (cos: of {compared}; ×: {source} spread over target's)", _layers(changes)
-        )
+        source = "source's" if found.control == "none" else f"{found.control}'s"
+        compared = "the two weights" if found.base is None else f"both changes to {found.base}"
+        terminal.table(f"{which}projections that will change", _layers(changes))
+        terminal.say(f"cos: cosine of {compared}; ×: the {source} standard deviation over the target's")
     if gains:
-        terminal.table(
-            f"{which}align={found.align}: Q, K and V together (noise: of the source's spectrum)",
-            _gains(found.align, gains),
-        )
+        terminal.table(f"{which}align={found.align}: Q, K and V together, before and after", _gains(found.align, gains))
+        terminal.say("noise: the gain of noise with the source's spectrum")
 
 
 def _layers(projections: Sequence[ProjectionChange]) -> Table:
@@ -87,7 +84,7 @@ def _layers(projections: Sequence[ProjectionChange]) -> Table:
         by_layer.setdefault(change.layer, []).append(change)
     for changes in by_layer.values():
         by_part = {change.part: change for change in changes}  # cross-attention has fewer parts
-        cosines = [f"{by_part[part].cosine:+.3f}" if part in by_part else "–" for part in parts]
+        cosines = [true_minus(f"{by_part[part].cosine:+.3f}") if part in by_part else "–" for part in parts]
         scales = [by_part[part].scale if part in by_part else None for part in parts]
         ratios = ["–" if scale is None else f"{scale:.2f}" for scale in scales]
         first = changes[0]
@@ -104,13 +101,13 @@ def show_similarities(terminal: Terminal, found: Sequence[LayerSimilarities]) ->
         )
         for best in by_measure.best:
             one = best.similarity
-            numbers = (f"{value:+.3f}" for value in (one.value, one.chance, one.calibrated))
+            numbers = (true_minus(f"{value:+.3f}") for value in (one.value, one.chance, one.calibrated))
             table.add_row(str(best.layer), str(best.source_layer), *numbers, p_text(best.p_value))
         name = {"cka": "linear CKA", "neighbours": "mutual nearest neighbours"}[by_measure.measure]
         terminal.table(f"{name} of both models on {by_measure.n} inputs", table)
     terminal.say("")
-    terminal.say("chance: the mean of 200 permutations of the inputs; above: 0 is chance, 1 equal;")
-    terminal.say("p: how often any source layer is as far above its chance under a permutation")
+    terminal.say("chance: mean of 200 permutations of the inputs; above: 0 at chance, 1 if identical;")
+    terminal.say("p: share of permutations in which any source layer is as far above chance")
 
 
 def _gains(align: str, gains: Sequence[AlignmentGain]) -> Table:
@@ -120,7 +117,8 @@ def _gains(align: str, gains: Sequence[AlignmentGain]) -> Table:
     )
     for gain in gains:
         cosines = [gain.cosine[0], gain.cosine[1], gain.cosine[1] - gain.cosine[0], gain.noise]
-        table.add_row(str(gain.layer), *(f"{value:+.3f}" for value in cosines), *(f"{d:.3f}" for d in gain.distance))
+        distances = (f"{distance:.3f}" for distance in gain.distance)
+        table.add_row(str(gain.layer), *(true_minus(f"{value:+.3f}") for value in cosines), *distances)
     return table
 
 

@@ -20,11 +20,11 @@ def text_lines(text: Forecast | None) -> list[str]:
     if text.language is not None and text.origin is not None:
         language = language_text(text.language, text.origin)
     elif text.origin == "detected":
-        language = "detected on the audio of a run"
+        language = "detected from the audio when run"
     else:
-        language = "unknown, say data.language"
+        language = "unknown; set data.language"
     prompt = "none (CTC)" if text.prompt is None else prompt_text(text.prompt)
-    normalizer = text.normalizer or "by the language that is detected"
+    normalizer = text.normalizer or "chosen by the detected language"
     lines = [f"language    {language}", f"prompt      {prompt}", f"normalizer  {normalizer}"]
     if text.origin == "letters":
         lines.append(f"delimiter   {'none' if text.delimiter is None else repr(text.delimiter)}")

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mam.scoring.significance import Difference
-from mam.scoring.wording import SHORT_COUNTS, counts_cell, p_cell
+from mam.scoring.wording import SHORT_COUNTS, Verdict, counts_cell, judged, p_cell
 from mam.terminal import interval, plain_table, points
 
+CHANGE = "Δ points"
+
+STYLES: dict[Verdict, str] = {"better": "green", "worse": "red", "undecided": "dim"}
 DIFFERENCE_COLUMNS = [
-    ("Δ points", "right"),
+    (CHANGE, "right"),
     ("95 %", "left"),
     ("p", "right"),
     ("p Holm", "right"),
@@ -26,11 +30,21 @@ def difference_cells(difference: Difference, p_holm: float) -> list[str]:
     return [*change, p_cell(difference), p_cell(difference, p_holm), counts_cell(difference)]
 
 
-def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], needless: Sequence[str]) -> Table:
+def verdict_style(difference: Difference, p_value: float | None = None) -> str:
+    """Return the style of a difference in a terminal: green if better, red if worse, dim if undecided."""
+    return STYLES[judged(difference, p_value)]
+
+
+def fitted(
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[str]],
+    needless: Sequence[str],
+    styles: Sequence[str] = (),
+) -> Table:
     """Return a table of at most 80 columns if leaving some out suffices.
 
     Columns with the same value in every row are dropped first, except the first column. Then the ``needless`` ones are
-    dropped, one after another.
+    dropped, one after another. ``styles`` are those of each row's difference.
     """
     places = list(range(len(columns)))
 
@@ -45,6 +59,6 @@ def fitted(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], ne
             break
         places = [i for i in places if columns[i][0] != name]
     table = plain_table(*(columns[i] for i in places))
-    for row in rows:
-        table.add_row(*(escape(row[i]) for i in places))
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        table.add_row(*(Text(row[i], style) if columns[i][0] == CHANGE else escape(row[i]) for i in places))
     return table

@@ -10,10 +10,11 @@ import numpy as np
 from mam.config.study import StudyConfig
 from mam.files import atomic, write_csv
 from mam.records.result import RunResult
-from mam.report.files import latex, markdown
+from mam.report.files import markdown
+from mam.report.latex import latex
 from mam.report.layout import fitted
 from mam.report.paper_table import TABLE, PaperTable, write_paper_table
-from mam.scoring.wording import COUNTS, counts_cell
+from mam.scoring.wording import COUNTS, counted, counts_cell
 from mam.studies.execute import Member
 from mam.studies.trainings import ArmComparison, compared_arms
 from mam.terminal import Terminal, interval, percent, points, relative
@@ -21,12 +22,12 @@ from mam.terminal import Terminal, interval, percent, points, relative
 # Relative changes reported in the paper (Sundar et al., arXiv 2312.14378): zero-shot MAM against the baseline,
 # L-MAM against FT. Its absolute numbers are not known to us.
 PAPER = {
-    ("table_asr_zeroshot", "ljspeech"): "-6.70 %",
-    ("table_asr_zeroshot", "vctk"): "-1.80 %",
-    ("table_aec_zeroshot", "esc50"): "-10.63 %",
-    ("table_asr_lmam", "ljspeech"): "-2.70 %",
-    ("table_asr_lmam", "vctk"): "-2.90 %",
-    ("table_aec_lmam", "esc50"): "-18.42 %",
+    ("table_asr_zeroshot", "ljspeech"): "−6.70 %",
+    ("table_asr_zeroshot", "vctk"): "−1.80 %",
+    ("table_aec_zeroshot", "esc50"): "−10.63 %",
+    ("table_asr_lmam", "ljspeech"): "−2.70 %",
+    ("table_asr_lmam", "vctk"): "−2.90 %",
+    ("table_aec_lmam", "esc50"): "−18.42 %",
 }
 HEADINGS = [
     "data",
@@ -41,9 +42,9 @@ HEADINGS = [
     "paper, relative",
 ]
 NOTE = (
-    "Rates are WER or classification error; λ chosen on dev, reported on test. The last column is the paper's own"
-    " figure, on its own checkpoints; none of it was measured here. Of"
-    " trainings the interval is over seeds, on these clips."
+    "Rates are WER or classification error; λ is chosen on dev and reported on test. For trainings the interval is"
+    " over seeds, for these clips. The last column is the paper's own figure, on its own checkpoints; it was not"
+    " measured here."
 )
 
 
@@ -51,7 +52,7 @@ def paper_table(study: StudyConfig, members: Sequence[Member]) -> PaperTable:
     """Return the table of the paper that a study fills."""
     rows = _trained(study, members) if study.table == "trained" else _zero_shot(study, members)
     failed = sum(member.outcome is None for member in members)
-    note = NOTE + (f" {failed} of {len(members)} runs failed and are not in it." if failed else "")
+    note = NOTE + (f" {failed} of {counted(len(members), 'run')} failed and are missing." if failed else "")
     return PaperTable(study.name, study.title, note, HEADINGS, rows)
 
 

@@ -13,9 +13,10 @@ from mam.records.result import RunResult
 from mam.records.text import arm_text, data_text, lambda_text, layers_text, metric_name
 from mam.report.groups import groups_notes, groups_table
 from mam.report.language import run_lines
+from mam.report.layout import verdict_style
 from mam.scoring.error_rate import ErrorRates
 from mam.scoring.wer import Rates
-from mam.scoring.wording import difference_text, units_text
+from mam.scoring.wording import counted, difference_text, units_text
 from mam.terminal import Terminal, hundredfold, interval, p_text, percent, plain_table, points
 
 LAMBDA_NAMES = "lambda.csv, lambda.png"
@@ -24,6 +25,8 @@ LAMBDA_NAMES = "lambda.csv, lambda.png"
 def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
     """Show one run: rates, the difference with its interval, the merge, training or tuning, notes, files."""
     terminal.table(f"{result.model.name} on {data_text(result)}", _rates_table(result))
+    if result.task == "asr":
+        terminal.say("subst., del., ins.: words substituted, deleted and inserted")
     terminal.say("")
     _show_difference(terminal, result)
     terminal.say(_merge_text(result))
@@ -37,13 +40,15 @@ def show_run(terminal: Terminal, result: RunResult, folder: Path) -> None:
         terminal.say(f"        {note}")
     for line in run_lines(result):
         terminal.say(line)
+    length = f"{result.data.seconds:.0f} s of {'speech' if result.task == 'asr' else 'audio'}"
     terminal.say(
-        f"data    {result.data.n} examples, {result.data.seconds:.0f} s of"
-        f" {'speech' if result.task == 'asr' else 'audio'}; what depends on λ took {result.timing.evaluate:.1f} s"
+        f"data    {counted(result.data.n, 'example')}, {length};"
+        f" the part that depends on λ took {result.timing.evaluate:.1f} s"
     )
     terminal.say(f"split   {result.data.rule}")
     if result.data.skipped:
-        terminal.say(f"        {len(result.data.skipped)} unusable examples were skipped; result.json lists them")
+        skipped = counted(len(result.data.skipped), "unusable example")
+        terminal.say(f"        {skipped} skipped; result.json lists them")
     for table in result.groups or ():
         terminal.table(f"by {table.by}", groups_table(table))
         terminal.say("")
@@ -81,10 +86,10 @@ def _rates_row(rates: Rates | ErrorRates) -> list[str]:
 
 def _show_difference(terminal: Terminal, result: RunResult) -> None:
     delta = result.delta
-    terminal.say(f"Δ {metric_name(result)} {difference_text(delta)}")
+    terminal.say(f"Δ {metric_name(result)} {difference_text(delta)}", verdict_style(delta))
     terminal.say(f"  {units_text(delta)}")
     if delta.mcnemar:
-        terminal.say(f"  McNemar's exact test, which takes clips to be independent: p {p_text(delta.mcnemar.p_value)}")
+        terminal.say(f"  McNemar's exact test, which assumes independent clips: p {p_text(delta.mcnemar.p_value)}")
     if delta.over_folds:
         terminal.say(f"  {_over_folds_text(delta.over_folds)}")
 
@@ -93,7 +98,7 @@ def _over_folds_text(over: FoldsDifference) -> str:
     """Return the mean over folds with its interval."""
     bounds = "" if over.ci95 is None else f", 95 % {interval(over.ci95)}"
     p = "" if over.p_value is None else f", p {p_text(over.p_value)}"
-    return f"over {over.folds} folds by Student's t: {points(over.mean)} points{bounds}{p}"
+    return f"mean over {over.folds} folds, Student's t: {points(over.mean)} points{bounds}{p}"
 
 
 def _merge_text(result: RunResult) -> str:
@@ -120,7 +125,7 @@ def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) ->
     steps = _span([training.steps for training in train.folds])
     best = _span([training.best_step for training in train.folds])
     several = f"{len(train.folds)} trainings on " if len(train.folds) > 1 else ""
-    terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at {best}; {train.seconds:.0f} s")
+    terminal.say(f"train   {several}{clips} clips, {steps} steps, best on dev at step {best}; {train.seconds:.0f} s")
     terminal.say(_dev_text(metric_name(result), train.dev))
     if train.is_lmam:
         learnt = [one.lam for one in result.merge.each]
@@ -129,14 +134,14 @@ def _show_training(terminal: Terminal, result: RunResult, train: TrainRecord) ->
         for layer in result.merge.layers:
             ended = (f"{lam[layer]:.4f}" for lam in learnt)
             table.add_row(str(layer), f"{train.lam_at_start[layer]:.4f}", *ended)
-        terminal.table(f"λ by layer (mean of what shares a layer; the course of it is in {LAMBDA_NAMES})", table)
+        terminal.table(f"λ by layer (mean over the layer's parts; its course is in {LAMBDA_NAMES})", table)
         terminal.say("")
 
 
 def _dev_text(metric: str, dev: DevChange) -> str:
     return (
-        f"dev     {metric} {percent(dev.before)} -> {percent(dev.after)},"
-        f" Δ {points(dev.absolute)} points, 95 % {interval(dev.ci95)} (dev chose the step)"
+        f"dev     {metric} {percent(dev.before)} → {percent(dev.after)},"
+        f" Δ {points(dev.absolute)} points, 95 % {interval(dev.ci95)} (dev was also used to choose the step)"
     )
 
 
@@ -148,10 +153,10 @@ def _tune_text(tune: TuneRecord) -> str:
         return _agreement_text(tune)
     tried = len({str(trial.value) for trial in tune.tried})
     if any(choice.lams is not None for choice in tune.chosen):
-        return f"tune    {tune.name} on dev: λ of every layer, {tried} sets tried"
+        return f"tune    {tune.name} on dev: a λ for every layer, {tried} sets tried"
     chosen = ", ".join(f"{choice.lam:g}" + (f" (fold {choice.fold})" if choice.fold else "") for choice in tune.chosen)
-    work = f", {100 * tune.work:.0f} % of a grid's work" if tune.name == "race" else ""
-    return f"tune    {tune.name} on dev: λ {chosen} of {tried} tried{work}"
+    work = f", with {100 * tune.work:.0f} % of the work of a full grid" if tune.name == "race" else ""
+    return f"tune    {tune.name} on dev: λ {chosen} chosen from {counted(tried, 'candidate')}{work}"
 
 
 def _entropy_text(tune: TuneRecord) -> str:
@@ -159,16 +164,16 @@ def _entropy_text(tune: TuneRecord) -> str:
     best = next(look for look in looks if look.lams == tune.chosen[0].lams)
     where = "test itself" if tune.transductive else "dev"
     return (
-        f"tune    entropy on {where}, no labels: {looks[0].entropy:.4f} nats at λ=0, {best.entropy:.4f} at"
-        f" the best of {len(looks)} looks"
+        f"tune    entropy on {where}, without labels: {looks[0].entropy:.4f} nats at λ=0, {best.entropy:.4f} at"
+        f" the best of {len(looks)} evaluations"
     )
 
 
 def _agreement_text(tune: TuneRecord) -> str:
     where, chosen = "test itself" if tune.transductive else "dev", tune.chosen[0].lam
     shares = {look.lam: look.disagreement for look in tune.tried}
-    near = f"which differs from its neighbours in {percent(shares[chosen] or 0)} of words" if chosen else "nothing"
-    return f"tune    agreement on {where}, no labels: λ {chosen:g} of {len(shares)}, {near}"
+    near = f"; its transcripts differ from its neighbours' in {percent(shares[chosen] or 0)} of words" if chosen else ""
+    return f"tune    agreement on {where}, without labels: λ {chosen:g} chosen from {len(shares)} candidates{near}"
 
 
 def _span(values: Sequence[int]) -> str:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mam.config.study import StudyConfig
 from mam.files import json_text, write_json
 from mam.records.text import metric_name, title_of
+from mam.report.curve import curve, is_number
 from mam.report.evidence import show_evidence, show_mismatches, show_plain, show_predictions
+from mam.report.forest import forest
 from mam.report.lambdas import draw_lambdas
-from mam.report.plots import curve, differences, is_number, save
+from mam.report.plots import save
 from mam.report.study_table import best_on_dev, show_study
 from mam.report.trainings import draw_stability, show_arms, show_stability
+from mam.scoring.wording import counted
 from mam.studies.analysis import StudyAnalysis, analyse
 from mam.studies.execute import Member
 from mam.terminal import Terminal
@@ -73,8 +76,8 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> Path:
 
     Nothing is written if an earlier command recorded the same of the same runs. Returns the folder of the files.
 
-    ``study.png`` (``sweep.png``) has all differences; ``curve.png`` the rate over λ, if λ varies on one data set;
-    ``stability.png`` the λ learnt with each seed.
+    ``study.png`` (``sweep.png``) is a forest plot of all differences, ``curve.png`` the rate over λ, if λ varies on one
+    data set, and ``stability.png`` the λ learnt with each seed.
     """
     finished = analysis.finished
     results = [result for _, result in finished]
@@ -85,7 +88,7 @@ def record_study(folder: Path, analysis: StudyAnalysis) -> Path:
         return earlier
     title, metric = title_of(results[0]), metric_name(results[0])
     if any(result.is_merged for result in results):
-        save(differences(finished, metric, title), folder / f"{analysis.stem}.png")
+        save(forest(finished, metric, title), folder / f"{analysis.stem}.png")
         lams = {varied.get("lam") for varied, _ in finished}
         has_one_baseline = len({result.baseline_rate for result in results}) == 1
         if len(lams) > 2 and all(map(is_number, lams)) and has_one_baseline:
@@ -117,10 +120,11 @@ def _show_ends(terminal: Terminal, members: Sequence[Member]) -> None:
     failed = [member for member in members if member.error and not member.is_unfit]
     terminal.say("")
     left_out = f", {len(unfit)} left out" if unfit else ""
-    terminal.say(f"{len(members)} runs: {finished} finished now, {skipped} skipped, {len(failed)} failed{left_out}")
+    runs = counted(len(members), "run")
+    terminal.say(f"{runs}: {finished} finished now, {skipped} skipped, {len(failed)} failed{left_out}")
     for reason in dict.fromkeys(str(member.error) for member in unfit):
         times = sum(member.error == reason for member in unfit)
-        terminal.say(f"left out ({times} runs): {reason}")
+        terminal.say(f"left out ({counted(times, 'run')}): {reason}")
     for message in dict.fromkeys(str(member.error) for member in failed):
         alike = [member for member in failed if member.error == message]
         which = "; ".join(" ".join(member.job.words) for member in alike)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from mam.config.words import key_values
 from mam.records.result import RunResult
 from mam.records.text import data_text, metric_name
-from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted
+from mam.report.language import run_lines
+from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted, verdict_style
 from mam.scoring.significance import holm
 from mam.scoring.wording import table_notes
 from mam.studies.merges import same_merges
@@ -37,12 +38,14 @@ def show_study(terminal: Terminal, runs: Sequence[tuple[Varied, RunResult]], fix
         terminal.say(note)
     for first, others in same.items():
         for other in others:
-            terminal.say(f"{key_values(runs[other][0])} made the same merge as {key_values(runs[first][0])}: one row")
+            terminal.say(f"{key_values(runs[other][0])} is the same merge as {key_values(runs[first][0])}: one row")
     for line in dict.fromkeys(_baseline_text(result) for result in results if result.baseline.kind == "unmerged"):
         terminal.say(line)
     _show_choice(terminal, results, chosen)
     if fixed:
         terminal.say(f"all with {' '.join(fixed)}")
+    for line in dict.fromkeys(line for result in results for line in run_lines(result)):
+        terminal.say(line)
     notes = [note for result in results for note in result.diagnostics]
     for note in dict.fromkeys(notes):
         times = notes.count(note)
@@ -61,7 +64,7 @@ def _show_rows(
     keys = list(dict.fromkeys(key for varied, _ in runs for key in varied))
     columns = [(key, "left") for key in keys] + ([("dev", "right")] if chosen else [])
     columns += [(metric_name(runs[0][1]), "right"), *DIFFERENCE_COLUMNS]
-    rows = []
+    rows, styles = [], []
     for i in places:
         varied, result = runs[i]
         row = [varied.get(key, "") for key in keys]
@@ -70,7 +73,8 @@ def _show_rows(
         row.append(percent(result.rate))
         row += difference_cells(result.delta, p_values[i]) if i in p_values else ["baseline", "", "", "", ""]
         rows.append(row)
-    terminal.table(title, fitted(columns, rows, ("p",)))
+        styles.append(verdict_style(result.delta, p_values[i]) if i in p_values else "")
+    terminal.table(title, fitted(columns, rows, ("p",), styles))
 
 
 def _baseline_text(result: RunResult) -> str:
@@ -80,9 +84,7 @@ def _baseline_text(result: RunResult) -> str:
 
 def _show_choice(terminal: Terminal, results: Sequence[RunResult], chosen: set[int]) -> None:
     if chosen:
-        terminal.say(
-            "* the best on dev; of equal ones the smallest λ. What it does on test is the row's own difference"
-        )
+        terminal.say("* best on dev (ties go to the smallest λ); the difference beside it was measured on test")
         return
     why = dict.fromkeys(result.dev.note for result in results if result.dev and result.dev.note)
     if any(result.dev for result in results):

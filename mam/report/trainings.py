@@ -11,7 +11,7 @@ from mam.scoring.seeds import LEAST_SEEDS
 from mam.scoring.sign_flip import LEVEL
 from mam.scoring.wording import p_cell
 from mam.studies.trainings import ArmComparison, Stability
-from mam.terminal import Terminal, interval, p_text, plain_table, points
+from mam.terminal import Terminal, interval, p_text, plain_table, points, true_minus
 
 
 def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence[str], reference: str) -> None:
@@ -35,12 +35,13 @@ def show_arms(terminal: Terminal, found: Sequence[ArmComparison], idle: Sequence
         else:
             rows.append([*row, interval(comparison.ci95), p_text(comparison.p_value), p_text(comparison.p_holm)])
     are_alone = all(len(comparison.seeds) == 1 for comparison in found)
-    title = "one seed, paired by example" if are_alone else "over n seeds, by Student's t"
+    title = "one seed, paired by example" if are_alone else "means over n seeds, Student's t"
     terminal.table(title, fitted(columns, rows, ("p",)))
     terminal.say("")
     if idle:
         terminal.say(
-            f"{reference} itself did not lower the rate on dev significantly at {'; '.join(idle)}: there it is no test"
+            f"{reference} itself did not lower the error rate on dev significantly at {'; '.join(idle)}:"
+            " no comparison with it is informative there"
         )
     terminal.say(verdict(found))
 
@@ -49,19 +50,19 @@ def verdict(found: Sequence[ArmComparison]) -> str:
     """Return one sentence with the conclusion for the methods that merge a real source."""
     judged = [comparison for comparison in found if comparison.is_enough]
     if not judged:
-        return f"too few seeds to say anything: {LEAST_SEEDS} at least"
-    scope = "over seeds, on these clips"
+        return f"too few seeds for a conclusion: at least {LEAST_SEEDS} are needed"
+    scope = "over seeds, for these clips"
     findings = []
     for comparison in judged:
         if comparison.p_holm is not None and comparison.p_holm < LEVEL:
             change = f"{comparison.arm} is {'better' if comparison.mean < 0 else 'worse'} than {comparison.other}"
-            findings.append(f"{change}{_at(comparison)} (p Holm {p_text(comparison.p_holm)})")
+            findings.append(f"{change}{_at(comparison)} (p {p_text(comparison.p_holm)}, Holm-adjusted)")
     if findings:
         return f"{'; '.join(findings)}: {scope}"
     bounds = [comparison.ci95 for comparison in judged if comparison.ci95 is not None]
     reach = (
-        f"; the intervals reach from {points(min(low for low, _ in bounds))} to"
-        f" {points(max(high for _, high in bounds))} points, each at 95 %"
+        f"; the 95 % intervals span {points(min(low for low, _ in bounds))} to"
+        f" {points(max(high for _, high in bounds))} points"
         if bounds
         else ""
     )
@@ -76,17 +77,19 @@ def _at(comparison: ArmComparison) -> str:
 def show_stability(terminal: Terminal, found: Stability, control: str = "none") -> None:
     """Show λ of each layer over seeds, learnt from the source or from a control in its place."""
     table = plain_table(
-        ("layer", "right"), ("mean λ", "right"), ("sd", "right"), ("cv", "right"), ("least", "right"), ("most", "right")
+        ("layer", "right"), ("mean λ", "right"), ("sd", "right"), ("cv", "right"), ("min", "right"), ("max", "right")
     )
     for place, layer in enumerate(found.layers):
         row = found.row(place)
         cells = ["–" if row[name] is None else f"{row[name]:.4f}" for name in ("mean", "sd", "cv", "least", "most")]
         table.add_row(str(layer), *cells)
-    source = "" if control == "none" else f", {control} in the source's place"
+    source = "" if control == "none" else f", source replaced by {control}"
     terminal.table(f"λ learnt with {len(found.lams)} seeds{source}", table)
     rho = found.rank_correlation
     terminal.say("")
-    terminal.say(f"rank correlation between seeds (mean Spearman ρ): {'not defined' if rho is None else f'{rho:+.2f}'}")
+    terminal.say("sd: standard deviation over seeds; cv: coefficient of variation, sd over mean")
+    shown = "not defined" if rho is None else true_minus(f"{rho:+.2f}")
+    terminal.say(f"rank correlation of layers between seeds (mean Spearman ρ): {shown}")
 
 
 def draw_stability(path: Path, found: Stability, title: str) -> None:
@@ -96,7 +99,7 @@ def draw_stability(path: Path, found: Stability, title: str) -> None:
     for number, lams in enumerate(found.lams):
         axes.plot(found.layers, lams, "o-", color=COLOURS[number % len(COLOURS)], linewidth=1, markersize=3)
     axes.set_xticks(found.layers)
-    axes.set_xlabel("layer, from the input (one line a seed)")
+    axes.set_xlabel("layer, counted from the input (one line per seed)")
     axes.set_ylabel("λ learnt")
     axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)

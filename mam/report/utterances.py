@@ -25,9 +25,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A reference, both hypotheses aligned with it by words or characters, and their errors."""
+    """A reference, both hypotheses aligned with it by words or characters, and their errors.
+
+    ``audio`` is the recording's name below the folder of the data.
+    """
 
     id: str
+    audio: str
     reference: str
     merged: list[Word]
     baseline: list[Word]
@@ -72,6 +76,7 @@ def utterances(config: Config, folder: Path) -> list[Utterance]:
     return [
         Utterance(
             str(row["id"]),
+            str(row["audio"]),
             reference,
             aligned(reference, merged, token),
             aligned(reference, before, token),

@@ -17,7 +17,7 @@ from mam.records.reading import read_config, read_predictions
 from mam.runs.question import RunOutcome
 from mam.scoring.sign_flip import LEVEL
 from mam.scoring.significance import Difference, holm
-from mam.scoring.wording import excluded
+from mam.scoring.wording import enumerated, excluded
 from mam.studies.execute import Member
 from mam.studies.merges import same_merges
 from mam.tasks import TASKS
@@ -173,10 +173,9 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
     """
     fair = [comparison for comparison in comparisons if not (comparison.is_fitted and _is_bare(comparison.control))]
     fitted = "projected" if any(comparison.is_projected for comparison in comparisons) else "aligned"
-    kept = f"a source that is {fitted} to fit the target is not compared with controls that are not"
-    rest = "" if len(fair) == len(comparisons) else f"; {kept}"
+    rest = "" if len(fair) == len(comparisons) else f"; controls that are not {fitted} as the source is are ignored"
     if not fair:
-        return f"nothing follows for the source's content: it was {fitted} to fit the target, and its controls were not"
+        return f"nothing can be concluded about the source's content: it was {fitted}, and its controls were not"
     places: dict[tuple[tuple[str, str], ...], dict[str, Comparison]] = {}
     rivals: dict[tuple[tuple[str, str], ...], tuple[str, ...]] = {}
     for comparison in fair:
@@ -185,28 +184,28 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
         rivals[where] = RIVALS_WHEN_ALIGNED if comparison.is_fitted else RIVALS_OF_CONTENT
     complete = {where: by_control for where, by_control in places.items() if set(rivals[where]) <= set(by_control)}
     kinds = dict.fromkeys(rivals[where] for where in complete or places)
-    listed = " (aligned: ".join(", ".join(kind) for kind in kinds) + ")" * (len(kinds) - 1)
+    listed = " (aligned: ".join(enumerated(kind) for kind in kinds) + ")" * (len(kinds) - 1)
     limits = excluded(comparison.difference for comparison in fair)
     if not complete:
         return (
-            f"this cannot tell whether the source's content matters: that takes {listed} at the same λ"
-            f" (experiment=controls). Against the controls here {limits}{rest}"
+            f"too few controls to tell whether the source's content matters: that takes {listed} at the same λ"
+            f" (experiment=controls). Against the controls here, {limits}{rest}"
         )
     required = [[by_control[name] for name in rivals[where]] for where, by_control in complete.items()]
     adjusted = holm([_joint_p([comparison.difference for comparison in group]) for group in required])
     passed = [(where, group, p) for where, group, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
         return (
-            f"no evidence that the source's content matters at n = {n}: at no place was it shown to differ from all of"
+            f"no evidence that the source's content matters (n = {n}): nowhere was it shown to differ from all of"
             f" {listed}; {limits}{rest}"
         )
     findings = []
     for where, group, p in passed:
         change = "better" if group[0].difference.absolute < 0 else "worse"
         place = f" at {_place(dict(where))}" if where else ""
-        than = ", ".join(rivals[where])
-        findings.append(f"{change} than all of {than}{place} (largest p, after Holm over places: {p_text(p)})")
-    return f"the source's content matters at n = {n}: it does {'; '.join(findings)}{rest}"
+        than = enumerated(rivals[where])
+        findings.append(f"{change} than all of {than}{place} (largest p, Holm-adjusted: {p_text(p)})")
+    return f"the source's content matters (n = {n}): it does {'; '.join(findings)}{rest}"
 
 
 def _joint_p(differences: Sequence[Difference]) -> float:
@@ -224,12 +223,12 @@ def rivalry(comparisons: Sequence[Comparison], n: int | str) -> str:
         [_place(comparison.where) for comparison in passed if (comparison.difference.absolute < 0) == is_better]
         for is_better in (True, False)
     )
-    pieces = [f"{word} {', '.join(places)}" for word, places in (("better", better), ("worse", worse)) if places]
+    pieces = [f"{word}: {', '.join(places)}" for word, places in (("better", better), ("worse", worse)) if places]
     if not pieces:
         limits = excluded(comparison.difference for comparison in comparisons)
-        return f"no difference from linear, unaligned merging was found at n = {n}; {limits}"
-    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons were not shown to differ)"
-    return f"against linear, unaligned merging at n = {n}: {' and '.join(pieces)}{rest}"
+        return f"no difference from linear, unaligned merging was found (n = {n}); {limits}"
+    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons show no difference)"
+    return f"compared with linear, unaligned merging (n = {n}), {'; '.join(pieces)}{rest}"
 
 
 def _place(where: Mapping[str, str]) -> str:

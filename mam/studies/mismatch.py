@@ -90,8 +90,8 @@ def conclusion(found: Sequence[Mismatch]) -> str:
             place = " ".join([mismatch.dimension, *(f"{key}={value}" for key, value in mismatch.where.items())])
             change = "fewer errors" if mismatch.difference.absolute < 0 else "more errors"
             findings.append(f"{place} ({change})")
-        return f"of these pairs, those that differ change otherwise than those that fit: {', '.join(findings)}"
+        return f"pairs that do not fit change differently from pairs that do: {', '.join(findings)}"
     if all(mismatch.difference.changed == 0 for mismatch in found):
-        return "no unit changed its number of errors: nothing can be said of mismatches"
+        return "no unit changed its number of errors, so nothing can be concluded about mismatches"
     limits = excluded(mismatch.difference for mismatch in found)
-    return f"no mismatch was found to change what merging does; {limits}"
+    return f"no effect of a mismatch was found; {limits}"

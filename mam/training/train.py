@@ -116,7 +116,7 @@ def train(
         bench.terminal.say(resumed)
         log.info("%s", resumed)
     label = " ".join(filter(None, ("training", split.name)))
-    with bench.terminal.progress(label, config.train.steps) as step:
+    with bench.terminal.progress(label, config.train.steps, "steps") as step:
         trainer = LambdaTrainer(learner, clips, config, args, evaluate_dev, lambda steps: step(steps, 0.0))
         args.eval_on_start = checkpoint is None
         with explained(

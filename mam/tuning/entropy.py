@@ -100,7 +100,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
         looks.append(look(plan.lams_by_source))
         optimizer = torch.optim.Adam([lambdas.raw], lr=tune.learning_rate)
         steps = tune.epochs * len(packs)
-        with explained(remedy_of(config, target)), bench.terminal.progress("least entropy", steps) as advance:
+        with explained(remedy_of(config, target)), bench.terminal.progress("least entropy", steps, "steps") as advance:
             for _ in range(tune.epochs):
                 for n in range(len(packs)):
                     optimizer.zero_grad()
