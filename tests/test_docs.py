@@ -36,7 +36,7 @@ PAGES = {
             "λ by layer: 0:0 1:0 2:0.1 3:0.1"
         ),
         "mam run plugins=[./halving.py] tune=halving tune.evaluations=3 data.limit=3": (
-            "tune    halving on dev: λ 0 of 4 tried"
+            "tune    halving on dev: λ 0 chosen from 4 candidates"
         ),
     },
     "add-a-model.md": {

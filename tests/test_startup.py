@@ -42,7 +42,7 @@ def test_what_is_finished_is_said_without_a_model(words):
     for verb, said in (
         (("ls",), "2 finished runs"),
         (("score", first, "normalizer=none"), "merged λ=0.5"),
-        (("compare", first, other), "B - A"),
+        (("compare", first, other), "B − A"),
     ):
         shown = answer(*verb)
         assert shown.returncode == 0 and said in shown.stdout and is_light(shown), shown.stdout + shown.stderr

@@ -8,10 +8,11 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from mam.report.layout import fitted
-from mam.terminal import Terminal, explained, plain_table
+from mam.terminal import Terminal, explained, interval, percent, plain_table, points, relative, wrapped
 
 CELLS = [["lam0", "24.18 %", "-0.43", "[-1.06, +0.20]"], ["lam1", "24.03 %", "-0.57", "[-1.84, +0.70]"]]
 HEADS = ["run", "WER", "Δ points", "95 %"]
@@ -111,3 +112,67 @@ def test_where_no_progress_is_drawn_lines_say_what_is_being_done(capsys, monkeyp
     with Terminal(quiet=True).begin("mam run"), drawing.begin("mam run"):
         time.sleep(0.12)
     assert "mam run" not in capsys.readouterr().err
+
+
+def test_numbers_have_two_decimals_and_a_true_minus():
+    assert [percent(0.2461), percent(1.236)] == ["24.61 %", "123.60 %"]
+    assert [points(-0.0057), points(0.0027), points(None)] == ["−0.57", "+0.27", "–"]
+    assert relative(-0.0233) == "−2.33 %" and interval((-0.0184, 0.007)) == "[−1.84, +0.70]"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("note    one two three four", ["note    one two", "        three four"]),
+        ("  - one two three four", ["  - one two three", "    four"]),
+        ("a long sentence without a label", ["a long sentence", "without a label"]),
+        ("files   /a/path/wider/than/the/line", ["files   /a/path/wider/than/the/line"]),  # it can be copied
+    ],
+)
+def test_wrapped_lines_keep_their_indent(text, lines):
+    assert wrapped(text, 18) == lines
+
+
+@given(st.text("ab -\n…字", max_size=80), st.integers(8, 40))
+def test_wrapping_loses_no_word_and_splits_none(text, width):
+    lines = wrapped(text, width)
+    assert " ".join(lines).split() == text.split()
+    assert all(cell_len(line) <= width or len(line.split()) <= 2 for line in lines)
+
+
+def test_messages_are_wrapped_between_words(capsys, monkeypatch):
+    terminal = Terminal()
+    terminal._err = Console(stderr=True, force_terminal=True, width=24, color_system=None)
+    terminal.error("2 problems:\n  - data=x: choose one of: alpha, beta, gamma")
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 2 problems:",
+        "  - data=x: choose one",
+        "    of: alpha, beta,",
+        "    gamma",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_colours_only_where_they_are_wanted(capsys, monkeypatch, environment, is_coloured):
+    for name, value in ({"TERM": "xterm-256color"} | environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    terminal = Terminal()
+    terminal.say("Δ", "green")
+    assert "\x1b" not in capsys.readouterr().out, "a pipe"
+    terminal._out = Console(force_terminal=True, width=80)
+    terminal.say("Δ", "green")
+    terminal.table("t", fitted([("a", "left"), ("Δ points", "right")], [["x", "+1.00"]], (), ["red"]))
+    out = capsys.readouterr().out
+    assert ("\x1b[32m" in out) == ("\x1b[31m" in out) == is_coloured
+
+
+def test_a_training_counts_steps(capsys, monkeypatch):
+    monkeypatch.setattr("mam.terminal.HEARTBEAT", 0.05)
+    terminal = Terminal()
+    with terminal.begin("mam run"), terminal.progress("training", 60, "steps") as advance:
+        advance(5, 0.0)
+        time.sleep(0.12)
+    assert "training: 5 of 60 steps" in capsys.readouterr().err

@@ -93,7 +93,7 @@ class Collection:
         if self.repeated:
             sentences.append(f"{counted(self.repeated, 'repetition')} of the same run left out; the newest is shown")
         if self.alike:
-            sentences.append(f"{counted(self.alike, 'run')} made the same merge as another and share its row")
+            sentences.append(f"{counted(self.alike, 'run')} in the row of another run that made the same merge")
         older = sum(run.result.delta.is_old for run in self.runs)
         if older:
             sentences.append(

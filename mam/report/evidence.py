@@ -58,7 +58,7 @@ def show_mismatches(terminal: Terminal, found: Sequence[Mismatch]) -> None:
         ]
         rows.append([*row, *difference_cells(mismatch.difference, mismatch.p_holm)])
     terminal.table(
-        "effect of a mismatch: mean change of pairs that differ minus that of pairs that fit",
+        "effect of a mismatch: change of pairs that differ minus that of pairs that fit",
         fitted(columns, rows, ("p",), [verdict_style(one.difference, one.p_holm) for one in found]),
     )
     _say(terminal, [mismatch.difference for mismatch in found])

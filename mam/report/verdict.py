@@ -52,7 +52,7 @@ def _count_text(tried: Sequence[Run], group: Group) -> str:
     merges = f"{len(tried)} merges{' (controls included)' if has_control else ''}"
     if not better and not worse:
         return f"None of {merges} was shown to change the error rate; {excluded(run.result.delta for run in tried)}."
-    return f"Of {merges}, {better} were shown to be better and {worse} worse than the baseline (Holm-adjusted)."
+    return f"Shown to differ from the baseline (p < .05 after Holm), of {merges}: {better} better, {worse} worse."
 
 
 def _sentence(text: str) -> str:

@@ -227,7 +227,7 @@ def rivalry(comparisons: Sequence[Comparison], n: int | str) -> str:
     if not pieces:
         limits = excluded(comparison.difference for comparison in comparisons)
         return f"no difference from linear, unaligned merging was found (n = {n}); {limits}"
-    rest = f" ({len(comparisons) - len(passed)} of {len(comparisons)} comparisons show no difference)"
+    rest = f"; no difference was shown in {len(comparisons) - len(passed)} of {len(comparisons)} comparisons"
     return f"compared with linear, unaligned merging (n = {n}), {'; '.join(pieces)}{rest}"
 
 

@@ -273,9 +273,7 @@ def test_sounds_without_their_confusions(event_words, tmp_path):
         good.replace("0", "-1", 1),
     ):
         (folder / "confusion.csv").write_text(text)
-        with pytest.raises(
-            MamError, match=r"no finished run is in there; 0 unfinished, 1 unreadable\.\n.*confusion\.csv"
-        ):
+        with pytest.raises(MamError, match=r"contains no finished run; 0 unfinished, 1 unreadable\.\n.*confusion\.csv"):
             collect([Path("outputs")])
     edited(folder / "result.json", lambda result: result["metrics"].update(error=1.5))
     with pytest.raises(RecordError, match=r"\$\.metrics.* is not as the schema says"):

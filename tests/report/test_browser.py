@@ -1,8 +1,12 @@
-"""The page in a real browser: it sorts, filters, complains of nothing, and fits a phone. Skipped without Chromium."""
+"""The page in a real browser: it sorts, filters, copies, plays, suits a screen reader and a phone.
+
+Skipped without Chromium.
+"""
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -48,12 +52,19 @@ def column(browser, place: int) -> list[str]:
     return browser.execute_script(f"return {rows}.map(row => row.cells[{place}].innerText)")
 
 
-def test_the_page_works(browser, swept, tmp_path):
+@pytest.fixture
+def page(browser, swept, tmp_path):
+    """The page of a sweep, opened."""
+    path = write_report(collect([swept]), tmp_path / "report")
+    browser.set_window_size(1280, 900)
+    browser.get(path.absolute().as_uri())
+    return path
+
+
+@pytest.mark.usefixtures("page")
+def test_the_table_sorts_and_filters(browser):
     from selenium.webdriver.common.by import By
 
-    page = write_report(collect([swept]), tmp_path / "report")
-    browser.set_window_size(1200, 900)
-    browser.get(page.absolute().as_uri())
     assert column(browser, 0) == ["0", "0.3", "0.3", "0.6", "0.6"]
     heads = browser.find_elements(By.CSS_SELECTOR, "#t1 th button")
     heads[0].click()
@@ -62,9 +73,9 @@ def test_the_page_works(browser, swept, tmp_path):
     assert browser.find_element(By.CSS_SELECTOR, "#t1 th").get_attribute("aria-sort") == "descending"
     heads[1].send_keys("\n")  # by keyboard
     assert column(browser, 1) == sorted(column(browser, 1))
-    rates = [float(text.split()[0]) for text in column(browser, 2)]
-    heads[2].click()
-    assert [float(text.split()[0]) for text in column(browser, 2)] == sorted(rates)
+    rates = [float(text.split()[0]) for text in column(browser, 4)]
+    heads[4].click()
+    assert [float(text.split()[0]) for text in column(browser, 4)] == sorted(rates)
     search = browser.find_element(By.CSS_SELECTOR, "input[data-filter=t1]")
     search.send_keys("shrink 0.3")
     assert column(browser, 0) == ["0.3"] and column(browser, 1) == ["shrink"]
@@ -72,6 +83,49 @@ def test_the_page_works(browser, swept, tmp_path):
     search.clear()
     search.send_keys("shrink")
     assert column(browser, 1) == ["shrink"] * 2
-    browser.set_window_size(500, 900)  # the narrowest that headless Chromium has
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.get_log("browser") == [], "nothing on the console"
+
+
+@pytest.mark.usefixtures("page")
+def test_commands_are_copied(browser):
+    copied = """
+        const done = arguments[0], words = [];
+        const clipboard = { writeText: text => { words.push(text); return Promise.resolve(); } };
+        Object.defineProperty(navigator, "clipboard", { value: clipboard, configurable: true });
+        document.querySelectorAll("details").forEach(one => { one.open = true; });
+        const button = document.querySelector("code.command + button.copy");
+        button.click();
+        setTimeout(() => done([words[0], document.querySelector("code.command").textContent, button.textContent]), 50);
+    """
+    text, command, label = browser.execute_async_script(copied)
+    assert text == command and command.startswith("mam run ") and label == "Copied"
+
+
+@pytest.mark.usefixtures("page")
+def test_recordings_can_be_played(browser):
+    """Utterances are closed until asked for; each has its recording, which the browser reads."""
+    assert not browser.execute_script("return [...document.querySelectorAll('details')].some(one => one.open)")
+    seconds = browser.execute_async_script("""
+        const done = arguments[0], audio = document.querySelector("audio");
+        audio.onloadedmetadata = () => done(audio.duration);
+        audio.onerror = () => done(audio.error.message);
+        audio.load();
+    """)
+    assert isinstance(seconds, float) and seconds > 0.1, seconds
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.usefixtures("page")
+def test_anyone_can_read_it(browser, scheme, width):
+    axe = pytest.importorskip("axe_core_python")
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.refresh()
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    browser.execute_script("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    browser.execute_script((Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = browser.execute_async_script("axe.run().then(arguments[0])")["violations"]
+    assert not found, [(one["id"], one["nodes"][0]["html"]) for one in found]

@@ -116,7 +116,7 @@ def test_the_papers_figures_stand_beside_their_own_cases_only():
 
     study = jobs(["experiment=table_asr_zeroshot"])[0].config.study
     rows = paper_table(study, [end("fixed"), end("shrink")]).rows
-    assert [row[-1] for row in rows] == ["", "-6.70 %", ""] and rows[1][-2] == "7/2"
+    assert [row[-1] for row in rows] == ["", "−6.70 %", ""] and rows[1][-2] == "7/2"
     tables = [jobs([f"experiment={name}"])[0].config.study for name in EXPERIMENTS if name.startswith("table_")]
     assert len(PAPER) == 6 and {name for name, _ in PAPER} == {study.name for study in tables}
     assert all(study.title and study.paper_arm in study.arms for study in tables)

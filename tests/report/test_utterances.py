@@ -29,7 +29,9 @@ def test_any_white_space_separates_words_and_characters_can_be_aligned():
 
 def test_which_are_shown():
     def one(name, before, after):
-        return Utterance(name, "r", [Word("equal", str(after))], [Word("equal", str(before))], after, before, 3)
+        return Utterance(
+            name, f"{name}.wav", "r", [Word("equal", str(after))], [Word("equal", str(before))], after, before, 3
+        )
 
     some = [one("a", 0, 1), one("b", 4, 1), one("c", 2, 2), one("d", 0, 0)]
     assert [u.id for u in changed(some)] == ["b", "a"]

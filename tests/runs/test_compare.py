@@ -63,7 +63,7 @@ def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
 def test_the_verb(words):
     runs = [once([*words, f"lam={lam}", "evaluate.draws=200"]).folder for lam in (0, 0.8)]
     shown = mam("compare", *runs)
-    assert shown.returncode == 0 and "B - A: " in shown.stdout and "predictions differ" in shown.stdout
+    assert shown.returncode == 0 and "B − A: " in shown.stdout and "predictions differ" in shown.stdout
     wrong = mam("compare", runs[0])
     assert wrong.returncode == 2 and "say: mam compare A B" in wrong.stderr
 

@@ -31,10 +31,10 @@ def test_units_stand_beside_every_difference():
 @pytest.mark.parametrize(
     ("difference", "reason"),
     [
-        (few(16, 4), "with fewer than 6 changed utterances no difference can be significant"),
+        (few(16, 4), "with fewer than 6 changed utterances, no difference can be significant"),
         (
             few(40, 30, 0, list(range(4)) * 10, "speaker"),
-            "with fewer than 6 speakers no difference can be significant",
+            "with fewer than 6 speakers, no difference can be significant",
         ),
     ],
     ids=["utterances", "speakers"],
@@ -47,7 +47,7 @@ def test_too_few_is_said_in_place_of_p(difference, reason):
 def test_nothing_changed_bounds_what_would():
     same = few(90, 0)
     assert difference_text(same) == (
-        "+0.00 points: 0 of 90 utterances changed; at most about 3.3 % of them would (3/n)"
+        "+0.00 points: 0 of 90 utterances changed; in other data at most about 3.3 % would (3/n)"
     )
     assert p_cell(same) == "–" and counts_cell(same) == "0/0"
 
@@ -55,7 +55,7 @@ def test_nothing_changed_bounds_what_would():
 def test_a_difference_with_its_interval_and_p():
     made = few(90, 9, 5)
     text = difference_text(made)
-    assert text.startswith("-0.44 points, 95 % [") and text.endswith("], p 0.424; relative -2.2 %")
+    assert text.startswith("−0.44 points, 95 % [") and text.endswith("], p 0.424; relative −2.22 %")
     boot = paired_difference(np.arange(40) % 3, np.arange(40) % 2, np.full(40, 5), interval="bootstrap")
     assert "95 % (bootstrap) [" in difference_text(boot)
 
@@ -63,24 +63,25 @@ def test_a_difference_with_its_interval_and_p():
 def test_speakers_that_all_change_alike_are_not_called_unchanged():
     """Two clusters with 71 and 73 substitutions against as many more: not "nothing changed"."""
     made = paired_difference(*(np.array([v] * 2) for v in (9, 10, 400)), clusters=[0, 1], unit="speaker")
-    assert difference_text(made) == "-0.25 points, 95 % [-2.50, +2.00]; relative -10.0 %"
+    assert difference_text(made) == "−0.25 points, 95 % [−2.50, +2.00]; relative −10.00 %"
     assert units_text(made).startswith("2 speakers, 2 changed: 2 better, 0 worse; with fewer than 6 speakers")
 
 
 def test_what_intervals_exclude():
     alone = paired_difference(*(np.array([v]) for v in (9, 10, 400)))
-    assert excluded([alone]).startswith("of a single unit no interval can be made")
-    assert excluded([few(90, 0)]) == "no unit changed its number of errors, so that nothing can be said"
+    assert excluded([alone]).startswith("a single unit has no interval")
+    assert excluded([few(90, 0)]) == "no unit changed its number of errors, so nothing can be concluded"
     one = Difference(-0.01, None, (-0.03, 0.01), None, 0.3, "", 90, "utterance", 9, 6, 3)
     other = Difference(0.02, None, (-0.01, 0.05), None, 0.3, "", 90, "utterance", 4, 1, 3)
-    assert excluded([one]).startswith("the interval is [-3.00, +1.00] points")
+    assert excluded([one]).startswith("the 95 % interval is [−3.00, +1.00] points")
     assert excluded([one, other]) == (
-        "the intervals reach from -3.00 to +5.00 points, each at 95 %; in 1 of 2 fewer than 6 units changed"
+        "the 95 % intervals span −3.00 to +5.00 points; 1 of 2 comparisons have fewer than 6 changed units"
     )
 
 
 def test_notes_below_a_table():
-    assert table_notes([few(90, 9, 5)]) == ["b/w: units with fewer / more errors, of 90 utterances"]
+    assert table_notes([few(90, 9, 5)]) == ["b/w: better/worse, units with fewer/more errors, of 90 utterances"]
+    assert any("adjusted" in note for note in table_notes([few(90, 9, 5)] * 2)), "of several"
     assert table_notes([few(90, 2)])[1].startswith("few: fewer than 6 units changed")
 
 

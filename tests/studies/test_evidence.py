@@ -94,8 +94,8 @@ def test_one_beaten_control_does_not_show_that_content_matters():
         "0.1", shrink=(-0.05, 0.0001), random_spectrum=(0.0, 1.0), rotate=(-0.03, 0.001), shuffle_layers=(-0.03, 0.001)
     )
     assert conclusion(like_noise, 208) == (
-        "no evidence that the source's content matters at n = 208: at no place was it shown to differ from all of"
-        " shrink, random_spectrum, rotate, shuffle_layers; the intervals reach from -7.00 to +2.00 points, each at 95 %"
+        "no evidence that the source's content matters (n = 208): nowhere was it shown to differ from all of shrink,"
+        " random_spectrum, rotate and shuffle_layers; the 95 % intervals span −7.00 to +2.00 points"
     )
 
 
@@ -105,10 +105,10 @@ def test_four_beaten_controls_show_it_after_holm_over_the_places():
     strong = beside("0.1", shrink=(-0.05, 0.01), **beaten)
     weak = beside("0.2", shrink=(-0.05, 0.03), **beaten)
     assert conclusion([*strong, *weak], 208) == (
-        "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
-        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.020); better than all of shrink,"
-        " random_spectrum, rotate,"
-        " shuffle_layers at lam=0.2 (largest p, after Holm over places: 0.030)"
+        "the source's content matters (n = 208): it does better than all of shrink, random_spectrum, rotate"
+        " and shuffle_layers at lam=0.1 (largest p, Holm-adjusted: 0.020); better than all of shrink,"
+        " random_spectrum, rotate"
+        " and shuffle_layers at lam=0.2 (largest p, Holm-adjusted: 0.030)"
     )
     assert conclusion([*strong, *beside("0.2", shrink=(0.05, 0.001), **beaten)], 208).count("at lam=") == 1
     weaker = beside("0.1", shrink=(-0.05, 0.03), **beaten)
@@ -120,12 +120,12 @@ def test_an_aligned_source_whose_control_is_not_aligned_is_left_out():
     fair = beside("0.1", shrink=(-0.05, 0.01), **beaten)
     unfair = Comparison({"lam": "0.1", "align": "permute"}, "shrink", difference(-0.05, 0.0001), 0.0001)
     assert conclusion([*fair, unfair], 208) == (
-        "the source's content matters at n = 208: it does better than all of shrink, random_spectrum, rotate,"
-        " shuffle_layers at lam=0.1 (largest p, after Holm over places: 0.010); a source that is aligned to fit"
-        " the target is not compared with controls that are not"
+        "the source's content matters (n = 208): it does better than all of shrink, random_spectrum, rotate"
+        " and shuffle_layers at lam=0.1 (largest p, Holm-adjusted: 0.010);"
+        " controls that are not aligned as the source is are ignored"
     )
     assert conclusion([unfair], 208) == (
-        "nothing follows for the source's content: it was aligned to fit the target, and its controls were not"
+        "nothing can be concluded about the source's content: it was aligned, and its controls were not"
     )
 
 
@@ -138,12 +138,12 @@ def test_an_aligned_source_is_compared_with_what_was_aligned_alike():
     ]
     bare = Comparison(where, "shrink", difference(0.05, 0.0001), 0.0001)
     assert conclusion([*rivals, bare], 208) == (
-        "the source's content matters at n = 208: it does better than all of aligned_random, shuffle_layers at lam=0.1"
-        " align=procrustes (largest p, after Holm over places: 0.020); a source that is aligned to fit the target is"
-        " not compared with controls that are not"
+        "the source's content matters (n = 208): it does better than all of aligned_random and shuffle_layers at"
+        " lam=0.1 align=procrustes (largest p, Holm-adjusted: 0.020); controls that are not aligned as the source is"
+        " are ignored"
     )
     assert conclusion(rivals[:1], 208).startswith(
-        "this cannot tell whether the source's content matters: that takes aligned_random, shuffle_layers at the same λ"
+        "too few controls to tell whether the source's content matters: that takes aligned_random and shuffle_layers"
     )
     beaten = {"random_spectrum": (0.0, 1.0), "rotate": (-0.03, 0.002), "shuffle_layers": (-0.03, 0.001)}
     both = conclusion([*beside("0.1", shrink=(-0.05, 0.01), **beaten), *rivals], 208)
@@ -155,16 +155,16 @@ def test_a_projected_source_is_compared_with_noise_that_was_projected_alike():
     beats = {"shrink": 0.0001, "random_spectrum": 0.0001, "rotate": 0.0001, "shuffle_layers": 0.01}
     bare = [Comparison({"lam": "0.1"}, name, difference(-0.05, p), p, is_projected=True) for name, p in beats.items()]
     assert conclusion(bare, 208).startswith(
-        "this cannot tell whether the source's content matters: that takes aligned_random, shuffle_layers at the same λ"
+        "too few controls to tell whether the source's content matters: that takes aligned_random and shuffle_layers"
     )
     assert conclusion(bare[:3], 208) == (
-        "nothing follows for the source's content: it was projected to fit the target, and its controls were not"
+        "nothing can be concluded about the source's content: it was projected, and its controls were not"
     )
     alike = Comparison({"lam": "0.1"}, "aligned_random", difference(-0.05, 0.03), 0.03, is_projected=True)
     assert conclusion([*bare, alike], 208) == (
-        "the source's content matters at n = 208: it does better than all of aligned_random, shuffle_layers at lam=0.1"
-        " (largest p, after Holm over places: 0.030); a source that is projected to fit the target is not compared with"
-        " controls that are not"
+        "the source's content matters (n = 208): it does better than all of aligned_random and shuffle_layers at"
+        " lam=0.1 (largest p, Holm-adjusted: 0.030); controls that are not projected as the source is are"
+        " ignored"
     )
 
 
@@ -183,13 +183,15 @@ def test_which_sources_are_projected_to_fit(words, is_projected):
 
 def test_missing_controls_are_asked_for():
     alone = conclusion(beside("0.1", shrink=(-0.05, 0.0001)), 208)
-    assert alone.startswith("this cannot tell whether the source's content matters: that takes shrink, random_spectrum")
+    assert alone.startswith(
+        "too few controls to tell whether the source's content matters: that takes shrink, random_spectrum"
+    )
 
 
 def test_nothing_is_said_where_nothing_changed():
     names = ("shrink", "random_spectrum", "rotate", "shuffle_layers")
     silent = [Comparison({"lam": "0.1"}, name, difference(0.0, 1.0, 0), 1.0) for name in names]
-    assert conclusion(silent, 5).endswith("no unit changed its number of errors, so that nothing can be said")
+    assert conclusion(silent, 5).endswith("no unit changed its number of errors, so nothing can be concluded")
 
 
 def test_a_study_leaves_its_numbers_and_a_picture(ended, tmp_path):

@@ -31,7 +31,7 @@ def test_lambda_as_given_and_as_chosen_are_one_row(words, capsys):
     assert same_merges(results) == {0: [1], 2: [], 3: []}
     show_study(Terminal(), list(zip([{"x": str(i)} for i in range(4)], results, strict=True)), [])
     shown = capsys.readouterr().out
-    assert "x=1 made the same merge as x=0: one row" in shown
+    assert "x=1 is the same merge as x=0: one row" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith(("0 ", "1 ", "2 ", "3 "))] == [
         "0",
         "2",
@@ -48,7 +48,7 @@ def test_a_report_counts_it_once(words):
     (group,) = found.groups
     assert sorted(run.folder.name for run in group.runs) == sorted(run.folder.name for run in (given, other))
     assert len(group.adjusted) == 2
-    assert "1 runs made the same merge as another, and share its row" in found.remarks
+    assert "1 run in the row of another run that made the same merge" in found.remarks
 
 
 def test_trainings_are_merges_of_their_own():

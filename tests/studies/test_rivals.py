@@ -124,7 +124,7 @@ def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, cli
     report_study(Terminal(), ended, folder, study, study.name)
     shown = " ".join(capsys.readouterr().out.split())
     assert "7 runs: 4 finished now, 0 skipped, 0 failed, 3 left out" in shown
-    assert "left out (1 runs): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
+    assert "left out (1 run): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
     assert any("left_out" in run for run in json.loads((folder / "study.json").read_text())["runs"])
     assert not (folder / "failures").exists()
 
@@ -136,12 +136,11 @@ def test_rivalry_in_one_sentence():
         return Comparison({"arm": "slerp", "lam": "0.1"}, PLAIN, difference, p)
 
     assert rivalry([comparison(-0.02, 0.4)], 30) == (
-        "no difference from linear, unaligned merging was found at n = 30; the interval is [-5.00, +1.00] points: what"
-        " lies outside is excluded at 95 %"
+        "no difference from linear, unaligned merging was found (n = 30); the 95 % interval is [−5.00, +1.00] points"
     )
     assert rivalry([comparison(-0.02, 0.01), comparison(0.01, 0.9)], 30) == (
-        "against linear, unaligned merging at n = 30: better arm=slerp lam=0.1 (1 of 2 comparisons were not shown to"
-        " differ)"
+        "compared with linear, unaligned merging (n = 30), better: arm=slerp lam=0.1; no difference was shown in 1 of 2"
+        " comparisons"
     )
 
 
@@ -195,7 +194,7 @@ def test_the_effect_of_each_mismatch_by_hand(ladder, hubert_group, six, capsys):
         assert found[name].p_holm == pytest.approx(2 * found[name].difference.p_value)
     report_study(Terminal(), ended, folder, study, "compatibility")
     shown = capsys.readouterr().out
-    table = shown.partition("effect by mismatch")[2].splitlines()[:5]
+    table = shown.partition("effect of a mismatch")[2].splitlines()[:5]
     assert len(table) == 5 and max(map(len, table)) <= 80
     assert len(json.loads((folder / "study.json").read_text())["mismatches"]) == 3
 
@@ -216,17 +215,20 @@ def test_tables_of_comparisons_fit_the_screen(capsys):
     show_mismatches(Terminal(), [Mismatch("width", {"lam": "0.1"}, 2, 3, one.difference, 1.0)])
     shown = capsys.readouterr().out
     assert "norm_matched" in shown and max(map(len, (line for line in shown.splitlines() if "0.1 " in line))) <= 80
-    assert "no mismatch was found to change what merging does; the interval is [-2.00, +1.00] points" in shown
+    assert "no effect of a mismatch was found; the 95 % interval is [−2.00, +1.00] points" in shown
 
 
 def test_of_mismatches_nothing_is_said_where_nothing_changed():
     same = Difference(0.0, None, None, None, 1.0, "t", 90, "utterance", 0, 0, 0)
     found = [Mismatch("width", {}, 2, 3, same, 1.0)]
-    assert mismatch_conclusion(found) == "no unit changed its number of errors: nothing can be said of mismatches"
+    assert (
+        mismatch_conclusion(found)
+        == "no unit changed its number of errors, so nothing can be concluded about mismatches"
+    )
     worse = Difference(0.02, None, (0.01, 0.03), None, 0.001, "t", 90, "utterance", 20, 2, 18)
     found.append(Mismatch("heads", {"lam": "0.1"}, 2, 3, worse, 0.002))
     assert mismatch_conclusion(found) == (
-        "of these pairs, those that differ change otherwise than those that fit: heads lam=0.1 (more errors)"
+        "pairs that do not fit change differently from pairs that do: heads lam=0.1 (more errors)"
     )
 
 

@@ -51,10 +51,10 @@ def test_two_are_fine_tuned_and_merged_with_their_base(outputs):
         assert result.train is None and result.baseline.kind == "unmerged"
     assert {result.data.name for result in results} == {"demo_speech", "demo_speech_shift"}
     found = analyse(members[0].job.config.study, "siblings", members)
-    assert found.n == "3" and found.conclusion is None and "at n = 3" in found.rivalry
+    assert found.n == "3" and found.conclusion is None and "(n = 3)" in found.rivalry
     other = replace(members[0].outcome, result=replace(results[0], data=replace(results[0].data, n=7)))
     both = replace(found, members=[replace(members[0], outcome=other), *members[1:]])
-    assert both.n == "7, 3" and "at n = 7, 3" in both.rivalry
+    assert both.n == "7, 3" and "(n = 7, 3)" in both.rivalry
     again = started(*WORDS, outputs)
     assert [member.outcome.status for member in again] == ["skipped"] * 8
 

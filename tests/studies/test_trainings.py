@@ -72,7 +72,7 @@ def test_every_arm_runs_with_every_seed_ft_first(lesson, capsys):
     assert idle == ["seed=3", "seed=4"]
     show_arms(Terminal(), found, idle, "FT")
     shown = capsys.readouterr().out
-    assert "too few seeds" in shown and "at seed=3; seed=4: there it is no test" in shown
+    assert "too few seeds" in shown and "at seed=3; seed=4: no comparison with it is informative there" in shown
     assert max(map(len, shown.splitlines()[:7])) <= 80
     analysis = analyse(study.config.study, "lmam_vs_ft", ended)
     assert analysis.arms == found and analysis.idle == idle and analysis.reference == "FT"
@@ -88,10 +88,11 @@ def test_a_verdict_needs_five_seeds_and_holms_p():
     few = ArmComparison("L-MAM", "FT", {}, [("0", None)], -0.1, None, None)
     assert "too few seeds" in verdict([few])
     assert verdict([versus(-0.1, 0.06)]) == (
-        "no difference from FT was found over seeds, on these clips; the intervals reach from"
-        " -20.00 to +10.00 points, each at 95 %"
+        "no difference from FT was found over seeds, for these clips; the 95 % intervals span −20.00 to +10.00 points"
     )
-    assert verdict([versus(-0.1, 0.04)]) == "L-MAM is better than FT (p Holm 0.040): over seeds, on these clips"
+    assert (
+        verdict([versus(-0.1, 0.04)]) == "L-MAM is better than FT (p 0.040, Holm-adjusted): over seeds, for these clips"
+    )
     assert verdict([versus(0.1, 0.04), few]).startswith("L-MAM is worse than FT")
 
 
@@ -115,7 +116,7 @@ def test_stability_by_hand(capsys, tmp_path):
     # Ranks 2 3 1, 2 3 1 and 2 1 3: ρ = 1, -1, -1.
     assert found.rank_correlation == pytest.approx(-1 / 3)
     show_stability(Terminal(), found)
-    assert "mean Spearman ρ): -0.33" in capsys.readouterr().out
+    assert "mean Spearman ρ): −0.33" in capsys.readouterr().out
     assert stability([learnt([0], [0.1])] * 2).rank_correlation is None
 
 

@@ -209,10 +209,10 @@ def test_a_terminal_shows_ten_groups_in_eighty_columns():
     assert lines[1].startswith("[b]0 's") and lines[10].startswith("[b]9 's")
     assert groups_notes(table) == [
         "3 more groups with 15 examples",
-        "no interval for 1 group of fewer than 6 utterances",
-        "few: fewer than 6 units changed, so that no difference can be significant",
-        "no rate for 1 group without a word in any reference",
-        "p Holm: corrected for all 12 groups",
+        "no interval for 1 group with fewer than 6 utterances",
+        "few: fewer than 6 units changed, so no difference can be significant",
+        "no rate for 1 group whose references have no words",
+        "p Holm: p adjusted for all 12 groups (Holm)",
     ]
     assert group_cells(table.groups[-1]) == ["(none)", "1", *"–––––––"]
     assert group_cells(table.groups[0])[:4] == ["[b]0 's", "20", "30.00 %", "20.00 %"]
@@ -223,6 +223,6 @@ def test_a_terminal_shows_ten_groups_in_eighty_columns():
 def test_the_page_has_every_group(spoken_words, tmp_path):
     once([*spoken_words, "evaluate.by=[speaker]"])
     page = write_report(collect([Path("outputs")]), tmp_path / "report").read_text(encoding="utf-8")
-    assert "<summary>by speaker, lam" in page.replace("<summary>by speaker, λ", "<summary>by speaker, lam")
-    assert "<td>ann</td><td>4</td>" in page and "<td>(none)</td><td>1</td>" in page
-    assert "no interval for 3 groups of fewer than 6 utterances" in page
+    assert "<summary>By speaker, λ 0.6</summary>" in page
+    assert '<td>ann</td><td class="right">4</td>' in page and '<td>(none)</td><td class="right">1</td>' in page
+    assert "no interval for 3 groups with fewer than 6 utterances" in page

@@ -76,7 +76,7 @@ def test_a_run_records_what_was_tried():
     assert tune.name == "agreement" and [one.lam for one in tune.tried] == [0.1, 0.2, 0.3, 0.4]
     assert whole.result.merge.lam == [tune.chosen[0].lam] * 4
     shown = mam("run", "data.limit=6", *WORDS, "force=true")
-    assert "tune    agreement on dev, no labels: λ" in shown.stdout and "of words" in shown.stdout
+    assert "tune    agreement on dev, without labels: λ" in shown.stdout and "of words" in shown.stdout
     record = json.loads((whole.folder / "result.json").read_text())["tune"]
     assert all(one["rate"] is None and 0 <= one["disagreement"] <= 1 for one in record["tried"])
 

@@ -30,7 +30,7 @@ def test_what_is_for_programs_said_by_hand(words, message):
 def test_a_folder_whose_name_has_an_equals_sign_is_a_folder():
     Path("a=b").mkdir()
     assert command("ls", "a=b").stdout.startswith("0 finished runs in a=b")
-    assert "a=b: no finished run is in there" in command("report", "a=b").stderr
+    assert "a=b: contains no finished run" in command("report", "a=b").stderr
 
 
 def without_all_streams(words):
