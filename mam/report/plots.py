@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 GREY = "#7f8792"
 # Colours with a contrast of at least 3:1 on the page's light and dark backgrounds.
-COLOURS = ("#2f78c4", "#d0611f", "#3f9150", "#9465c0", "#a8821c", "#c9537a", "#3f92a6", "#8a8f98", "#b5794a", "#5f7fb0")
+COLOURS = (
+    "#2f78c4",
+    "#d0611f",
+    "#3f9150",
+    "#9465c0",
+    "#a8821c",
+    "#c9537a",
+    "#3f92a6",
+    "#8a8f98",
+    "#b5794a",
+    "#6b8e23",
+    "#a0665a",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ ROLES = {
     "aligned_random": Role("aligned_random", COLOURS[9], "D"),
     "rotate": Role("rotate", COLOURS[3], "^"),
     "shuffle_layers": Role("shuffle_layers", COLOURS[5], "v"),
-    "self": Role("self", COLOURS[9], "X"),
+    "self": Role("self", COLOURS[10], "X"),
 }
 
 
