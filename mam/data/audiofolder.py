@@ -99,7 +99,7 @@ def _sources(root: Path, metadata: str | None) -> list[Source]:
     if len(kinds) > 1:
         others = choices([str(table.relative_to(root)) for kind in kinds[1:] for table, _ in kind])
         raise DataError(
-            f"{kinds[0][0][0]}: stands beside metadata in {others}. Keep one kind, or say data.metadata=FILE."
+            f"{kinds[0][0][0]}: stands beside metadata in {others}. Keep one kind, or set data.metadata=FILE."
         )
     return [*kinds[0]] if kinds else []
 
@@ -125,7 +125,7 @@ def _one_of(folder: Path, stem: str) -> Path | None:
     paths = [folder / f"{stem}{ending}" for ending in READERS if (folder / f"{stem}{ending}").is_file()]
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
-        raise DataError(f"{folder}: has both {names}. Keep one of them, or say data.metadata=FILE.")
+        raise DataError(f"{folder}: has both {names}. Keep one of them, or set data.metadata=FILE.")
     return paths[0] if paths else None
 
 

@@ -133,7 +133,7 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     unit = config.clusters
     lacking = [] if unit == "utterance" else [row.id for row in good if getattr(row, unit) is None]
     if lacking:
-        raise DataError(f"data.clusters={unit}: {choices(lacking[:5])} name no {unit}. Say data.clusters=utterance.")
+        raise DataError(f"data.clusters={unit}: {choices(lacking[:5])} name no {unit}. Set data.clusters=utterance.")
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
         raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
@@ -204,7 +204,7 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
         raise DataError(
             f"data.split={config.split}: no example is in it ({rule}; {len(rows)} rows; splits with examples:"
             f" {choices(present)})."
-            + ("" if config.split == "all" else f" Say data.split=all, or list ids with data.ids.{config.split}=FILE.")
+            + ("" if config.split == "all" else f" Set data.split=all, or list ids with data.ids.{config.split}=FILE.")
         )
     return chosen[: config.limit], rule
 

@@ -17,7 +17,7 @@ COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take"
 TABLE = Path(__file__).parent / "esc50_audioset.csv"
 DOWNLOAD = (
     "ESC-50 is ESC-50-master.zip (600 MB, 2,000 clips, CC BY-NC) from https://github.com/karolpiczak/ESC-50. Unpack it"
-    " and say data.root=FOLDER/ESC-50-master, or put it under $MAM_DATA (default ./data)."
+    " and set data.root=FOLDER/ESC-50-master, or put it under $MAM_DATA (default ./data)."
 )
 
 

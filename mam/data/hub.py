@@ -210,10 +210,10 @@ def audio_column(features: Mapping[str, Any], asked: str | None, hub: HubConfig)
         return asked
     found = [name for name, feature in features.items() if _is_audio(feature)]
     if not found:
-        raise DataError(f"{place}: has no column of audio; {present}. Say data.columns.audio=NAME if one holds files.")
+        raise DataError(f"{place}: has no column of audio; {present}. Set data.columns.audio=NAME if one holds files.")
     if len(found) > 1:
         raise DataError(
-            f"{place}: has several columns of audio, {listed(found)}; {present}. Say data.columns.audio=NAME."
+            f"{place}: has several columns of audio, {listed(found)}; {present}. Set data.columns.audio=NAME."
         )
     return found[0]
 

@@ -11,7 +11,7 @@ from mam.errors import DataError, bullets
 HELD_OUT = 500  # the last 500 of the sorted ids, half dev, half test, as in ESPnet's recipe
 DOWNLOAD = (
     "LJ Speech 1.1 is LJSpeech-1.1.tar.bz2 (2.6 GB, 13,100 clips, public domain) from"
-    " https://keithito.com/LJ-Speech-Dataset. Unpack it and say data.root=FOLDER/LJSpeech-1.1,"
+    " https://keithito.com/LJ-Speech-Dataset. Unpack it and set data.root=FOLDER/LJSpeech-1.1,"
     " or put it under $MAM_DATA (default ./data)."
 )
 

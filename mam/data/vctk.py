@@ -15,7 +15,7 @@ LAYOUTS = {  # folder with the recordings -> version, suffix of the first microp
 EVERY = 10  # every tenth of the sorted speakers is test, the one before it dev
 DOWNLOAD = (
     "VCTK 0.92 is VCTK-Corpus-0.92.zip (11 GB, 110 speakers, CC BY 4.0) from"
-    " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and say data.root=FOLDER with txt/ and"
+    " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and set data.root=FOLDER with txt/ and"
     " wav48_silence_trimmed/ in it, or put it under $MAM_DATA/VCTK-Corpus-0.92 (default ./data)."
 )
 

@@ -22,7 +22,7 @@ def train_config(config: Config) -> Config:
     if config.model.task == "events":
         raise DataError(
             "calibration.audio=train: every fold of these sounds is tested in turn, none is for training alone."
-            " Say calibration.audio=FOLDER with other recordings"
+            " Set calibration.audio=FOLDER with other recordings"
         )
     return replace(config, data=replace(config.data, split=TRAIN, limit=config.calibration.limit))
 

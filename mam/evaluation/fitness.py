@@ -41,17 +41,17 @@ def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source
     heads = f"the target has {ours.heads} heads and the source {theirs.heads}"
     differ = ours.heads != theirs.heads
     if alignment.needs_heads and differ:
-        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Set align=procrustes or permute")
     if alignment.needs_activations and not is_own and source.model_type not in _targets():
         modality = Source(source).family.modality
         raise UnfitError(
             f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
-            " Say align=procrustes, which compares weights"
+            " Set align=procrustes, which compares weights"
         )
     if alignment.needs_activations and CONTROLS[config.control].is_drawn_first:
         raise UnfitError(
             f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
-            " activations. Say align=procrustes, which compares weights"
+            " activations. Set align=procrustes, which compares weights"
         )
     if not set(config.parts) <= ATTENTION:
         _refuse_other_widths(plan_of(config).each[number], target, source)
@@ -61,13 +61,13 @@ def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source
         refuse_no_common_inputs(config, source)
     if METHODS[config.method.name].joins_qk:
         if differ:
-            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
+            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Set method=linear")
         family = _targets().get(target.model_type)
         reader = None if family is None else family.reads_query(target)
         if reader:
             raise UnfitError(
                 f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
-                f" mean nothing ({target.id}). Say method=linear"
+                f" mean nothing ({target.id}). Set method=linear"
             )
 
 
@@ -78,7 +78,7 @@ def _refuse_other_heads(target: Checkpoint, source: Checkpoint) -> None:
         if Source(checkpoint).shape.decoder and heads != Source(checkpoint).heads:
             raise UnfitError(
                 f"where: the decoder of {checkpoint.id} has {heads} heads and its encoder {Source(checkpoint).heads}."
-                " Say where=encoder"
+                " Set where=encoder"
             )
 
 
@@ -102,12 +102,12 @@ def refuse_no_common_inputs(config: Config, source: Checkpoint) -> None:
     modality = Source(source).family.modality
     if modality == "image":
         raise UnfitError(
-            f"similarity: {source.id} reads images, and none corresponds to a recording. Say pairing=proportional"
+            f"similarity: {source.id} reads images, and none corresponds to a recording. Set pairing=proportional"
         )
     if modality == "text" and config.calibration.audio != "train":
         raise UnfitError(
             f"similarity: {source.id} reads text, and the recordings of calibration.audio={config.calibration.audio}"
-            " have no transcripts. Say calibration.audio=train"
+            " have no transcripts. Set calibration.audio=train"
         )
 
 
@@ -118,7 +118,7 @@ def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, ba
     if ours != theirs:
         raise UnfitError(
             f"{method}: target and source have no common ancestor, since their shapes differ ({ours}; {theirs})."
-            " Say method=linear"
+            " Set method=linear"
         )
     shape = Source(base).shape
     if shape != ours:
@@ -140,7 +140,7 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
         if word.startswith("pairing=") and not plan.is_provisional:
             continue  # the partners were measured beforehand
         raise MergeError(
-            f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+            f"{word}: needs activations, and mam {verb} reads files only. Use mam run and mam export, or {other}"
         )
 
 

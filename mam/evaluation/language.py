@@ -74,7 +74,7 @@ class Vote:
         second = f", then {name_of(others[0][0])} with {others[0][1]:.0%}" if others else ""
         return (
             f"the language was detected on {self.clips} clips and is in doubt: {name_of(first)} has {share:.0%} of the"
-            f" votes{second}. Say model.language=CODE"
+            f" votes{second}. Set model.language=CODE"
         )
 
 
@@ -196,7 +196,7 @@ def refuse_language(config: Config, checkpoint: Checkpoint) -> None:
             raise CheckpointError(
                 f"model.{key}={value}: {checkpoint.id} ({checkpoint.model_type}) writes what its letters allow and is"
                 f" told no {key}. Leave model.{key} out"
-                + ("; say data.language for that of the references." if key == "language" else ".")
+                + ("; set data.language for that of the references." if key == "language" else ".")
             )
 
 

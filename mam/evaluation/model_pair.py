@@ -138,7 +138,7 @@ def _check_shape(side: str, stated: ShapeConfig, model: Target | Source) -> None
     ]
     if wrong:
         words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
-        remedy = "leave model.further_shapes out" if " " in side else f"say {words}"
+        remedy = "leave model.further_shapes out" if " " in side else f"set {words}"
         raise CheckpointError(
             f"model.{side}={model.checkpoint.id}: has {'; '.join(wrong)} as configured. If it is the right one,"
             f" {remedy}"

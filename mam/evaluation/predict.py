@@ -125,5 +125,5 @@ def remedy_of(config: Config, target: Target) -> str:
     """Return what to change if memory runs out while a target is evaluated."""
     seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
     return (
-        f"Lower evaluate.batch_seconds={seconds:g} or evaluate.memory_gb, say dtype=bfloat16, or cut long recordings."
+        f"Lower evaluate.batch_seconds={seconds:g} or evaluate.memory_gb, set dtype=bfloat16, or cut long recordings."
     )

@@ -78,7 +78,7 @@ def run(*words: str, **options: Any) -> RunResult:
         asked = _requested(words, options, multirun=False)
         if asked.study is not None:
             raise ConfigError(
-                f"experiment: {asked.study.config.study.name} is a study of several runs. Say mam.sweep(...)"
+                f"experiment: {asked.study.config.study.name} is a study of several runs. Use mam.sweep(...)"
             )
         outcome = run_one(asked.plan.jobs[0], Terminal(quiet=True))
     return _with_folder(outcome.result, outcome.folder)
@@ -166,7 +166,7 @@ def results(*folders: str | PathLike[str], plugins: Sequence[str] = ()) -> pd.Da
 def _use(plugins: Sequence[str]) -> None:
     """Load plug-ins, with all entry points; raises ConfigError."""
     if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
-        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Say plugins=['./mine.py']")
+        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Set plugins=['./mine.py']")
     use(plugins)
 
 

@@ -94,7 +94,7 @@ def sides_of(target: Given, source: Given | Sequence[Given], base: Given | None 
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
     if is_merged(model):
         raise MergeError(
-            f"target {type(model).__name__}: is merged already. Say mam.unmerge(model) first, or merge with copy=True"
+            f"target {type(model).__name__}: is merged already. Use mam.unmerge(model) first, or merge with copy=True"
             " from the unmerged one."
         )
     live = LiveModel(model, "target")
@@ -132,7 +132,7 @@ def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:
     """Raise MergeError for a method or an alignment that these two models do not allow."""
     method, align = plan.options.method.name, plan.options.align
     for word in activation_choices(plan.options):
-        raise MergeError(f"{word}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
+        raise MergeError(f"{word}: needs activations on recordings, which mam.run measures. Use mam.run(...)")
     joins, pairs = METHODS[method].joins_qk, ALIGNMENTS[align].needs_heads
     if (joins or pairs) and plan.target.heads != plan.source.heads:
         needs = f"method={method}" if joins else f"align={align}"
@@ -147,7 +147,7 @@ def _loaded(name: str) -> PreTrainedModel:
     """Load a model of transformers in fp32, in the class that its config.json names."""
     checkpoint = locate(name)
     if checkpoint.is_beats:
-        raise CheckpointError(f"{name}: is no model of transformers. Say mam.run(...), or mam merge for files.")
+        raise CheckpointError(f"{name}: is no model of transformers. Use mam.run(...), or mam merge for files.")
     refuse_unmergeable(checkpoint)
     architectures = checkpoint.config.get("architectures") or ["AutoModel"]
     architecture = getattr(transformers, str(architectures[0]), transformers.AutoModel)

@@ -30,7 +30,7 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     """
     wrong = [repr(word) for word in words if not isinstance(word, str) or "=" not in word]
     if wrong:
-        raise ConfigError(f"{', '.join(wrong)}: is not a word. Say 'key=value', or key=value as an argument")
+        raise ConfigError(f"{', '.join(wrong)}: is not a word. Set 'key=value', or key=value as an argument")
     flat = list(_flat(options))
     listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
     sweeps = listed - _list_keys(listed)
@@ -38,7 +38,7 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
         sweeps -= set() if has_sweeps else {"lam"}  # a λ for each of several sources
     if sweeps and not has_sweeps:
         raise ConfigError(
-            f"{', '.join(sorted(sweeps))}: takes one value. Say mam.sweep(...) for a run with each of several"
+            f"{', '.join(sorted(sweeps))}: takes one value. Use mam.sweep(...) for a run with each of several"
         )
     return [*_folders(options), *words, *(_word(key, value, key in sweeps) for key, value in flat if key != FOLDER)]
 

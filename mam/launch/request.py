@@ -40,5 +40,5 @@ def request(words: Sequence[str], multirun: bool, search: SearchPath) -> Request
     if launcher.name != "slurm" and any(not job.config.launch.wait for job in asked.plan.jobs):
         raise ConfigError("launch.wait=false: only hydra/launcher=slurm has a queue in which jobs can be left")
     if launcher_words and not (asked.study or multirun):
-        raise ConfigError(f"{launcher_words[0]}: starts several runs. Say --multirun, or choose an experiment")
+        raise ConfigError(f"{launcher_words[0]}: starts several runs. Add --multirun, or choose an experiment")
     return asked

@@ -72,7 +72,7 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
     elif chosen == "slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
             "hydra/launcher=slurm: there is no Slurm on this machine (no sbatch on the PATH). Log in where there is, or"
-            " say hydra/launcher=joblib."
+            " set hydra/launcher=joblib."
         )
     return Launcher(chosen, kept, tuple(words))
 

@@ -152,7 +152,7 @@ def checked_source(read: Read, layer: int, part: str, like: Tensor | None) -> Pr
     if weight.shape != expected or (bias is not None and bias.shape != expected[:1]):
         shape = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
         remedy = (
-            "say on_mismatch=project, or choose a source as wide as the target"
+            "set on_mismatch=project, or choose a source as wide as the target"
             if part in ATTENTION
             else f"leave {part[0]} out of parts, or choose a source as wide as the target"
         )

@@ -103,7 +103,7 @@ class Lambdas(nn.Module):
                         own = self._of_source(name, number)
                         if initial.setdefault(own, one.lams[layer]) != one.lams[layer]:
                             raise MergeError(
-                                "train.lam.per=global: one λ has one initial value. Say schedule=constant."
+                                "train.lam.per=global: one λ has one initial value. Set schedule=constant."
                             )
         rule, self.names = RULES[constraint], list(initial)
         lams = torch.tensor(list(initial.values()), dtype=torch.float64)

@@ -70,6 +70,6 @@ def _checked(pairs: dict[int, int], selected: Sequence[int], source_depth: int, 
     if unpaired:
         raise MergeError(
             f"pairing={name}: the source has {source_depth} layers, so target layer(s)"
-            f" {', '.join(map(str, unpaired))} have no partner. Select fewer layers, or say pairing=proportional"
+            f" {', '.join(map(str, unpaired))} have no partner. Select fewer layers, or set pairing=proportional"
         )
     return pairs

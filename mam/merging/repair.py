@@ -48,7 +48,7 @@ def repaired(
         if not 0 < factor < float("inf"):
             raise MergeError(
                 f"layer {layer}: repair={plan.options.repair}: nothing is left of the merged {part.upper()} that could"
-                " be rescaled. Say a smaller λ"
+                " be rescaled. Use a smaller λ"
             )
         result[part] = _scaled(new[part], factor, plan.target.heads, heads)
     return result

@@ -14,7 +14,7 @@ ATTENTION = frozenset("qkvo")
 _NAMED = re.compile(r"(top|bottom|middle)(\d{1,6})")
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 _HEADS = re.compile(r"all|\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
-_FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9"
+_FORMS = "all, odd, even, topN, bottomN, middleN, or indices such as 0-5,9"
 
 
 def parse_layers(spec: str, depth: int) -> list[int]:

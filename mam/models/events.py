@@ -33,7 +33,7 @@ class Beats(Target):
         model = BeatsModel.from_checkpoint(self.checkpoint.weights[0])
         if self.readout == "scores" and model.predictor is None:
             raise CheckpointError(
-                f"{self.checkpoint.id}: is pre-trained only and has no classes. Say head=probe_fixed, or take a"
+                f"{self.checkpoint.id}: is pre-trained only and has no classes. Set head=probe_fixed, or take a"
                 " fine-tuned checkpoint."
             )
         return model

@@ -108,7 +108,7 @@ class Prompts:
         if stated is None:
             return None, "detected"
         return self._known(
-            stated, f"{self.name}: {SETTINGS}: language", " Say model.language=CODE."
+            stated, f"{self.name}: {SETTINGS}: language", " Set model.language=CODE."
         ), "generation_config"
 
     @property

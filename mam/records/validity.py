@@ -58,7 +58,7 @@ def parse_result(text: str, path: Path) -> RunResult:
     unknown = next(_unknown(result), None)
     if unknown:
         plugins = [plugin.name for plugin in result.extensions.plugins] if result.extensions else []
-        owner = f"; say plugins=[...] with {choices(plugins)}" if plugins else ": a plug-in's, or another version's"
+        owner = f"; set plugins=[...] with {choices(plugins)}" if plugins else ": a plug-in's, or another version's"
         raise RecordError(f"{path}: {unknown}, which this mam does not know{owner}.")
     return result
 

@@ -62,7 +62,7 @@ def recorded(folder: Path, words: Sequence[str]) -> Recorded:
     if plugins and not is_named:
         copies = sorted(str(path) for path in (folder / PLUGINS).glob("*"))
         raise ConfigError(
-            f"{folder}: used the plug-ins {choices(plugins)}. If you trust them, say plugins=[...]; copies:"
+            f"{folder}: used the plug-ins {choices(plugins)}. If you trust them, set plugins=[...]; copies:"
             f" {choices(copies)}"
         )
     search = SearchPath((f"{FILE}{folder / OWN}",)) if (folder / OWN).is_dir() else split_search([])[0]

@@ -52,7 +52,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
     read_predictions(run)  # checked, since the card states the measurements
     unknown = problems(config)
     if unknown:
-        raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
+        raise RecordError(f"{run}: cannot be merged again here. Set plugins=[...] with its plug-in: {bullets(unknown)}")
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
     parents = _parents(config, result)
@@ -80,7 +80,7 @@ def _refuse_foreign(out: Path, force: bool) -> None:
     if not ((out / SETTINGS).is_file() and (out / CARD).is_file()):
         raise RecordError(f"out={out}: is not empty, and no earlier export that could be replaced. Choose another.")
     if not force:
-        raise RecordError(f"out={out}: is not empty. Choose another folder, or say force=true to replace the export.")
+        raise RecordError(f"out={out}: is not empty. Choose another folder, or set force=true to replace the export.")
 
 
 def _remarks(config: Config, result: RunResult) -> list[str]:
@@ -91,7 +91,7 @@ def _remarks(config: Config, result: RunResult) -> list[str]:
     if result.merge.draws > 1:
         remarks.append(f"of {result.merge.draws} draws of control={config.control} this is the first")
     if result.task == "events" and result.train:
-        remarks.append("its trained head is in it: say head=checkpoint to use it")
+        remarks.append("its trained head is in it: set head=checkpoint to use it")
     elif result.task == "events" and config.head == "probe_fixed":
         remarks.append("its probe was fitted on the unmerged target; a run on the export fits one on merged features")
     return remarks
@@ -106,7 +106,7 @@ def _refuse_fold(run: Path, result: RunResult, fold: str | None) -> None:
     if not folds and fold is not None:
         raise RecordError(f"fold={fold}: {run} has one model for all data. Leave fold out.")
     if folds and fold not in folds:
-        raise RecordError(f"{run}: has a model for each fold. Say fold=N, one of {', '.join(map(str, folds))}.")
+        raise RecordError(f"{run}: has a model for each fold. Set fold=N, one of {', '.join(map(str, folds))}.")
 
 
 def _saved_folds(run: Path) -> list[str]:

@@ -23,7 +23,7 @@ from mam.runs.model_card import CARD, TAGS
 
 LOGIN = "Log in with `hf auth login`, or set HF_TOKEN"
 T = TypeVar("T")
-_EXISTS = "{repo}: exists already. Choose another name, or say force=true to add a commit to it."
+_EXISTS = "{repo}: exists already. Choose another name, or set force=true to add a commit to it."
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def push(
     try:
         if is_private is None:
             _asked(repo, lambda: api.create_repo(repo, private=private, repo_type="model", exist_ok=False))
-            created = f". The repository {repo} was created and is empty; say force=true to send to it"
+            created = f". The repository {repo} was created and is empty; set force=true to send to it"
         sent: Any = _asked(
             repo, lambda: api.upload_folder(repo_id=repo, folder_path=out, commit_message="mam push", repo_type="model")
         )
@@ -115,7 +115,7 @@ def _refuse_existing(repo: str, is_private: bool, private: bool | None, force: b
         now, asked = ("private", "public") if is_private else ("public", "private")
         raise MamError(
             f"{repo}: exists and is {now}, not {asked}. Change that in its settings on the hub, choose another name, or"
-            f" say private={str(is_private).lower()} to send to a {now} one."
+            f" set private={str(is_private).lower()} to send to a {now} one."
         )
 
 
@@ -126,7 +126,7 @@ def _check_name(repo: str) -> None:
     except HFValidationError as error:
         raise ConfigError(f"{repo}: is not a name for a repository. {first_line(error)}") from error
     if repo.count("/") != 1:
-        raise ConfigError(f"{repo}: names no owner. Say OWNER/NAME, with your own name or that of an organisation.")
+        raise ConfigError(f"{repo}: names no owner. Write OWNER/NAME, with your own name or that of an organisation.")
 
 
 def _check_card(path: Path) -> None:

@@ -62,7 +62,7 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
     The function that is returned raises MamError if the normalizer gives anything but text.
     """
     if name not in NORMALIZERS:
-        raise MamError(f"normalizer={name}: is not known here. Say plugins=[FILE.py] with the plug-in that has it")
+        raise MamError(f"normalizer={name}: is not known here. Set plugins=[FILE.py] with the plug-in that has it")
     chosen = partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
     # An error in a plug-in is reported with its line elsewhere.
     is_mams = NORMALIZERS[name].__module__.startswith("mam.")

@@ -251,7 +251,7 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
     if not any(places.values()):
         raise DataError(
             f"head=checkpoint: none of the classes {choices(list(classes)[:5])} is among the checkpoint's"
-            f" {len(labels)} ({choices(list(labels)[:5])}, ...). Say head=probe_fixed."
+            f" {len(labels)} ({choices(list(labels)[:5])}, ...). Set head=probe_fixed."
         )
     return places
 

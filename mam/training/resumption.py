@@ -160,7 +160,7 @@ def forget(folder: Path) -> None:
 
 
 def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
-    remedy = "Say train.resume=auto, which finds a training by its configuration, or train.resume=no to begin anew."
+    remedy = "Set train.resume=auto, which finds a training by its configuration, or train.resume=no to begin anew."
     try:
         earlier = read_json(folder / QUESTION)
     except MamError as error:

@@ -126,7 +126,7 @@ def _refuse_other_processes(checkpoint: Path) -> None:
     if there != ({f"rng_state_{rank}.pth" for rank in range(count)} if count > 1 else {"rng_state.pth"}):
         raise TrainingError(
             f"{checkpoint}: was written by {len(there)} process{'es' if len(there) > 1 else ''}, and {count} would go"
-            " on. Start as many as then, or say train.resume=no to begin anew."
+            " on. Start as many as then, or set train.resume=no to begin anew."
         )
 
 

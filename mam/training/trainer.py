@@ -47,7 +47,7 @@ def arguments(
     if train.batch_size % share:
         raise TrainingError(f"train.batch_size={train.batch_size}: cannot be shared by {share} processes.")
     if train.precision == "float16" and device.type == "cpu":
-        raise TrainingError("train.precision=float16: not usable on a CPU. Say float32 or bfloat16.")
+        raise TrainingError("train.precision=float16: not usable on a CPU. Use float32 or bfloat16.")
     try:
         training_arguments = TrainingArguments(
             output_dir=str(folder),

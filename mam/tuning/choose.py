@@ -57,7 +57,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     """
     tune = config.tune
     if TUNINGS[tune.name].is_sequential and processes.count() > 1:
-        raise ConfigError(f"tune={tune.name}: several processes would search apart. Say tune=grid, or start one")
+        raise ConfigError(f"tune={tune.name}: several processes would search apart. Set tune=grid, or start one")
     if tune.name == "entropy":
         return _without_labels(config, bench)
     if tune.name == "agreement":

@@ -104,7 +104,7 @@ class Dev:
             return [""] * len(rows)
         if len(folds) < 2:
             raise DataError(
-                f"data={self._config.data.name}: has one fold; λ for it is chosen on another. Say data.fold=..."
+                f"data={self._config.data.name}: has one fold; λ for it is chosen on another. Set data.fold=..."
             )
         before = {fold: folds[place - 1] for place, fold in enumerate(folds)}
         return [str(before[row["fold"]]) for row in rows]

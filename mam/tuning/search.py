@@ -113,7 +113,7 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
     except ImportError as error:
         raise ConfigError("tune=cmaes: is not installed here. Install it: pip install 'mam[tune]'") from error
     if layers < 2:
-        raise ConfigError("tune=cmaes: one merged layer has one λ. Say tune=golden, or select more layers")
+        raise ConfigError("tune=cmaes: one merged layer has one λ. Set tune=golden, or select more layers")
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
     # Steps of a fifth of the range cover all of it even from a start near its end.
     optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)

@@ -103,7 +103,7 @@ def _taken_from(argv: Sequence[str]) -> tuple[str | None, list[str]]:
             rest = [*argv[:position], *argv[position + (1 if equals else 2) :]]
             folder = folder if equals else "".join(argv[position + 1 : position + 2])
             if not folder:
-                raise ConfigError(f"{FROM}: names no run. Say {FROM} FOLDER")
+                raise ConfigError(f"{FROM}: names no run. Write {FROM} FOLDER")
             return folder, rest
     return None, list(argv)
 

@@ -208,7 +208,7 @@ def test_study_axes_can_be_changed_and_added():
 
 def test_study_refuses_what_it_would_ignore():
     (study,) = jobs(["experiment=lambda_grid", "lam=0.3"])
-    with pytest.raises(ConfigError, match=r"lam: the study varies it. Say 'study.axes.lam="):
+    with pytest.raises(ConfigError, match=r"lam: the study varies it. Set 'study.axes.lam="):
         study_jobs(study)
     assert "axis: there is no such key" in problems_of("experiment=lambda_grid", "+study.axes.axis=[1]")[0]
     (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.3,7]"])

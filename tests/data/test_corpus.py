@@ -125,7 +125,7 @@ def test_broken_metadata_is_named(tmp_path, content, message):
         ("[1]", "a JSON list"),
         (
             '{"a": 1}',
-            "no column that is called like audio and text or label; its columns are: a. Say data.columns.audio=",
+            "no column that is called like audio and text or label; its columns are: a. Set data.columns.audio=",
         ),
         ('{"path": "a", "text": "b"}\n{"text": "c"}', "line 2: no field path; there are: text"),
         ('{"path": "a", "text": "b"}\n{"path": "c"}', "line 2: no field text; there are: path"),

@@ -32,7 +32,7 @@ BAD_COLUMNS = {
     "no text": (
         {"words": ["A"]},
         "asr",
-        r"has no column that is called like text; its columns are: audio, words. Say data.columns.text=NAME",
+        r"has no column that is called like text; its columns are: audio, words. Set data.columns.text=NAME",
     ),
     "no label": ({"text": ["A"]}, "events", "called like label; its columns are: audio, text"),
 }

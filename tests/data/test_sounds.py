@@ -115,7 +115,7 @@ def test_clusters_that_are_not_named_are_refused(tmp_path):
     root = write_sounds(tmp_path / "sounds")
     text = (root / "metadata.csv").read_text().replace("1-hum-0\n", "\n").replace("1-hum-0\r\n", "\r\n")
     (root / "metadata.csv").write_text(text)
-    with pytest.raises(DataError, match=r"data.clusters=origin: 1-hum-0, 1-hum-1 name no origin. Say data.clusters="):
+    with pytest.raises(DataError, match=r"data.clusters=origin: 1-hum-0, 1-hum-1 name no origin. Set data.clusters="):
         open_corpus(config(root, "audiofolder", clusters="origin"), "events")
 
 

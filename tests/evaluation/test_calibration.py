@@ -211,7 +211,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
-    with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run and mam export"):
+    with pytest.raises(MergeError, match="mam inspect reads files only. Use mam run and mam export"):
         inspect(config, checked_parents(config))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
     with pytest.raises(MergeError, match="mam merge reads files only"):

@@ -90,8 +90,8 @@ def _limit(n: int) -> dict[str, int]:
     ("words", "options", "kind", "message"),
     [
         (["lam=2"], {}, mam.ConfigError, "lam=2.0: must be from 0 to 1"),
-        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Say mam.sweep\(...\)"),
-        (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Say mam.sweep"),
+        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Use mam.sweep\(...\)"),
+        (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Use mam.sweep"),
         (["hello"], {}, mam.ConfigError, "'hello': is not a word"),
         (["nothing=3"], {"seed": -1}, mam.ConfigError, "nothing: there is no such key"),
         ([], {"plugins": ["./none.py"]}, mam.ConfigError, "there is no file"),
@@ -132,12 +132,12 @@ def test_a_run_of_a_plugins_normalizer_is_read_with_the_plugin():
     Path("mine.py").write_text(code)
     named = ["./mine.py"]
     made = mam.run(**QUICK | {"data.normalizer": "shout"}, plugins=named)
-    with pytest.raises(mam.RecordError, match=r"say plugins=\[...\] with ./mine.py"):
+    with pytest.raises(mam.RecordError, match=r"set plugins=\[...\] with ./mine.py"):
         mam.load_result(made.folder)
     assert mam.load_result(made.folder, plugins=named) == made
     assert len(mam.results(plugins=named)) == 1
     frame = mam.results()
-    assert len(frame) == 0 and "say plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
+    assert len(frame) == 0 and "set plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
     for wrong in ("./mine.py", None, [3], 3):
         with pytest.raises(mam.ConfigError, match="plugins: .* is not a list of names"):
             mam.load_result(made.folder, plugins=wrong)

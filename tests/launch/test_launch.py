@@ -59,7 +59,7 @@ def test_what_is_not_installed_or_not_here_is_said(monkeypatch):
 
 def test_a_launcher_needs_several_runs():
     answer = mam("run", "hydra/launcher=joblib")
-    assert answer.returncode == 2 and "starts several runs. Say --multirun, or choose an experiment" in answer.stderr
+    assert answer.returncode == 2 and "starts several runs. Add --multirun, or choose an experiment" in answer.stderr
 
 
 def test_the_slurm_preset_names_what_a_cluster_needs(monkeypatch):

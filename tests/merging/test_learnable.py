@@ -135,7 +135,7 @@ def test_bounds(hubert_group, bert):
     for constraint in ("sigmoid", "tanh"):
         with pytest.raises(MergeError, match=rf"lam=1: train.lam.constraint={constraint} keeps λ between"):
             learnt(hubert_group, bert, "lam=1", constraint=constraint)
-    with pytest.raises(MergeError, match="one λ has one initial value. Say schedule=constant"):
+    with pytest.raises(MergeError, match="one λ has one initial value. Set schedule=constant"):
         learnt(hubert_group, bert, "schedule=linear", "lam=0.2", per="global")
 
 

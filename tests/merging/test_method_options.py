@@ -33,7 +33,7 @@ LINEAR = re.escape(METHODS["linear"].summary.rstrip("."))
         (["method=qk_product", "bias=false"], "the target's biases mean nothing. Leave bias=false out"),
         (
             ["method=slerp", "train=lmam"],
-            "method=slerp: its λ cannot be learnt with train=lmam. Say method=linear or",
+            "method=slerp: its λ cannot be learnt with train=lmam. Set method=linear or",
         ),
     ],
 )

@@ -119,7 +119,7 @@ def test_inspect_shows_both_measures_and_the_pairs():
         (["merge", "pairing=similar", "out=x"], "pairing=similar: needs activations, and mam merge reads files only"),
         (["inspect", "--similarity", "model=demo_beats_vit"], "reads images, and none corresponds to a recording"),
         (["inspect", "--similarity", "pairing=similar", "calibration.limit=5"], "takes at least 10 common inputs"),
-        (["run", "pairing=similar", "calibration.audio=."], "have no transcripts. Say calibration.audio=train"),
+        (["run", "pairing=similar", "calibration.audio=."], "have no transcripts. Set calibration.audio=train"),
     ],
 )
 def test_what_means_nothing_is_refused(words, message):

@@ -207,7 +207,7 @@ def test_inspect_compares_task_vectors(family, words):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["model.base=null", "method=ties"], "method=ties: merges task vectors, .* Say model.base=CHECKPOINT"),
+        (["model.base=null", "method=ties"], "method=ties: merges task vectors, .* Set model.base=CHECKPOINT"),
         (["method=linear"], "model.base: has no effect without method=task_arithmetic or ties or dare"),
         (["method=ties", "align=procrustes"], "align=procrustes: has no meaning with method=ties"),
         (["method=ties", "on_mismatch=project"], "on_mismatch=project: has no meaning with method=ties"),

@@ -85,7 +85,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
 @pytest.mark.parametrize(
     ("size", "settings", "asked", "message"),
     [
-        (51_865, {"language": "klingon"}, None, r"language=klingon: is no language .* Say model.language=CODE"),
+        (51_865, {"language": "klingon"}, None, r"language=klingon: is no language .* Set model.language=CODE"),
         (
             51_865,
             {},

@@ -81,7 +81,7 @@ def test_code_that_a_record_names_is_not_run(words, tmp_path):
     marker = tmp_path / "was-run"
     copy = first.folder / ".hydra" / "plugins" / mine.name
     copy.write_text(f"open({str(marker)!r}, 'w')\n{copy.read_text()}")
-    refused = rf"used the plug-ins .*\. If you trust them, say plugins=\[...\]; copies: .*{mine.name}"
+    refused = rf"used the plug-ins .*\. If you trust them, set plugins=\[...\]; copies: .*{mine.name}"
     with pytest.raises(ConfigError, match=refused):
         run_again(str(first.folder), [], Said())
     own = first.folder / ".hydra" / "own" / "method"

@@ -158,11 +158,11 @@ def test_sounds_by_fold(event_words, tmp_path):
     again = once([*words, f"model.target={file}", "lam=0", "outputs=again"])
     assert (again.folder / "predictions.jsonl").read_bytes() != b""
     trained = once([*words, "train=lmam", "lam=0.2", "train.steps=2", "train.evaluate_every=1", "train.batch_size=4"])
-    with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, one of 1, 2, 3"):
+    with pytest.raises(RecordError, match=r"has a model for each fold\. Set fold=N, one of 1, 2, 3"):
         export(trained.folder, Path("fold"))
     export(trained.folder, Path("fold"), fold="2")
     for fold in ("4", "x", "fold 2", "-1"):
-        with pytest.raises(RecordError, match=r"Say fold=N, one of 1, 2, 3"):
+        with pytest.raises(RecordError, match=r"Set fold=N, one of 1, 2, 3"):
             export(trained.folder, Path("other"), fold=fold)
     model = BeatsModel.from_checkpoint(Path("fold/beats.pt"))
     assert [model.labels[i] for i in range(3)] == sorted(CLASSES)

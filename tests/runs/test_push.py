@@ -92,7 +92,7 @@ def test_force_adds_to_a_repository_that_exists(hub, run):
 
 def test_without_force_one_that_exists_is_refused_before_the_export(hub):
     hub.private = True
-    with pytest.raises(MamError, match=r"me/x: exists already. Choose another name, or say force=true"):
+    with pytest.raises(MamError, match=r"me/x: exists already. Choose another name, or set force=true"):
         push(Path("nowhere"), "me/x", Path("made"), private=True)
     assert hub.names == ["whoami", "repo_info"]
 
@@ -118,7 +118,7 @@ def test_a_repository_that_was_created_and_got_nothing_is_said(hub, run, error, 
         with pytest.raises(MamError) as caught:
             push(run, "me/x", Path("made"), private=True)
         said = str(caught.value)
-    assert said.endswith(". The repository me/x was created and is empty; say force=true to send to it")
+    assert said.endswith(". The repository me/x was created and is empty; set force=true to send to it")
     hub.fails.clear()
     assert push(run, "me/x", Path("made"), private=True, force=True).url
     hub.fails["upload_folder"] = error
@@ -167,7 +167,7 @@ def test_a_wrong_name_is_refused_before_anything(hub, name):
         ),
         ("whoami", refusal(401), "me/x: the hub does not accept your token. Log in with"),
         ("create_repo", refusal(403), "me/x: you have no right to write there (403 said"),
-        ("create_repo", refusal(409), "me/x: exists already. Choose another name, or say force=true"),
+        ("create_repo", refusal(409), "me/x: exists already. Choose another name, or set force=true"),
         ("create_repo", refusal(400), "me/x: the hub refuses it: 400 said"),
         ("upload_folder", refusal(403), "me/x: you have no right to write there (403 said"),
     ],

@@ -92,9 +92,9 @@ def test_source_with_fewer_layers_than_asked(hubert_group, clips, tmp_path):
 
 def test_an_output_folder_that_cannot_be_written(words):
     Path("file").touch()
-    with pytest.raises(RecordError, match=r"outputs=file.*cannot be written. Say outputs=FOLDER"):
+    with pytest.raises(RecordError, match=r"outputs=file.*cannot be written. Set outputs=FOLDER"):
         once([*words, "outputs=file"])
-    with pytest.raises(RecordError, match=r"outputs=/proc/x.*Say outputs=FOLDER"):
+    with pytest.raises(RecordError, match=r"outputs=/proc/x.*Set outputs=FOLDER"):
         once([*words, "outputs=/proc/x"])
 
 
@@ -163,7 +163,7 @@ def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, cap
     monkeypatch.setattr("mam.tasks.asr.score", logged)
     monkeypatch.setattr(logging.FileHandler, "flush", full)
     with pytest.raises(
-        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or say outputs="
+        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or set outputs="
     ):
         once(words)
     assert "Logging error" not in capfd.readouterr().err

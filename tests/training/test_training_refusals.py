@@ -29,7 +29,7 @@ def test_characters_that_cannot_be_taught_are_found_before_the_baseline(lesson, 
         (["train=lmam", "train.lam.per=word"], "train.lam.per=word: not known"),
         (
             ["train=lmam", "control=add"],
-            "control=add: adds the target's weight, .* Say method=reparam",
+            "control=add: adds the target's weight, .* Set method=reparam",
         ),
         (["train=lmam", "data.split=dev"], "data.split=dev: a training learns on train"),
         (["train=lmam", "dtype=bfloat16"], "dtype=bfloat16: weights are trained in fp32. Say train.precision"),
