@@ -115,10 +115,10 @@ def sweep(*words: str, **options: Any) -> SweepResults:
             for is_unfit in (False, True)
         )
     if failed:
-        raise MamError(f"{len(failed)} of {len(members)} runs failed; the others are finished. {bullets(failed)}")
+        raise MamError(f"{len(failed)} of {len(members)} runs failed; the others finished. {bullets(failed)}")
     outcomes = [member.outcome for member in members if member.outcome is not None]
     if not outcomes:
-        raise MamError(f"no run is left: this pair of models allows none of {len(members)}. {bullets(unfit)}")
+        raise MamError(f"there is nothing to run: this pair of models allows none of the {len(members)} runs. {bullets(unfit)}")
     return SweepResults((_with_folder(outcome.result, outcome.folder) for outcome in outcomes), unfit)
 
 
@@ -166,7 +166,7 @@ def results(*folders: str | PathLike[str], plugins: Sequence[str] = ()) -> pd.Da
 def _use(plugins: Sequence[str]) -> None:
     """Load plug-ins, with all entry points; raises ConfigError."""
     if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
-        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Set plugins=['./mine.py']")
+        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Use plugins=['./mine.py']")
     use(plugins)
 
 

@@ -74,7 +74,7 @@ class Handle:
 
     def _close(self, keeps: bool) -> nn.Module:
         if not self._is_open:
-            raise MergeError("this handle is closed: λ was folded or removed already.")
+            raise MergeError("this handle is closed: fold() or remove() was called already.")
         self._lambdas.project()
         with torch.no_grad():
             (fold if keeps else unlearn)(self._blocks)
@@ -127,7 +127,7 @@ def learnable(
             raise ConfigError(f"method={choice.method.name}: its λ cannot be learnt. Choose one of: {learnt}")
         if hasattr(model, NAME):
             raise MergeError(
-                f"target {type(model).__name__}: its λ is learnable already. Fold or remove the handle first."
+                f"target {type(model).__name__}: its λ is already learnable. Call fold() or remove() of the handle first."
             )
         sides = sides_of(model, source)
         plan = sides.plan(choice, seed)

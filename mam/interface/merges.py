@@ -119,7 +119,7 @@ def unmerge(model: Model) -> Model:
     """
     mergers = mergers_of(model) if isinstance(model, nn.Module) else []
     if not mergers:
-        raise MergeError(f"{type(model).__name__}: is not merged by mam.merge, so that there is nothing to restore.")
+        raise MergeError(f"{type(model).__name__}: was not merged by mam.merge, so there is nothing to restore.")
     for merger in mergers:
         merger.restore()
         for owner in [owner for owner, other in MERGED.items() if other is merger]:
@@ -167,7 +167,7 @@ def options_from(
     known = {*FILE_OPTION_NAMES, "plugins"}
     unknown = sorted(keys - known)
     if unknown:
-        raise ConfigError(f"{choices(unknown)}: not an option of a merge. The options are {choices(list(known))}")
+        raise ConfigError(f"{choices(unknown)}: not an option of a merge. Choose from: {choices(list(known))}")
     base = ["model.base=given"] if has_base else []
     is_listed = sources > 1 or not isinstance(lam, int | float)
     names = [f"model.sources=[{','.join(f'source_{n}' for n in range(1, sources + 1))}]"] if is_listed else []
