@@ -85,7 +85,9 @@ def _open_closed_streams() -> None:
 
 def _dispatch(argv: Sequence[str]) -> int:
     if len(argv) > MOST_WORDS:
-        raise ConfigError(f"{len(argv):,} arguments are too many (at most {MOST_WORDS:,}). Put them into configuration files")
+        raise ConfigError(
+            f"{len(argv):,} arguments are too many (at most {MOST_WORDS:,}). Put them into configuration files"
+        )
     if not argv or argv[0] in ("help", "--help", "-h"):
         print(USAGE, end="")
         return 0
@@ -99,9 +101,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
         return complete(argv, tuple(VERBS))
     if argv[0] not in VERBS:
-        raise ConfigError(
-            f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. See `mam --help`."
-        )
+        raise ConfigError(f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. See `mam --help`.")
     return int(import_module(f"mam.verbs.{argv[0]}").main(argv[1:]))
 
 

@@ -69,7 +69,9 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
     if takes and not inspect.isclass(code):
         _refuse_signature(kind, name, code, takes)
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{kind}={name}: not a valid name. Use letters, digits, _, . and -, and no constant such as null")
+        raise ConfigError(
+            f"{kind}={name}: not a valid name. Use letters, digits, _, . and -, and no constant such as null"
+        )
     owner = _owners[-1] if _owners else ""
     earlier = next((entry for entry in _foreign if (entry.kind, entry.name) == (kind, name)), None)
     if earlier is not None and earlier.owner == owner == "":

@@ -83,7 +83,7 @@ def refuse_too_many(counts: Iterable[int], config: Config) -> None:
     runs = math.prod(counts)
     most = config.launch.max_runs
     if runs > most:
-        remedy = f"If that is intended, set launch.max_runs={runs}" if runs <= MOST_RUNS else "Take fewer values"
+        remedy = f"If that is intended, set launch.max_runs={runs}" if runs <= MOST_RUNS else "Use fewer values"
         raise ConfigError(f"{runs:,} runs are more than launch.max_runs={most}. {remedy}")
 
 

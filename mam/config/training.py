@@ -137,7 +137,10 @@ def training_problems(config: Config) -> Iterator[str]:
     if config.evaluate.dev:
         yield "evaluate.dev: has no effect on trainings, which are always evaluated on dev. Leave it out"
     if config.data.split != "test":
-        yield f"data.split={config.data.split}: trainings learn from train, choose on dev and report on test. Leave it out"
+        yield (
+            f"data.split={config.data.split}: trainings learn from train, choose on dev and report on test. Leave it"
+            " out"
+        )
     if config.dtype != "float32":
         yield f"dtype={config.dtype}: weights are trained in float32. Set train.precision={config.dtype} instead"
     if config.head == "checkpoint":

@@ -148,7 +148,7 @@ def _tower(source: Source) -> Any:
     if missing:
         raise CheckpointError(
             f"{checkpoint.id}: lacks {len(missing)} weights, such as {missing[0]}: its activations would be those of"
-            " random weights. Take a whole checkpoint, or a method that reads Q, K and V alone"
+            " random weights. Use a whole checkpoint, or a method that reads Q, K and V alone"
         )
     if getattr(model.config, "mask_ratio", None):
         model.config.mask_ratio = 0.0  # ViT-MAE would use a random quarter of the image

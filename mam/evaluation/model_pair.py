@@ -125,7 +125,7 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
     if needed > free:
         raise CheckpointError(
             f"model.target={checkpoint.id}: needs {gigabytes(needed)} in fp32, {gigabytes(free)} are free here."
-            " Take a smaller one or a larger machine."
+            " Use a smaller one or a larger machine."
         )
 
 

@@ -118,7 +118,9 @@ def sweep(*words: str, **options: Any) -> SweepResults:
         raise MamError(f"{len(failed)} of {len(members)} runs failed; the others finished. {bullets(failed)}")
     outcomes = [member.outcome for member in members if member.outcome is not None]
     if not outcomes:
-        raise MamError(f"there is nothing to run: this pair of models allows none of the {len(members)} runs. {bullets(unfit)}")
+        raise MamError(
+            f"there is nothing to run: this pair of models allows none of the {len(members)} runs. {bullets(unfit)}"
+        )
     return SweepResults((_with_folder(outcome.result, outcome.folder) for outcome in outcomes), unfit)
 
 

@@ -127,7 +127,8 @@ def learnable(
             raise ConfigError(f"method={choice.method.name}: its λ cannot be learnt. Choose one of: {learnt}")
         if hasattr(model, NAME):
             raise MergeError(
-                f"target {type(model).__name__}: its λ is already learnable. Call fold() or remove() of the handle first."
+                f"target {type(model).__name__}: its λ is already learnable. Call fold() or remove() of the handle"
+                " first."
             )
         sides = sides_of(model, source)
         plan = sides.plan(choice, seed)

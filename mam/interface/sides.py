@@ -90,7 +90,9 @@ def sides_of(target: Given, source: Given | Sequence[Given], base: Given | None 
     named = [("target", target), *(("source", one) for one in sources), *([("base", base)] if base is not None else [])]
     for side, model in named:
         if not isinstance(model, nn.Module | str | PathLike):
-            raise ConfigError(f"{side}: {type(model).__name__} is not a model. Give a torch module, a hub id or a folder")
+            raise ConfigError(
+                f"{side}: {type(model).__name__} is not a model. Give a torch module, a hub id or a folder"
+            )
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
     if is_merged(model):
         raise MergeError(

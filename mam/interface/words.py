@@ -30,16 +30,16 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     """
     wrong = [repr(word) for word in words if not isinstance(word, str) or "=" not in word]
     if wrong:
-        raise ConfigError(f"{', '.join(wrong)}: not of the form 'key=value'. Use 'key=value', or key=value as an argument")
+        raise ConfigError(
+            f"{', '.join(wrong)}: not of the form 'key=value'. Use 'key=value', or key=value as an argument"
+        )
     flat = list(_flat(options))
     listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
     sweeps = listed - _list_keys(listed)
     if any(word.startswith("model.sources=") for word in words) or "model.sources" in listed:
         sweeps -= set() if has_sweeps else {"lam"}  # a λ for each of several sources
     if sweeps and not has_sweeps:
-        raise ConfigError(
-            f"{', '.join(sorted(sweeps))}: takes one value. Use mam.sweep(...) for several values"
-        )
+        raise ConfigError(f"{', '.join(sorted(sweeps))}: takes one value. Use mam.sweep(...) for several values")
     return [*_folders(options), *words, *(_word(key, value, key in sweeps) for key, value in flat if key != FOLDER)]
 
 

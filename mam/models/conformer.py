@@ -79,7 +79,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
         width = checkpoint.with_defaults("feature_projection_input_dim")
         bins = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
-        return {"features a frame": (bins, width, "feature_projection_input_dim in config.json")}
+        return {"features per frame": (bins, width, "feature_projection_input_dim in config.json")}
 
     @classmethod
     def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:

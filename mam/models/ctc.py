@@ -48,7 +48,7 @@ class CTCTarget(HubTarget):
                 checkpoint.numbers(key)
         if readout != "text" or not (checkpoint.folder / FILES[0]).is_file():
             return remarks
-        unused = ("its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
+        unused = ("the checkpoint's language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
         remarks += Vocabulary.of(checkpoint).notes
         return remarks + unused if has_language_model(checkpoint.folder) else remarks
 

@@ -13,7 +13,9 @@ from mam.verbs.common import Words
 def main(argv: Sequence[str]) -> int:
     """Show the cache, or clear it."""
     words = Words("cache", "info|clear [cache_dir=FOLDER]", "mam cache info")
-    words.add_argument("what", choices=("info", "clear"), help="info: show what is in the cache; clear: remove all of it")
+    words.add_argument(
+        "what", choices=("info", "clear"), help="info: show what is in the cache; clear: remove all of it"
+    )
     words.key("cache_dir", "FOLDER", "cache folder (default: $MAM_CACHE, else ~/.cache/mam)")
     options = words.read(argv)
     cache, terminal = Cache(cache_folder(options.cache_dir), 0), Terminal()

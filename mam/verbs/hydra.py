@@ -26,9 +26,7 @@ def complete(argv: Sequence[str], verbs: Sequence[str]) -> int:
     if len(argv) != 2 or argv[1] not in ASKED:
         raise ConfigError(f"{' '.join(argv[:5])}: use mam --shell-completion install=SHELL; SHELL is bash, fish or zsh")
     if argv[1].startswith("query=") and not os.environ.get("COMP_LINE", "").strip():
-        raise ConfigError(
-            f"{' '.join(argv)}: only shells call this, with the line in COMP_LINE. Use install=SHELL"
-        )
+        raise ConfigError(f"{' '.join(argv)}: only shells call this, with the line in COMP_LINE. Use install=SHELL")
     program, _, rest = os.environ.get("COMP_LINE", "").partition(" ")
     verb, has_words, typed = rest.partition(" ")
     if program and not has_words:

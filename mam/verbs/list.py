@@ -19,7 +19,9 @@ Entries = dict[str, str]  # name -> one line about it
 def main(argv: Sequence[str]) -> int:
     """Show the kinds, or the choices of one kind with a line about each."""
     words = Words("list", "[KIND] [--config-dir DIR] [plugins=[...]] [--json]", "mam list controls")
-    words.add_argument("kind", metavar="KIND", nargs="?", help="one of the kinds that `mam list` without arguments shows")
+    words.add_argument(
+        "kind", metavar="KIND", nargs="?", help="one of the kinds that `mam list` without arguments shows"
+    )
     words.add_argument("--json", action="store_true", help="print names and descriptions as JSON")
     words.plugins()
     search, argv = words.search(argv)

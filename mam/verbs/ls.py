@@ -13,7 +13,9 @@ def main(argv: Sequence[str]) -> int:
     """List the finished runs below the folders, the newest first."""
     words = Words("ls", "[FOLDER ...] [--long] [--json] [plugins=[...]]", "mam ls outputs")
     words.add_argument("folders", metavar="FOLDER", nargs="*", help="folder to search, at any depth (default: outputs)")
-    words.add_argument("--long", action="store_true", help="also show split, examples, error rate, p and the folder of each run")
+    words.add_argument(
+        "--long", action="store_true", help="also show split, examples, error rate, p and the folder of each run"
+    )
     words.add_argument("--json", action="store_true", help="print everything as JSON")
     words.plugins()
     options = words.read(argv)

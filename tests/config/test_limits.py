@@ -46,7 +46,7 @@ def test_values(words, message):
         (["seed=shuffle(range(0,1000000000))"], "1,000,000,000 values are more"),
         (["lam=range(0,1,0)"], "a range needs a step other than 0"),
         (["lam=range(1,0,0.1)"], "no run is left"),
-        (["seed=range(0,9999)", "lam=range(0,1,0.001)", "control=none"], "9,999,000 runs .*Take fewer values"),
+        (["seed=range(0,9999)", "lam=range(0,1,0.001)", "control=none"], "9,999,000 runs .*Use fewer values"),
         (["seed=range(0,100)", "lam=range(0,1,0.005)", "control=none"], "20,000 runs .*Set launch.max_runs=20000"),
         (["seed=1,2,3", "control=none", "launch.max_runs=2"], "3 runs are more than launch.max_runs=2"),
     ],

@@ -194,7 +194,7 @@ def test_languages_that_the_target_is_not_told_are_refused(hubert_group, whisper
     cases = (
         ([*ctc, "model.language=it"], r"is told no language\. Leave model.language out; set data.language"),
         ([*ctc, "model.speech_task=translate"], r"is told no speech_task\. Leave model.speech_task out"),
-        ([*pair_words(whisper, bert), *data_words(clips), "model.language=it"], r"is English-only .* Take a multil"),
+        ([*pair_words(whisper, bert), *data_words(clips), "model.language=it"], r"is English-only .* Use a multil"),
         ([*pair_words(whisper, bert), *data_words(clips), "model.speech_task=translate"], r"only transcribes"),
         ([*spoken, "model.language=yue"], r"has no token for Cantonese \(yue\)"),
     )
