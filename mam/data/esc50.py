@@ -45,7 +45,7 @@ def list_esc50(root: Path) -> Listing:
         if columns is None:
             columns = tuple(fields)
             if columns != COLUMNS:
-                raise DataError(f"{path}: its columns are {choices(fields)}; ESC-50's are {choices(COLUMNS)}.")
+                raise DataError(f"{path}: its columns are {choices(fields)}. Those of ESC-50 are {choices(COLUMNS)}.")
             continue
         problem = _problem(fields)
         if problem:
@@ -67,7 +67,10 @@ def list_esc50(root: Path) -> Listing:
         raise DataError(bullets(problems))
     missing = [str(fold) for fold in FOLDS if not any(row.fold == fold for row in rows)]
     if missing:
-        raise DataError(f"{path}: no clip of fold {', '.join(missing)} is listed. ESC-50 has five; is the table whole?")
+        raise DataError(
+            f"{path}: has no clips in fold {', '.join(missing)}. ESC-50 has five folds. Check that the table is"
+            " complete."
+        )
     return Listing(rows, "the five predefined folds")
 
 

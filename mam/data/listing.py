@@ -126,14 +126,18 @@ def list_folder(name: str, root: Path, config: DataConfig | None = None) -> List
         idle = [f"data.columns.{key}" for key in config.columns.asked]
         idle += ["data.metadata"] * (config.metadata is not None)
         if idle:
-            raise DataError(f"{', '.join(idle)}: data.format={name} has columns of its own. Leave them out.")
+            raise DataError(
+                f"{', '.join(idle)}: has no effect, since data.format={name} has fixed columns. Leave it out."
+            )
     listing = entry.list(root, config=config) if entry.reads_config else entry.list(root)
     rows = listing.rows if isinstance(listing, Listing) else None
     if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
-        raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing with a list of Examples")
+        raise DataError(
+            f"data.format={name}: returns a {type(listing).__name__}. It must return a Listing with a list of Examples"
+        )
     hints = get_type_hints(Example) | {"further": dict}
     problems = [problem for name, hint in hints.items() for problem in _misfits(rows, name, hint)]
-    problems += [f"{row.place}: further is not text by name" for row in rows if not _is_text(row.further)]
+    problems += [f"{row.place}: further must map names to text" for row in rows if not _is_text(row.further)]
     if problems:
         raise DataError(bullets([f"data.format={name}: {problem}" for problem in problems]))
     return listing
@@ -152,7 +156,7 @@ def _misfits(rows: Sequence[Example], name: str, hint: Any) -> Iterator[str]:
         if type(value) in wrong:
             yield f"{given} is not {inspect.formatannotation(hint)}"
         elif isinstance(value, str) and not is_unicode and not _is_unicode(value):
-            yield f"{given} has characters that are no Unicode text"
+            yield f"{given} has invalid Unicode characters"
         elif name == "split" and value not in (None, *SPLITS):
             yield f"{given} is not one of: {choices(SPLITS)}"
         elif name == "fold" and value is not None and value not in FOLDS:

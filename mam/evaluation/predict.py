@@ -100,7 +100,10 @@ def predict(
             except Exception as error:  # memory runs out in errors of many classes
                 if len(members) == 1 or not is_shortage(error):
                     raise
-                short = f"{target.device} has not enough memory for {len(members)} clips at a time: in halves"
+                short = (
+                    f"{target.device} does not have enough memory for {len(members)} clips at a time; the batch is"
+                    " halved"
+                )
                 log.warning("%s", short)
                 say(short)
                 prefix.too_large.add(members)
