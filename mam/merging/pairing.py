@@ -24,9 +24,7 @@ def pairing(function: Pairing) -> Pairing:
     def checked(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
         pairs = function(selected, target_depth, source_depth)
         if not isinstance(pairs, dict) or not all(isinstance(layer, int) for layer in pairs.values()):
-            raise MergeError(
-                f"pairing={name}: gives {f'{pairs!r}'[:80]}, not the number of a source layer by target layer"
-            )
+            raise MergeError(f"pairing={name}: returns {f'{pairs!r}'[:80]}. It must map target layers to source layers")
         return _checked(pairs, selected, source_depth, name)
 
     register("pairing", name, function, (PAIRINGS, checked), takes="selected, target_depth, source_depth")

@@ -115,7 +115,9 @@ class RunFolder:
         parse_result(json.dumps(written), self.path / RESULT)
         failure = self._log_file and self._log_file.failure
         if failure:
-            raise RecordError(f"Cannot write {self.path / LOG}: {failure.strerror}. Free space or set outputs=FOLDER.")
+            raise RecordError(
+                f"Cannot write {self.path / LOG}: {failure.strerror}. Free disk space or set outputs=FOLDER."
+            )
         write_json(self.path / RESULT, written)
         for act in self.when_finished:
             act()
@@ -231,7 +233,7 @@ def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
                 marker.unlink()
             else:
                 _remove(marker.parent, outputs)
-                log.warning("%s: removed, its run was killed", marker.parent)
+                log.warning("%s: removed, since its run was killed", marker.parent)
     _remove_empty(outputs)
 
 
@@ -256,7 +258,7 @@ def _new_folder(outputs: Path, signature: str) -> Path:
                 return path
     except OSError as error:
         raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Set outputs=FOLDER.") from error
-    raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
+    raise RecordError(f"outputs={outputs}: has 1,000 folders for {signature} from the same second. Set outputs=FOLDER.")
 
 
 def _write_hydra(folder: Path, job: Job) -> None:
