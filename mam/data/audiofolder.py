@@ -1,4 +1,4 @@
-"""A folder of recordings with tables of metadata, or with one folder per class.
+"""A folder of recordings with metadata tables, or with one folder per class.
 
 The table is ``metadata.csv``, ``.tsv`` or ``.jsonl``, or the one that ``data.metadata`` names. Instead of a column with
 the split there may be one table per split (``train.tsv``), or one folder per split, each with its own metadata. Without

@@ -1,4 +1,4 @@
-"""ESC-50 in its official layout: ``meta/esc50.csv`` and ``audio/*.wav``; five folds, clips cut from Freesound uploads.
+"""ESC-50 in its official layout: ``meta/esc50.csv`` and ``audio/*.wav``; five folds of clips from Freesound recordings.
 
 Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 """

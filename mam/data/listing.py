@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True)
 class SkippedExample:
-    """An example that was left out because of ``data.on_bad=skip``, with the reason."""
+    """An example that was skipped because of ``data.on_bad=skip``, with the reason."""
 
     id: str
     reason: str
@@ -91,8 +91,8 @@ def data_format(name: str, download: str, summary: str | None = None) -> Callabl
 
     Args:
         name: The value of ``data.format``.
-        download: Where to get the data; it ends the messages about a folder that lacks them.
-        summary: What the layout is; its first line is shown by ``mam list formats``. None for the function's docstring.
+        download: Where to get the data; this is added to messages about missing data.
+        summary: A description of the layout; ``mam list formats`` shows its first line. Default: the docstring.
     """
 
     refuse_bare("data_format", name)

@@ -22,7 +22,7 @@ Real = Annotated[float, Ge(-1e6), Le(1e6)]
 
 @dataclass
 class ScheduleOptions:
-    """The dependence of λ on depth; see `mam.merging.schedules`."""
+    """How λ depends on depth; see `mam.merging.schedules`."""
 
     name: Annotated[str, OneOf(SCHEDULES), Doc("how λ depends on depth")] = "constant"
     start: Annotated[Real, Doc("λ at the first layer, as a fraction of lam (linear)")] = 0.0
@@ -45,7 +45,7 @@ class LayerOptions:
 
 @dataclass
 class Calibration:
-    """The inputs on which a method or an alignment measures activations, at most ``limit`` per side."""
+    """The inputs on which a method or an alignment measures activations, at most ``limit`` per model."""
 
     audio: Annotated[
         str, Doc("recordings for calibration, used without labels: train (the training split) or a folder")
@@ -77,7 +77,7 @@ METHOD_KEYS = frozenset(option.name for option in fields(MethodOptions)) - {"nam
 
 @dataclass
 class MergeOptions:
-    """The options of a merge, without the λ by layer and the pairs of layers, which depend on the models' depths."""
+    """The options of a merge, without the λ per layer and the pairs of layers, which depend on the models' depths."""
 
     lam: Annotated[
         Share,

@@ -93,7 +93,7 @@ def constant(lam: float, depth: int, options: Options) -> list[float]:
 
 @schedule("linear", reads=("start", "end"))
 def linear(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · (start + (end - start) · l / (L - 1)); a single layer takes ``end``.
+    """λ_l = lam · (start + (end - start) · l / (L - 1)); with a single layer, lam · end.
 
     Raises:
         MergeError: ``start`` or ``end`` is outside [0, 1].
@@ -108,7 +108,7 @@ def linear(lam: float, depth: int, options: Options) -> list[float]:
 
 @schedule("power", reads=("alpha", "beta"))
 def power(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0 the source fades towards the output.
+    """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0, λ decreases towards the output.
 
     Raises:
         MergeError: An exponent is not above 0.
@@ -138,7 +138,7 @@ def lines(lam: float, depth: int, options: Options) -> list[float]:
 
 @schedule("gaussian", reads=("center", "width"))
 def gaussian(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · exp(-(l - center)² / (2 width²)), in layers.
+    """λ_l = lam · exp(-(l - center)² / (2 width²)), with center and width in layers.
 
     Raises:
         MergeError: The width is not above 0, or the center is outside the target.

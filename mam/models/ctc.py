@@ -252,7 +252,7 @@ class Wav2Vec2(CTCTarget):
 
 @target_family("data2vec-audio")
 class Data2VecAudio(CTCTarget):
-    """Data2Vec-audio: five positional convolutions, run clip by clip to keep padding out of real frames."""
+    """Data2Vec-audio: five positional convolutions, run clip by clip so that padding cannot affect real frames."""
 
     stem = "Data2VecAudio"
 
@@ -264,7 +264,7 @@ class Data2VecAudio(CTCTarget):
 
 @target_family("wavlm")
 class WavLM(CTCTarget):
-    """WavLM: a relative position bias, computed by layer 0 and gated in every layer by the hidden states (not by Q)."""
+    """WavLM: its relative position bias is computed in layer 0 and gated by the hidden states (not Q) in each layer."""
 
     stem = "WavLM"
 

@@ -127,7 +127,7 @@ class Beats(Target):
 
 @target_family("audio-spectrogram-transformer")
 class AudioSpectrogramTransformer(HubTarget):
-    """Audio spectrogram transformer (AST): 10.24 s per clip; shorter clips are padded as in its training."""
+    """Audio Spectrogram Transformer (AST): 10.24 s per clip; shorter clips are padded, as in its training."""
 
     stem = "AST"
     has_one_length = True

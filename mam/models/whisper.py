@@ -25,7 +25,7 @@ STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary
 
 @target_family("whisper")
 class Whisper(HubTarget):
-    """Whisper, with a greedy decoder. Up to 30 s at once, longer recordings in windows."""
+    """Whisper, with greedy decoding; recordings over 30 s are decoded in windows."""
 
     stem = "Whisper"
     extractor_class = "WhisperFeatureExtractor"

@@ -87,13 +87,13 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
 
 @normalizer
 def none(text: str) -> str:
-    """The text unchanged; white space separates words."""
+    """No normalisation; words are separated by white space."""
     return text
 
 
 @normalizer
 def hubert_english(text: str) -> str:
-    """Upper case A-Z and apostrophe, as CTC models trained on LibriSpeech write.
+    """Upper-case A-Z and apostrophes, as written by CTC models trained on LibriSpeech.
 
     Accents are folded ("Müller" is MULLER), digits spelled out (1862 is EIGHTEEN SIXTY TWO, 3.5 THREE POINT FIVE, 21st
     TWENTY FIRST, 90s NINETIES). Hyphens and all other characters split words. Apostrophes stay only inside words.
@@ -107,7 +107,7 @@ def hubert_english(text: str) -> str:
 
 @normalizer
 def whisper_english(text: str) -> str:
-    """OpenAI's normalizer for Whisper's results: digits, American spelling, contractions expanded, fillers dropped.
+    """OpenAI's English normalizer for Whisper: digits, American spelling, contractions expanded, fillers removed.
 
     Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix C; implemented by the
     package whisper-normalizer, with its list of spellings.
@@ -117,7 +117,7 @@ def whisper_english(text: str) -> str:
 
 @normalizer
 def basic(text: str) -> str:
-    """Whisper's normalizer for any language: lower case, without punctuation, brackets and their content."""
+    """Whisper's normalizer for any language: lower case, without punctuation and without text in brackets."""
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 
