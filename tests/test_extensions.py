@@ -166,7 +166,10 @@ def test_a_normalizer_of_a_plugin_is_needed_to_compare_texts():
     assert "1 finished run in outputs" in mam("ls", "plugins=[./mine.py]").stdout
     assert "set plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
     assert Path("pushed/me/x/README.md").exists() is False
-    assert "its card is valid: pushed/me/x" in mam("push", made.folder, "me/x", "plugins=[./mine.py]").stdout
+    assert (
+        "the export was written and its model card is valid: pushed/me/x"
+        in mam("push", made.folder, "me/x", "plugins=[./mine.py]").stdout
+    )
 
 
 def test_a_changed_plugin_scores_again_into_another_file():
@@ -279,7 +282,7 @@ def test_a_sweep_over_experiments_with_other_plugins():
         text = f"# @package _global_\nplugins: [./{file}]\nmethod: {{ name: {method} }}\n"
         plugin(text, f"mam_conf/experiment/{name}.yaml")
     search, words = split_search(["experiment=f,g", *QUICK])
-    with pytest.raises(ConfigError, match="plugins: differ between the runs of this sweep"):
+    with pytest.raises(ConfigError, match="plugins: the runs of this sweep have different plug-ins"):
         jobs(words, True, search)
 
 

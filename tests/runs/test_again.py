@@ -102,7 +102,11 @@ def test_a_plugin_that_the_user_names_is_run(words):
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("mam run 'lam=0.1", "its command cannot be read"), ("rm -rf /", "is no `mam run`"), ("", "is no `mam run`")],
+    [
+        ("mam run 'lam=0.1", "the recorded command cannot be read"),
+        ("rm -rf /", "the recorded command is not `mam run`"),
+        ("", "the recorded command is not `mam run`"),
+    ],
 )
 def test_commands_that_are_none(words, command, message):
     first = once([*words, "lam=0.3", "outputs=first"])
