@@ -1,7 +1,7 @@
-"""mam: multimodal attention merging (Sundar et al., arXiv 2312.14378), measured honestly.
+"""mam: a benchmark of multimodal attention merging (Sundar et al., arXiv 2312.14378).
 
-Experiments: `run`, `sweep`, `load_result`, `results`. Models in memory: `merge`, `unmerge`, `merged`, `learnable`. Code
-of your own is registered with the decorators in `mam.plugins`. See docs/python.md.
+For experiments: `run`, `sweep`, `load_result`, `results`. For models in memory: `merge`, `unmerge`, `merged`,
+`learnable`. Register your own code with the decorators in `mam.plugins`. See docs/python.md.
 """
 
 from __future__ import annotations

@@ -182,13 +182,13 @@ class Cache:
     def _give_up(self, error: Exception) -> None:
         if self._is_writable:
             self._is_writable = False
-            self._say(f"the cache is not written any more, and what it lacks is computed again: {error}")
+            self._say(f"the cache is no longer written; what is missing from it is computed again: {error}")
 
     def _mark(self) -> None:
         """Write the tag that makes this folder a cache."""
         if not (self.folder / TAG).exists():
             with atomic(self.folder / TAG) as file:
-                file.write(f"{SIGNATURE}\n# A cache of mam; it may be removed at any time.\n")
+                file.write(f"{SIGNATURE}\n# This folder is a cache of mam. It can be deleted at any time.\n")
 
     def _make_room(self, wanted: int) -> None:
         """Remove the least recently used entries until ``wanted`` bytes fit below the low-tide mark."""
@@ -258,17 +258,17 @@ def _refuse_others_folder(folder: Path) -> None:
             inner = [path.name for path in (folder / kind).glob("*")]
             others += [f"{kind}/{name}" for name in inner if not ENTRY.fullmatch(name) and not LEFT.fullmatch(name)]
     except NotADirectoryError:
-        raise ConfigError(f"cache_dir={folder}: is a file. Name a folder") from None
+        raise ConfigError(f"cache_dir={folder}: is a file. Give a folder") from None
     except (OSError, ValueError):  # may not be looked at; said when it is first used
         return
     if others:
         raise ConfigError(
-            f"cache_dir={folder}: is not a cache of mam, it holds {choices(others[:5])}. Name a new or an empty folder"
+            f"cache_dir={folder}: is not a cache of mam (it contains {choices(others[:5])}). Give a new or empty folder"
         )
 
 
 def _log_damaged(path: Path) -> None:
-    log.warning("%s: is damaged or outdated; it is made again", path)
+    log.warning("%s: is damaged or outdated and is computed again", path)
 
 
 def _sum(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:

@@ -19,26 +19,26 @@ MOST_WORDS = 10_000
 USAGE = f"""\
 usage: mam VERB [words ...]
 
-Merge the attention of one modality's Transformer into another's, and measure
-what that does. `mam run` alone is the bundled demo: offline, on a CPU.
+Merge the attention of a Transformer of one modality into that of another and
+measure the effect. `mam run` without arguments runs the bundled demo, offline
+and on a CPU.
 
 verbs:
 {_SENTENCES}
 
-`mam VERB --help` shows the words of a verb with an example, `mam run --help`
-every group and key of the configuration.
+`mam VERB --help` explains a verb, with an example. `mam run --help` lists all
+groups and keys of the configuration.
 
 examples:
   mam run lam=0.1                    one run
-  mam run --multirun lam=0,0.05,0.1  several runs; values between commas are
-                                     combined
+  mam run --multirun lam=0,0.05,0.1  a sweep: one run per combination of values
   mam run experiment=lambda_grid     a study: several runs and one table
-  mam run train=lmam                 λ learnt while fine-tuning (train=finetune:
+  mam run train=lmam                 fine-tuning with λ learnt (train=finetune:
                                      λ fixed; lam=0: regular fine-tuning)
-  mam run --cfg job lam=0.1          the configuration that would run
-  mam score RUN normalizer=none      saved predictions scored again
-  mam --shell-completion install=bash
-                                     prints what eval needs to complete mam run
+  mam run --cfg job lam=0.1          print the configuration and stop
+  mam score RUN normalizer=none      score saved predictions again
+  eval "$(mam --shell-completion install=bash)"
+                                     completion of mam run in bash
   mam --version
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show λ shows ? instead
     try:
-        with blaming(), explained("Close other programs, or take a machine with more."):
+        with blaming(), explained("Close other programs, or use a machine with more memory."):
             code = _dispatch(sys.argv[1:])
         leave()
         sys.stdout.flush()
@@ -62,7 +62,7 @@ def main() -> None:
         _show_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("mam: stopped. Finished runs are kept; the same command finds them.", file=sys.stderr)
+        print("mam: stopped. Finished runs are kept; run the same command again to continue.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader closed the pipe, as in `mam run | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +94,9 @@ def _open_closed_streams() -> None:
 
 def _dispatch(argv: Sequence[str]) -> int:
     if len(argv) > MOST_WORDS:
-        raise ConfigError(f"{len(argv)} words are more than the {MOST_WORDS} that mam takes. Put them into files")
+        raise ConfigError(
+            f"{len(argv):,} arguments are too many (at most {MOST_WORDS:,}). Put them into configuration files"
+        )
     if not argv or argv[0] in ("help", "--help", "-h"):
         print(USAGE, end="")
         return 0
@@ -108,9 +110,7 @@ def _dispatch(argv: Sequence[str]) -> int:
 
         return complete(argv, tuple(VERBS))
     if argv[0] not in VERBS:
-        raise ConfigError(
-            f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. `mam --help` explains."
-        )
+        raise ConfigError(f"{argv[0]}: not a verb of mam. Choose one of: {choices(tuple(VERBS))}. See `mam --help`.")
     return int(import_module(f"mam.verbs.{argv[0]}").main(argv[1:]))
 
 

@@ -101,7 +101,7 @@ def bullets(lines: Sequence[str], most: int = 20) -> str:
 def in_words(error: OSError) -> str:
     """Return an error of the system as the message of a MamError: its place, its reason and a remedy."""
     place = f"{error.filename}: " if error.filename else ""
-    return f"{place}{error.strerror or error}. Check that it exists and may be used."
+    return f"{place}{error.strerror or error}. Check that it exists and that you may access it."
 
 
 def first_line(error: Exception) -> str:

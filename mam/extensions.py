@@ -132,9 +132,9 @@ def _is_path(name: str) -> bool:
 
 def _key(name: str) -> str:
     if not isinstance(name, str) or "\0" in name:
-        raise ConfigError(f"plugins={name!r}: is not the name of a file, folder or module")
+        raise ConfigError(f"plugins={name!r}: must be the name of a file, folder or module")
     if not name.strip():
-        raise ConfigError("plugins: has an empty name")
+        raise ConfigError("plugins: one of the names is empty. Remove it")
     return str(resolved(expanded(name))) if _is_path(name) else name
 
 
@@ -185,7 +185,7 @@ def _load(key: str, name: str | EntryPoint) -> Plugin:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(
-            f"there is no module {error.name}. Install it, or name a file by its path, plugins=[./FILE.py]"
+            f"there is no module {error.name}. Install it, or give a file with its path, plugins=[./FILE.py]"
         ) from error
     root = _root_of(module)
     return Plugin(name, str(root), tree_sha256(root))
@@ -196,7 +196,7 @@ def _load_path(path: Path, name: str) -> Plugin:
     is_package = path.is_dir()
     file = path / INIT if is_package else path
     if not file.is_file():
-        raise ConfigError(f"there is no file {file}")
+        raise ConfigError(f"there is no file {file}. Check the path")
     sha256, texts = tree_sha256(path), _texts(path)
     module_name = f"mam_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == module_name]:
@@ -205,7 +205,7 @@ def _load_path(path: Path, name: str) -> Plugin:
         module_name, file, submodule_search_locations=[str(path)] if is_package else None
     )
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{file}: is not a Python file, whose name ends in .py")
+        raise ConfigError(f"{file}: is not a Python file. Its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
@@ -230,7 +230,7 @@ def _root_of(module: ModuleType) -> Path:
     top = sys.modules[module.__name__.partition(".")[0]]
     file = getattr(top, "__file__", None) or module.__file__
     if file is None:
-        raise ConfigError(f"the module {module.__name__} has no file. Give it an __init__.py")
+        raise ConfigError(f"the module {module.__name__} has no file. Add an __init__.py")
     path = resolved(Path(file))
     return path.parent if path.name == INIT else path
 

@@ -53,10 +53,12 @@ def lock_of(
             return lock.acquire(timeout=min(SILENT, seconds))
         except Timeout:
             if seconds > SILENT:
-                say(f"waiting for another process, which holds {lock.lock_file}")
+                say(f"waiting for another process, which has locked {lock.lock_file}")
             return lock.acquire(timeout=max(0.0, seconds - SILENT))
     except Timeout as error:
-        raise MamError(f"Waited {seconds:.0f} s for {path}.lock. If no other mam run is alive, delete it.") from error
+        raise MamError(
+            f"Waited {seconds:.0f} s for {path}.lock. If no other process of mam is running, delete the file."
+        ) from error
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
         reason = getattr(error, "strerror", None) or error
         raise MamError(f"Cannot use the cache folder {path.parent} ({reason}). Set {other}.") from error
@@ -119,7 +121,9 @@ def _taken(file: Path, key: str) -> int | None:
             os.close(handle)
         if problem is not None and not isinstance(problem, FileNotFoundError):  # which another process may cause
             break
-    log.warning("%s: cannot be locked (%s); equal commands at the same time may do the same work", file, problem)
+    log.warning(
+        "%s: cannot be locked (%s); if the same command is started twice, both may do the same work", file, problem
+    )
     return None
 
 

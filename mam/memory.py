@@ -12,7 +12,7 @@ from mam.errors import MamError, first_line
 
 # What libraries write in errors of types that they use for other purposes too.
 SIGNS = ("allocate memory", "out of memory", "not enough memory", "start new thread", "bad_alloc", "bad alloc")
-FEWER = "Lower evaluate.memory_gb, or take fewer or shorter recordings."
+FEWER = "Lower evaluate.memory_gb, or use fewer or shorter recordings."
 CGROUP = Path("/sys/fs/cgroup")
 
 

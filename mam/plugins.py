@@ -1,4 +1,4 @@
-"""Tools for plug-ins: decorators that register code of one's own, and the types that this code takes and returns.
+"""Tools for plug-ins: decorators that register your own code, and the types that this code takes and returns.
 
 A plug-in is a Python file that uses these decorators. ``mam run plugins=[./mine.py]`` loads it; see docs/plugins.md.
 """

@@ -59,7 +59,8 @@ def join(on_gpus: bool) -> None:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
     except ValueError as error:  # RANK or MASTER_ADDR is missing
         raise ConfigError(
-            f"WORLD_SIZE={count()}: the processes cannot meet ({first_line(error)}). Start them with torchrun, or unset"
+            f"WORLD_SIZE={count()}: the processes cannot connect ({first_line(error)}). Start them with torchrun, or"
+            " unset"
             " WORLD_SIZE."
         ) from error
 
@@ -105,5 +106,7 @@ def _number(name: str, default: int, least: int = 0) -> int:
     """Return a number that torchrun sets in the environment; ConfigError if it is not a valid number."""
     value = os.environ.get(name, str(default))
     if not (value.isdecimal() and int(value) >= least):
-        raise ConfigError(f"{name}={value}: is no such number. torchrun sets it; for one process unset WORLD_SIZE.")
+        raise ConfigError(
+            f"{name}={value}: not a valid number. torchrun sets it; for a single process unset WORLD_SIZE."
+        )
     return int(value)

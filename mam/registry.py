@@ -69,13 +69,15 @@ def register(kind: str, name: str, code: Any, *entries: tuple[dict[str, Any], An
     if takes and not inspect.isclass(code):
         _refuse_signature(kind, name, code, takes)
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{kind}={name}: cannot be typed. A name has letters, digits, _, . and -, and is no constant")
+        raise ConfigError(
+            f"{kind}={name}: not a valid name. Use letters, digits, _, . and -, and no constant such as null"
+        )
     owner = _owners[-1] if _owners else ""
     earlier = next((entry for entry in _foreign if (entry.kind, entry.name) == (kind, name)), None)
     if earlier is not None and earlier.owner == owner == "":
         withdraw_one(earlier)
     elif earlier is not None or any(name in registry for registry, _ in entries):
-        raise ConfigError(f"{kind}={name}: is registered already by {_who(earlier)}. Choose another name")
+        raise ConfigError(f"{kind}={name}: is already registered by {_who(earlier)}. Choose another name")
     for registry, entry in entries:
         registry[name] = entry
     summary = (getattr(code, "__doc__", None) or "").strip().partition("\n")[0]
@@ -87,11 +89,11 @@ def _refuse_signature(kind: str, name: str, code: Any, takes: str) -> None:
     try:
         signature = inspect.signature(code)
     except (TypeError, ValueError):  # no function, or one that does not tell
-        raise ConfigError(f"{kind}={name}: is a {type(code).__name__}, not a function ({takes})") from None
+        raise ConfigError(f"{kind}={name}: is a {type(code).__name__}. Register a function ({takes})") from None
     try:
         signature.bind(*takes.split(", "))
     except TypeError as error:
-        raise ConfigError(f"{kind}={name}: takes {signature}, and must take ({takes})") from error
+        raise ConfigError(f"{kind}={name}: has the arguments {signature}. It must take ({takes})") from error
 
 
 def refuse_bare(decorator: str, argument: object) -> None:
@@ -103,7 +105,7 @@ def refuse_bare(decorator: str, argument: object) -> None:
 def refuse_called(decorator: str, argument: object) -> None:
     """Raise ConfigError for a decorator that was given something else than the function below it."""
     if not callable(argument):
-        raise ConfigError(f"@{decorator} takes no name: write @{decorator}, and the function's own name is registered")
+        raise ConfigError(f"@{decorator} takes no name. Write @{decorator}; the name of the function is used")
 
 
 def _who(earlier: Registration | None) -> str:
@@ -145,8 +147,8 @@ def restore(registrations: Sequence[Registration]) -> None:
     taken = [each for each in registrations if any(each.name in registry for registry, _ in each.entries)]
     if taken:
         raise ConfigError(
-            f"{taken[0].kind}={taken[0].name}: of the plug-in {taken[0].owner} was registered by other code in the"
-            " meantime. Choose another name"
+            f"{taken[0].kind}={taken[0].name}: the name from the plug-in {taken[0].owner} is now registered by other"
+            " code. Choose another name"
         )
     for registration in registrations:
         for registry, entry in registration.entries:

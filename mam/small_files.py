@@ -51,14 +51,14 @@ def open_regular(path: Path, limit: int = LIMIT, within: Path | None = None) -> 
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the name, or links in a circle
         raise MamError(f"{path}: {getattr(error, 'strerror', None) or error}.") from error
     if leaves:
-        raise MamError(f"{path}: is a link that leads out of {within}. Put the file itself there.")
+        raise MamError(f"{path}: is a link to a place outside {within}. Replace it with the file itself.")
     status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
         return os.fdopen(handle, "rb")
     os.close(handle)
     if stat.S_ISREG(status.st_mode):
-        raise MamError(f"{path}: has {_size(status.st_size)}, more than the {_size(limit)} that such a file may have.")
-    raise MamError(f"{path}: is no regular file.")
+        raise MamError(f"{path}: has {_size(status.st_size)}. Such a file may have at most {_size(limit)}.")
+    raise MamError(f"{path}: is not a regular file.")
 
 
 def is_inside(path: Path, folder: Path) -> bool:
@@ -81,7 +81,7 @@ def read_bytes(path: Path, limit: int = LIMIT, within: Path | None = None) -> by
         except OSError as error:
             raise MamError(f"{path}: {error.strerror or error}.") from error
     if len(content) > limit:  # a file of /proc has no size
-        raise MamError(f"{path}: has more than the {_size(limit)} that such a file may have.")
+        raise MamError(f"{path}: has more than {_size(limit)}, the maximum for such a file.")
     return content
 
 
@@ -94,7 +94,7 @@ def read_text(path: Path, limit: int = LIMIT, within: Path | None = None) -> str
     try:
         return read_bytes(path, limit, within).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MamError(f"{path}: not UTF-8 text (byte {error.start}). {CONVERT}") from error
+        raise MamError(f"{path}: is not UTF-8 text (byte {error.start}). {CONVERT}") from error
 
 
 def read_json(path: Path, limit: int = LIMIT, within: Path | None = None) -> Any:
@@ -118,7 +118,7 @@ def read_jsonl(path: Path, limit: int = LARGE) -> list[dict[str, Any]]:
         place = f"{path}, line {number}"
         row = parse_json(line, place)
         if not isinstance(row, dict):
-            raise MamError(f"{place}: a JSON {type(row).__name__}, not an object.")
+            raise MamError(f"{place}: is a JSON {type(row).__name__}, not an object.")
         rows.append(row)
     return rows
 
@@ -138,7 +138,7 @@ def text_lines(path: Path, limit: int = LARGE, within: Path | None = None) -> It
                     raise MamError(f"{path}, line {number}: has more than {_size(LINE)}.")
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise MamError(f"{path}, line {number}: not UTF-8 text (byte {error.start}). {CONVERT}") from error
+            raise MamError(f"{path}, line {number}: is not UTF-8 text (byte {error.start}). {CONVERT}") from error
         except OSError as error:
             raise MamError(f"{path}: {error.strerror or error}.") from error
 
@@ -159,9 +159,9 @@ def parse_json(text: str, place: object, is_distinct: bool = False) -> Any:
                 if isinstance(part, str):
                     part.encode()
     except RecursionError as error:
-        raise MamError(f"{place}: is nested too deeply for JSON.") from error
+        raise MamError(f"{place}: JSON is nested too deeply.") from error
     except UnicodeEncodeError as error:
-        raise MamError(f"{place}: has characters that are no Unicode text ({error.reason}).") from error
+        raise MamError(f"{place}: has invalid Unicode characters ({error.reason}).") from error
     except ValueError as error:
         raise MamError(f"{place}: cannot be read as JSON ({error}).") from error
     return value
@@ -190,13 +190,13 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is too large for a number")
+        raise ValueError(f"the number {text[:40]} is too large")
     return value
 
 
@@ -234,7 +234,7 @@ def _checked(text: str, place: object, reader: Any) -> yaml.Node | None:
     for event in yaml.parse(text, Loader=YAML_PARSER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEPTH:
-            raise MamError(f"{place}: more than {DEPTH} levels deep.")
+            raise MamError(f"{place}: is nested more than {DEPTH} levels deep.")
     node: yaml.Node | None = reader.get_single_node()
     if _expanded(node) > NODES:
         raise MamError(f"{place}: has more than {NODES} values.")
@@ -248,7 +248,7 @@ def _named(place: object) -> Iterator[None]:
         yield
     except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).replace("<unicode string>", str(place)).split())
-        raise MamError(f"{place}: not valid YAML: {reason}.") from error
+        raise MamError(f"{place}: is not valid YAML: {reason}.") from error
 
 
 def _expanded(root: yaml.Node | None) -> int:

@@ -74,7 +74,10 @@ def test_a_run_in_a_pipe_is_plain_and_fits_eighty_columns(words):
     folder = Path(next(line for line in lines if line.startswith("files")).split()[1])
     assert json.loads((folder / "result.json").read_text())["command"].endswith("lam=0.5")
     again = mam("run", *words, "lam=0.5")
-    assert again.stdout.startswith(f"skipped: finished already in {folder}") and "baseline λ=0" in again.stdout
+    assert (
+        again.stdout.startswith(f"skipped: this run has finished already, in {folder}")
+        and "baseline λ=0" in again.stdout
+    )
 
 
 def test_the_recorded_command_makes_the_run_again(words):
@@ -84,7 +87,7 @@ def test_the_recorded_command_makes_the_run_again(words):
     shell = subprocess.run(
         command.replace("mam run", f"{sys.executable} -m mam run"), shell=True, capture_output=True, text=True
     )
-    assert shell.stdout.startswith(f"skipped: finished already in {folder}")
+    assert shell.stdout.startswith(f"skipped: this run has finished already, in {folder}")
 
 
 def test_bad_data_is_one_message_and_exit_code_one(words):

@@ -157,16 +157,19 @@ def test_a_normalizer_of_a_plugin_is_needed_to_compare_texts():
     plugin("from mam.plugins import normalizer\n@normalizer\ndef shout(text):\n    return text.upper()\n")
     made = once(["plugins=[./mine.py]", "data.normalizer=shout", *QUICK])
     use([])
-    with pytest.raises(MamError, match=r"has normalizer=shout, .* say plugins=\[...\] with ./mine.py"):
+    with pytest.raises(MamError, match=r"has normalizer=shout, .* set plugins=\[...\] with ./mine.py"):
         rescore(made.folder, None, "3")
     shown = mam("score", made.folder, "seed=3", "plugins=[./mine.py]")
     assert shown.returncode == 0 and "normalizer shout" in shown.stdout, shown.stderr
     shown = mam("ls")
-    assert "0 finished runs" in shown.stdout and "say plugins=[...] with ./mine.py" in shown.stdout
+    assert "0 finished runs" in shown.stdout and "set plugins=[...] with ./mine.py" in shown.stdout
     assert "1 finished run in outputs" in mam("ls", "plugins=[./mine.py]").stdout
-    assert "say plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
+    assert "set plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
     assert Path("pushed/me/x/README.md").exists() is False
-    assert "its card is valid: pushed/me/x" in mam("push", made.folder, "me/x", "plugins=[./mine.py]").stdout
+    assert (
+        "the export was written and its model card is valid: pushed/me/x"
+        in mam("push", made.folder, "me/x", "plugins=[./mine.py]").stdout
+    )
 
 
 def test_a_changed_plugin_scores_again_into_another_file():
@@ -279,7 +282,7 @@ def test_a_sweep_over_experiments_with_other_plugins():
         text = f"# @package _global_\nplugins: [./{file}]\nmethod: {{ name: {method} }}\n"
         plugin(text, f"mam_conf/experiment/{name}.yaml")
     search, words = split_search(["experiment=f,g", *QUICK])
-    with pytest.raises(ConfigError, match="plugins: differ between the runs of this sweep"):
+    with pytest.raises(ConfigError, match="plugins: the runs of this sweep have different plug-ins"):
         jobs(words, True, search)
 
 

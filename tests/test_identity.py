@@ -202,7 +202,9 @@ def test_an_unfinished_training_is_not_gone_on_from_with_other_code(lesson, edit
             once(lesson)
     (begun,) = Path("outputs/unfinished").glob("*/question.json")
     edit()
-    with pytest.raises(TrainingError, match=r"other code\. code: mam's sources are others now\n.*bring mam's code of"):
+    with pytest.raises(
+        TrainingError, match=r"other code\. code: mam's code has changed\n.*and mam's code of that time"
+    ):
         once([*lesson, f"train.resume={begun.parent}"])
     assert once(lesson).status == "finished" and (begun.parent / "all" / "checkpoint-2").is_dir()
 
@@ -234,10 +236,17 @@ def test_reports_tell_codes_apart(words, edit, tmp_path):
     assert one.where == {"lam": "0.4", "code": code[:8]}
     page = write_report(found, tmp_path / "report").read_text()
     assert f"code {code}" in page and "{'sha256'" not in page
-    assert compare(first.folder, second.folder).notes[0].startswith("the two were run by different sources of mam")
+    assert (
+        compare(first.folder, second.folder)
+        .notes[0]
+        .startswith("the two runs used different versions of mam's code, which may explain part of the difference")
+    )
     assert compare(second.folder, second.folder).notes == ()
     (remark,) = export(first.folder, Path("exported"))
-    assert remark.startswith("merged by mam's sources as they are now") and export(second.folder, Path("now")) == []
+    assert (
+        remark.startswith("merged with mam's current code, which differs from that of the run")
+        and export(second.folder, Path("now")) == []
+    )
     scored, _ = rescore(first.folder, None, "7")
     assert (scored.scored.code.sha256, scored.env.code.sha256) == (code_sha256(), code)
 
@@ -266,7 +275,7 @@ def test_half_of_linear_merging_is_another_result(tmp_path):
 
     for lam in ("lam=0.5", "lam=0.25"):
         assert "skipped" not in command("run", "data.limit=2", "evaluate.draws=200", lam).stdout
-    assert "skipped: finished already" in shown("lam=0.5")  # a copy is the same code
+    assert "skipped: this run has finished already, in" in shown("lam=0.5")  # a copy is the same code
     path = copy / "merging" / "methods.py"
     text = path.read_text()
     plain = "return target.lerp(source, lam)"

@@ -37,7 +37,7 @@ def test_a_lock_names_what_sets_its_folder(tmp_path):
     ):
         pass
     with (
-        pytest.raises(MamError, match=r"Set HF_DATASETS_CACHE to another folder\."),
+        pytest.raises(MamError, match=r"set HF_DATASETS_CACHE to another folder\."),
         lock_of(tmp_path / "file" / "deep" / "entry", other="HF_DATASETS_CACHE to another folder"),
     ):
         pass
@@ -70,7 +70,7 @@ def test_locks_exclude(tmp_path):
 def test_a_lock_that_is_held_says_what_to_do(tmp_path):
     with (
         lock_of(tmp_path / "entry"),
-        pytest.raises(MamError, match="If no other mam run is alive, delete it"),
+        pytest.raises(MamError, match="lock. If no other process of mam is running, delete the file"),
         lock_of(tmp_path / "entry", seconds=0.1),
     ):
         pass
@@ -83,7 +83,7 @@ def test_a_lock_that_is_waited_for_is_said(tmp_path, monkeypatch):
         threading.Timer(0.3, said.append, ["meanwhile"]).start()
         with pytest.raises(MamError), lock_of(tmp_path / "entry", seconds=0.2, say=said.append):
             pass
-    assert said == [f"waiting for another process, which holds {tmp_path / 'entry'}.lock"]
+    assert said == [f"waiting for another process, which has locked {tmp_path / 'entry'}.lock"]
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
@@ -96,7 +96,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, caplog):
         lock_of(tmp_path / "entry")
     with claimed(tmp_path / "claims", "a", pytest.fail):
         pass
-    assert "equal commands at the same time may do the same work" in caplog.text
+    assert "if the same command is started twice, both may do the same work" in caplog.text
     (tmp_path / "file").write_text("")
     with claimed(tmp_path / "file" / "claims", "a", pytest.fail):
         pass

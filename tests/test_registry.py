@@ -40,13 +40,15 @@ def test_a_plugins_name_is_added_withdrawn_and_restored():
     assert names == {"half": halve} and len(foreign()) == 1
     withdraw("a plug-in")
     names["half"] = str
-    with pytest.raises(ConfigError, match="kind=half: of the plug-in a plug-in was registered by other code"):
+    with pytest.raises(
+        ConfigError, match="kind=half: the name from the plug-in a plug-in is now registered by other code"
+    ):
         restore(kept)
 
 
 def test_taken_names():
     names = {"own": str}
-    with pytest.raises(ConfigError, match="kind=own: is registered already by mam. Choose another name"):
+    with pytest.raises(ConfigError, match="kind=own: is already registered by mam. Choose another name"):
         register("kind", "own", halve, (names, halve))
     with registering("p"):
         register("kind", "half", halve, (names, halve))
@@ -65,7 +67,7 @@ def test_a_cell_may_be_run_again_and_its_code_is_hashed():
     register("kind", "half", other, (names, other))
     (second,) = foreign()
     assert names == {"half": other} and code_sha256(first.code) != code_sha256(second.code)
-    with registering("p"), pytest.raises(ConfigError, match="registered already by this session"):
+    with registering("p"), pytest.raises(ConfigError, match="is already registered by this session"):
         register("kind", "half", halve, (names, halve))
 
 

@@ -84,7 +84,7 @@ def test_one_imports_nothing(said):
 @pytest.mark.parametrize("said", ["abc", "", "0", "-1", "1.5", "²"])
 def test_a_number_of_processes_that_is_none_is_refused(said, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", said)
-    with pytest.raises(ConfigError, match=f"WORLD_SIZE={said}: is no such number"):
+    with pytest.raises(ConfigError, match=f"WORLD_SIZE={said}: not a valid number"):
         processes.join(on_gpus=False)
 
 
@@ -96,5 +96,5 @@ def test_processes_that_cannot_meet_are_refused(rank, monkeypatch):
         monkeypatch.delenv(name)
     if rank:
         monkeypatch.setenv("RANK", rank)
-    with pytest.raises(ConfigError, match=r"WORLD_SIZE=2: the processes cannot meet \(.*Start them with torchrun"):
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE=2: the processes cannot connect \(.*Start them with torchrun"):
         processes.join(on_gpus=False)

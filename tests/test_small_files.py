@@ -78,7 +78,7 @@ def test_what_is_no_regular_file_does_not_block(folder):
 def test_a_link_may_not_leave_its_folder(folder):
     (folder / "link").symlink_to("../secret")
     assert read_text(folder / "link") == "a secret"
-    refused(folder / "link", "a link that leads out of", within=folder)
+    refused(folder / "link", "a link to a place outside", within=folder)
     (folder / "own").write_text("own")
     (folder / "inner").symlink_to("own")
     assert read_text(folder / "inner", within=folder) == "own"
@@ -87,8 +87,8 @@ def test_a_link_may_not_leave_its_folder(folder):
 def test_sizes_are_limited(folder):
     (folder / "a").write_bytes(b"12345")
     assert read_bytes(folder / "a", limit=5) == b"12345"
-    refused(folder / "a", "has 5 bytes, more than the 4 bytes", limit=4)
-    refused(Path("/proc/self/status"), "more than the 4 bytes", limit=4)  # has no size of its own
+    refused(folder / "a", "has 5 bytes. Such a file may have at most 4 bytes", limit=4)
+    refused(Path("/proc/self/status"), "has more than 4 bytes", limit=4)  # has no size of its own
     with (folder / "sparse").open("wb") as file:
         file.truncate(2**40)
     refused(folder / "sparse", "has 1,048,576 MB, more than the 64 MB")
@@ -100,10 +100,10 @@ def test_sizes_are_limited(folder):
         (b"\xff", "not UTF-8 text (byte 0)"),
         (b"{", "cannot be read as JSON"),
         (b"", "cannot be read as JSON"),
-        (b'{"a": NaN}', "NaN is no number"),
-        (b"[1e999]", "1e999 is too large for a number"),
-        (b'{"a": "\\ud800"}', "no Unicode text"),
-        (b'{"\\ud800": 1}', "no Unicode text"),
+        (b'{"a": NaN}', "NaN is not a number"),
+        (b"[1e999]", "the number 1e999 is too large"),
+        (b'{"a": "\\ud800"}', "has invalid Unicode characters"),
+        (b'{"\\ud800": 1}', "has invalid Unicode characters"),
         (b"[" * (DEPTH + 1) + b"]" * (DEPTH + 1), f"more than {DEPTH} levels"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5000, "integer string conversion"),
@@ -155,7 +155,7 @@ def test_lines_of_text(folder, monkeypatch):
     path.write_bytes(b"\xef\xbb\xbfone\r\ntwo\x0b\xe2\x80\xa8\n\nlast")
     assert list(text_lines(path)) == [(1, "one"), (2, "two\x0b\u2028"), (3, ""), (4, "last")]
     path.write_bytes(b"one\n\xff\n")
-    refused(path, "line 2: not UTF-8", lambda each: list(text_lines(each)))
+    refused(path, "line 2: is not UTF-8 text", lambda each: list(text_lines(each)))
     monkeypatch.setattr(small_files, "LINE", 10)
     path.write_bytes(b"0123456789\n")
     refused(path, "line 1: has more than 10 bytes", lambda each: list(text_lines(each)))

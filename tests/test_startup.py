@@ -37,7 +37,7 @@ def test_what_is_finished_is_said_without_a_model(words):
     first = made(*words, "lam=0.5")
     shown = answer("run", *words, "lam=0.5")
     assert is_light(shown), shown.stdout + shown.stderr
-    assert f"skipped: finished already in {first}" in shown.stdout and "merged λ=0.5" in shown.stdout
+    assert f"skipped: this run has finished already, in {first}" in shown.stdout and "merged λ=0.5" in shown.stdout
     other = made(*words, "lam=0.25")
     for verb, said in (
         (("ls",), "2 finished runs"),

@@ -88,7 +88,7 @@ def test_the_judge_sees_incomplete_runs_and_temporary_files(tmp_path):
         "empty folder left: empty",
     ]
     (run / "result.json").write_text("{}")
-    assert any("is not as the schema says" in complaint for complaint in judge.of_outputs(tmp_path))
+    assert any("does not match the schema:" in complaint for complaint in judge.of_outputs(tmp_path))
 
 
 def test_runs_that_differ_are_named():

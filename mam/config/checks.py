@@ -74,7 +74,7 @@ def _field_problems(config: Any, prefix: str = "") -> Iterator[tuple[str, bool]]
             yield from _field_problems(value, f"{prefix}{name}.")
         elif container is not None and not isinstance(value, (container, type(None))):
             # OmegaConf does not compare what an interpolation gives with the type of the field.
-            what = "a list" if container is list else "names and values"
+            what = "a list" if container is list else "a mapping of names to values"
             yield f"{prefix}{name}={shortened(value)}: must be {what}", False
             setattr(config, name, container())
         elif value is not None:

@@ -61,7 +61,7 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
             try:
                 job = composer.job(job_words)
                 if job.config.tune.name != "none" and "lam" in values:
-                    raise ConfigError(f"lam: tune={job.config.tune.name} chooses it. Leave lam out")
+                    raise ConfigError(f"lam: has no effect, since tune={job.config.tune.name} chooses λ. Leave lam out")
                 if multirun and "evaluate.dev" not in values and _may_choose(job.config):
                     job = composer.job((*job_words, "evaluate.dev=true"))
             except ConfigError as error:
@@ -70,7 +70,9 @@ def jobs(words: Sequence[str], multirun: bool = False, search: SearchPath = ONLY
             if not (multirun and job.is_empty_control):
                 runs.append(job)
         if len({tuple(job.config.plugins) for job in runs}) > 1:
-            problems.append("plugins: differ between the runs of this sweep. Name all of them in plugins=[...]")
+            problems.append(
+                "plugins: the runs of this sweep have different plug-ins. Name all of them in plugins=[...]"
+            )
         if problems:
             raise ConfigError(problems)
         return Plan(distinct(runs), adds_baseline)
@@ -81,7 +83,7 @@ def refuse_too_many(counts: Iterable[int], config: Config) -> None:
     runs = math.prod(counts)
     most = config.launch.max_runs
     if runs > most:
-        remedy = f"Say launch.max_runs={runs} if they are meant" if runs <= MOST_RUNS else "Take fewer values"
+        remedy = f"If that is intended, set launch.max_runs={runs}" if runs <= MOST_RUNS else "Use fewer values"
         raise ConfigError(f"{runs:,} runs are more than launch.max_runs={most}. {remedy}")
 
 
@@ -112,7 +114,10 @@ def distinct(made: Sequence[Job]) -> list[Job]:
         ConfigError: There is no run, or the runs differ in a ``lam`` that they do not read.
     """
     if not made:
-        raise ConfigError("no run is left: a list of values is empty, or only controls at λ=0 were asked for")
+        raise ConfigError(
+            "there is nothing to run: a list of values is empty, or the only runs are controls at λ=0, which equal"
+            " the baseline"
+        )
     problems = idle_lam_problems([job.config for job in made])
     if problems:
         raise ConfigError(problems)

@@ -150,7 +150,9 @@ class Composer:
         """Return a word as Hydra parses it, which takes long for a long list and is asked for by every member."""
         if (word, multirun) not in self._read_before:
             if len(word) > LONGEST:
-                raise HydraException(f"a word of {len(word)} characters is longer than {LONGEST}. Put it into a file")
+                raise HydraException(
+                    f"{len(word):,} characters are too many (at most {LONGEST:,}). Put the value into a file"
+                )
             self._read_before[word, multirun] = self._parser.parse_override(verbatim(self.spelled(word), multirun))
         return self._read_before[word, multirun]
 
@@ -213,12 +215,16 @@ class Composer:
         except yaml.YAMLError as error:
             raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}") from error
         except (UnicodeDecodeError, OSError) as error:
-            raise ConfigError(f"{', '.join(words)}: a file cannot be read as UTF-8 ({first_line(error)})") from error
+            raise ConfigError(
+                f"{', '.join(words)}: a configuration file is not UTF-8 text ({first_line(error)})"
+            ) from error
         except (AttributeError, TypeError, ValueError) as error:  # Hydra's of a list of defaults that is none
             raise ConfigError(f"{', '.join(words)}: {first_line(error)}") from error
         except RecursionError as error:
             names = ", ".join(words)
-            raise ConfigError(f"{names}: files include each other in their defaults, without end") from error
+            raise ConfigError(
+                f"{names}: the files include each other in their defaults. Remove the circular default"
+            ) from error
 
     def _own_files(self, words: Sequence[str]) -> tuple[ConfigFile, ...]:
         """Return the user's own files from which words are composed, in order of name."""
@@ -242,13 +248,13 @@ class Composer:
                 word.encode()
                 override = self._read(word, multirun)
             except UnicodeEncodeError:
-                messages.append(f"{word!r}: is not UTF-8. Rename the file or folder, or link to it.")
+                messages.append(f"{word!r}: not valid UTF-8. Rename the file or folder, or link to it.")
                 continue
             except (HydraException, ValueError) as error:  # the latter for numbers of thousands of digits
                 messages.append(f"{word}: {first_line(error)}")
                 continue
             except RecursionError:
-                messages.append(f"{word}: is nested too deeply")
+                messages.append(f"{word}: brackets are nested too deeply")
                 continue
             problem = override_problem(override, self.groups, self.search, self.base(), multirun)
             if problem:
@@ -261,14 +267,14 @@ class Composer:
 def _in_one_line(error: Exception) -> str:
     """Return the message of Hydra or OmegaConf, without the lines that describe the key to programmers."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith((" ", "full_key", "object_type"))]
-    return " ".join(lines) or f"cannot be composed ({type(error).__name__}); is each key a name?"
+    return " ".join(lines) or f"cannot be composed ({type(error).__name__}). Check that every key is a name"
 
 
 def _refuse_missing(config: DictConfig) -> None:
     """Raise ConfigError for keys without a value."""
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ConfigError([f"{key}: has no value. Say {key}=..." for key in missing])
+        raise ConfigError([f"{key}: has no value. Set {key}=..." for key in missing])
 
 
 def _set_own_key(study: DictConfig, override: Override) -> None:
@@ -282,5 +288,5 @@ def _set_own_key(study: DictConfig, override: Override) -> None:
     keys = OmegaConf.select(study, place.removeprefix("study."))
     if not override.is_add() and name not in keys:
         line = override.input_line
-        raise ConfigError(f"{line}: {place} has no {name}. To add it, write +{line}")
+        raise ConfigError(f"{line}: {place} has no {name}. To add it, use +{line}")
     keys[name] = override.value()

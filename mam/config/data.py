@@ -31,9 +31,9 @@ ON_BAD = ("stop", "skip")
 class IdsConfig:
     """Files with one id per line that replace the format's own split rule."""
 
-    train: Annotated[str | None, Doc("file with the ids of train")] = None
-    dev: Annotated[str | None, Doc("file with the ids of dev")] = None
-    test: Annotated[str | None, Doc("file with the ids of test")] = None
+    train: Annotated[str | None, Doc("file with the ids of the training split, one per line")] = None
+    dev: Annotated[str | None, Doc("file with the ids of the dev split, one per line")] = None
+    test: Annotated[str | None, Doc("file with the ids of the test split, one per line")] = None
 
     @property
     def is_given(self) -> bool:
@@ -45,18 +45,18 @@ class IdsConfig:
 class HubSplitConfig:
     """Which splits of a hub data set are train, dev and test; null: recognised by their names."""
 
-    train: Annotated[str | None, Doc("its split for training; several joined by +")] = None
-    dev: Annotated[str | None, Doc("its split for choosing λ")] = None
-    test: Annotated[str | None, Doc("its split for testing, e.g. test.clean")] = None
+    train: Annotated[str | None, Doc("the hub's split used as train; join several with +")] = None
+    dev: Annotated[str | None, Doc("the hub's split used as dev, on which λ is chosen")] = None
+    test: Annotated[str | None, Doc("the hub's split used as test, e.g. test.clean")] = None
 
 
 @dataclass
 class HubConfig:
     """A data set on the hub."""
 
-    id: Annotated[str | None, Doc("OWNER/NAME, or a folder with a copy of the repository")] = None
-    revision: Annotated[str, Doc("branch, tag or commit")] = "main"
-    config: Annotated[str | None, Doc("name of its configuration, where it has several")] = None
+    id: Annotated[str | None, Doc("data set on the hub, OWNER/NAME, or a folder with a copy of the repository")] = None
+    revision: Annotated[str, Doc("branch, tag or commit of the data set")] = "main"
+    config: Annotated[str | None, Doc("configuration of the data set, if it has several")] = None
     split: HubSplitConfig = field(default_factory=HubSplitConfig)
 
 
@@ -64,14 +64,14 @@ class HubConfig:
 class ColumnsConfig:
     """The columns of a folder's metadata or of a hub data set; null: recognised among usual names."""
 
-    audio: Annotated[str | None, Doc("recording: its path in metadata, its audio on the hub")] = None
-    text: Annotated[str | None, Doc("transcript")] = None
-    label: Annotated[str | None, Doc("class of a sound")] = None
-    id: Annotated[str | None, Doc("id of the example")] = None
-    speaker: Annotated[str | None, Doc("speaker")] = None
-    split: Annotated[str | None, Doc("split: train, dev or test")] = None
-    fold: Annotated[str | None, Doc("number of the fold (audio events)")] = None
-    origin: Annotated[str | None, Doc("upload or session that the recording was cut from")] = None
+    audio: Annotated[str | None, Doc("column with the recording: its path (metadata) or its audio (hub)")] = None
+    text: Annotated[str | None, Doc("column with the transcript")] = None
+    label: Annotated[str | None, Doc("column with the class of the sound")] = None
+    id: Annotated[str | None, Doc("column with the id of the example")] = None
+    speaker: Annotated[str | None, Doc("column with the speaker")] = None
+    split: Annotated[str | None, Doc("column with the split: train, dev or test")] = None
+    fold: Annotated[str | None, Doc("column with the number of the fold (audio events)")] = None
+    origin: Annotated[str | None, Doc("column with the longer recording or session that the clip was cut from")] = None
 
     @property
     def asked(self) -> dict[str, str]:
@@ -84,35 +84,41 @@ class DataConfig:
     """The data set: a folder in a known format, the evaluated split, and the handling of unusable examples."""
 
     name: Annotated[str, Doc("name of the data set, for tables")] = MISSING
-    format: Annotated[str, Doc("registered folder layout")] = MISSING
-    source: Annotated[str, OneOf(DATA_SOURCES), Doc("folder or hub")] = "folder"
+    format: Annotated[str, Doc("folder layout (mam list formats)")] = MISSING
+    source: Annotated[str, OneOf(DATA_SOURCES), Doc("where the data is read from: folder or hub")] = "folder"
     root: Annotated[str | None, Doc("folder with the data")] = None
-    metadata: Annotated[str | None, Doc("table of an audiofolder: .csv, .tsv or .jsonl, in root or elsewhere")] = None
+    metadata: Annotated[
+        str | None, Doc("metadata table of an audiofolder (.csv, .tsv or .jsonl), in root or elsewhere")
+    ] = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     hub: HubConfig = field(default_factory=HubConfig)
-    split: Annotated[str, OneOf(DATA_SPLITS), Doc("evaluated split; not_dev is everything except dev")] = "test"
+    split: Annotated[str, OneOf(DATA_SPLITS), Doc("split to evaluate; not_dev is everything except dev")] = "test"
     ids: Annotated[IdsConfig, Doc("files with one id per line that define the splits")] = field(
         default_factory=IdsConfig
     )
-    fold: Annotated[int | None, Ge(0), Le(2**31 - 1), Doc("the only fold tested (audio events)")] = None
-    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of examples, from the first")] = None
-    on_bad: Annotated[str, OneOf(ON_BAD), Doc("handling of unusable examples: stop or skip")] = "stop"
+    fold: Annotated[int | None, Ge(0), Le(2**31 - 1), Doc("the only fold to test (audio events); null: every fold")] = (
+        None
+    )
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("use only the first N examples")] = None
+    on_bad: Annotated[str, OneOf(ON_BAD), Doc("what to do about unusable examples: stop or skip")] = "stop"
     language: Annotated[
-        str | None, Doc("language of the references; null: that of the decoder, else of a CTC vocabulary's letters")
+        str | None, Doc("language of the references; null: the decoder's, or for CTC the one that the letters indicate")
     ] = None
     normalizer: Annotated[
         str,
         OneOf(NORMALIZERS, also=(AUTO,)),
-        Doc("what is done to references and hypotheses before words are counted; auto: by the language"),
+        Doc("text normalisation of references and hypotheses before scoring; auto: chosen by language"),
     ] = AUTO
     metric: Annotated[
-        str, OneOf(METRICS), Doc("compared metric; auto: cer for languages without spaces between words, else wer")
+        str, OneOf(METRICS), Doc("metric to compare; auto: cer for languages without spaces between words, else wer")
     ] = AUTO
-    clusters: Annotated[str, OneOf(CLUSTERS), Doc("units of the test: utterance, speaker, origin")] = "utterance"
-    note: Annotated[str, Doc("caveat shown beside every result")] = ""
-    recorded_from: Annotated[str, Doc("collection; if set, the caveat is shown only for targets pre-trained on it")] = (
-        ""
+    clusters: Annotated[str, OneOf(CLUSTERS), Doc("unit of the significance test: utterance, speaker, origin")] = (
+        "utterance"
     )
+    note: Annotated[str, Doc("caveat shown beside every result")] = ""
+    recorded_from: Annotated[
+        str, Doc("collection that the data comes from; data.note is then shown only for targets pre-trained on it")
+    ] = ""
     page: Annotated[str, Doc("web page of the data set")] = ""
 
 
@@ -122,18 +128,18 @@ def data_problems(config: Config) -> Iterator[str]:
     if data.split == "all" and data.ids.is_given:
         yield "data.ids: has no effect with data.split=all"
     if data.root is not None and not data.root.strip():
-        yield "data.root: is empty. Give a folder"
+        yield "data.root: is empty. Set data.root=FOLDER"
     for key, value in (("data.metadata", data.metadata), ("data.hub.id", data.hub.id), *_columns(data)):
         if value is not None and not value.strip():
-            yield f"{key}: is empty. Leave it out or give a name"
+            yield f"{key}: is empty. Give a name, or leave it out"
     if data.source == "hub" and data.hub.id is None:
-        yield f"data.hub.id: data={data.name} names no data set on the hub. Say data.hub.id=OWNER/NAME"
+        yield f"data.hub.id: data={data.name} has no data set on the hub. Set data.hub.id=OWNER/NAME"
     if data.source == "hub" and data.hub.revision == PARQUET_BRANCH and data.hub.config is None:
-        yield f"data.hub.config: is needed with data.hub.revision={PARQUET_BRANCH}, whose folders are configurations"
+        yield f"data.hub.config: is required with data.hub.revision={PARQUET_BRANCH}. Set data.hub.config=NAME"
     if data.source == "hub" and data.metadata is not None:
         yield "data.metadata: has no effect with data.source=hub"
     if data.source == "folder" and data.root is None:
-        yield f"data.root: data={data.name} needs a folder. Say data.root=FOLDER"
+        yield f"data.root: data={data.name} needs a folder. Set data.root=FOLDER"
     if data.language is not None and tag_of(data.language) is None:
         yield language_problem("data.language", data.language, "language code")
     if config.model.task == "asr":
@@ -154,6 +160,9 @@ def _events_problems(config: Config) -> Iterator[str]:
         if getattr(data, key) != AUTO:
             yield f"data.{key}: has no effect on audio events"
     if data.ids.is_given:
-        yield "data.ids: has no effect on audio events; name folds or splits in the metadata"
+        yield "data.ids: has no effect on audio events. Give folds or splits in the metadata"
     if data.split in ("train", "not_dev") or (data.split == "all" and config.head != "checkpoint"):
-        yield f"data.split={data.split}: a probe is fitted on other clips than it is tested on. Say test or dev"
+        yield (
+            f"data.split={data.split}: the probe needs clips outside the tested split. Set data.split=test or"
+            " data.split=dev"
+        )

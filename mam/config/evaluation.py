@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 HEADS = {
-    "probe_fixed": "a linear probe fitted on the unmerged target's features, used on the merged one's",
-    "probe_refit": "a probe fitted again on the merged target's features",
+    "probe_fixed": "a linear probe, fitted on features of the unmerged target and applied to those of the merged model",
+    "probe_refit": "a linear probe, fitted again on features of the merged model",
     "checkpoint": "the checkpoint's own classes",
 }
 
@@ -31,34 +31,40 @@ class EvaluateConfig:
         float | None,
         Ge(1),
         Le(10**6),
-        Doc("padded seconds per pack; null: 10 on a CPU (Whisper 240), 160 on a GPU"),
+        Doc("seconds of audio per batch, padding included; null: 10 on a CPU (Whisper 240), 160 on a GPU"),
     ] = None
     draws: Annotated[
         int,
         Ge(100),
         Le(10**6),
-        Doc("number of random sign assignments of the test, above 16 changed units, or of bootstrap resamples"),
+        Doc("number of random sign flips in the test (exact up to 16 changed units) or of bootstrap resamples"),
     ] = 10_000
     interval: Annotated[
         str,
         OneOf(INTERVALS),
-        Doc("interval: sign_flip (agrees with p) or bootstrap (percentile; too narrow for few units or changes)"),
+        Doc("confidence interval: sign_flip (agrees with p) or bootstrap (percentile; too narrow for few units)"),
     ] = "sign_flip"
     dev: Annotated[
-        bool, Doc("whether dev is evaluated too, for a choice between runs; set by mam in a multirun over λ")
+        bool, Doc("whether to evaluate on dev too, for choosing between runs; sweeps over λ set it automatically")
     ] = False
     by: Annotated[
         list[str],
-        Doc("columns by whose values rates are shown: [speaker], label, origin, fold, split, or any of the metadata"),
+        Doc("columns to break results down by, e.g. [speaker]: label, origin, fold, split or any metadata column"),
     ] = field(default_factory=list)
     memory_gb: Annotated[
-        float, Ge(0), Le(10**5), Doc("memory for decoded audio, and the same again for results that do not depend on λ")
+        float,
+        Ge(0),
+        Le(10**5),
+        Doc("memory for decoded audio, in GB; as much again is used for results that do not depend on λ"),
     ] = 2.0
     cache_gb: Annotated[
-        float, Ge(0), Le(10**6), Doc("disk space, shared by all runs, for data that exceeds the memory; 0: none")
+        float,
+        Ge(0),
+        Le(10**6),
+        Doc("disk space for what exceeds evaluate.memory_gb, in GB, shared by all runs; 0: none"),
     ] = 20.0
     share: Annotated[
-        bool, Doc("whether audio and all states are kept on disk for other processes; set by launchers")
+        bool, Doc("whether to share audio and hidden states with other processes on disk; launchers set it")
     ] = False
 
 
@@ -66,6 +72,6 @@ def evaluation_problems(config: Config) -> Iterator[str]:
     """Yield a problem if the task does not support the head, or a column is named more than once."""
     by = config.evaluate.by
     if len(set(by)) < len(by):
-        yield f"evaluate.by={','.join(by)}: names a column more than once"
+        yield f"evaluate.by={','.join(by)}: a column is named more than once. Name each once"
     if config.model.task == "asr" and config.head != "probe_fixed":
         yield "head: has no effect on speech recognition"

@@ -24,22 +24,22 @@ def parts_problems(config: Config) -> Iterator[str]:
     control = CONTROLS[config.control]
     letters = set(letters_of(parts))
     if not letters & set(control.parts):
-        yield f"parts={config.parts}: leaves nothing for control={config.control}, which merges {control.parts} only"
+        yield f"parts={config.parts}: control={config.control} merges only {control.parts}, so nothing is left to merge"
     for letter in sorted(letters & set(control.lacks)):
         yield (
-            f"parts={config.parts}: control={config.control} has nothing to put in the place of {letter}. Leave"
-            f" {letter} out of parts in every run that is compared with it"
+            f"parts={config.parts}: control={config.control} does not define a replacement for {letter}. Leave"
+            f" {letter} out of parts, in all runs that are compared"
         )
     if letters <= ATTENTION:
         return
     others = "".join(sorted(letters - ATTENTION))
-    headless = "feed-forward layers and norms belong to no head"
+    headless = "feed-forward layers and norms have no heads"
     is_per_head = config.train.is_lmam and config.train.lam.per == "head"
     limits = {
         f"heads={config.heads}": (config.heads != "all", headless),
-        f"align={config.align}": (config.align != "none", "attention alone is aligned"),
-        f"on_mismatch={config.on_mismatch}": (config.on_mismatch != "error", "attention alone is projected"),
-        f"method={config.method.name}": (METHODS[config.method.name].needs_moments, "it measures attention alone"),
+        f"align={config.align}": (config.align != "none", "only attention can be aligned"),
+        f"on_mismatch={config.on_mismatch}": (config.on_mismatch != "error", "only attention can be projected"),
+        f"method={config.method.name}": (METHODS[config.method.name].needs_moments, "it measures only attention"),
         f"train.lam.per={config.train.lam.per}": (is_per_head, headless),
     }
     for word, (is_set, why) in limits.items():
@@ -53,16 +53,17 @@ def where_problems(config: Config) -> Iterator[str]:
         return
     where = f"where={config.where}"
     if config.model.task == "events":
-        yield f"{where}: audio events are read from the encoder. Leave where out"
+        yield f"{where}: audio events use only the encoder. Leave where out"
     for word, other in activation_choices(config).items():
-        yield f"{where}: {word} measures the inputs of encoders only. Say where=encoder, or {other}"
+        yield f"{where}: {word} can only be measured in encoders. Set where=encoder, or {other}"
     if config.where == "decoder":
         return
     if config.where == "cross" and config.parts == "f":
-        yield f"{where}: cross-attention has no feed-forward block of its own. Say where=decoder"
+        yield f"{where}: cross-attention has no feed-forward block. Set where=decoder"
     for key, default in (("align", "none"), ("on_mismatch", "error")):
         if getattr(config, key) != default:
             yield (
-                f"{where}: {key}={getattr(config, key)} fits one basis, and cross-attention reads the streams of both"
-                " encoder and decoder. Say where=encoder or where=decoder"
+                f"{where}: {key}={getattr(config, key)} fits one basis, but cross-attention reads hidden states of"
+                " both the"
+                " encoder and decoder. Set where=encoder or where=decoder"
             )

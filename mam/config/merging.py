@@ -63,9 +63,8 @@ def _method_problems(config: Config) -> Iterator[str]:
     method, traits = config.method, METHODS[config.method.name]
     if traits.needs_moments and config.calibration.source is None:
         yield (
-            f"method={method.name}: needs inputs on which the source's activations are measured. Say"
-            " calibration.source=FILE with a sentence a line, or =FOLDER of images or recordings for a source that"
-            " reads those"
+            f"method={method.name}: needs inputs for the source, to measure its activations. Set"
+            " calibration.source=FILE (text, one sentence per line) or calibration.source=FOLDER (images or recordings)"
         )
     for key in sorted(METHOD_KEYS - set(traits.reads)):
         if getattr(method, key) != getattr(MethodOptions(), key):
@@ -76,19 +75,19 @@ def _method_problems(config: Config) -> Iterator[str]:
         merged = {part for part in config.parts if part in CONTROLS[config.control].parts}
         if not {"q", "k"} <= merged:
             yield (
-                f"method={method.name}: merges Q and K together, and parts={config.parts} control={config.control}"
-                " leaves one of them out. Say parts=qkv and a control that merges both, or method=linear"
+                f"method={method.name}: merges Q and K together, but parts={config.parts} control={config.control}"
+                " leaves one of them out. Set parts=qkv and a control that includes both, or method=linear"
             )
         if not config.bias:
             yield (
-                f"method={method.name}: writes Q and K in another basis, in which the target's biases mean nothing."
-                " Leave bias=false out, or say method=linear"
+                f"method={method.name}: changes the basis of Q and K, so the target's biases cannot be kept."
+                " Leave bias=false out, or set method=linear"
             )
     if config.train.name == "lmam" and not traits.is_learnable:
         known = " or ".join(name for name, other in METHODS.items() if other.is_learnable)
         yield (
-            f"method={method.name}: its λ cannot be learnt with train=lmam. Say method={known}, or train=finetune for a"
-            " λ that is fixed"
+            f"method={method.name}: its λ cannot be learnt with train=lmam. Set method={known}, or train=finetune"
+            " (λ fixed)"
         )
 
 
@@ -102,14 +101,14 @@ def _base_problems(config: Config) -> Iterator[str]:
         return
     if base is None:
         yield (
-            f"method={method}: merges task vectors, the differences of target and source from the checkpoint that both"
-            " were fine-tuned from. Say model.base=CHECKPOINT (in mam.merge base=). HuBERT and BERT have no common"
-            " ancestor: W_s - W_t is the distance of two unrelated points, of which no entry says anything about a task"
+            f"method={method}: merges task vectors, the differences between the models and the checkpoint that both"
+            " were fine-tuned from. Set model.base=CHECKPOINT (in mam.merge: base=). Models without a common ancestor,"
+            " such as HuBERT and BERT, have no task vectors"
         )
     for key, value in (("align", config.align), ("on_mismatch", config.on_mismatch)):
         if value != getattr(MergeOptions(), key):
             yield (
-                f"{key}={value}: has no meaning with method={method}, since models with a common ancestor have the same"
+                f"{key}={value}: does not apply to method={method}, since models with a common ancestor have the same"
                 f" width and basis. Leave {key} out"
             )
 
@@ -117,8 +116,8 @@ def _base_problems(config: Config) -> Iterator[str]:
 def _alignment_problems(config: Config) -> Iterator[str]:
     if config.align != "none" and not CONTROLS[config.control].has_structure:
         yield (
-            f"align={config.align}: control={config.control} leaves nothing of the source that could be aligned: it"
-            " replaces what was learnt by numbers without structure. Compare with that control at align=none"
+            f"align={config.align}: control={config.control} replaces the source with numbers that have no structure"
+            " to align. Set align=none for this control"
         )
     if config.on_mismatch == "error" and config.project != MergeOptions().project:
         yield "project: has no effect without on_mismatch=project"
@@ -145,7 +144,7 @@ def _calibration_problems(config: Config) -> Iterator[str]:
             yield f"calibration.{key}: has no effect without {' or '.join(names)}"
     if calibration.audio == "train" and config.data.split == "not_dev" and reads_calibration(config):
         yield (
-            "calibration.audio=train: data.split=not_dev tests these recordings too. Say data.split=test, or"
+            "calibration.audio=train: data.split=not_dev also tests on these recordings. Set data.split=test, or"
             " calibration.audio=FOLDER"
         )
 
@@ -154,11 +153,16 @@ def _repair_problems(config: Config) -> Iterator[str]:
     if config.repair == "none":
         return
     if config.train.is_lmam:
-        yield f"repair={config.repair}: train=lmam merges anew in every step. Say repair=none, or train=finetune"
+        yield (
+            f"repair={config.repair}: cannot be used with train=lmam, which merges again at every step. Set repair=none"
+        )
     if not config.bias:
-        yield f"repair={config.repair}: rescales weights with their biases. Leave bias=false out"
+        yield f"repair={config.repair}: rescales biases too, so it needs bias=true. Leave bias=false out"
     if not set(config.parts) & set("qkv"):
-        yield f"repair={config.repair}: rescales Q, K and V, and parts={config.parts} merges none of them"
+        yield (
+            f"repair={config.repair}: rescales Q, K and V, but parts={config.parts} merges none of them. Set"
+            " repair=none"
+        )
 
 
 def _sources_problems(config: Config) -> Iterator[str]:
@@ -171,10 +175,10 @@ def _sources_problems(config: Config) -> Iterator[str]:
         return
     if not METHODS[config.method.name].is_learnable:
         known = " or ".join(name for name, traits in METHODS.items() if traits.is_learnable)
-        yield f"method={config.method.name}: merges one source, and model.sources names several. Say method={known}"
+        yield f"method={config.method.name}: merges only one source, but model.sources has several. Set method={known}"
     for word, other in activation_choices(config).items():
         if not word.startswith("repair="):
-            yield f"{word}: is measured for one source, and model.sources names several. Say {other}"
+            yield f"{word}: works with only one source, but model.sources has several. Set {other}"
 
 
 def _target_problems(config: Config, target: Shape) -> Iterator[str]:
@@ -194,8 +198,8 @@ def _source_problems(config: Config, target: Shape, source: Shape, name: str) ->
         yield str(error)
     if config.on_mismatch == "error" and widths_differ(config, target, source):
         yield (
-            f"model: the target is {target.width} wide and {name} {source.width}. Widths must agree; say"
-            " on_mismatch=project, choose another source, or correct model.*_shape if they do."
+            f"model: the width of the target is {target.width}, that of {name} is {source.width}. They must agree: set"
+            " on_mismatch=project, choose another source, or correct model.*_shape if it is wrong."
         )
 
 
@@ -239,12 +243,12 @@ def idle_lam_problems(plan: Sequence[Config]) -> list[str]:
         return []
     first = idle[0]
     is_absolute = SCHEDULES[first.schedule.name].is_absolute
-    why = f"schedule={first.schedule.name} says λ itself" if is_absolute else f"tune={first.tune.name} chooses λ"
+    why = f"schedule={first.schedule.name} sets λ itself" if is_absolute else f"tune={first.tune.name} chooses λ"
     remedy = "schedule=constant" if is_absolute else "tune=none"
     lams = ", ".join(f"{lam:g}" for lam in sorted({config.lam for config in idle}))
     return [
-        f"lam: has no effect where {why}, and is {lams} in runs that would be the same. Leave it out, or say {remedy}"
-        " with each lam that is meant (in a study: in the arm)"
+        f"lam: has no effect if {why}, so the runs with lam={lams} would be the same. Leave lam out, or set {remedy}"
+        " with each lam (in a study: in the arm)"
     ]
 
 

@@ -31,13 +31,17 @@ ROLES = (*SIDES, "base")  # of checkpoints
 class ShapeConfig:
     """The depth, width and heads of a model; null values are read from its checkpoint, others checked against it."""
 
-    layers: Annotated[int | None, Ge(1), Le(10_000), Doc("number of layers; null: read from the checkpoint")] = None
-    width: Annotated[int | None, Ge(1), Le(10**6), Doc("width of the stream; null: read from the checkpoint")] = None
+    layers: Annotated[
+        int | None, Ge(1), Le(10_000), Doc("number of encoder layers; null: read from the checkpoint")
+    ] = None
+    width: Annotated[
+        int | None, Ge(1), Le(10**6), Doc("width of the hidden states; null: read from the checkpoint")
+    ] = None
     heads: Annotated[
-        int | None, Ge(1), Le(10**5), Doc("number of heads of a layer; null: read from the checkpoint")
+        int | None, Ge(1), Le(10**5), Doc("number of attention heads per layer; null: read from the checkpoint")
     ] = None
     decoder: Annotated[
-        int | None, Ge(0), Le(10_000), Doc("number of decoder layers; null: read from the checkpoint if where needs it")
+        int | None, Ge(0), Le(10_000), Doc("number of decoder layers; null: read from the checkpoint if needed")
     ] = None
 
 
@@ -46,43 +50,41 @@ class ModelConfig:
     """The pair of models."""
 
     name: Annotated[str, Doc("name of the pair, for tables")] = MISSING
-    task: Annotated[str, OneOf(TASK_NAMES), Doc("task: asr or events")] = "asr"
-    pairing: Annotated[str, OneOf(PAIRINGS), Doc("default of pairing for this pair")] = "index"
-    on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("default of on_mismatch for this pair")] = "error"
-    target: Annotated[str, Doc("hub id, folder, BEATs file, or asset:NAME for a bundled model")] = MISSING
+    task: Annotated[str, OneOf(TASK_NAMES), Doc("task: asr (speech recognition) or events (audio events)")] = "asr"
+    pairing: Annotated[str, OneOf(PAIRINGS), Doc("default for pairing with this pair")] = "index"
+    on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("default for on_mismatch with this pair")] = "error"
+    target: Annotated[str, Doc("checkpoint: hub id, folder, BEATs file, or asset:NAME for a bundled model")] = MISSING
     target_revision: Annotated[str, Doc("branch, tag or commit on the hub")] = "main"
-    target_sha256: Annotated[str | None, Doc("required SHA-256 of the weights")] = None
+    target_sha256: Annotated[str | None, Doc("expected SHA-256 of the weights; another one is an error")] = None
     language: Annotated[
         str | None,
         Doc(
-            "language of Whisper's decoder; null: the checkpoint's setting, else English if it is English-only, else"
-            " detected"
+            "language that Whisper decodes; null: the checkpoint's setting, else English (English-only checkpoint),"
+            " else detected"
         ),
     ] = None
-    speech_task: Annotated[str, OneOf(SPEECH_TASKS), Doc("task of Whisper's decoder: transcribe or translate")] = (
-        "transcribe"
-    )
-    target_shape: Annotated[ShapeConfig, Doc("shape, checked against the checkpoint; null values are read from it")] = (
-        field(default_factory=ShapeConfig)
-    )
+    speech_task: Annotated[str, OneOf(SPEECH_TASKS), Doc("what Whisper does: transcribe or translate")] = "transcribe"
+    target_shape: Annotated[
+        ShapeConfig, Doc("shape, which is checked against the checkpoint; null values are read from it")
+    ] = field(default_factory=ShapeConfig)
     pretrained_on: Annotated[
         list[str],
-        Doc("collections whose recordings the target was trained on; data sets from them get a caveat"),
+        Doc("collections that the target was trained on; results on data from them show a caveat"),
     ] = field(default_factory=list)
     sources: Annotated[
         list[str],
-        Doc("several sources, each like target; the first is source, whose other keys are those of this one"),
+        Doc("several sources, each given like target; the first is model.source and has its keys"),
     ] = field(default_factory=list)
-    source: Annotated[str, Doc("like target")] = MISSING
+    source: Annotated[str, Doc("checkpoint of the source, given like target")] = MISSING
     source_revision: Annotated[str, Doc("like target_revision")] = "main"
     source_sha256: Annotated[str | None, Doc("like target_sha256")] = None
     source_shape: Annotated[ShapeConfig, Doc("like target_shape")] = field(default_factory=ShapeConfig)
     further_shapes: Annotated[
-        list[ShapeConfig], Doc("shapes of the second source and those after it; empty: read from the checkpoints")
+        list[ShapeConfig], Doc("shapes of the second and later sources; empty: read from the checkpoints")
     ] = field(default_factory=list)
     base: Annotated[
         str | None,
-        Doc("checkpoint that target and source were fine-tuned from, for methods that merge task vectors; like target"),
+        Doc("checkpoint that target and source were both fine-tuned from, for task vectors; given like target"),
     ] = None
     base_revision: Annotated[str, Doc("like target_revision")] = "main"
     base_sha256: Annotated[str | None, Doc("like target_sha256")] = None
@@ -108,7 +110,7 @@ def shape_of(stated: ShapeConfig, where: str = "encoder") -> Shape | None:
 def shapes(config: ModelConfig) -> tuple[Shape, Shape]:
     """Return the shapes of target and source of a configuration in which they are filled in."""
     target, source = (shape_of(stated) for stated in (config.target_shape, config.source_shape))
-    assert target is not None and source is not None, "shapes are read from the checkpoints first"
+    assert target is not None and source is not None, "shapes must be read from the checkpoints first"
     return target, source
 
 
@@ -146,13 +148,15 @@ def _sources_problems(model: ModelConfig) -> Iterator[str]:
         yield f"model.sources=[{listed}]: has an empty name. Give a hub id, a folder or a BEATs file for each"
     twice = sorted({name for name in model.sources if model.sources.count(name) > 1})
     if twice:
-        yield f"model.sources=[{listed}]: names {', '.join(twice)} twice. Name each once, with the sum of its λ"
+        yield f"model.sources=[{listed}]: {', '.join(twice)} occurs twice. Name it once, with the sum of its λ"
     if model.sources and model.source != model.sources[0]:
-        yield (f"model.source={model.source}: is not the first of model.sources=[{listed}]. Leave one of the two out")
+        yield (
+            f"model.source={model.source}: differs from the first of model.sources=[{listed}]. Leave one of the two out"
+        )
     if model.further_shapes and len(model.further_shapes) != len(model.further):
         yield (
-            f"model.further_shapes: has {len(model.further_shapes)} shapes, and model.sources names"
-            f" {len(model.further)} after the first. Leave it out, and they are read from the checkpoints"
+            f"model.further_shapes: has {len(model.further_shapes)} shapes, but model.sources has"
+            f" {len(model.further)} after the first. Leave further_shapes out to read them from the checkpoints"
         )
 
 
@@ -160,17 +164,17 @@ def _shape_problems(model: ModelConfig, side: str) -> Iterator[str]:
     shape = shape_of(getattr(model, f"{side}_shape"))
     if shape is not None and shape.width % shape.heads:
         yield (
-            f"model.{side}_shape: {shape.heads} heads do not divide a width of {shape.width}. Leave the shape out, and"
-            " it is read from the checkpoint"
+            f"model.{side}_shape: a width of {shape.width} is not divisible by {shape.heads} heads. Leave the shape out"
+            " to read it from the checkpoint"
         )
 
 
 def language_problem(key: str, value: str, kind: str) -> str:
     """Return a sentence about an unknown language."""
     if value == "False":  # YAML 1.1 reads an unquoted no as false
-        return f"{key}={value}: YAML reads an unquoted no as false. Write 'no' or norwegian"
+        return f"{key}={value}: YAML reads an unquoted no as false. Use 'no' or norwegian"
     known = choices([f"{code} ({name})" for code, name in LANGUAGES.items()])
-    return f"{key}={value}: no {kind}. Choose a code or an English name: {known}"
+    return f"{key}={value}: not a {kind}. Choose a code or an English name: {known}"
 
 
 def is_complete(config: ModelConfig, where: str) -> bool:

@@ -19,7 +19,7 @@ from mam.config.several import keys_of
 from mam.errors import ConfigError, choices, first_line
 
 MOST_VALUES = 10_000  # of a key in a sweep or a study
-SELECTIONS = "\n      topN, bottomN, middleN, or numbers and ranges such as 0-5"
+SELECTIONS = "\n      topN, bottomN, middleN, or indices such as 0-5"
 # Prefixes of user-defined keys, which may be added.
 SECOND = "study.second."  # prefix of the keys of a second stage, which are those of the first
 OF_THE_USER = (
@@ -35,24 +35,25 @@ def override_problem(
     key, line = override.key_or_group, override.input_line or ""
     if key.startswith(("hydra.", "hydra/")):
         return (
-            f"{line}: mam lays out folders and logs itself; set outputs=FOLDER instead. Of Hydra's own keys it knows"
+            f"{line}: mam manages folders and logs itself; set outputs=FOLDER instead. The only Hydra keys it accepts"
+            " are"
             " hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
         )
     if key == "plugins" and (override.is_sweep_override() or not isinstance(override.value(), list)):
-        return f"{line}: a run has one list of plug-ins, plugins=[./FILE.py,PACKAGE.MODULE]"
+        return f"{line}: plugins takes one list, the same for all runs. Set plugins=[./FILE.py,PACKAGE.MODULE]"
     if override.is_sweep_override() and not multirun:
-        return f"{line}: several values need --multirun"
+        return f"{line}: several values need --multirun. Add it, or give one value"
     if override.is_delete() or (override.is_add() and not key.startswith(OF_THE_USER)):
-        return f"{line}: mam has no keys to add or delete; set one that exists (mam run --cfg job shows them)"
+        return f"{line}: keys cannot be added or deleted. Set an existing key (mam run --cfg job lists them)"
     try:
         too_many = too_many_values(line, _count(override.value()))
         if too_many:
             return too_many
         values = values_of(override)
     except (HydraException, ValueError, ZeroDivisionError, TypeError, OverflowError) as error:
-        return f"{line}: no list of values ({first_line(error)}). Write them with commas"
+        return f"{line}: not a valid list of values ({first_line(error)}). Separate values with commas"
     if any(map(_is_huge, values)):
-        return f"{line}: has a number beyond ±2^63, which no key takes"
+        return f"{line}: numbers must lie within ±2^63"
     if key in groups:
         unknown = [value for value in values if value not in groups[key]]
         more = SELECTIONS if key == "layers" else ""
@@ -64,18 +65,20 @@ def override_problem(
     of_stage = f"study.{key.removeprefix(SECOND)}" if key.startswith(SECOND) else key
     stage = SECOND if key.startswith(SECOND) else "study."
     if of_stage == "study.axes":
-        return f"{line}: set one axis at a time, {stage}axes.KEY=[...]"
+        return f"{line}: axes are set one at a time. Set {stage}axes.KEY=[...]"
     if of_stage.startswith("study.axes."):
         if not isinstance(values[0], list) or not values[0]:
-            return f"{line}: an axis is a list of values, {stage}axes.KEY=[...]"
+            return f"{line}: an axis must be a list of values. Set {stage}axes.KEY=[...]"
         too_many = too_many_values(key, len(values[0]))
         return too_many or _unknown_key(of_stage.removeprefix("study.axes."), groups, base)
     if of_stage.startswith("study.arms."):
         words = isinstance(values[0], list) and all(isinstance(word, str) and "=" in word for word in values[0])
-        return None if words else f"{line}: an arm is a list of words, 'study.arms.NAME=[\"KEY=VALUE\"]'"
+        return None if words else f"{line}: an arm must be a list of overrides. Set 'study.arms.NAME=[\"KEY=VALUE\"]'"
     if key.startswith("study.against."):
         arms = isinstance(values[0], list) and all(isinstance(arm, str) for arm in values[0])
-        return None if arms else f"{line}: says which arms one is compared with, 'study.against.NAME=[ARM,...]'"
+        return (
+            None if arms else f"{line}: must be a list of the arms to compare with. Set 'study.against.NAME=[ARM,...]'"
+        )
     if key.startswith("study.labels."):
         return None
     unknown_key = _unknown_key(key, groups, base)
@@ -103,7 +106,7 @@ def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> st
         return None
     known = [*groups, *_leaves(base)]
     near = difflib.get_close_matches(key, known, n=3) or [name for name in known if "." not in name]
-    return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job shows all)"
+    return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job lists all)"
 
 
 def _leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
@@ -119,7 +122,7 @@ def too_many_values(place: str, count: int) -> str | None:
     """Return the problem of a key with more values than a sweep or a study takes, or None."""
     if count <= MOST_VALUES:
         return None
-    return f"{place}: {count:,} values are more than the {MOST_VALUES:,} that a key may have"
+    return f"{place}: {count:,} values are too many. A key may have at most {MOST_VALUES:,}"
 
 
 def _is_huge(value: Any) -> bool:
@@ -133,7 +136,7 @@ def _count(sweep: Any) -> int:
     if not isinstance(sweep, RangeSweep):
         return len(getattr(sweep, "list", ()))
     if not sweep.step:
-        raise ValueError("a range needs a step other than 0")
+        raise ValueError("the step of a range must not be 0")
     start, stop, step = (float(number or 0) for number in (sweep.start, sweep.stop, sweep.step))
     return max(0, math.ceil((stop - start) / step))
 

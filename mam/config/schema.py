@@ -40,30 +40,33 @@ class Config(MergeOptions):
     head: Annotated[
         str,
         OneOf(HEADS),
-        Doc("audio events: probe_fixed (fitted unmerged), probe_refit (fitted again), checkpoint (its own classes)"),
+        Doc(
+            "classifier of audio events: probe_fixed (fitted before merging), probe_refit (after), checkpoint (its own)"
+        ),
     ] = "probe_fixed"
-    seed: Annotated[
-        int, Ge(0), Le(2**63), Doc("seed of tests with random signs, of random controls and of training")
-    ] = 0
-    device: Annotated[str, OneOf(DEVICES), Doc("device: auto, cpu, cuda")] = "auto"
+    seed: Annotated[int, Ge(0), Le(2**63), Doc("seed of the significance test, of random controls and of training")] = 0
+    device: Annotated[str, OneOf(DEVICES), Doc("device to run on: auto, cpu, cuda")] = "auto"
     dtype: Annotated[
         str,
         OneOf(DTYPES),
-        Doc("precision of the computation: float32, bfloat16, float16 (GPU); merging always uses float32"),
+        Doc("precision of inference: float32, bfloat16, float16 (GPU only); merging always uses float32"),
     ] = "float32"
-    compile: Annotated[
-        bool, Doc("whether layers are compiled with torch.compile; lengths are then rounded up to few shapes")
-    ] = False
-    threads: Annotated[int | None, Ge(1), Le(1024), Doc("number of CPU threads of torch; null: its default")] = None
+    compile: Annotated[bool, Doc("whether to use torch.compile; audio is then padded to a few fixed lengths")] = False
+    threads: Annotated[int | None, Ge(1), Le(1024), Doc("number of CPU threads for torch; null: torch's default")] = (
+        None
+    )
     track: Annotated[
-        list[str], Doc("trackers of results and pictures: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")
+        list[str],
+        Doc(
+            "experiment trackers that get results and figures: tensorboard, wandb, mlflow (pip install 'mam[tracking]')"
+        ),
     ] = field(default_factory=list)
     plugins: Annotated[
-        list[str], Doc("code of your own that registers methods, formats, ...: files, folders or modules")
+        list[str], Doc("your own code (methods, data formats, ...): Python files, folders or modules")
     ] = field(default_factory=list)
-    outputs: Annotated[str, Doc("folder for run folders")] = "outputs"
-    cache_dir: Annotated[str | None, Doc("cache folder that runs share; null: $MAM_CACHE, else ~/.cache/mam")] = None
-    force: Annotated[bool, Doc("whether a run is repeated although a finished one with the same hash exists")] = False
+    outputs: Annotated[str, Doc("folder in which run folders are made")] = "outputs"
+    cache_dir: Annotated[str | None, Doc("cache folder, shared by runs; null: $MAM_CACHE, else ~/.cache/mam")] = None
+    force: Annotated[bool, Doc("whether to run again although the same run has finished already")] = False
 
 
 # Keys that affect locations and repetition, but not results.

@@ -164,7 +164,7 @@ def split_search(words: Sequence[str]) -> tuple[SearchPath, list[str]]:
         if flag in FLAGS:
             folder = value if equals else next(remaining, "")
             if not folder:
-                raise ConfigError(f"{flag}: names no folder. Say {flag} FOLDER")
+                raise ConfigError(f"{flag}: needs a folder. Write {flag} FOLDER")
             places.append(f"{FILE}{folder}")
         elif flag == KEY:
             places += listed(word)
@@ -203,7 +203,7 @@ def _is_file(place: str) -> bool:
 
 def _problems(written: str) -> Iterator[str]:
     if not written.startswith((FILE, PACKAGE)):
-        yield f"{written}: is neither file://FOLDER nor pkg://PACKAGE"
+        yield f"{written}: must be file://FOLDER or pkg://PACKAGE"
         return
     place = written.removeprefix(FILE)
     try:
@@ -214,19 +214,19 @@ def _problems(written: str) -> Iterator[str]:
         yield str(error)
         return
     except OSError as error:
-        yield f"{place}: {error.strerror or error}. Name a folder with configurations that may be read"
+        yield f"{place}: {error.strerror or error}. Name a readable folder of configurations"
         return
     if PRIMARY in names:
         yield (
-            f"{place}: its {PRIMARY} would hide mam's, which has the default of every key. Move it into a group, such"
-            " as experiment/mine.yaml, and say experiment=mine"
+            f"{place}: its {PRIMARY} would replace mam's, which has the defaults of all keys. Move it into a group,"
+            " such as experiment/mine.yaml, and set experiment=mine"
         )
     wrong = [f"{group}/{name}" for group, listed in present.items() for name in listed if name.endswith(".yml")]
     if wrong:
-        yield f"{place}: {choices(wrong)} would not be read. Name configurations .yaml"
+        yield f"{place}: {choices(wrong)} would be ignored. Configuration files must end in .yaml"
     if not any(name.endswith(".yaml") for listed in present.values() for name in listed):
         yield (
-            f"{place}: holds no configuration. It needs a file such as model/mine.yaml; the groups are"
+            f"{place}: has no configuration files. Add a file such as model/mine.yaml; the groups are"
             f" {choices(groups())}"
         )
 
@@ -247,7 +247,7 @@ def _folder(place: str) -> Traversable:
     if _is_file(place):
         path = Path(place.removeprefix(FILE))
         if "\0" in str(path) or not path.is_dir():
-            raise ConfigError(f"{path}: there is no such folder of configurations")
+            raise ConfigError(f"{path}: there is no such folder. Name a folder of configurations")
         return path
     name = place.removeprefix(PACKAGE).replace("/", ".")
     try:

@@ -19,7 +19,7 @@ def keys_of_words(words: Iterable[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """
     ordered = sorted(words, key=lambda word: word[0] != "model.sources")
     if any(key == "lam" and isinstance(value, list) for key, value in ordered) and "shares" in dict(ordered):
-        raise ConfigError("shares: a list of λ sets them. Leave shares out, or give lam as one number")
+        raise ConfigError("shares: has no effect, since lam is a list. Leave shares out, or give lam as one number")
     return [pair for key, value in ordered for pair in keys_of(key, value)]
 
 
@@ -53,8 +53,8 @@ def _sum_of(lams: list[Any]) -> float:
     if not lams or not all(
         isinstance(lam, int | float) and not isinstance(lam, bool) and 0 <= lam <= 1 for lam in lams
     ):
-        raise ConfigError(f"lam=[{said}]: must be a number from 0 to 1 for each source")
+        raise ConfigError(f"lam=[{said}]: each source needs a number from 0 to 1")
     total = round(math.fsum(lams), 12)
     if total > 1:
-        raise ConfigError(f"lam=[{said}]: the λ of all sources add up to {total:g}, which must not be more than 1")
+        raise ConfigError(f"lam=[{said}]: the λ of all sources add up to {total:g}. The sum must be 1 or less")
     return total

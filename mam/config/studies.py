@@ -62,8 +62,8 @@ def _axes(study: Job, keys: set[str], has_pairs: bool) -> list[list[str]]:
     axes = {key: values for key, values in config.axes.items() if not (has_pairs and key == "model")}
     arm_keys = {word.partition("=")[0] for words in config.arms.values() for word in words}
     if "plugins" in {*axes, *arm_keys}:
-        raise ConfigError("study: plug-ins do not vary within a study. Name all of them in plugins=[...]")
-    conflicts = [f"{key}: the study varies it. Say 'study.axes.{key}=[...]' instead" for key in axes if key in keys]
+        raise ConfigError("study: all runs of a study must have the same plug-ins. Name all of them in plugins=[...]")
+    conflicts = [f"{key}: the study varies it. Set 'study.axes.{key}=[...]' instead" for key in axes if key in keys]
     if conflicts:
         raise ConfigError(conflicts)
     if "layers" in axes and any(is_selection(str(value)) for value in axes["layers"]):

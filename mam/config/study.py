@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from mam.config.schema import Config
 
 SHOWN = {
-    "stability": "λ learnt over seeds",
-    "mismatch": "the effect of depth, width and heads that differ, over pairs",
-    "similarity": "whether a source layer that is more similar to the target's merges better",
+    "stability": "how λ learnt with different seeds agrees",
+    "mismatch": "the effect of differences in depth, width and heads, over pairs",
+    "similarity": "whether source layers that are more similar to the target's merge better",
 }
 SECOND_STAGES = {
     "none": "one stage",
-    "transfer": "λ learnt on each data set, frozen on the others",
+    "transfer": "λ learnt on each data set, then frozen on the others",
     "siblings": "the model fine-tuned on one data set merged into the one fine-tuned on another",
 }
 STAGE_ARMS = {"transfer": ("own", "carried", "carried-*", "fixed-*")}  # created by a second stage
@@ -41,23 +41,23 @@ class LaunchConfig:
         int,
         Ge(1),
         Le(10**6),
-        Doc("number of consecutive runs in one process, with hydra/launcher=joblib or slurm"),
+        Doc("number of runs per process, one after another (hydra/launcher=joblib or slurm)"),
     ] = 1
     max_runs: Annotated[
         int,
         Ge(1),
         Le(MOST_RUNS),
-        Doc("largest number of runs that one command may compose"),
+        Doc("maximum number of runs of one command; more is an error"),
     ] = 10_000
     patience_minutes: Annotated[
         float,
         Ge(0),
         Le(10**5),
-        Doc("minutes in which Slurm does not answer, or nothing that is left can start, after which mam stops waiting"),
+        Doc("minutes after which mam stops waiting if Slurm does not answer or no remaining job can start"),
     ] = 15.0
     wait: Annotated[
         bool,
-        Doc("whether mam waits for jobs in Slurm; false: it submits and leaves, the same command collects them"),
+        Doc("whether to wait for Slurm jobs; false: submit and exit (the same command collects the results later)"),
     ] = True
 
 
@@ -65,45 +65,50 @@ class LaunchConfig:
 class StageConfig:
     """The runs of a second stage: every combination of ``axes``, in every arm."""
 
-    axes: Annotated[dict[str, list[Any]], Doc("as study.axes")] = field(default_factory=dict)
-    arms: Annotated[dict[str, list[str]], Doc("as study.arms")] = field(default_factory=dict)
+    axes: Annotated[dict[str, list[Any]], Doc("like study.axes, for the second stage")] = field(default_factory=dict)
+    arms: Annotated[dict[str, list[str]], Doc("like study.arms, for the second stage")] = field(default_factory=dict)
 
 
 @dataclass
 class StudyConfig:
     """Several runs that end in one table: every combination of ``axes``, in every arm."""
 
-    name: Annotated[str, Doc("name of the study, for its folder")] = "none"
-    title: Annotated[str, Doc("title of its table, if it fills one of the paper's")] = ""
+    name: Annotated[str, Doc("name of the study and of its folder")] = "none"
+    title: Annotated[str, Doc("title of the table, if it reproduces one of the paper's")] = ""
     axes: Annotated[
         dict[str, list[Any]],
         Doc(
-            "keys of the configuration, each with its values; for layers.spec, each means each layer alone; tops"
-            " means top2, top3 and so on to all, and bottoms means bottom2, bottom3 and so on"
+            "keys of the configuration, each with a list of values; layers.spec also takes each (every layer alone),"
+            " tops (top2, top3, ..., all) and bottoms (bottom2, bottom3, ...)"
         ),
     ] = field(default_factory=dict)
-    arms: Annotated[dict[str, list[str]], Doc("named lists of words, each combined with every point of the axes")] = (
-        field(default_factory=dict)
+    arms: Annotated[
+        dict[str, list[str]],
+        Doc("arms: named lists of overrides (KEY=VALUE), each combined with all values of the axes"),
+    ] = field(default_factory=dict)
+    pairs: Annotated[list[Any], Doc("pairs of models, [target, source], as hub ids or folders")] = field(
+        default_factory=list
     )
-    pairs: Annotated[list[Any], Doc("pairs [target, source] of hub ids or folders")] = field(default_factory=list)
-    reference: Annotated[str | None, Doc("arm that every other arm is compared with")] = None
+    reference: Annotated[str | None, Doc("arm with which all other arms are compared")] = None
     against: Annotated[
         dict[str, list[str]],
-        Doc("further comparisons: an arm, or a pattern such as carried*, with the arms to compare it with"),
+        Doc("further comparisons: an arm, or a pattern such as carried*, and the arms to compare it with"),
     ] = field(default_factory=dict)
     show: Annotated[list[str], Doc("further analyses of the runs: stability, mismatch, similarity")] = field(
         default_factory=list
     )
     then: Annotated[
-        str, OneOf(SECOND_STAGES), Doc("second stage, which starts from the results of the first: transfer, siblings")
+        str, OneOf(SECOND_STAGES), Doc("second stage, which uses the results of the first: transfer, siblings")
     ] = "none"
     second: Annotated[StageConfig, Doc("runs of the second stage, for study.then=siblings")] = field(
         default_factory=StageConfig
     )
-    table: Annotated[str, OneOf(TABLES), Doc("kind of the paper's table that it fills: zero_shot, trained")] = "none"
+    table: Annotated[
+        str, OneOf(TABLES), Doc("which of the paper's tables the study reproduces: zero_shot, trained")
+    ] = "none"
     labels: Annotated[dict[str, str], Doc("labels of arms in that table")] = field(default_factory=dict)
-    paper_arm: Annotated[str | None, Doc("arm whose row also shows the paper's own result")] = None
-    arm: Annotated[str, Doc("arm of a run, set by mam")] = ""
+    paper_arm: Annotated[str | None, Doc("arm whose row also shows the paper's result")] = None
+    arm: Annotated[str, Doc("arm to which a run belongs; set by mam")] = ""
 
     @property
     def is_plan(self) -> bool:
@@ -116,12 +121,12 @@ def study_problems(config: Config) -> Iterator[str]:
     study = config.study
     for name in study.show:
         if name not in SHOWN:
-            yield f"study.show={name}: not known. Choose among: {choices(list(SHOWN))}"
+            yield f"study.show={name}: not known. Choose from: {choices(list(SHOWN))}"
     has_own_stage = bool(study.second.axes or study.second.arms)
     if has_own_stage and study.then != "siblings":
         yield "study.second: has no effect without study.then=siblings"
     if study.then == "siblings" and not has_own_stage:
-        yield "study.then=siblings: needs the merges of the second stage. Say study.second.axes and study.second.arms"
+        yield "study.then=siblings: needs the merges of the second stage. Set study.second.axes and study.second.arms"
     patterns = [*study.arms, *study.second.arms, *STAGE_ARMS.get(study.then, ())]
     named: list[tuple[str, str | None]] = [("reference", study.reference), ("paper_arm", study.paper_arm)]
     named += [(f"against.{arm}", other) for arm, others in study.against.items() for other in others]

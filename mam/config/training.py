@@ -31,9 +31,11 @@ LearningRate = Annotated[float, Ge(0), Le(10)]
 class LamConfig:
     """λ as a parameter (``train=lmam``), initialised from ``lam`` and the schedule."""
 
-    per: Annotated[str, OneOf(PER), Doc("scope of one λ: global, layer, part (a layer's Q, K or V), head")] = "layer"
+    per: Annotated[
+        str, OneOf(PER), Doc("what has its own λ: global (all share one), layer, part (Q, K or V of a layer), head")
+    ] = "layer"
     constraint: Annotated[
-        str, OneOf(CONSTRAINTS), Doc("range of λ: 0 to 1 (clamp, sigmoid), -1 to 1 (tanh), unlimited (none)")
+        str, OneOf(CONSTRAINTS), Doc("range of λ: 0 to 1 (clamp, sigmoid), −1 to 1 (tanh), unlimited (none)")
     ] = "clamp"
     learning_rate: Annotated[LearningRate, Doc("learning rate of λ")] = 0.01
     warmup_steps: Annotated[Steps, Doc("number of steps before λ starts to change")] = 0
@@ -52,55 +54,64 @@ class TrainConfig:
     """
 
     name: Annotated[
-        str, OneOf(TRAININGS), Doc("training: none (zero-shot), finetune (λ fixed; FT at lam=0), lmam (λ learnt)")
+        str,
+        OneOf(TRAININGS),
+        Doc("training: none (zero-shot), finetune (λ fixed; lam=0 is regular fine-tuning), lmam (λ learnt)"),
     ] = "none"
-    steps: Annotated[Number, Doc("number of updates")] = 200
-    batch_size: Annotated[Number, Doc("clips per batch, over all processes")] = 8
-    accumulate: Annotated[Number, Doc("batches per update")] = 1
+    steps: Annotated[Number, Doc("number of optimiser steps")] = 200
+    batch_size: Annotated[Number, Doc("clips per batch, summed over all processes")] = 8
+    accumulate: Annotated[Number, Doc("batches per optimiser step (gradient accumulation)")] = 1
     learning_rate: Annotated[LearningRate, Doc("learning rate of AdamW")] = 1e-4
     head_learning_rate: Annotated[
-        float | None, Ge(0), Le(10), Doc("learning rate of the new head of audio events; null: the same")
+        float | None, Ge(0), Le(10), Doc("learning rate of the new classification head (audio events); null: the same")
     ] = None
-    weight_decay: Annotated[LearningRate, Doc("weight decay, except of biases, norms and λ")] = 0.01
+    weight_decay: Annotated[LearningRate, Doc("weight decay; not applied to biases, norms and λ")] = 0.01
     schedule: Annotated[
         str, OneOf(LEARNING_RATES), Doc("schedule of the learning rate after warm-up: cosine, linear, constant")
     ] = "cosine"
-    warmup: Annotated[Share, Doc("share of the steps in which the learning rate grows")] = 0.1
-    clip: Annotated[float, Ge(0), Le(10**6), Doc("largest norm of the gradient; 0: no limit")] = 1.0
+    warmup: Annotated[Share, Doc("fraction of the steps used for learning-rate warm-up")] = 0.1
+    clip: Annotated[float, Ge(0), Le(10**6), Doc("maximum gradient norm (clipping); 0: no limit")] = 1.0
     layer_decay: Annotated[
-        float, Ge(0.01), Le(1), Doc("factor of the learning rate from each layer to the one below")
+        float, Ge(0.01), Le(1), Doc("layer-wise decay: factor on the learning rate from each layer to the one below")
     ] = 1.0
-    label_smoothing: Annotated[Share, Doc("label smoothing of cross-entropy (Whisper, audio events); CTC has none")] = (
-        0.0
-    )
+    label_smoothing: Annotated[Share, Doc("label smoothing (Whisper, audio events; not for CTC)")] = 0.0
     time_mask: Annotated[
-        Share, Doc("largest share of a clip masked as one span (audio events), besides the model's SpecAugment")
+        Share,
+        Doc("maximum fraction of a clip masked as one span (audio events), in addition to the model's SpecAugment"),
     ] = 0.0
     trainable: Annotated[
         str,
         OneOf(TRAINABLE),
-        Doc("trained weights: all, attention (Q, K, V, O), lambda (with λ learnt), head; a new head is always trained"),
+        Doc("weights to train: all, attention (Q, K, V, O), lambda (only λ), head; a new head is always trained"),
     ] = "all"
     freeze_front: Annotated[
-        bool, Doc("whether the convolutions before the Transformer are fixed, and computed once")
+        bool, Doc("whether to freeze the convolutions before the Transformer, which are then computed only once")
     ] = True
-    gradient_checkpointing: Annotated[bool, Doc("whether memory is saved at the cost of time")] = False
-    precision: Annotated[
-        str, OneOf(DTYPES), Doc("precision of computation: float32, bfloat16, float16 (GPU); weights stay in float32")
-    ] = "float32"
-    group_by_length: Annotated[bool, Doc("whether batches have clips of similar length")] = True
-    log_every: Annotated[Number, Doc("steps between log entries")] = 10
-    evaluate_every: Annotated[Number, Doc("steps between evaluations on dev; each evaluated model is saved")] = 50
-    patience: Annotated[Steps, Doc("evaluations without improvement before training stops; 0: never stops")] = 0
-    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of training clips, from the first")] = None
-    dev_limit: Annotated[int | None, Ge(1), Le(10**9), Doc("maximum number of dev clips, from the first")] = None
-    resume: Annotated[
-        str, Doc("auto (resume an interrupted run of the same training), no (start anew), or the folder of a training")
-    ] = "auto"
-    save_model: Annotated[bool, Doc("whether the run folder keeps the plain checkpoint")] = True
-    report_to: Annotated[list[str], Doc("trackers: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")] = field(
-        default_factory=list
+    gradient_checkpointing: Annotated[bool, Doc("whether to use gradient checkpointing: less memory, more time")] = (
+        False
     )
+    precision: Annotated[
+        str,
+        OneOf(DTYPES),
+        Doc("precision of the computation: float32, bfloat16, float16 (GPU only); weights stay in float32"),
+    ] = "float32"
+    group_by_length: Annotated[bool, Doc("whether to batch clips of similar length")] = True
+    log_every: Annotated[Number, Doc("steps between log entries")] = 10
+    evaluate_every: Annotated[Number, Doc("steps between evaluations on dev, each of which saves a checkpoint")] = 50
+    patience: Annotated[
+        Steps, Doc("early stopping: number of evaluations without improvement; 0: no early stopping")
+    ] = 0
+    limit: Annotated[int | None, Ge(1), Le(10**9), Doc("use only the first N training clips")] = None
+    dev_limit: Annotated[int | None, Ge(1), Le(10**9), Doc("use only the first N dev clips")] = None
+    resume: Annotated[
+        str, Doc("auto (resume the same training if it was interrupted), no (start again), or the folder of a training")
+    ] = "auto"
+    save_model: Annotated[bool, Doc("whether to save the trained model in the run folder, as a plain checkpoint")] = (
+        True
+    )
+    report_to: Annotated[
+        list[str], Doc("experiment trackers of the training: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")
+    ] = field(default_factory=list)
     lam: LamConfig = field(default_factory=LamConfig)
 
     @property
@@ -124,16 +135,19 @@ def training_problems(config: Config) -> Iterator[str]:
                 yield f"train.{key}: has no effect without train=finetune or train=lmam"
         return
     if config.evaluate.dev:
-        yield "evaluate.dev: has no effect with a training, which is chosen on dev and says so"
+        yield "evaluate.dev: has no effect on trainings, which are always evaluated on dev. Leave it out"
     if config.data.split != "test":
-        yield f"data.split={config.data.split}: a training learns on train, chooses on dev and reports on test"
+        yield (
+            f"data.split={config.data.split}: trainings learn from train, choose on dev and report on test. Leave it"
+            " out"
+        )
     if config.dtype != "float32":
-        yield f"dtype={config.dtype}: weights are trained in fp32. Say train.precision={config.dtype} instead"
+        yield f"dtype={config.dtype}: weights are trained in float32. Set train.precision={config.dtype} instead"
     if config.head == "checkpoint":
-        yield "head=checkpoint: a training makes a head of its own. Leave it out"
+        yield "head=checkpoint: has no effect on trainings, which make a new head. Leave it out"
     yield from _lmam_problems(config) if train.is_lmam else _finetune_problems(config)
     if train.precision == "float16" and config.device == "cpu":
-        yield "train.precision=float16: not usable on a CPU. Say float32 or bfloat16"
+        yield "train.precision=float16: not available on a CPU. Set train.precision=float32 or bfloat16"
     yield from missing_trackers("train.report_to", train.report_to)
     if config.model.task == "asr" and train.head_learning_rate is not None:
         yield "train.head_learning_rate: has no effect on speech recognition, which has no new head"
@@ -146,18 +160,26 @@ def _finetune_problems(config: Config) -> Iterator[str]:
         if value != defaults[key] and not is_shared:
             yield f"train.lam.{key}: has no effect without train=lmam"
     if train.trainable == "lambda":
-        yield "train.trainable=lambda: without train=lmam there is no λ to train"
+        yield "train.trainable=lambda: there is no λ to train without train=lmam. Set train=lmam"
 
 
 def _lmam_problems(config: Config) -> Iterator[str]:
     train = config.train
     is_constant = config.schedule.name == "constant"
     if train.lam.constraint == "sigmoid" and is_constant and not 0 < config.lam < 1:
-        yield f"train.lam.constraint=sigmoid: λ cannot start at lam={config.lam:g}. Say e.g. lam=0.01, or clamp"
+        yield (
+            f"train.lam.constraint=sigmoid: λ cannot start at lam={config.lam:g}. Set e.g. lam=0.01, or"
+            " train.lam.constraint=clamp"
+        )
     elif train.lam.per == "global" and not is_constant:
-        yield f"train.lam.per=global: one λ cannot start as schedule={config.schedule.name}. Say schedule=constant"
+        yield (
+            f"train.lam.per=global: schedule={config.schedule.name} gives more than one initial λ. Set"
+            " schedule=constant"
+        )
     elif config.control == "add":
-        yield "control=add: adds the target's weight, which train=lmam itself trains. Say method=reparam, W_t + λ W_s"
+        yield (
+            "control=add: adds the target's weights, which train=lmam changes. Set method=reparam instead (W_t + λ W_s)"
+        )
 
 
 def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:
@@ -166,4 +188,4 @@ def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:
         if name not in TRACKERS:
             yield f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}"
         elif find_spec(name) is None:
-            yield f"{key}={name}: is not installed here. Install it: pip install 'mam[tracking]'"
+            yield f"{key}={name}: is not installed. Install it: pip install 'mam[tracking]'"

@@ -65,7 +65,7 @@ def read(source: Path | bytes, rate: int, name: str) -> Wave:
         with _quiet_mpg123(source), soundfile.SoundFile(opened) as file:
             if file.format not in AUDIO_FORMATS:
                 raise DataError(
-                    f"{name}: mam cannot tell whether a {file.format} file is whole. Use {choices(AUDIO_FORMATS)}"
+                    f"{name}: mam cannot check whether {file.format} files are complete. Use {choices(AUDIO_FORMATS)}"
                 )
             _refuse_truncated(file.extra_info, name)
             if file.format == "OGG":
@@ -86,9 +86,9 @@ def _decoded(file: soundfile.SoundFile, rate: int, name: str) -> Wave:
     """
     declared, native = file.frames, file.samplerate
     if declared >= UNKNOWN:
-        raise DataError(f"{name}: its header does not say how long it is. Write it again, e.g. with ffmpeg")
+        raise DataError(f"{name}: its header does not give its length. Convert it again, e.g. with ffmpeg")
     if not LOWEST <= native <= HIGHEST:
-        raise DataError(f"{name}: {native} Hz, and mam reads {LOWEST} to {HIGHEST} Hz")
+        raise DataError(f"{name}: has a sampling rate of {native} Hz. mam supports {LOWEST} to {HIGHEST} Hz")
     stream = None if native == rate else soxr.ResampleStream(native, rate, 1, dtype="float32")
     parts, frames, is_silent = [], 0, True
     size = max(1, BLOCK // file.channels)
@@ -99,17 +99,17 @@ def _decoded(file: soundfile.SoundFile, rate: int, name: str) -> Wave:
         if not np.isfinite(mono).all():
             raise DataError(f"{name}: has samples that are NaN or infinite")
         if frames > MAX_SECONDS * native:
-            raise DataError(f"{name}: longer than {MAX_SECONDS // 3600} hours. Cut it into pieces")
+            raise DataError(f"{name}: is longer than {MAX_SECONDS // 3600} hours. Cut it into pieces")
         is_silent = is_silent and not mono.any()
         parts.append(mono if stream is None else stream.resample_chunk(mono))
         if len(block) < size:  # to ask for more would be an error where the header claims more
             break
     if frames < declared:
-        raise DataError(f"{name}: truncated, {frames} of {declared} frames are there")
+        raise DataError(f"{name}: is truncated: it has {frames} of {declared} frames")
     if frames < MIN_SECONDS * native:
-        raise DataError(f"{name}: only {frames / native:.3f} s long, less than {MIN_SECONDS} s")
+        raise DataError(f"{name}: is only {frames / native:.3f} s long, less than {MIN_SECONDS} s")
     if is_silent:
-        raise DataError(f"{name}: silent, all samples are zero")
+        raise DataError(f"{name}: is silent (all samples are zero)")
     if stream is not None:
         parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     return np.concatenate(parts)
@@ -155,7 +155,7 @@ def _refuse_truncated(log: str, name: str) -> None:
     """
     match = _SHORT_DATA.search(log)
     if match and int(match[1]) > int(match[2]) and int(match[1]) not in _STREAMED:
-        raise DataError(f"{name}: truncated, {match[2]} of {match[1]} bytes of samples are there")
+        raise DataError(f"{name}: is truncated: it has {match[2]} of {match[1]} bytes of samples")
 
 
 def _refuse_cut_ogg(source: Path | bytes, name: str) -> None:
@@ -173,4 +173,4 @@ def _refuse_cut_ogg(source: Path | bytes, name: str) -> None:
         whole = len(lacing) == header[26] and len(tail) >= start + 27 + header[26] + sum(lacing)
         if whole and header[5] & 4:
             return
-    raise DataError(f"{name}: truncated, the Ogg stream has no end")
+    raise DataError(f"{name}: is truncated: the Ogg stream has no end")

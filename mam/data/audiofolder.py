@@ -1,4 +1,4 @@
-"""A folder of recordings with tables of metadata, or with one folder per class.
+"""A folder of recordings with metadata tables, or with one folder per class.
 
 The table is ``metadata.csv``, ``.tsv`` or ``.jsonl``, or the one that ``data.metadata`` names. Instead of a column with
 the split there may be one table per split (``train.tsv``), or one folder per split, each with its own metadata. Without
@@ -23,8 +23,9 @@ from mam.files import is_file, local_path
 
 DOWNLOAD = (
     "It needs your recordings and a metadata.csv (or .tsv or .jsonl) with the columns file_name and transcription"
-    " (sounds: label); optional: id, split (train, dev, test), speaker, fold, origin. Name other columns with"
-    " data.columns, another table with data.metadata. Sounds may also lie in one folder a class."
+    " (audio events: label). Optional columns: id, split (train, dev, test), speaker, fold, origin. Set other names"
+    " with"
+    " data.columns, another table with data.metadata. Audio events may also be in one folder per class."
 )
 Source = tuple[Path, str | None]  # a table, and the split of all its rows or None
 
@@ -42,7 +43,7 @@ def list_audiofolder(root: Path, config: DataConfig | None = None) -> Listing:
     if not sources:
         if asked.asked:
             keys = ", ".join(f"data.columns.{key}" for key in asked.asked)
-            raise DataError(f"{keys}: data.root={root} has no metadata whose columns these could be. {DOWNLOAD}")
+            raise DataError(f"{keys}: data.root={root} has no metadata, so it has no columns. {DOWNLOAD}")
         rows = _labelled_by_folder(root)
         return _listing(root, rows, "")
     is_named = config is not None and config.metadata is not None
@@ -75,17 +76,17 @@ def read_sources(
     by_path = [without_ending(row.audio) for row in rows]
     if not has_ids and len({row.id for row in rows}) < len(rows) == len(set(by_path)):  # train/1.wav and test/1.wav
         rows = [replace(row, id=name) for row, name in zip(rows, by_path, strict=True)]
-        said["id from the paths"] = None
+        said["ids are the paths"] = None
     return rows, "; ".join(said)
 
 
 def _listing(root: Path, rows: list[Example], note: str) -> Listing:
     if not rows:
-        raise DataError(f"data.root={root}: no metadata with at least one line. {DOWNLOAD}")
+        raise DataError(f"data.root={root}: the metadata has no lines. {DOWNLOAD}")
     if any(row.fold is not None for row in rows):
-        return Listing(rows, "folds as given", note=note)
+        return Listing(rows, "folds as in the metadata", note=note)
     has_splits = any(row.split for row in rows)
-    return Listing(rows, "as the metadata says" if has_splits else "no split: the metadata names none", note=note)
+    return Listing(rows, "splits as in the metadata" if has_splits else "no splits: the metadata has none", note=note)
 
 
 def _sources(root: Path, metadata: str | None) -> list[Source]:
@@ -99,7 +100,7 @@ def _sources(root: Path, metadata: str | None) -> list[Source]:
     if len(kinds) > 1:
         others = choices([str(table.relative_to(root)) for kind in kinds[1:] for table, _ in kind])
         raise DataError(
-            f"{kinds[0][0][0]}: stands beside metadata in {others}. Keep one kind, or say data.metadata=FILE."
+            f"{kinds[0][0][0]}: there is also metadata in {others}. Keep only one of them, or set data.metadata=FILE."
         )
     return [*kinds[0]] if kinds else []
 
@@ -110,7 +111,7 @@ def _named(root: Path, metadata: str) -> Path:
     if path is None:
         present = choices(tables_in(root))
         raise DataError(
-            f"data.metadata={metadata}: there is no such file, neither in {root} nor in the working directory. Tables"
+            f"data.metadata={metadata}: there is no such file in {root} or in the working directory. Tables"
             f" in {root}: {present}."
         )
     return path
@@ -125,7 +126,7 @@ def _one_of(folder: Path, stem: str) -> Path | None:
     paths = [folder / f"{stem}{ending}" for ending in READERS if (folder / f"{stem}{ending}").is_file()]
     if len(paths) > 1:
         names = " and ".join(path.name for path in paths)
-        raise DataError(f"{folder}: has both {names}. Keep one of them, or say data.metadata=FILE.")
+        raise DataError(f"{folder}: has both {names}. Keep one of them, or set data.metadata=FILE.")
     return paths[0] if paths else None
 
 
@@ -146,7 +147,7 @@ def _labelled_by_folder(root: Path) -> list[Example]:
         rows.append(Example(name, str(place), "", str(path), split, label=label, fold=int(fold[1]) if fold else None))
     if problems:
         tables = tables_in(root)
-        hint = f" Is it one of these? data.metadata={'|'.join(tables)}." if tables else ""
+        hint = f" If the metadata is one of these files, set data.metadata={'|'.join(tables)}." if tables else ""
         raise DataError(f"{bullets(problems[:20])}\nThere is no metadata.csv, .tsv or .jsonl either.{hint} {DOWNLOAD}")
     return rows
 
@@ -154,7 +155,7 @@ def _labelled_by_folder(root: Path) -> list[Example]:
 def _no_label(label: str, parents: Sequence[str]) -> str | None:
     is_fold = bool(parents) and re.fullmatch(r"fold[-_ ]?(\d{1,4})", parents[0]) is not None
     if not label or len(parents) > 1 or (parents and not is_fold and parents[0] not in SPLIT_NAMES):
-        return "lies in no folder of the form LABEL, SPLIT/LABEL or foldN/LABEL"
+        return "is not in a folder of the form LABEL, SPLIT/LABEL or foldN/LABEL"
     if label in AUDIO_FOLDERS:
         return f"{label} is a folder of recordings, not a class"
     return None

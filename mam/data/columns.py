@@ -66,7 +66,7 @@ def find_columns(
     wanted = {kind.name: getattr(asked, kind.name) for kind in fields(asked)}
     missing = [f"data.columns.{kind}={name}" for kind, name in wanted.items() if name and name not in present]
     if missing:
-        raise DataError(f"{place}: has no column {' and '.join(missing)}; its columns are: {listed(present)}.")
+        raise DataError(f"{place}: has no column {' and '.join(missing)}. Its columns are: {listed(present)}.")
     by_name = {name.casefold(): name for name in reversed(present)}
     taken = {name for name in wanted.values() if name}
     names: dict[str, str] = {}
@@ -87,8 +87,8 @@ def unrecognised(place: str, kinds: Sequence[str], present: Sequence[str]) -> st
     """Return the message that a table has no column for some fields, each ``"text"`` or ``"text or label"``."""
     keys = " ".join(f"data.columns.{kind.partition(' ')[0]}=NAME" for kind in kinds)
     return (
-        f"{place}: has no column that is called like {' and '.join(kinds)}; its columns are: {listed(present)}. Say"
-        f" {keys}, or rename it (docs/your-data.md lists the names)."
+        f"{place}: has no column with a known name for {' and '.join(kinds)}. Its columns are: {listed(present)}. Set"
+        f" {keys}, or rename it (docs/your-data.md lists the known names)."
     )
 
 

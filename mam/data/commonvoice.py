@@ -14,7 +14,7 @@ from mam.errors import DataError
 
 COLUMNS = ColumnsConfig(audio="path", text="sentence", speaker="client_id")
 DOWNLOAD = (
-    "Common Voice is at https://commonvoice.mozilla.org/datasets, an archive for each language (CC0). Unpack it and say"
+    "Common Voice is at https://commonvoice.mozilla.org/datasets, one archive per language (CC0). Unpack it and set"
     " data.root=FOLDER/LANGUAGE, the folder with clips/ and test.tsv."
 )
 
@@ -32,9 +32,9 @@ def list_commonvoice(root: Path) -> Listing:
     tables = [(root / f"{split}.tsv", split) for split in SPLITS if (root / f"{split}.tsv").is_file()]
     if not tables or not (root / "clips").is_dir():
         inner = sorted(path.parent.name for path in root.glob("*/clips"))
-        hint = f" There is clips/ in {', '.join(inner)}: name one of them." if inner else ""
+        hint = f" There is a clips/ in {', '.join(inner)}: give one of these folders." if inner else ""
         raise DataError(
-            f"data.root={root}: has no clips/ with train.tsv, dev.tsv or test.tsv beside it.{hint} {DOWNLOAD}"
+            f"data.root={root}: has no clips/ together with train.tsv, dev.tsv or test.tsv.{hint} {DOWNLOAD}"
         )
     rows, _ = read_sources(tables, COLUMNS, root, root)
     if not rows:

@@ -133,10 +133,10 @@ def open_corpus(config: DataConfig, task: str = "asr") -> Corpus:
     unit = config.clusters
     lacking = [] if unit == "utterance" else [row.id for row in good if getattr(row, unit) is None]
     if lacking:
-        raise DataError(f"data.clusters={unit}: {choices(lacking[:5])} name no {unit}. Say data.clusters=utterance.")
+        raise DataError(f"data.clusters={unit}: {choices(lacking[:5])} have no {unit}. Set data.clusters=utterance.")
     problems = tuple(f"{row.place}: {problem}" for row, problem in bad)
     if not good:
-        raise DataError(f"{bullets(problems)}\nNo usable example is left in split {config.split!r} of {root}.")
+        raise DataError(f"{bullets(problems)}\nThere are no usable examples in split {config.split!r} of {root}.")
     skipped = [SkippedExample(name, reason) for name, reason in listing.left_out]
     skipped += [SkippedExample(row.id, problem) for row, problem in bad]
     return Corpus(config.name, config.split, root, rule, Examples.of(good), tuple(skipped), recordings, problems)
@@ -155,8 +155,8 @@ def _problem(row: Example, root: Path, task: str, is_anywhere: bool) -> str | No
     except DataError as error:
         return str(error)
     except (OSError, ValueError, RuntimeError) as error:  # too long, contains NUL, or a link to itself
-        return f"{row.id}: {row.audio[:80]!r} is not a path of a file ({error})"
-    return None if is_present else f"{row.id}: there is no recording {root / row.audio}"
+        return f"{row.id}: {row.audio[:80]!r} is not a valid path ({error})"
+    return None if is_present else f"{row.id}: the recording {root / row.audio} does not exist"
 
 
 def _refuse_duplicates(rows: Iterable[Example]) -> None:
@@ -164,10 +164,10 @@ def _refuse_duplicates(rows: Iterable[Example]) -> None:
     problems = []
     for row in rows:
         if row.id in places:
-            problems.append(f"{row.place}: the id {row.id!r} is already in {places[row.id]}")
+            problems.append(f"{row.place}: the id {row.id!r} was already used in {places[row.id]}")
         places.setdefault(row.id, row.place)
     if problems:
-        raise DataError(bullets(problems) + "\nEvery example needs an id of its own.")
+        raise DataError(bullets(problems) + "\nEvery example needs a unique id.")
 
 
 def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
@@ -177,7 +177,7 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
     """
     rows, rule = listing.rows, listing.rule
     if not any(row.text for row in rows) and any(row.label for row in rows):
-        raise DataError(f"data={config.name}: has labels but no transcripts. It is for models of audio events.")
+        raise DataError(f"data={config.name}: has labels but no transcripts. Use it with models for audio events.")
     id_list: str | None = getattr(config.ids, config.split, None)
     if id_list is not None:
         path = local_path(id_list)
@@ -185,26 +185,30 @@ def _select(listing: Listing, config: DataConfig) -> tuple[list[Example], str]:
         by_id = {row.id: row for row in rows}
         problems = [f"{path}: {name!r} is not an id of the data set" for name in ids if name not in by_id]
         if problems:
-            raise DataError(f"{bullets(problems)}\nIts ids are like {rows[0].id!r}, one a line.")
+            raise DataError(f"{bullets(problems)}\nIds look like {rows[0].id!r}; give one per line.")
         has_duplicates = len(set(ids)) < len(ids)  # a fast check; counting each id is slow
         duplicates = sorted({name for name in ids if ids.count(name) > 1}) if has_duplicates else []
         if duplicates:
-            raise DataError(f"{path}: names more than once: {choices(duplicates)}.")
+            raise DataError(f"{path}: these ids occur more than once: {choices(duplicates)}.")
         chosen = [by_id[name] for name in ids]
         rule = f"ids as listed in {path.name}"
     elif config.split == "all":
         chosen, rule = rows, "all examples"
     elif config.split == "not_dev":
         chosen = _outside_dev(listing, config)
-        rule = f"all but dev ({rule})"
+        rule = f"everything except dev ({rule})"
     else:
         chosen = [row for row in rows if row.split == config.split]
     if not chosen:
         present = [split for split in SPLITS if any(row.split == split for row in rows)]
         raise DataError(
-            f"data.split={config.split}: no example is in it ({rule}; {len(rows)} rows; splits with examples:"
+            f"data.split={config.split}: the split is empty ({rule}; {len(rows)} rows; splits with examples:"
             f" {choices(present)})."
-            + ("" if config.split == "all" else f" Say data.split=all, or list ids with data.ids.{config.split}=FILE.")
+            + (
+                ""
+                if config.split == "all"
+                else f" Set data.split=all, or list its ids in data.ids.{config.split}=FILE."
+            )
         )
     return chosen[: config.limit], rule
 
@@ -222,7 +226,10 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
     """Return the first ``limit`` rows of every fold or, in data without folds, of every split."""
     rows = listing.rows
     if not any(row.label for row in rows):
-        raise DataError(f"data={config.name}: has no labels. It is for models of speech; take e.g. data=demo_sounds.")
+        raise DataError(
+            f"data={config.name}: has no labels. Use it with models for speech, and e.g. data=demo_sounds for"
+            " audio events."
+        )
     column = "fold" if any(row.fold is not None for row in rows) else "split"
     groups: dict[Any, list[Example]] = {}
     for row in rows:
@@ -230,8 +237,8 @@ def _select_sounds(listing: Listing, config: DataConfig) -> tuple[list[Example],
     unassigned = groups.pop(None, [])
     if unassigned and not (column == "split" and config.split == "all"):
         raise DataError(
-            f"data={config.name}: {len(unassigned)} clips have no {column}, e.g. {unassigned[0].id!r}. Name folds or"
-            " splits in the metadata, or by folders."
+            f"data={config.name}: {len(unassigned)} clips have no {column}, e.g. {unassigned[0].id!r}. Give folds or"
+            " splits in the metadata or as folders."
         )
     chosen = [row for group in [*groups.values(), unassigned] for row in group[: config.limit]]
     chosen_ids = {id(row) for row in chosen}

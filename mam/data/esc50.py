@@ -1,4 +1,4 @@
-"""ESC-50 in its official layout: ``meta/esc50.csv`` and ``audio/*.wav``; five folds, clips cut from Freesound uploads.
+"""ESC-50 in its official layout: ``meta/esc50.csv`` and ``audio/*.wav``; five folds of clips from Freesound recordings.
 
 Piczak, "ESC: Dataset for Environmental Sound Classification", ACM Multimedia 2015.
 """
@@ -17,7 +17,7 @@ COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take"
 TABLE = Path(__file__).parent / "esc50_audioset.csv"
 DOWNLOAD = (
     "ESC-50 is ESC-50-master.zip (600 MB, 2,000 clips, CC BY-NC) from https://github.com/karolpiczak/ESC-50. Unpack it"
-    " and say data.root=FOLDER/ESC-50-master, or put it under $MAM_DATA (default ./data)."
+    " and set data.root=FOLDER/ESC-50-master, or put it under $MAM_DATA (default ./data)."
 )
 
 
@@ -45,7 +45,7 @@ def list_esc50(root: Path) -> Listing:
         if columns is None:
             columns = tuple(fields)
             if columns != COLUMNS:
-                raise DataError(f"{path}: its columns are {choices(fields)}; ESC-50's are {choices(COLUMNS)}.")
+                raise DataError(f"{path}: its columns are {choices(fields)}. Those of ESC-50 are {choices(COLUMNS)}.")
             continue
         problem = _problem(fields)
         if problem:
@@ -67,7 +67,10 @@ def list_esc50(root: Path) -> Listing:
         raise DataError(bullets(problems))
     missing = [str(fold) for fold in FOLDS if not any(row.fold == fold for row in rows)]
     if missing:
-        raise DataError(f"{path}: no clip of fold {', '.join(missing)} is listed. ESC-50 has five; is the table whole?")
+        raise DataError(
+            f"{path}: has no clips in fold {', '.join(missing)}. ESC-50 has five folds. Check that the table is"
+            " complete."
+        )
     return Listing(rows, "the five predefined folds")
 
 

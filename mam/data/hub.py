@@ -88,7 +88,7 @@ def rows_of_hub(request: Request) -> HubRows:
             _stream(request, place or _on_the_hub(hub), path)
     kept = _kept(path)
     if kept is None:
-        raise DataError(f"{path}: cannot be read back. Is the disk full? Set HF_DATASETS_CACHE to another folder.")
+        raise DataError(f"{path}: cannot be read back. If the disk is full, set HF_DATASETS_CACHE to another folder.")
     return kept
 
 
@@ -162,7 +162,7 @@ def _stream(request: Request, place: _Place, path: Path) -> None:
             raise DataError(f"data.hub.id={hub.id}: has no rows in {listed(names)}.")
         if not has_recordings:
             raise DataError(
-                f"data.hub.id={hub.id}: its column {audio} names files but holds no recordings. Get the recordings,"
+                f"data.hub.id={hub.id}: its column {audio} has file names but no recordings. Download the recordings,"
                 " and read them with data=audiofolder data.root=FOLDER."
             )
         writer.finalize()
@@ -179,7 +179,7 @@ def _splits(request: Request, present: list[str]) -> dict[str, list[str]]:
     ]
     if unknown:
         raise DataError(
-            f"data.hub.id={hub.id}: has no split {' and '.join(unknown)}; its splits are: {listed(present)}."
+            f"data.hub.id={hub.id}: has no split {' and '.join(unknown)}. Its splits are: {listed(present)}."
         )
     taken = {name for names in named.values() for name in names}
     splits = splits_by_name([name for name in present if name not in taken]) | named
@@ -189,7 +189,8 @@ def _splits(request: Request, present: list[str]) -> dict[str, list[str]]:
         return splits | ({"": rest} if rest else {})
     if request.split not in splits:
         raise DataError(
-            f"data.split={request.split}: {hub.id} has the splits {listed(present)}, none of them named like it. Say"
+            f"data.split={request.split}: {hub.id} has the splits {listed(present)}, none of which has a matching"
+            " name. Set"
             f" data.hub.split.{request.split}=NAME, or data.split=all."
         )
     return {request.split: splits[request.split]}
@@ -206,14 +207,14 @@ def audio_column(features: Mapping[str, Any], asked: str | None, hub: HubConfig)
         if asked not in features:
             raise DataError(f"{place}: has no column data.columns.audio={asked}; {present}.")
         if not _is_audio(features[asked]):
-            raise DataError(f"{place}: data.columns.audio={asked} holds no encoded audio; {present}.")
+            raise DataError(f"{place}: data.columns.audio={asked} has no encoded audio; {present}.")
         return asked
     found = [name for name, feature in features.items() if _is_audio(feature)]
     if not found:
-        raise DataError(f"{place}: has no column of audio; {present}. Say data.columns.audio=NAME if one holds files.")
+        raise DataError(f"{place}: has no column of audio; {present}. Set data.columns.audio=NAME if one has files.")
     if len(found) > 1:
         raise DataError(
-            f"{place}: has several columns of audio, {listed(found)}; {present}. Say data.columns.audio=NAME."
+            f"{place}: has several columns of audio, {listed(found)}; {present}. Set data.columns.audio=NAME."
         )
     return found[0]
 

@@ -63,9 +63,9 @@ def _reason(error: Exception, hub: HubConfig) -> str:
     script = re.search(r"scripts are no longer supported, but found (\S+)", text)
     if script:
         return (
-            f"{place}: has a loading script ({script[1]}), which datasets no longer runs. The hub keeps a Parquet copy"
-            " of many: data.hub.revision=refs/convert/parquet data.hub.config=CONFIGURATION. Else look for a copy of it"
-            " in Parquet, or read its files with data=audiofolder data.root=FOLDER."
+            f"{place}: has a loading script ({script[1]}), which datasets no longer runs. The hub often has a Parquet"
+            " copy: set data.hub.revision=refs/convert/parquet and data.hub.config=CONFIGURATION. Otherwise look for a"
+            " Parquet copy elsewhere, or read its files with data=audiofolder data.root=FOLDER."
         )
     if any(isinstance(one, RevisionNotFoundError) for one in chain) or re.search(r"Revision '.*' doesn't exist", text):
         return f"{place}: has no revision data.hub.revision={hub.revision}. See {page}."
@@ -76,9 +76,9 @@ def _reason(error: Exception, hub: HubConfig) -> str:
         asked = (
             "has several configurations" if hub.config is None else f"has no configuration data.hub.config={hub.config}"
         )
-        return f"{place}: {asked}. Choose one of: {_names(named[1])}, with data.hub.config=NAME."
+        return f"{place}: {asked}. Set data.hub.config to one of: {_names(named[1])}."
     if "BatchSize must be greater than 0" in text:  # pyarrow of a Parquet file without rows
-        return f"{place}: has no rows in what was asked for."
+        return f"{place}: the requested part has no rows."
     if is_offline(error):
         return offline(hub)
     return f"{place}: cannot be read at revision {hub.revision!r} ({type(error).__name__}: {first_line(error)})."

@@ -29,7 +29,7 @@ def kept_in() -> Path:
 def offline(hub: HubConfig) -> str:
     """Return what to do without the hub."""
     return (
-        f"data.hub.id={hub.id}: the hub cannot be reached or HF_HUB_OFFLINE is set, and what is asked for was not read"
-        " here before. Run the same command once online, fetch the repository with `hf download --repo-type dataset"
-        f" {hub.id}`, or say data.hub.id=FOLDER of a copy."
+        f"data.hub.id={hub.id}: the hub cannot be reached or HF_HUB_OFFLINE is set, and the data was not downloaded"
+        " before. Run the same command once online, download the repository with `hf download --repo-type dataset"
+        f" {hub.id}`, or set data.hub.id=FOLDER of a copy."
     )

@@ -47,7 +47,7 @@ def list_hub(config: DataConfig, task: str) -> tuple[Path, Listing, Dataset]:
         rows = [row for row in rows if not Path(row.audio).stem.endswith("_mic2")]
         rows, rule = split_by_speaker(rows, "VCTK's Parquet copy")
     elif any(row.fold is not None for row in rows):
-        rule = "folds as given"
+        rule = "folds as on the hub"
     said = Columns({"audio": read.audio, **columns.names, "id": name_of_id}, columns.others).said()
     return (
         Path(str(hub.id)),
@@ -72,7 +72,7 @@ def _request(config: DataConfig, task: str) -> Request:
 
 def _parts(read: HubRows) -> str:
     parts = [f"{split} is {' and '.join(names)}" for split, names in read.splits.items() if split]
-    parts += [f"{' and '.join(names)} in no split" for split, names in read.splits.items() if not split]
+    parts += [f"{' and '.join(names)} not in any split" for split, names in read.splits.items() if not split]
     return "; ".join(parts)
 
 
@@ -145,5 +145,5 @@ def recording(recordings: Dataset, index: int) -> bytes:
     cell: dict[str, Any] | None = recordings[index]["recording"]
     if not cell or not cell.get("bytes"):
         named = f"only the path {cell['path']!r}" if cell and cell.get("path") else "its cell is empty"
-        raise DataError(f"row {index}: the data set holds no recording, {named}")
+        raise DataError(f"row {index}: the data set has no recording, {named}")
     return bytes(cell["bytes"])

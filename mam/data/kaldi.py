@@ -33,20 +33,18 @@ def list_kaldi(root: Path) -> Listing:
     """
     if (root / "wav.scp").is_file():
         folders: list[tuple[Path, str | None]] = [(root, None)]
-        rule = "no split: one Kaldi folder"
+        rule = "no splits: a single Kaldi folder"
     else:
         names = sorted(path.parent.name for path in root.glob("*/wav.scp"))
         parts = {split: [name for name in names if split_of(name) == split] for split in (*SPLITS, None)}
         folders = [(root / name, split) for split, some in parts.items() for name in some]
         rule = "Kaldi folders: " + ", ".join(
-            f"{' and '.join(some)} in no split" if split is None else f"{split} is {' and '.join(some)}"
+            f"{' and '.join(some)} not in any split" if split is None else f"{split} is {' and '.join(some)}"
             for split, some in parts.items()
             if some
         )
     if not folders:
-        raise DataError(
-            f"data.root={root}: has no wav.scp, and neither has a folder train, dev or test in it. {DOWNLOAD}"
-        )
+        raise DataError(f"data.root={root}: has no wav.scp, nor folders train, dev or test with one. {DOWNLOAD}")
     rows: list[Example] = []
     left_out: list[tuple[str, str]] = []
     problems: list[str] = []
@@ -56,15 +54,15 @@ def list_kaldi(root: Path) -> Listing:
         again = next((row.id for row in made if row.id in folder_of), None)
         if again is not None:
             problems.append(
-                f"{folder}: has utterances of {folder_of[again]} again, such as {again}. Read one of them, with"
-                f" data.root={folder} data.split=all, or move one away"
+                f"{folder}: has utterances that are also in {folder_of[again]}, such as {again}. Read only one folder,"
+                f" with data.root={folder} data.split=all, or move one of the two away"
             )
         folder_of |= {row.id: folder for row in made}
         rows += made
     if problems:
         raise DataError(bullets(problems))
     if not rows:
-        raise DataError(f"{', '.join(str(folder / 'text') for folder, _ in folders)}: no line. {DOWNLOAD}")
+        raise DataError(f"{', '.join(str(folder / 'text') for folder, _ in folders)}: has no lines. {DOWNLOAD}")
     return Listing(rows, rule, tuple(left_out), is_anywhere=True)
 
 
@@ -73,8 +71,8 @@ def _utterances(
 ) -> list[Example]:
     if (folder / "segments").exists():
         raise DataError(
-            f"{folder / 'segments'}: mam reads whole recordings. Cut them first, e.g. with Kaldi's"
-            " utils/data/extract_wav_segments_data_dir.sh, and use its folder."
+            f"{folder / 'segments'}: mam reads only whole recordings. Cut them first, e.g. with Kaldi's"
+            " utils/data/extract_wav_segments_data_dir.sh, and use the new folder."
         )
     recordings = _pairs(folder / "wav.scp", problems)
     texts = _pairs(folder / "text", problems)
@@ -90,13 +88,13 @@ def _utterances(
     rows = []
     for name, (text, place) in texts.items():
         if name not in recordings:
-            problems.append(f"{place}: {name} has no line in {folder / 'wav.scp'}")
+            problems.append(f"{place}: {name} is missing from {folder / 'wav.scp'}")
         elif has_speakers and not speakers.get(name, ("", ""))[0]:
-            problems.append(f"{place}: {name} has no speaker in {folder / 'utt2spk'}")
+            problems.append(f"{place}: {name} is missing from {folder / 'utt2spk'}")
         elif name in paths:
             speaker = speakers[name][0] if has_speakers else None
             rows.append(Example(name, paths[name], text, place, split=split, speaker=speaker))
-    left_out += [(name, f"{name}: has no line in {folder / 'text'}") for name in recordings if name not in texts]
+    left_out += [(name, f"{name}: is missing from {folder / 'text'}") for name in recordings if name not in texts]
     return rows
 
 
@@ -109,7 +107,7 @@ def _pairs(path: Path, problems: list[str]) -> dict[str, tuple[str, str]]:
         name, _, value = re.sub(r"\s", " ", line.strip()).partition(" ")
         place = f"{path}, line {number}"
         if name in pairs:
-            problems.append(f"{place}: {name} is already in line {pairs[name][1].rpartition(' ')[2]}")
+            problems.append(f"{place}: {name} was already used in line {pairs[name][1].rpartition(' ')[2]}")
         elif name:
             pairs[name] = (value.strip(), place)
     return pairs
@@ -118,13 +116,13 @@ def _pairs(path: Path, problems: list[str]) -> dict[str, tuple[str, str]]:
 def _no_file(value: str) -> str | None:
     """Return why an entry of ``wav.scp`` names no file; see https://kaldi-asr.org/doc/io.html."""
     if not value:
-        return "names no file"
+        return "has no file name"
     if value.startswith("|") or value.endswith("|"):
-        return f"is a command ({value[:60]}), which mam does not run. Write its output to files first"
+        return f"is a command ({value[:60]}), which mam does not run. Write its output to audio files first"
     if value == "-":
-        return "is standard input"
+        return "is standard input. Write the audio to files first"
     if re.search(r"\.ark:\d+$|:\d+(\[.*\])?$", value):
-        return f"is an offset into an archive ({value[:60]}). Write files first, e.g. with wav-copy"
+        return f"is an offset into an archive ({value[:60]}). Extract audio files first, e.g. with wav-copy"
     return None
 
 

@@ -9,7 +9,7 @@ from mam.errors import DataError, bullets
 
 SUBSETS = {"train": "train", "dev": "dev", "test": "test"}  # prefix of a subset's name -> split
 DOWNLOAD = (
-    "LibriSpeech is at https://www.openslr.org/12 (CC BY 4.0; test-clean.tar.gz has 346 MB). Unpack it and say"
+    "LibriSpeech is at https://www.openslr.org/12 (CC BY 4.0; test-clean.tar.gz has 346 MB). Unpack it and set"
     " data.root=FOLDER/LibriSpeech, or put it under $MAM_DATA (default ./data)."
 )
 
@@ -26,7 +26,7 @@ def list_librispeech(root: Path) -> Listing:
     """
     transcripts = sorted(root.rglob("*.trans.txt"))
     if not transcripts:
-        raise DataError(f"data.root={root}: has no *.trans.txt below it. {DOWNLOAD}")
+        raise DataError(f"data.root={root}: has no *.trans.txt in any folder. {DOWNLOAD}")
     rows, problems = [], []
     for path in transcripts:
         subset = path.parents[2].name
@@ -37,7 +37,7 @@ def list_librispeech(root: Path) -> Listing:
             name, _, text = line.partition(" ")
             place = f"{path}, line {number}"
             if not text.strip():
-                problems.append(f"{place}: no text after the id {name!r}")
+                problems.append(f"{place}: has no text after the id {name!r}")
                 continue
             audio = (path.parent / f"{name}.flac").relative_to(root)
             rows.append(Example(name, str(audio), text, place, split=split, speaker=name.split("-")[0]))

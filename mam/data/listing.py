@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True)
 class SkippedExample:
-    """An example that was left out because of ``data.on_bad=skip``, with the reason."""
+    """An example that was skipped because of ``data.on_bad=skip``, with the reason."""
 
     id: str
     reason: str
@@ -91,8 +91,8 @@ def data_format(name: str, download: str, summary: str | None = None) -> Callabl
 
     Args:
         name: The value of ``data.format``.
-        download: Where to get the data; it ends the messages about a folder that lacks them.
-        summary: What the layout is; its first line is shown by ``mam list formats``. None for the function's docstring.
+        download: Where to get the data; this is added to messages about missing data.
+        summary: A description of the layout; ``mam list formats`` shows its first line. Default: the docstring.
     """
 
     refuse_bare("data_format", name)
@@ -126,14 +126,18 @@ def list_folder(name: str, root: Path, config: DataConfig | None = None) -> List
         idle = [f"data.columns.{key}" for key in config.columns.asked]
         idle += ["data.metadata"] * (config.metadata is not None)
         if idle:
-            raise DataError(f"{', '.join(idle)}: data.format={name} has columns of its own. Leave them out.")
+            raise DataError(
+                f"{', '.join(idle)}: has no effect, since data.format={name} has fixed columns. Leave it out."
+            )
     listing = entry.list(root, config=config) if entry.reads_config else entry.list(root)
     rows = listing.rows if isinstance(listing, Listing) else None
     if not isinstance(rows, list) or not all(isinstance(row, Example) for row in rows):
-        raise DataError(f"data.format={name}: gives {type(listing).__name__}, not a Listing with a list of Examples")
+        raise DataError(
+            f"data.format={name}: returns a {type(listing).__name__}. It must return a Listing with a list of Examples"
+        )
     hints = get_type_hints(Example) | {"further": dict}
     problems = [problem for name, hint in hints.items() for problem in _misfits(rows, name, hint)]
-    problems += [f"{row.place}: further is not text by name" for row in rows if not _is_text(row.further)]
+    problems += [f"{row.place}: further must map names to text" for row in rows if not _is_text(row.further)]
     if problems:
         raise DataError(bullets([f"data.format={name}: {problem}" for problem in problems]))
     return listing
@@ -152,7 +156,7 @@ def _misfits(rows: Sequence[Example], name: str, hint: Any) -> Iterator[str]:
         if type(value) in wrong:
             yield f"{given} is not {inspect.formatannotation(hint)}"
         elif isinstance(value, str) and not is_unicode and not _is_unicode(value):
-            yield f"{given} has characters that are no Unicode text"
+            yield f"{given} has invalid Unicode characters"
         elif name == "split" and value not in (None, *SPLITS):
             yield f"{given} is not one of: {choices(SPLITS)}"
         elif name == "fold" and value is not None and value not in FOLDS:

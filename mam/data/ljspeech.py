@@ -11,7 +11,7 @@ from mam.errors import DataError, bullets
 HELD_OUT = 500  # the last 500 of the sorted ids, half dev, half test, as in ESPnet's recipe
 DOWNLOAD = (
     "LJ Speech 1.1 is LJSpeech-1.1.tar.bz2 (2.6 GB, 13,100 clips, public domain) from"
-    " https://keithito.com/LJ-Speech-Dataset. Unpack it and say data.root=FOLDER/LJSpeech-1.1,"
+    " https://keithito.com/LJ-Speech-Dataset. Unpack it and set data.root=FOLDER/LJSpeech-1.1,"
     " or put it under $MAM_DATA (default ./data)."
 )
 
@@ -32,19 +32,19 @@ def list_ljspeech(root: Path) -> Listing:
         if is_blank(fields):
             continue
         if len(fields) != 3:
-            problems.append(f"{path}, line {number}: {len(fields)} fields instead of 3 (id|text|normalised text)")
+            problems.append(f"{path}, line {number}: has {len(fields)} fields instead of 3 (id|text|normalised text)")
             continue
         rows.append(Example(fields[0], f"wavs/{fields[0]}.wav", fields[2], f"{path}, line {number}"))
     if problems:
         raise DataError(bullets(problems))
     if not rows:
-        raise DataError(f"{path}: has no line. {DOWNLOAD}")
+        raise DataError(f"{path}: is empty. {DOWNLOAD}")
     rows.sort(key=lambda row: row.id)
     if len(rows) <= HELD_OUT:
-        return Listing(rows, f"no split: the rule needs more than {HELD_OUT} clips, here are {len(rows)}")
+        return Listing(rows, f"no splits: they need more than {HELD_OUT} clips, but there are {len(rows)}")
     first_dev, first_test = len(rows) - HELD_OUT, len(rows) - HELD_OUT // 2
     splits = ["train" if i < first_dev else "dev" if i < first_test else "test" for i in range(len(rows))]
     return Listing(
         [replace(row, split=split) for row, split in zip(rows, splits, strict=True)],
-        f"ids sorted; the last {HELD_OUT} are dev (first half) and test (second half), the rest is train",
+        f"sorted by id; the last {HELD_OUT} clips are dev (first half) and test (second half), the rest is train",
     )

@@ -67,7 +67,7 @@ class AudioStore:
                     f"at least {least / rate:.3f} s" if len(wave) < least else f"at most {(most or 0) / rate:.3f} s"
                 )
                 place = corpus.root / corpus.examples[i]["audio"]
-                return f"{place}: {len(wave) / rate:.3f} s long; this target hears {bounds}"
+                return f"{place}: is {len(wave) / rate:.3f} s long; this target needs {bounds}"
             return wave
 
         waves: dict[int, Wave] = {}
@@ -87,7 +87,7 @@ class AudioStore:
         if problems and (on_bad == "stop" or len(bad) == len(corpus)):
             raise DataError(
                 bullets(problems)
-                + ("\nLeave such examples out with data.on_bad=skip." if on_bad == "stop" else "\nNothing is left.")
+                + ("\nTo skip such examples, set data.on_bad=skip." if on_bad == "stop" else "\nNo examples are left.")
             )
         if bad:
             store.corpus, store.bad = corpus.without(bad), bad

@@ -49,7 +49,7 @@ def _row(
     if not any(name in fields for name in content):
         absent.append(" or ".join(content))
     if absent:
-        problems.append(f"{place}: no field {' and '.join(absent)}; there are: {listed(list(fields))}")
+        problems.append(f"{place}: has no field {' and '.join(absent)}. Its fields are: {listed(list(fields))}")
         return None
     cells = {kind: fields.get(name) for kind, name in names.items()}
     not_text = [names[kind] for kind in ("audio", "text") if not isinstance(cells.get(kind), str | None)]
@@ -60,7 +60,7 @@ def _row(
     try:
         "".join(str(cell) for cell in fields.values()).encode()
     except UnicodeEncodeError as error:
-        problems.append(f"{place}: has characters that are no Unicode text ({error.reason})")
+        problems.append(f"{place}: has invalid Unicode characters ({error.reason})")
         return None
     values = {kind: str(cell) for kind, cell in cells.items() if cell not in (None, "")}
     name, split_name = values.get("audio"), values.get("split", split)
@@ -71,11 +71,11 @@ def _row(
         problems.append(f"{place}: {names['audio']} is empty")
         return None
     if not (values.get("fold", "0").isdecimal() and len(values.get("fold", "0")) < 10):
-        problems.append(f"{place}: fold {values['fold']!r} is not a number of up to nine digits")
+        problems.append(f"{place}: fold {values['fold']!r} is not a number of at most nine digits")
         return None
     found = find(name)
     if len(found) > 1:
-        problems.append(f"{place}: {name!r} may be any of: {', '.join(found)}")
+        problems.append(f"{place}: {name!r} is ambiguous. It could be: {', '.join(found)}")
         return None
     taken = set(names.values())
     has_ending = Path(name).suffix.lower() in ENDINGS or found == (name,)

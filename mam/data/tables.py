@@ -43,7 +43,7 @@ def read_table(path: Path, problems: list[str], within: Path | None = None) -> T
         DataError: The file is missing, not UTF-8, of another kind, leads out of ``within``, or has a broken heading.
     """
     if path.suffix not in READERS:
-        raise DataError(f"{path}: is no table that mam reads. Its name must end in one of: {choices(list(READERS))}.")
+        raise DataError(f"{path}: is not a supported table. Its name must end in one of: {choices(list(READERS))}.")
     return READERS[path.suffix](path, lines_of(path, within), problems)
 
 
@@ -56,7 +56,8 @@ def _read_csv(path: Path, lines: Lines, problems: list[str]) -> Table:
                 yield f"{path}, line {reader.line_num}", cells
         except csv.Error as error:
             raise DataError(
-                f"{path}, line {reader.line_num}: broken CSV ({error}). Is a quote left open further up?"
+                f"{path}, line {reader.line_num}: invalid CSV ({error}). Look for an open quotation mark in"
+                " earlier lines."
             ) from error
 
     return _with_heading(path, rows(), ",", problems)
@@ -71,7 +72,7 @@ def _with_heading(path: Path, rows: Iterator[Fields], separator: str, problems: 
     heading = next((cells for _, cells in rows if not is_blank(cells)), [])
     columns = tuple(name.strip() for name in heading)
     if len(columns) > MOST_COLUMNS:
-        raise DataError(f"{path}: has {len(columns)} columns, more than the {MOST_COLUMNS} that metadata may have.")
+        raise DataError(f"{path}: has {len(columns):,} columns. Metadata may have at most {MOST_COLUMNS:,}.")
     duplicates = sorted(name for name, count in Counter(columns).items() if count > 1)
     if duplicates:
         raise DataError(f"{path}: has two columns {' and '.join(name or '(without a name)' for name in duplicates)}.")
@@ -80,7 +81,7 @@ def _with_heading(path: Path, rows: Iterator[Fields], separator: str, problems: 
         if is_blank(cells):
             continue
         if len(cells) != len(columns):
-            problems.append(f"{place}: {len(cells)} fields instead of {len(columns)} ({separator.join(columns)})")
+            problems.append(f"{place}: has {len(cells)} fields instead of {len(columns)} ({separator.join(columns)})")
         else:
             made.append((place, dict(zip(columns, cells, strict=True))))
     return Table(path, columns, made)
@@ -99,7 +100,7 @@ def _read_jsonl(path: Path, lines: Lines, problems: list[str]) -> Table:
             problems.append(str(error).rstrip("."))
             continue
         if not isinstance(record, dict):
-            problems.append(f"{place}: not a JSON object (a JSON {type(record).__name__})")
+            problems.append(f"{place}: is a JSON {type(record).__name__}, not a JSON object")
             continue
         columns |= dict.fromkeys(record)
         made.append((place, record))

@@ -15,7 +15,7 @@ LAYOUTS = {  # folder with the recordings -> version, suffix of the first microp
 EVERY = 10  # every tenth of the sorted speakers is test, the one before it dev
 DOWNLOAD = (
     "VCTK 0.92 is VCTK-Corpus-0.92.zip (11 GB, 110 speakers, CC BY 4.0) from"
-    " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and say data.root=FOLDER with txt/ and"
+    " https://datashare.ed.ac.uk/handle/10283/3443. Unpack it and set data.root=FOLDER with txt/ and"
     " wav48_silence_trimmed/ in it, or put it under $MAM_DATA/VCTK-Corpus-0.92 (default ./data)."
 )
 
@@ -34,7 +34,7 @@ def list_vctk(root: Path) -> Listing:
     layouts = [name for name in LAYOUTS if (root / name).is_dir()]
     if not layouts or not (root / "txt").is_dir():
         raise DataError(
-            f"data.root={root}: has no txt/ beside {' or '.join(f'{name}/' for name in LAYOUTS)}. {DOWNLOAD}"
+            f"data.root={root}: has no txt/ together with {' or '.join(f'{name}/' for name in LAYOUTS)}. {DOWNLOAD}"
         )
     version, ending = LAYOUTS[layouts[0]]
     rows, without_text = [], []
@@ -46,7 +46,7 @@ def list_vctk(root: Path) -> Listing:
         else:
             without_text.append((name, f"{name}: has no text ({text.relative_to(root)})"))
     if not rows:
-        raise DataError(f"data.root={root}: no recording *{ending} with a text. {DOWNLOAD}")
+        raise DataError(f"data.root={root}: has no recordings *{ending} with a text. {DOWNLOAD}")
     rows, rule = split_by_speaker(rows, f"VCTK {version}")
     return Listing(rows, rule, tuple(without_text))
 
@@ -59,8 +59,9 @@ def split_by_speaker(rows: list[Example], name: str) -> tuple[list[Example], str
     held_out = {_prompt(row.text) for row in rows if row.split != "train"}
     rows = [replace(row, split=None) if row.split == "train" and _prompt(row.text) in held_out else row for row in rows]
     return rows, (
-        f"{name}, by speaker: of {len(speakers)} sorted speakers every tenth is test, the one before it dev;"
-        f" {sum(row.split is None for row in rows)} recordings of prompts that occur in test or dev are in no split"
+        f"{name}, by speaker: of {len(speakers)} sorted speakers, every tenth is test and the one before it dev;"
+        f" {sum(row.split is None for row in rows)} recordings of prompts that occur in test or dev are not in any"
+        " split"
     )
 
 

@@ -74,12 +74,14 @@ class AttentionChange:
         extreme = [layer for layer in self.layers if lams[layer] >= EXTREME]
         if extreme:
             sentences.append(
-                f"λ is {EXTREME} or more in layers {_listed(extreme)}: little is left of their own attention"
+                f"λ is {EXTREME} or more in {_listed(extreme)}: little of the target's attention is left there"
             )
         measured = [layer for layer in self.layers if layer < len(self.after.entropy)]
         flat = [layer for layer in measured if self.after.entropy[layer] >= UNIFORM > self.before.entropy[layer]]
         if flat:
-            sentences.append(f"attention of layers {_listed(flat)} became uniform: it looks at nothing in particular")
+            sentences.append(
+                f"attention in {_listed(flat)} has become uniform, which means that all frames get the same weight"
+            )
         return sentences
 
 
@@ -165,4 +167,4 @@ def _logit_statistics(q: Tensor, k: Tensor, heads: int) -> Tensor:
 
 
 def _listed(layers: Sequence[int]) -> str:
-    return ", ".join(map(str, layers))
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(map(str, layers))}"

@@ -68,14 +68,17 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
         counts = len(ours[0, "q"]), len(theirs[0, "q"])
         if counts[0] != counts[1]:
             raise UnfitError(
-                f"align=procrustes_activations: the two make {counts[0]} and {counts[1]} frames of one recording."
-                " Say align=procrustes, which compares weights"
+                f"align=procrustes_activations: the models give {counts[0]} and {counts[1]} frames for the same"
+                " recording."
+                " Set align=procrustes, which compares weights"
             )
         frames += counts[0]
         for layer, source_layer in pairs.items():
             sums[layer] = sums.get(layer, 0) + ours[layer, "q"].T @ theirs[source_layer, "q"]
     if not frames:
-        raise DataError(f"{target.checkpoint.id}: nothing was left to measure activations on")
+        raise DataError(
+            f"{target.checkpoint.id}: there are no recordings left to measure activations on. Raise calibration.limit"
+        )
     return {layer: total / frames for layer, total in sums.items()}
 
 
@@ -126,7 +129,7 @@ def _moments(recorded: Iterator[ProjectionInputs], name: str, is_augmented: bool
             x = torch.nn.functional.pad(seen, (0, 1), value=1.0) if is_augmented else seen
             sums[place] = sums.get(place, 0) + x.T @ x
     if not frames:
-        raise DataError(f"{name}: nothing was left to measure activations on")
+        raise DataError(f"{name}: there are no inputs left to measure activations on. Check calibration.source")
     moments: Sums = [{} for _ in range(1 + max(layer for layer, _ in sums))]
     for (layer, part), total in sums.items():
         moments[layer][part] = total / frames
@@ -147,8 +150,8 @@ def _tower(source: Source) -> Any:
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     if missing:
         raise CheckpointError(
-            f"{checkpoint.id}: lacks {len(missing)} weights, such as {missing[0]}: its activations would be those of"
-            " random weights. Take a whole checkpoint, or a method that reads Q, K and V alone"
+            f"{checkpoint.id}: lacks {len(missing)} weights, such as {missing[0]}, so its activations would come from"
+            " random weights. Use a complete checkpoint, or a method that needs only Q, K and V"
         )
     if getattr(model.config, "mask_ratio", None):
         model.config.mask_ratio = 0.0  # ViT-MAE would use a random quarter of the image
@@ -194,7 +197,7 @@ def _images(checkpoint: Checkpoint, files: Sequence[Path], limit: int) -> Iterat
                 example = dict(processor(image.convert("RGB"), return_tensors="pt"))
                 yield example | {"pixel_values": example["pixel_values"].mean(1, keepdim=True)} if is_grey else example
         except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"calibration.source: {file} is not an image, which this source reads") from error
+            raise DataError(f"calibration.source: {file} is not an image. This source needs images") from error
 
 
 def measured(target: Sums, source: Sums, parts: Sequence[str], names: tuple[str, str]) -> Moments:
@@ -209,5 +212,6 @@ def refuse_unseen(sums: Sums, parts: Sequence[str], name: str) -> None:
     unseen = [part for part in parts if part not in sums[0]]
     if unseen:
         raise CheckpointError(
-            f"{name}: what {', '.join(unseen).upper()} hears cannot be seen in its attention. Leave it out of parts"
+            f"{name}: the inputs of {', '.join(unseen).upper()} cannot be recorded. Leave {', '.join(unseen)} out"
+            " of parts"
         )

@@ -21,8 +21,8 @@ def train_config(config: Config) -> Config:
     """
     if config.model.task == "events":
         raise DataError(
-            "calibration.audio=train: every fold of these sounds is tested in turn, none is for training alone."
-            " Say calibration.audio=FOLDER with other recordings"
+            "calibration.audio=train: every fold of this data is tested in turn, so none is left for calibration."
+            " Set calibration.audio=FOLDER with other recordings"
         )
     return replace(config, data=replace(config.data, split=TRAIN, limit=config.calibration.limit))
 
@@ -36,7 +36,7 @@ def inputs(name: str, key: str) -> list[Path]:
     path = local_path(name)
     files = sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]
     if not files or not files[0].is_file():
-        raise DataError(f"{key}={name}: there is no such file, or nothing in the folder")
+        raise DataError(f"{key}={name}: there is no such file, or the folder is empty. Check the path")
     return files
 
 

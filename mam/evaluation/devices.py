@@ -28,19 +28,20 @@ def device_type(config: Config) -> str:
     """Return ``"cpu"`` or ``"cuda"``. Raises MamError if the device does not exist or does not support the dtype."""
     name = ("cuda" if _has_gpu() else "cpu") if config.device == "auto" else config.device
     if name == "cuda" and not _has_gpu():
-        raise MamError("device=cuda: torch sees no GPU here. Say device=cpu, or install a CUDA build of torch.")
+        raise MamError("device=cuda: torch finds no GPU. Set device=cpu, or install a CUDA build of torch.")
     if name == "cpu" and config.dtype == "float16":
-        raise MamError("dtype=float16: not usable on a CPU. Say dtype=float32 or dtype=bfloat16.")
+        raise MamError("dtype=float16: not available on a CPU. Set dtype=float32 or dtype=bfloat16.")
     if name == "cpu":
         return name
     import torch
 
     if config.dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
-        raise MamError("dtype=bfloat16: this GPU has no bfloat16. Say dtype=float32 or dtype=float16.")
+        raise MamError("dtype=bfloat16: not supported by this GPU. Set dtype=float32 or dtype=float16.")
     if processes.local_rank() >= torch.cuda.device_count():
         raise MamError(
-            f"device=cuda: {processes.count()} processes, and {torch.cuda.device_count()} GPUs on this machine. Start"
-            " one process a GPU, or say device=cpu."
+            f"device=cuda: there are {processes.count()} processes but only {torch.cuda.device_count()} GPUs on this"
+            " machine. Start"
+            " one process per GPU, or set device=cpu."
         )
     return name
 

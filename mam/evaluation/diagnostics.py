@@ -20,13 +20,13 @@ def diagnose(difference: Difference, findings: Sequence[str], note: str) -> list
     """
     sentences = []
     if difference.is_significant and difference.absolute > 0:
-        sentences.append("worse than its own baseline: p < .05")
+        sentences.append("significantly worse than its own baseline (p < .05)")
     sentences += findings
     if difference.changed and not difference.can_be_significant:
         sentences.append(too_few(difference))
     if difference.changed and difference.can_be_significant and (difference.largest or 0.0) > LOPSIDED:
         share = f"{100 * (difference.largest or 0.0):.0f} %"
         sentences.append(
-            f"one {difference.unit} makes {share} of all changes: the test supposes gains and losses of like size"
+            f"one {difference.unit} accounts for {share} of all changes, but the test assumes changes of similar size"
         )
     return [*sentences, note] if note else sentences

@@ -41,17 +41,19 @@ def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source
     heads = f"the target has {ours.heads} heads and the source {theirs.heads}"
     differ = ours.heads != theirs.heads
     if alignment.needs_heads and differ:
-        raise UnfitError(f"align={config.align}: pairs head with head, but {heads}. Say align=procrustes or permute")
+        raise UnfitError(
+            f"align={config.align}: needs equally many heads, but {heads}. Set align=procrustes or permute"
+        )
     if alignment.needs_activations and not is_own and source.model_type not in _targets():
         modality = Source(source).family.modality
         raise UnfitError(
-            f"align={config.align}: both models must take the same input, and {source.id} reads {modality}."
-            " Say align=procrustes, which compares weights"
+            f"align={config.align}: both models must have the same kind of input, but {source.id} reads {modality}."
+            " Set align=procrustes, which compares weights"
         )
     if alignment.needs_activations and CONTROLS[config.control].is_drawn_first:
         raise UnfitError(
-            f"align={config.align}: control={config.control} puts noise in the source's place, which has no"
-            " activations. Say align=procrustes, which compares weights"
+            f"align={config.align}: control={config.control} replaces the source with noise, which has no"
+            " activations. Set align=procrustes, which compares weights"
         )
     if not set(config.parts) <= ATTENTION:
         _refuse_other_widths(plan_of(config).each[number], target, source)
@@ -61,13 +63,14 @@ def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source
         refuse_no_common_inputs(config, source)
     if METHODS[config.method.name].joins_qk:
         if differ:
-            raise UnfitError(f"method={config.method.name}: merges head with head, but {heads}. Say method=linear")
+            raise UnfitError(f"method={config.method.name}: needs equally many heads, but {heads}. Set method=linear")
         family = _targets().get(target.model_type)
         reader = None if family is None else family.reads_query(target)
         if reader:
             raise UnfitError(
-                f"method={config.method.name}: writes Q and K in another basis, in which {reader}, which reads Q, would"
-                f" mean nothing ({target.id}). Say method=linear"
+                f"method={config.method.name}: changes the basis of Q and K, so {reader}, which is computed from Q,"
+                " would"
+                f" no longer work ({target.id}). Set method=linear"
             )
 
 
@@ -77,8 +80,9 @@ def _refuse_other_heads(target: Checkpoint, source: Checkpoint) -> None:
         heads = checkpoint.config.get("decoder_attention_heads")
         if Source(checkpoint).shape.decoder and heads != Source(checkpoint).heads:
             raise UnfitError(
-                f"where: the decoder of {checkpoint.id} has {heads} heads and its encoder {Source(checkpoint).heads}."
-                " Say where=encoder"
+                f"where: the decoder of {checkpoint.id} has {heads} heads, but its encoder has"
+                f" {Source(checkpoint).heads}."
+                " Set where=encoder"
             )
 
 
@@ -92,8 +96,9 @@ def _refuse_other_widths(plan: MergePlan, target: Checkpoint, source: Checkpoint
             own, given = (checkpoint.headers[f"{place.name}.weight"][0] for checkpoint, place in sides)
             if own != given and part not in ATTENTION:
                 raise UnfitError(
-                    f"parts={plan.options.parts}: {part} of layer {layer} is {given} in the source and {own} in the"
-                    f" target, and must agree. Leave {part[0]} out"
+                    f"parts={plan.options.parts}: the shape of {part} in layer {layer} is {given} in the source and"
+                    f" {own} in the"
+                    f" target. They must agree. Leave {part[0]} out"
                 )
 
 
@@ -102,12 +107,12 @@ def refuse_no_common_inputs(config: Config, source: Checkpoint) -> None:
     modality = Source(source).family.modality
     if modality == "image":
         raise UnfitError(
-            f"similarity: {source.id} reads images, and none corresponds to a recording. Say pairing=proportional"
+            f"similarity: {source.id} reads images, and there are none that match recordings. Set pairing=proportional"
         )
     if modality == "text" and config.calibration.audio != "train":
         raise UnfitError(
-            f"similarity: {source.id} reads text, and the recordings of calibration.audio={config.calibration.audio}"
-            " have no transcripts. Say calibration.audio=train"
+            f"similarity: {source.id} reads text, but the recordings of calibration.audio={config.calibration.audio}"
+            " have no transcripts. Set calibration.audio=train"
         )
 
 
@@ -117,19 +122,21 @@ def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, ba
     ours, theirs = shapes(config.model)
     if ours != theirs:
         raise UnfitError(
-            f"{method}: target and source have no common ancestor, since their shapes differ ({ours}; {theirs})."
-            " Say method=linear"
+            f"{method}: target and source cannot have a common ancestor, since their shapes differ ({ours}; {theirs})."
+            " Set method=linear"
         )
     shape = Source(base).shape
     if shape != ours:
         raise UnfitError(
-            f"model.base={base.id}: is {shape}, unlike target and source ({ours}). Name the checkpoint that both were"
+            f"model.base={base.id}: its shape ({shape}) differs from that of target and source ({ours}). Give the"
+            " checkpoint that both were"
             " fine-tuned from"
         )
     for role, other in (("target", target), ("source", source)):
         if other.fingerprint == base.fingerprint:
             raise UnfitError(
-                f"model.base={base.id}: is the {role} itself, whose task vector would be zero. Name the checkpoint that"
+                f"model.base={base.id}: is the {role} itself, so its task vector would be zero. Give the checkpoint"
+                " that"
                 " both were fine-tuned from"
             )
 
@@ -140,7 +147,7 @@ def refuse_without_activations(plan: MergePlan, verb: str) -> None:
         if word.startswith("pairing=") and not plan.is_provisional:
             continue  # the partners were measured beforehand
         raise MergeError(
-            f"{word}: needs activations, and mam {verb} reads files only. Say mam run and mam export, or {other}"
+            f"{word}: needs activations, but mam {verb} runs no models. Use mam run and mam export, or {other}"
         )
 
 

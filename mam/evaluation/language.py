@@ -71,10 +71,11 @@ class Vote:
         (first, share), *others = self.shares
         if share >= CLEAR:
             return None
-        second = f", then {name_of(others[0][0])} with {others[0][1]:.0%}" if others else ""
+        second = f", {name_of(others[0][0])} {100 * others[0][1]:.0f} %" if others else ""
         return (
-            f"the language was detected on {self.clips} clips and is in doubt: {name_of(first)} has {share:.0%} of the"
-            f" votes{second}. Say model.language=CODE"
+            f"the language was detected on {self.clips} clips but is uncertain: {name_of(first)} has {100 * share:.0f}"
+            " % of the"
+            f" votes{second}. Set model.language=CODE"
         )
 
 
@@ -194,9 +195,9 @@ def refuse_language(config: Config, checkpoint: Checkpoint) -> None:
     ):
         if value != default:
             raise CheckpointError(
-                f"model.{key}={value}: {checkpoint.id} ({checkpoint.model_type}) writes what its letters allow and is"
-                f" told no {key}. Leave model.{key} out"
-                + ("; say data.language for that of the references." if key == "language" else ".")
+                f"model.{key}={value}: has no effect on {checkpoint.id} ({checkpoint.model_type}), which has no such"
+                f" setting. Leave model.{key} out"
+                + (". The language of the references is data.language." if key == "language" else ".")
             )
 
 
@@ -208,11 +209,13 @@ def _with_references(config: Config, prompt: Prompt | None, letters: Sequence[st
     language = stated or written or language_of_alphabet(letters)
     if stated is not None and written is not None and bare_code(written) != bare_code(stated):
         notes.append(
-            f"the references are in {name_of(stated)} (data.language), the decoder writes {name_of(str(written))}"
+            f"the references are in {name_of(stated)} (data.language), but the decoder writes {name_of(str(written))}"
         )
     normalizer = data.normalizer
     if normalizer == AUTO:
         normalizer = default_normalizer(language, prompt is not None)
     elif normalizer in FOR_ENGLISH and bare_code(language) not in ("", "en"):
-        notes.append(f"data.normalizer={normalizer}: is for English, the references are in {name_of(str(language))}")
+        notes.append(
+            f"data.normalizer={normalizer}: is for English, but the references are in {name_of(str(language))}"
+        )
     return replace(config, data=replace(data, language=language, normalizer=normalizer)), tuple(notes)

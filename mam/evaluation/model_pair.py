@@ -124,8 +124,9 @@ def _refuse_too_large(checkpoint: Checkpoint) -> None:
     free = free_memory()
     if needed > free:
         raise CheckpointError(
-            f"model.target={checkpoint.id}: needs {gigabytes(needed)} in fp32, {gigabytes(free)} are free here."
-            " Take a smaller one or a larger machine."
+            f"model.target={checkpoint.id}: needs {gigabytes(needed)} of memory in float32, but only {gigabytes(free)}"
+            " are free."
+            " Use a smaller model or a machine with more memory."
         )
 
 
@@ -138,9 +139,9 @@ def _check_shape(side: str, stated: ShapeConfig, model: Target | Source) -> None
     ]
     if wrong:
         words = " ".join(f"model.{side}_shape.{key}={value}" for key, value in actual.items())
-        remedy = "leave model.further_shapes out" if " " in side else f"say {words}"
+        remedy = "leave model.further_shapes out" if " " in side else f"set {words}"
         raise CheckpointError(
-            f"model.{side}={model.checkpoint.id}: has {'; '.join(wrong)} as configured. If it is the right one,"
+            f"model.{side}={model.checkpoint.id}: has {'; '.join(wrong)} as configured. If the checkpoint is right,"
             f" {remedy}"
         )
 
@@ -156,6 +157,7 @@ def refuse_too_long(audio: AudioStore, family: type[Target], checkpoint: Checkpo
     if longest is not None and needed > free:
         name = audio.corpus.examples[longest]["id"]
         raise DataError(
-            f"{name}: is {audio.seconds[longest] / 60:.0f} minutes long, which {checkpoint.id} hears as a whole: that"
-            f" needs at least {gigabytes(needed)} of memory, and {gigabytes(free)} are free. Cut it into pieces."
+            f"{name}: is {audio.seconds[longest] / 60:.0f} minutes long, and {checkpoint.id} processes it as a whole:"
+            " that"
+            f" needs at least {gigabytes(needed)} of memory, but only {gigabytes(free)} are free. Cut it into pieces."
         )

@@ -100,7 +100,10 @@ def predict(
             except Exception as error:  # memory runs out in errors of many classes
                 if len(members) == 1 or not is_shortage(error):
                     raise
-                short = f"{target.device} has not enough memory for {len(members)} clips at a time: in halves"
+                short = (
+                    f"{target.device} does not have enough memory for {len(members)} clips at a time; the batch is"
+                    " halved"
+                )
                 log.warning("%s", short)
                 say(short)
                 prefix.too_large.add(members)
@@ -125,5 +128,5 @@ def remedy_of(config: Config, target: Target) -> str:
     """Return what to change if memory runs out while a target is evaluated."""
     seconds = config.evaluate.batch_seconds or target.pack_seconds[target.device.type]
     return (
-        f"Lower evaluate.batch_seconds={seconds:g} or evaluate.memory_gb, say dtype=bfloat16, or cut long recordings."
+        f"Lower evaluate.batch_seconds={seconds:g} or evaluate.memory_gb, set dtype=bfloat16, or cut long recordings."
     )

@@ -84,6 +84,7 @@ def _refuse_length(target: Target, wave: Wave, number: int) -> None:
         return
     bounds = f"at least {least / RATE:.3f}" + ("" if most is None else f" and at most {most / RATE:.3f}")
     raise DataError(
-        f"calibration: recording {number} is {len(wave) / RATE:.3f} s long; {target.checkpoint.id} hears {bounds} s."
-        " Take others"
+        f"calibration: recording {number} is {len(wave) / RATE:.3f} s long, but {target.checkpoint.id} needs {bounds}"
+        " s."
+        " Use other recordings"
     )

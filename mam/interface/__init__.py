@@ -1,4 +1,4 @@
-"""mam from Python: experiments, and merges of models in memory. `import mam` has all of it; see docs/python.md."""
+"""The Python interface: experiments, and merging of models in memory. Use it with `import mam`; see docs/python.md."""
 
 import warnings
 from importlib import import_module

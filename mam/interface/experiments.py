@@ -1,4 +1,4 @@
-"""Experiments from Python: what `mam run` does, with results instead of text."""
+"""Experiments from Python: like `mam run`, but with results instead of printed text."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult(records.RunResult):
-    """A finished run: everything in its `result.json`, and its folder.
+    """A finished run: the content of its `result.json`, and its folder.
 
-    The rates of both sides are ``metrics`` and ``baseline``, their difference with its interval is ``delta``; rates are
-    fractions. The texts are in ``folder / "predictions.jsonl"``.
+    The error rates are in ``metrics`` (merged) and ``baseline``, the difference and its interval in ``delta``; all
+    rates are fractions. The predictions are in ``folder / "predictions.jsonl"``.
     """
 
     folder: Path = Path()
@@ -49,9 +49,9 @@ class RunResult(records.RunResult):
 
 
 class SweepResults(list[RunResult]):
-    """The results of a sweep in the order of its plan.
+    """The results of a sweep or study, in order.
 
-    ``left_out`` has a sentence for each run whose options are not defined for this pair of models.
+    ``left_out`` has one sentence for each run whose options do not apply to this pair of models.
     """
 
     def __init__(self, results: Iterable[RunResult] = (), left_out: Sequence[str] = ()) -> None:
@@ -60,47 +60,47 @@ class SweepResults(list[RunResult]):
 
 
 def run(*words: str, **options: Any) -> RunResult:
-    """Run one experiment, or return the result of an equal one that is finished.
+    """Run one experiment, or return its result if the same experiment has finished already.
 
     Args:
-        *words: Words of a command line, such as ``"model=whisper_minilm"`` or ``"data.limit=30"``.
+        *words: Settings as on the command line, such as ``"model=whisper_minilm"`` or ``"data.limit=30"``.
         **options: Keys of the configuration, such as ``lam=0.05``, ``model="whisper_minilm"``, ``data={"limit": 30}``,
-            ``plugins=["./mine.py"]``; and ``config_dir``, a folder of your own configurations.
+            ``plugins=["./mine.py"]``; also ``config_dir``, a folder with your own configurations.
 
     Returns:
-        The result, as it is in `result.json`.
+        The result, with the content of `result.json`.
 
     Raises:
-        MamError: Something that you can fix; the message says how. Of its kinds, ConfigError lists every mistake in the
-            words.
+        MamError: The run cannot be done; the message says what to change. ConfigError lists all mistakes in the
+            settings.
     """
     with isolated():
         asked = _requested(words, options, multirun=False)
         if asked.study is not None:
             raise ConfigError(
-                f"experiment: {asked.study.config.study.name} is a study of several runs. Say mam.sweep(...)"
+                f"experiment: {asked.study.config.study.name} is a study of several runs. Use mam.sweep(...)"
             )
         outcome = run_one(asked.plan.jobs[0], Terminal(quiet=True))
     return _with_folder(outcome.result, outcome.folder)
 
 
 def sweep(*words: str, **options: Any) -> SweepResults:
-    """Run a sweep or a study, and return the results of its runs in the order of the plan.
+    """Run a sweep or a study, and return the results of its runs in order.
 
-    A list of values is a sweep: ``mam.sweep(lam=[0, 0.05, 0.1])`` is ``mam run --multirun lam=0,0.05,0.1``. As there,
-    the baseline and the control `shrink` are added. ``mam.sweep("experiment=controls")`` runs a study. Tables and
-    pictures are written beside the runs, in ``result.folder.parent``.
+    A list of values makes a sweep: ``mam.sweep(lam=[0, 0.05, 0.1])`` is ``mam run --multirun lam=0,0.05,0.1``. The
+    baseline and the control `shrink` are added, as on the command line. ``mam.sweep("experiment=controls")`` runs a
+    study. Tables and figures are written next to the runs, in ``result.folder.parent``.
 
     Args:
         *words: As in `run`.
-        **options: As in `run`; a list is a sweep over its values, unless the key takes a list.
+        **options: As in `run`; a list means a sweep over its values, unless the key itself takes a list.
 
     Returns:
-        The results, a list whose attribute ``left_out`` names the runs that this pair of models does not allow.
+        A list of results; its attribute ``left_out`` names the runs that this pair of models does not allow.
 
     Raises:
-        MamError: As in `run`, or some of the runs failed, or all were left out; all messages are listed, and finished
-            runs are kept.
+        MamError: As in `run`; or some runs failed, or all were left out. All messages are listed, and finished runs are
+            kept.
     """
     with isolated():
         asked = _requested(words, options, multirun=True)
@@ -115,10 +115,12 @@ def sweep(*words: str, **options: Any) -> SweepResults:
             for is_unfit in (False, True)
         )
     if failed:
-        raise MamError(f"{len(failed)} of {len(members)} runs failed; the others are finished. {bullets(failed)}")
+        raise MamError(f"{len(failed)} of {len(members)} runs failed; the others finished. {bullets(failed)}")
     outcomes = [member.outcome for member in members if member.outcome is not None]
     if not outcomes:
-        raise MamError(f"no run is left: this pair of models allows none of {len(members)}. {bullets(unfit)}")
+        raise MamError(
+            f"there is nothing to run: this pair of models allows none of the {len(members)} runs. {bullets(unfit)}"
+        )
     return SweepResults((_with_folder(outcome.result, outcome.folder) for outcome in outcomes), unfit)
 
 
@@ -127,11 +129,11 @@ def load_result(folder: str | PathLike[str], *, plugins: Sequence[str] = ()) -> 
 
     Args:
         folder: The run's folder, which has a `result.json`.
-        plugins: Plug-ins to load first, such as ``["./mine.py"]``; a run whose normalizer is a plug-in's needs it.
+        plugins: Plug-ins to load, such as ``["./mine.py"]``; needed if the run's normalizer comes from a plug-in.
 
     Raises:
         ConfigError: A plug-in cannot be loaded.
-        RecordError: The folder holds no finished run, or its result cannot be read.
+        RecordError: The folder is not a finished run, or its result cannot be read.
     """
     with isolated():
         _use(plugins)
@@ -139,14 +141,14 @@ def load_result(folder: str | PathLike[str], *, plugins: Sequence[str] = ()) -> 
 
 
 def results(*folders: str | PathLike[str], plugins: Sequence[str] = ()) -> pd.DataFrame:
-    """Return the finished runs below folders as a table, a row a run, the newest first.
+    """Return all finished runs in these folders as a table with one row per run, newest first.
 
-    Rates, differences and intervals are fractions; ``lam`` is NaN where layers differ, ``lam_mean`` is their mean. Of
-    runs of equal hash the newest counts. Folders whose run is unfinished or cannot be read are in
-    ``frame.attrs["left_out"]``, a sentence for each kind.
+    Rates, differences and intervals are fractions. ``lam`` is NaN if λ differs between layers; ``lam_mean`` is its
+    mean. If the same run was done several times, only the newest is listed. ``frame.attrs["left_out"]`` has one
+    sentence for each kind of folder whose run is unfinished or cannot be read.
 
     Args:
-        *folders: Where to look, at any depth; ``outputs`` by default.
+        *folders: Folders to search, at any depth; ``outputs`` by default.
         plugins: As in `load_result`.
 
     Raises:
@@ -166,7 +168,7 @@ def results(*folders: str | PathLike[str], plugins: Sequence[str] = ()) -> pd.Da
 def _use(plugins: Sequence[str]) -> None:
     """Load plug-ins, with all entry points; raises ConfigError."""
     if not isinstance(plugins, list | tuple) or not all(isinstance(name, str) for name in plugins):
-        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Say plugins=['./mine.py']")
+        raise ConfigError(f"plugins: {plugins!r} is not a list of names. Use plugins=['./mine.py']")
     use(plugins)
 
 

@@ -1,4 +1,4 @@
-"""λ as parameters of a model in memory, for a training loop of one's own (L-MAM)."""
+"""λ as parameters of a model in memory, for your own training loop (L-MAM)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NAME = "mam_lambdas"  # of the submodule that holds λ
 
 
 class Handle:
-    """The learnable λ of one model; `learnable` makes it.
+    """The learnable λ of one model, as returned by `learnable`.
 
-    λ is a parameter of the model's submodule ``mam_lambdas``, so that an optimizer over ``model.parameters()`` trains
-    it, and checkpoints of the model hold it. It deserves a group of its own, with a larger learning rate and no weight
-    decay: see `parameters`.
+    λ is a parameter of the model's submodule ``mam_lambdas``. An optimizer over ``model.parameters()`` therefore trains
+    it, and the model's checkpoints contain it. Give it its own parameter group, with a larger learning rate and no
+    weight decay: see `parameters`.
     """
 
     def __init__(self, model: nn.Module, blocks: list[AttentionBlock], lambdas: Lambdas) -> None:
@@ -36,11 +36,11 @@ class Handle:
         self._hook = model.register_forward_pre_hook(lambda *_: lambdas.project())
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return the parameters from which λ is computed: one vector, with an entry per λ."""
+        """Return the parameters from which λ is computed: one vector, with one entry per λ."""
         return list(self._lambdas.parameters())
 
     def others(self) -> list[nn.Parameter]:
-        """Return the model's other parameters, for another group of an optimizer."""
+        """Return the model's other parameters, for another parameter group."""
         own = {id(parameter) for parameter in self.parameters()}
         return [parameter for parameter in self._model.parameters() if id(parameter) not in own]
 
@@ -53,11 +53,11 @@ class Handle:
         return self._lambdas.as_dict()
 
     def pull(self) -> Tensor:
-        """Return Σ (λ - initial λ)², a penalty to add to a loss, as a tensor without dimensions."""
+        """Return Σ (λ - initial λ)², a penalty to add to the loss, as a scalar tensor."""
         return self._lambdas.pull()
 
     def fold(self) -> nn.Module:
-        """Write the merged weights into the model and remove λ and source; return the plain model.
+        """Write the merged weights into the model, remove λ and the source, and return the plain model.
 
         Raises:
             MergeError: It is folded or removed already.
@@ -65,7 +65,7 @@ class Handle:
         return self._close(keeps=True)
 
     def remove(self) -> nn.Module:
-        """Remove λ and source; return the model with its own weights as they are trained so far.
+        """Remove λ and the source, and return the model with its own weights as trained so far.
 
         Raises:
             MergeError: It is folded or removed already.
@@ -74,7 +74,7 @@ class Handle:
 
     def _close(self, keeps: bool) -> nn.Module:
         if not self._is_open:
-            raise MergeError("this handle is closed: λ was folded or removed already.")
+            raise MergeError("this handle is closed: fold() or remove() was called already.")
         self._lambdas.project()
         with torch.no_grad():
             (fold if keeps else unlearn)(self._blocks)
@@ -96,22 +96,22 @@ def learnable(
 ) -> Handle:
     """Make λ a parameter of ``target``: in every forward pass W = (1-λ) W_target + λ W_source, as in ``train=lmam``.
 
-    The source is frozen; the target's weights are trained or not, as ``requires_grad`` says. The merged weights are
-    part of the model, so that any loop trains it: plain torch, transformers' Trainer, Lightning.
+    The source is frozen. The target's weights are trained if their ``requires_grad`` is true. The model can be trained
+    by any loop: plain torch, transformers' Trainer, Lightning.
 
     Args:
-        target: A model of transformers, or any module with one stack of layers that have Q, K and V.
-        source: The same; or a hub id or folder, of which only the attention is read. Of several in a list, each has λ
-            of its own: W = (1-Σλ_i) W_target + Σ λ_i W_i.
+        target: A transformers model, or any module with one stack of layers that have Q, K and V.
+        source: The same, or a hub id or folder, from which only the attention is read. With a list of several sources,
+            each has its own λ: W = (1-Σλ_i) W_target + Σ λ_i W_i.
         lam: The initial λ; for several sources a list, or their sum.
-        per: The scope of one λ: ``global``, ``layer``, ``part`` (a layer's Q, K or V) or ``head``.
+        per: What has its own λ: ``global`` (all share one), ``layer``, ``part`` (Q, K or V of a layer) or ``head``.
         constraint: The range of λ: ``clamp`` and ``sigmoid`` (0 to 1), ``tanh`` (-1 to 1) or ``none``. With ``clamp``,
-            λ is put back into its range at the start of each forward pass of ``target``.
+            λ is set back to its range at the start of each forward pass of ``target``.
         seed: The seed of random controls.
         **options: As in `mam.merge`; ``method`` must be ``linear`` or ``reparam``, W_target + λ W_source.
 
     Returns:
-        The handle on λ.
+        The handle for λ.
 
     Raises:
         ConfigError: An option is unknown or invalid.
@@ -127,7 +127,8 @@ def learnable(
             raise ConfigError(f"method={choice.method.name}: its λ cannot be learnt. Choose one of: {learnt}")
         if hasattr(model, NAME):
             raise MergeError(
-                f"target {type(model).__name__}: its λ is learnable already. Fold or remove the handle first."
+                f"target {type(model).__name__}: its λ is already learnable. Call fold() or remove() of the handle"
+                " first."
             )
         sides = sides_of(model, source)
         plan = sides.plan(choice, seed)

@@ -1,4 +1,4 @@
-"""Merging models in memory: the target's attention is mixed with the source's, and can be restored bit for bit."""
+"""Merging models in memory: the target's attention is mixed with the source's, and can be restored exactly."""
 
 from __future__ import annotations
 
@@ -64,21 +64,21 @@ def merge(
 ) -> nn.Module:
     """Merge the attention of ``source`` into ``target``: W = (1-λ) W_target + λ W_source for Q, K and V of each layer.
 
-    The merge is computed in fp32 and stored in the target's dtype, on its device. Everything but the merged
-    projections stays as it is.
+    The merge is computed in float32 and stored in the target's dtype, on its device. Only the merged projections
+    change.
 
     Args:
-        target: A model of transformers (or any module with one stack of layers that have Q, K and V); or a hub id or
-            folder, which is loaded in fp32.
-        source: The same; of a hub id or folder only the attention is read. A list of several is merged together:
-            W = (1-Σλ_i) W_target + Σ λ_i W_i.
-        lam: λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced). For several sources a
-            list with a λ each, or their sum, which is then shared equally or as the option ``shares`` says.
-        copy: Whether the target stays as it is and a merged copy is returned.
+        target: A transformers model (or any module with one stack of layers that have Q, K and V), or a hub id or
+            folder, which is loaded in float32.
+        source: The same; from a hub id or folder only the attention is read. Several sources in a list are merged
+            together: W = (1-Σλ_i) W_target + Σ λ_i W_i.
+        lam: λ, the share of the source, from 0 (target unchanged) to 1 (attention replaced). For several sources a list
+            with one λ each, or their sum, which is divided equally or according to the option ``shares``.
+        copy: Whether to leave the target unchanged and return a merged copy.
         seed: The seed of random controls and methods.
         base: The model that target and source were fine-tuned from, for ``method="task_arithmetic"``, ``"ties"`` and
-            ``"dare"``; given like the source.
-        **options: Keys of the configuration that say how two models are merged, as in `mam.run`: ``layers="top6"``,
+            ``"dare"``; given like ``source``.
+        **options: Further options of the merge, named as in `mam.run`: ``layers="top6"``,
             ``where="decoder"``, ``parts="qkv"``, ``method="slerp"``, ``schedule={"name": "power", "beta": 2}``,
             ``pairing="proportional"``, ``on_mismatch="project"``, ``align="procrustes"``, ``control="shrink"``,
             ``plugins=["./mine.py"]``.
@@ -88,7 +88,7 @@ def merge(
 
     Raises:
         ConfigError: An option is unknown or invalid.
-        MergeError: The models do not fit together, are quantised or parametrised, or the target is merged already.
+        MergeError: The models cannot be merged, are quantised or parametrised, or the target is merged already.
         CheckpointError: An id or folder cannot be read.
     """
     with isolated():
@@ -106,7 +106,7 @@ def merge(
 
 
 def unmerge(model: Model) -> Model:
-    """Restore the attention that a model had before `merge`, bit for bit.
+    """Restore exactly the attention that a model had before `merge`.
 
     Args:
         model: A model that `merge` returned.
@@ -115,11 +115,11 @@ def unmerge(model: Model) -> Model:
         The same model.
 
     Raises:
-        MergeError: The model was not merged by `merge`, or is restored already.
+        MergeError: The model was not merged by `merge`, or was restored already.
     """
     mergers = mergers_of(model) if isinstance(model, nn.Module) else []
     if not mergers:
-        raise MergeError(f"{type(model).__name__}: is not merged by mam.merge, so that there is nothing to restore.")
+        raise MergeError(f"{type(model).__name__}: was not merged by mam.merge, so there is nothing to restore.")
     for merger in mergers:
         merger.restore()
         for owner in [owner for owner, other in MERGED.items() if other is merger]:
@@ -136,7 +136,7 @@ def merged(
     seed: int = 0,
     **options: Any,
 ) -> Iterator[Model]:
-    """Merge ``target`` inside a ``with`` block, and restore it afterwards, also after an error.
+    """Merge ``target`` for the duration of a ``with`` block, and restore it afterwards, even after an error.
 
     Args:
         target: A model in memory.
@@ -167,7 +167,7 @@ def options_from(
     known = {*FILE_OPTION_NAMES, "plugins"}
     unknown = sorted(keys - known)
     if unknown:
-        raise ConfigError(f"{choices(unknown)}: not an option of a merge. The options are {choices(list(known))}")
+        raise ConfigError(f"{choices(unknown)}: not an option of a merge. Choose from: {choices(list(known))}")
     base = ["model.base=given"] if has_base else []
     is_listed = sources > 1 or not isinstance(lam, int | float)
     names = [f"model.sources=[{','.join(f'source_{n}' for n in range(1, sources + 1))}]"] if is_listed else []

@@ -68,8 +68,8 @@ class Sides:
         source = self.sources[0].shape
         if self.base is not None and len({self.target.shape, source, self.base.shape}) > 1:
             raise MergeError(
-                f"base: is {self.base.shape}, the target {self.target.shape}, the source {source}. Models"
-                " with a common ancestor have equal shapes."
+                f"base: its shape is {self.base.shape}, that of the target {self.target.shape}, that of the source"
+                f" {source}. Models with a common ancestor have the same shape."
             )
 
 
@@ -90,12 +90,14 @@ def sides_of(target: Given, source: Given | Sequence[Given], base: Given | None 
     named = [("target", target), *(("source", one) for one in sources), *([("base", base)] if base is not None else [])]
     for side, model in named:
         if not isinstance(model, nn.Module | str | PathLike):
-            raise ConfigError(f"{side}: {type(model).__name__} is not a model. Give a module, a hub id or a folder")
+            raise ConfigError(
+                f"{side}: {type(model).__name__} is not a model. Give a torch module, a hub id or a folder"
+            )
     model = unwrapped(target) if isinstance(target, nn.Module) else _loaded(fspath(target))
     if is_merged(model):
         raise MergeError(
-            f"target {type(model).__name__}: is merged already. Say mam.unmerge(model) first, or merge with copy=True"
-            " from the unmerged one."
+            f"target {type(model).__name__}: is merged already. Call mam.unmerge(model) first, or merge with copy=True"
+            " from the unmerged model."
         )
     live = LiveModel(model, "target")
     donors = tuple(_donor(one, "source", model) for one in sources)
@@ -107,7 +109,7 @@ def several(source: Given | Sequence[Given]) -> list[Given]:
     if isinstance(source, nn.Module | str | PathLike) or not isinstance(source, Sequence):
         return [source]  # of another type: refused beside the others
     if not source:
-        raise ConfigError("source: is an empty list. Give a model, or several")
+        raise ConfigError("source: the list is empty. Give one or more models")
     return list(source)
 
 
@@ -132,22 +134,22 @@ def _refuse_unfit(plan: MergePlan, target: LiveModel) -> None:
     """Raise MergeError for a method or an alignment that these two models do not allow."""
     method, align = plan.options.method.name, plan.options.align
     for word in activation_choices(plan.options):
-        raise MergeError(f"{word}: needs activations on recordings, which mam.run measures. Say mam.run(...)")
+        raise MergeError(f"{word}: needs activations on recordings, which only mam.run measures. Use mam.run(...)")
     joins, pairs = METHODS[method].joins_qk, ALIGNMENTS[align].needs_heads
     if (joins or pairs) and plan.target.heads != plan.source.heads:
         needs = f"method={method}" if joins else f"align={align}"
         heads = f"the target has {plan.target.heads} heads and the source {plan.source.heads}"
-        raise MergeError(f"{needs}: pairs head with head, but {heads}.")
+        raise MergeError(f"{needs}: needs equally many heads, but {heads}.")
     reader = target.reads_query() if joins else None
     if reader:
-        raise MergeError(f"method={method}: writes Q and K in another basis, in which {reader} would mean nothing.")
+        raise MergeError(f"method={method}: changes the basis of Q and K, so {reader} would no longer work.")
 
 
 def _loaded(name: str) -> PreTrainedModel:
     """Load a model of transformers in fp32, in the class that its config.json names."""
     checkpoint = locate(name)
     if checkpoint.is_beats:
-        raise CheckpointError(f"{name}: is no model of transformers. Say mam.run(...), or mam merge for files.")
+        raise CheckpointError(f"{name}: is not a transformers model. Use mam.run(...), or mam merge for files.")
     refuse_unmergeable(checkpoint)
     architectures = checkpoint.config.get("architectures") or ["AutoModel"]
     architecture = getattr(transformers, str(architectures[0]), transformers.AutoModel)

@@ -30,16 +30,16 @@ def words_from(words: Sequence[str], options: Mapping[str, Any], has_sweeps: boo
     """
     wrong = [repr(word) for word in words if not isinstance(word, str) or "=" not in word]
     if wrong:
-        raise ConfigError(f"{', '.join(wrong)}: is not a word. Say 'key=value', or key=value as an argument")
+        raise ConfigError(
+            f"{', '.join(wrong)}: not of the form 'key=value'. Use 'key=value', or key=value as an argument"
+        )
     flat = list(_flat(options))
     listed = {key for key, value in flat if isinstance(value, list)} - {FOLDER}
     sweeps = listed - _list_keys(listed)
     if any(word.startswith("model.sources=") for word in words) or "model.sources" in listed:
         sweeps -= set() if has_sweeps else {"lam"}  # a λ for each of several sources
     if sweeps and not has_sweeps:
-        raise ConfigError(
-            f"{', '.join(sorted(sweeps))}: takes one value. Say mam.sweep(...) for a run with each of several"
-        )
+        raise ConfigError(f"{', '.join(sorted(sweeps))}: takes one value. Use mam.sweep(...) for several values")
     return [*_folders(options), *words, *(_word(key, value, key in sweeps) for key, value in flat if key != FOLDER)]
 
 
@@ -50,7 +50,7 @@ def _folders(options: Mapping[str, Any]) -> list[str]:
     wrong = [repr(folder) for folder in listed if not isinstance(folder, str | PathLike)]
     if wrong:
         raise ConfigError(
-            f"{FOLDER}: {', '.join(wrong)} is not a folder. Give a path, a list of paths, or leave it out"
+            f"{FOLDER}: {', '.join(wrong)} is not a folder. Give a path or a list of paths, or leave it out"
         )
     return [f"--config-dir={fspath(folder)}" for folder in listed]
 
@@ -95,4 +95,4 @@ def _plain(key: str, value: Any) -> Any:
         return [_plain(key, each) for each in value]
     if isinstance(value, str | int | float | None):
         return value
-    raise ConfigError(f"{key}: {type(value).__name__} is not a value of a configuration. Give text, numbers or lists")
+    raise ConfigError(f"{key}: cannot be a {type(value).__name__}. Give text, numbers or lists")

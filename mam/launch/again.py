@@ -34,6 +34,6 @@ def run_again(folder: str, words: Sequence[str], terminal: Terminal) -> MadeAgai
     (job,) = with_shapes(jobs(before.words, search=before.search).jobs)
     found = differences(before, job, Inputs(terminal))
     for difference in found:
-        terminal.say(f"differs from {folder}: {difference}")
+        terminal.say(f"difference from {folder}: {difference}")
     outcome = run_one(job, terminal)
     return MadeAgain(outcome, found, unequal(before.folder, outcome.folder))

@@ -25,6 +25,7 @@ from mam.config.search import SearchPath
 from mam.config.words import quoted
 from mam.errors import ConfigError, MamError, first_line
 from mam.launch.work import JobBatch, LaunchRequest, run_reporting
+from mam.scoring.wording import counted
 
 CONFIG = "mam_task"
 
@@ -102,6 +103,7 @@ def send_by_hydra(errand: LaunchRequest) -> None:
     if missing:
         reason = f" ({type(failed[0]).__name__}: {first_line(failed[0])})" if failed else ""
         raise MamError(
-            f"{errand.words[0]}: ended{reason}, and {len(missing)} jobs left no note in {errand.folder}. The machines"
-            " that it starts need this folder, mam and your data. The same command runs what is missing."
+            f"{errand.words[0]}: ended{reason}, but {counted(len(missing), 'job')} left no result in {errand.folder}."
+            " The machines that it starts need this folder, mam and your data. Run the same command again for what is"
+            " missing."
         )

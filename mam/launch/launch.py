@@ -20,8 +20,8 @@ from mam.runs.question import RunOutcome, finished_run
 from mam.studies.execute import Member, execute, how, in_order, say_schedules, varied_text
 
 SENDERS = {"joblib": ("local", "send_to_processes"), "slurm": ("slurm", "send_to_slurm")}
-LOST = "it ended without a word: killed, out of memory or out of time"
-NOT_STARTED = "not started: the regular fine-tuning that it is compared with has not ended"
+LOST = "ended without a message: killed, out of memory or out of time"
+NOT_STARTED = "not started: the regular fine-tuning used as its baseline has not finished"
 
 
 @dataclass
@@ -96,8 +96,9 @@ def _refuse_code_of_session(plan: Sequence[Job], launcher: Launcher) -> None:
     names = {code.name for job in plan for code in code_of(job.config) if code.place == SESSION}
     if names:
         raise ConfigError(
-            f"hydra/launcher={launcher.name}: starts other processes, which do not know {choices(list(names))} of this"
-            " session. Put the code into a file, plugins=[./FILE.py]"
+            f"hydra/launcher={launcher.name}: starts other processes, which do not have {choices(list(names))} from"
+            " this"
+            " session. Put the code into a file and set plugins=[./FILE.py]"
         )
 
 

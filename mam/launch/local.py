@@ -29,4 +29,4 @@ def send_to_processes(errand: LaunchRequest) -> None:
 
     run_reporting(work, errand)
     if failed and errand.left():
-        errand.say(f"a process was killed; the same command runs what is missing ({type(failed[0]).__name__})")
+        errand.say(f"a process was killed ({type(failed[0]).__name__}). Run the same command again for what is missing")

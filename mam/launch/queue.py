@@ -14,11 +14,11 @@ ENDINGS = {
     "CANCELLED": CANCELLED,
     "TIMEOUT": "out of time in Slurm (TIMEOUT): raise hydra.launcher.timeout_min",
     "OUT_OF_MEMORY": "out of memory in Slurm (OUT_OF_MEMORY): raise hydra.launcher.mem_gb",
-    "NODE_FAIL": "its node failed (NODE_FAIL in Slurm)",
-    "BOOT_FAIL": "its node did not start (BOOT_FAIL in Slurm)",
-    "FAILED": "it ended without a word, FAILED in Slurm: killed, or out of memory",
-    "DEADLINE": "its deadline passed in Slurm (DEADLINE)",
-    "PREEMPTED": "preempted in Slurm and not queued again (PREEMPTED)",
+    "NODE_FAIL": "node failure in Slurm (NODE_FAIL)",
+    "BOOT_FAIL": "node did not start in Slurm (BOOT_FAIL)",
+    "FAILED": "ended without a message in Slurm (FAILED): killed or out of memory",
+    "DEADLINE": "deadline passed in Slurm (DEADLINE)",
+    "PREEMPTED": "preempted in Slurm and not requeued (PREEMPTED)",
     "REVOKED": "revoked in Slurm (REVOKED)",
 }
 ENDED = {*ENDINGS, "COMPLETED"}
@@ -38,17 +38,20 @@ class Obstacle:
     passes: bool = False
 
 
-RELEASE = "Let go: `scontrol release {ids}`"
+RELEASE = "Release: `scontrol release {ids}`"
 OBSTACLES = (
-    Obstacle(re.compile("JobHeldAdmin"), f"{RELEASE}, by an administrator if one holds this"),
+    Obstacle(re.compile("JobHeldAdmin"), f"{RELEASE}, which may need an administrator"),
     Obstacle(re.compile(r"JobHeld|JobHold|\bheld\b"), RELEASE),
-    Obstacle(re.compile("DependencyNeverSatisfied"), "See `scontrol show job {ids}`: what was waited for has failed"),
+    Obstacle(
+        re.compile("DependencyNeverSatisfied"),
+        "See `scontrol show job {ids}`: a job that this one depends on has failed",
+    ),
     Obstacle(
         re.compile(
             "Nodes required for job are|ReqNodeNotAvail(?!.*May be reserved)|NodeDown|FrontEndDown|PartitionDown"
             "|PartitionInactive|JobLaunchFailure|SystemFailure"
         ),
-        "See `sinfo -R`: which nodes are missing, and why; `sinfo`: which partitions are closed",
+        "See `sinfo -R` for unavailable nodes and `sinfo` for closed partitions",
     ),
     Obstacle(
         re.compile(
@@ -56,10 +59,10 @@ OBSTACLES = (
             r"|QOSMin\w+|(Assoc|QOS)(Grp|Max)\w*Minutes|(Assoc|QOS)Max\w*Per(Job|Node)|(Association|QOS)TimeLimit"
             "|MaxMemPerLimit|AccountingPolicy|ReservationDeleted"
         ),
-        "See `scontrol show job {ids}` and `scontrol show partition`: what was asked for, what is allowed; other"
-        " hydra.launcher.* ask for less",
+        "Compare `scontrol show job {ids}` (requested) with `scontrol show partition` (allowed), and request less with"
+        " hydra.launcher.*",
     ),
-    Obstacle(re.compile("Licenses"), "See `scontrol show licenses`: how many are in use", passes=True),
+    Obstacle(re.compile("Licenses"), "See `scontrol show licenses` for licences in use", passes=True),
 )
 HOLDS = OBSTACLES[:2]  # those that someone lays on and takes off
 
@@ -151,10 +154,10 @@ def obstacles_of(tasks: Sequence[QueuedTask], array: str, count: int) -> list[st
         if obstacle is not None:
             numbers = [task.number for task in tasks if task.how == how]
             ids = ids_of(array, numbers, count)
-            what = "Waiting in Slurm" if obstacle.passes else "Held back in Slurm, will not start unaided"
+            what = "Waiting in Slurm" if obstacle.passes else "Blocked in Slurm, cannot start by itself"
             jobs = "1 job" if len(numbers) == 1 else f"{len(numbers)} jobs"
             remedy = obstacle.remedy.format(ids=ids)
-            sentences.append(f"{what}: {jobs}, {how}. {remedy}. Give up: `scancel {ids}`")
+            sentences.append(f"{what}: {jobs}, {how}. {remedy}. To cancel: `scancel {ids}`")
     return sentences
 
 

@@ -36,9 +36,11 @@ def request(words: Sequence[str], multirun: bool, search: SearchPath) -> Request
     launcher = launcher_of(launcher_words, search)
     asked = Request(jobs(own_words, multirun, search), launcher, multirun)
     if asked.study and multirun:
-        raise ConfigError("experiment: a study is a plan of runs already. Leave --multirun out; vary study.axes.*")
+        raise ConfigError(
+            "experiment: a study already has several runs. Leave --multirun out, and set study.axes.* instead"
+        )
     if launcher.name != "slurm" and any(not job.config.launch.wait for job in asked.plan.jobs):
-        raise ConfigError("launch.wait=false: only hydra/launcher=slurm has a queue in which jobs can be left")
+        raise ConfigError("launch.wait=false: has no effect without hydra/launcher=slurm. Leave it out")
     if launcher_words and not (asked.study or multirun):
-        raise ConfigError(f"{launcher_words[0]}: starts several runs. Say --multirun, or choose an experiment")
+        raise ConfigError(f"{launcher_words[0]}: needs several runs. Add --multirun, or choose an experiment")
     return asked

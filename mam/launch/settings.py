@@ -50,14 +50,14 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
             raise ConfigError(f"{words[0]}: has no effect without hydra/launcher=joblib or slurm")
         return Launcher(chosen, {})
     if chosen == "slurm" and (find_spec("submitit") is None or find_spec(PLUGIN) is None):
-        raise ConfigError("hydra/launcher=slurm: is not installed here. Install it: pip install 'mam[slurm]'")
+        raise ConfigError("hydra/launcher=slurm: is not installed. Install it: pip install 'mam[slurm]'")
     try:
         with Composer(search) as composer:
             installed = composer.loader.get_group_options("hydra/launcher")
             if chosen not in installed:
                 raise ConfigError(
-                    f"hydra/launcher={chosen}: is not installed here. Choose one of: {choices(installed)}. Or install"
-                    " the plug-in of Hydra that has it"
+                    f"hydra/launcher={chosen}: is not installed. Choose one of: {choices(installed)}, or install"
+                    " the Hydra plug-in that provides it"
                 )
             composed = composer.composed(words)
         settings = OmegaConf.to_container(composed.hydra.launcher, resolve=False)
@@ -71,8 +71,8 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
             raise ConfigError(f"hydra.launcher.n_jobs={jobs}: must be a number from 1 to 1 024")
     elif chosen == "slurm" and shutil.which("sbatch") is None:
         raise ConfigError(
-            "hydra/launcher=slurm: there is no Slurm on this machine (no sbatch on the PATH). Log in where there is, or"
-            " say hydra/launcher=joblib."
+            "hydra/launcher=slurm: there is no Slurm on this machine (no sbatch on the PATH). Use a login node, or"
+            " set hydra/launcher=joblib."
         )
     return Launcher(chosen, kept, tuple(words))
 

@@ -19,6 +19,7 @@ from mam.errors import ConfigError, StillQueuedError, choices, first_line
 from mam.launch.queue import FORMAT, QueuedTask, obstacles_of, read_queue, summary
 from mam.launch.watch import LOGS, Watch
 from mam.launch.work import LaunchRequest, Submission
+from mam.scoring.wording import counted
 
 LOOK = 1.0  # seconds between checks of notes and queue
 ANSWER = 60.0  # seconds that a Slurm command may take
@@ -45,12 +46,17 @@ def send_to_slurm(errand: LaunchRequest) -> None:
                 tasks = None
                 if not unreadable:
                     unreadable = str(error)
-                    errand.say(f"squeue -j {array}: mam cannot read {unreadable} in the answer, and goes on asking")
+                    errand.say(
+                        f"squeue -j {array}: the answer has {unreadable}, which mam cannot read; it will ask again"
+                    )
             if not watch.look(tasks):
                 break
             time.sleep(LOOK)
     except KeyboardInterrupt:
-        errand.say(f"the jobs go on in Slurm: `scancel {array}` ends them, the same command finds what they finish")
+        errand.say(
+            f"the jobs continue in Slurm. To cancel them: `scancel {array}`. Run the same command again to collect"
+            " their results"
+        )
         raise
     errand.submission.forget()
 
@@ -59,12 +65,12 @@ def _submitted(errand: LaunchRequest) -> Submission:
     """Return the array that an earlier equal command submitted, or submit one."""
     submission, logs = errand.submission, errand.folder / LOGS
     if submission.queue_id is not None:
-        known = f"{submission.queue_id}, {len(submission.tasks)} jobs"
-        errand.say(f"in Slurm already as {known}; their logs are in {logs}")
+        known = f"{submission.queue_id}, {counted(len(submission.tasks), 'job')}"
+        errand.say(f"already in Slurm as {known}; logs are in {logs}")
         return submission
     jobs = _submit(errand)
     array = str(jobs[0].job_id.partition("_")[0])
-    errand.say(f"queued in Slurm as {array}, {len(jobs)} jobs; their logs are in {logs}")
+    errand.say(f"submitted to Slurm as {array}, {counted(len(jobs), 'job')}; logs are in {logs}")
     return submission.keep(array, errand.tasks)
 
 
@@ -74,14 +80,14 @@ def _leave(errand: LaunchRequest, submission: Submission) -> None:
     try:
         tasks, state = _queued(submission), "Slurm does not answer"
     except ValueError as error:
-        tasks, state = None, f"mam cannot read {error} in Slurm's answer"
+        tasks, state = None, f"Slurm's answer has {error}, which mam cannot read"
     active = None if tasks is None else [task for task in tasks if not task.has_ended]
     if missing and active != []:
         obstacles = obstacles_of(active or [], str(array), len(submission.tasks))
         raise StillQueuedError(
-            f"{len(missing)} jobs have not ended, {summary(active) if active else state} (squeue -j {array})."
-            f" {''.join(f'{sentence}. ' for sentence in obstacles)}The same command collects them later;"
-            f" `scancel {array}` ends them."
+            f"{counted(len(missing), 'job')} not finished: {summary(active) if active else state} (squeue -j {array})."
+            f" {''.join(f'{sentence}. ' for sentence in obstacles)}Run the same command again later to collect results."
+            f" To cancel: `scancel {array}`."
         )
 
 
@@ -91,7 +97,7 @@ def _submit(errand: LaunchRequest) -> list[submitit.Job[Any]]:
     partitions = _partitions()
     if partition is not None and partitions and not set(partition.split(",")) <= set(partitions):
         raise ConfigError(
-            f"hydra.launcher.partition={partition}: Slurm has no such partition. There is: {choices(partitions)}"
+            f"hydra.launcher.partition={partition}: Slurm has no such partition. Choose one of: {choices(partitions)}"
         )
     keys = {key: value for key, value in settings.items() if value is not None}
     timeouts = keys.pop("max_num_timeout", 0)
@@ -115,7 +121,7 @@ def _submit(errand: LaunchRequest) -> list[submitit.Job[Any]]:
         NameError,
         TypeError,
     ) as error:
-        raise ConfigError(f"hydra/launcher=slurm: Slurm does not take the jobs: {_reason(error)}") from error
+        raise ConfigError(f"hydra/launcher=slurm: Slurm rejected the jobs: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

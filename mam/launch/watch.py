@@ -93,19 +93,20 @@ class Watch:
 
     def _not_answered(self) -> NotEndedError:
         return NotEndedError(
-            f"Slurm has not answered for {self._errand.patience_minutes:g} minutes, and no job has written anything."
-            f" Jobs of {self._array} may go on all the same: the same command finds what they finish.",
-            f"not known to have ended: Slurm does not answer about {self._array}",
+            f"Slurm has not answered for {self._errand.patience_minutes:g} minutes, and no job has written to its log."
+            f" Jobs of {self._array} may still be running. Run the same command again to collect their results.",
+            f"state unknown: Slurm does not answer about {self._array}",
         )
 
     def _held(self, active: Sequence[QueuedTask]) -> NotEndedError:
         ids = ids_of(self._array, [task.number for task in active], len(self._tasks))
         sentences = ". ".join(obstacles_of(active, self._array, len(self._tasks)))
         return NotEndedError(
-            f"Nothing of {self._array} runs or can start, for {self._errand.patience_minutes:g} minutes now."
-            f" {sentences}. The jobs stay in Slurm: the same command collects what they finish, and waits longer with"
+            f"For {self._errand.patience_minutes:g} minutes, no job of {self._array} has been running or able to start."
+            f" {sentences}. The jobs stay in Slurm. Run the same command again to collect results; to wait longer,"
+            " raise"
             " launch.patience_minutes.",
-            f"has not ended: in Slurm as {ids}, {summary(active)}",
+            f"not finished: in Slurm as {ids}, {summary(active)}",
         )
 
 

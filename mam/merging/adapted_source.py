@@ -44,7 +44,7 @@ class AdaptedSource:
             activations: Statistics for alignments that need them.
         """
         if plan.is_provisional and not plan.is_own:
-            raise MergeError(f"pairing={plan.options.pairing}: needs activations, which are measured by mam run")
+            raise MergeError(f"pairing={plan.options.pairing}: needs activations, which only mam run measures")
         self._plan, self._own, self._activations = plan, own, activations
         self._read = own if plan.is_own else source
         if CONTROLS[plan.options.control].is_drawn_first:
@@ -85,7 +85,7 @@ class AdaptedSource:
         cross_moments: Mapping[int, Tensor] = {}
         if ALIGNMENTS[align].needs_activations:
             if self._activations is None:
-                raise MergeError(f"align={align}: needs activations, which are measured where models run: mam run")
+                raise MergeError(f"align={align}: needs activations, which only mam run measures")
             cross_moments = self._activations.cross(plan.pairs, plan.is_own)
         pairs = []
         parts = (*QKV, "o") if ALIGNMENTS[align].needs_output else QKV
@@ -152,12 +152,13 @@ def checked_source(read: Read, layer: int, part: str, like: Tensor | None) -> Pr
     if weight.shape != expected or (bias is not None and bias.shape != expected[:1]):
         shape = tuple(weight.shape) if bias is None else f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
         remedy = (
-            "say on_mismatch=project, or choose a source as wide as the target"
+            "set on_mismatch=project, or choose a source as wide as the target"
             if part in ATTENTION
             else f"leave {part[0]} out of parts, or choose a source as wide as the target"
         )
         raise MergeError(
-            f"source layer {layer}, {part}: is {shape}, the target's is {expected}. Widths must agree; {remedy}."
+            f"source layer {layer}, {part}: its shape is {shape}, that of the target is {expected}. Widths must"
+            f" agree: {remedy}."
         )
     return weight, bias
 
@@ -175,7 +176,7 @@ def finite(read: Read, side: str, layer: int, part: str) -> Projection:
     weight, bias = read(layer, part)
     for tensor in (weight, bias):
         if tensor is not None and not is_finite(tensor):
-            raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Is the file damaged?")
+            raise MergeError(f"{side} layer {layer}, {part}: has NaN or infinite values. Check the file for damage.")
     return weight, bias
 
 

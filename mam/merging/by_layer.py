@@ -48,12 +48,16 @@ def paired_layers(
         selected = parse_layers(options.layers.spec, stack.layers)
         if control.layers == "own":
             if stack.layers < 2:
-                raise MergeError(f"control={options.control}: the target has one layer, there is no other to take")
+                raise MergeError(
+                    f"control={options.control}: the target has only one layer, so there is no other layer to use"
+                )
             pairs |= {stack.first + layer: stack.first + (layer + 1) % stack.layers for layer in selected}
             continue
         partner = source.partner(stack)
         if control.layers == "shuffled" and partner.layers < 2:
-            raise MergeError(f"control={options.control}: the source has one layer, there is none to exchange it with")
+            raise MergeError(
+                f"control={options.control}: the source has only one layer, so there is none to exchange it with"
+            )
         others = PAIRINGS[options.pairing](selected, stack.layers, partner.layers)
         if options.pairing in MEASURED and partners is not None:  # before, the pairs are provisional
             others = {layer: partners[layer] for layer in selected}

@@ -103,16 +103,17 @@ class Lambdas(nn.Module):
                         own = self._of_source(name, number)
                         if initial.setdefault(own, one.lams[layer]) != one.lams[layer]:
                             raise MergeError(
-                                "train.lam.per=global: one λ has one initial value. Say schedule=constant."
+                                "train.lam.per=global: the schedule gives more than one initial λ. Set"
+                                " schedule=constant."
                             )
         rule, self.names = RULES[constraint], list(initial)
         lams = torch.tensor(list(initial.values()), dtype=torch.float64)
         for row in lams.view(-1, self.sources).tolist():
             if not rule.holds(row):
-                together = " for all sources together" if self.sources > 1 else ""
+                together = " (all sources together)" if self.sources > 1 else ""
+                bounds = f"between {rule.least:g} and {rule.most:g}{'' if rule.is_closed else ', exclusive'}{together}"
                 raise MergeError(
-                    f"lam={sum(row):g}: train.lam.constraint={constraint} keeps λ between {rule.least:g} and"
-                    f" {rule.most:g}{'' if rule.is_closed else ', without the ends'}{together}; start inside."
+                    f"lam={sum(row):g}: must be {bounds} with train.lam.constraint={constraint}".replace("-", "−")
                 )
         self.initial = lams.float()
         self.raw = nn.Parameter(rule.raw(self._by_place(lams)).flatten().float())

@@ -76,5 +76,5 @@ def _moments(plan: MergePlan, activations: Activations | None) -> Moments | None
 
 def _required(word: str, activations: Activations | None) -> Activations:
     if activations is None:
-        raise MergeError(f"{word}: needs activations, which are measured where models run: mam run")
+        raise MergeError(f"{word}: needs activations, which only mam run measures")
     return activations

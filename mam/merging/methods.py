@@ -79,7 +79,7 @@ def layer_method(
     refuse_bare("layer_method", needs_moments)
     unknown = set(reads) - METHOD_KEYS
     if unknown:
-        raise ConfigError(f"layer_method: reads {choices(sorted(unknown))}, which are no keys of method")
+        raise ConfigError(f"layer_method: {choices(sorted(unknown))} in reads= are not keys of method")
 
     def add(function: Merge) -> Merge:
         keys = tuple(reads) or (("alpha",) if needs_moments else ())

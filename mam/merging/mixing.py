@@ -43,14 +43,14 @@ def _effect(plan: MergePlan, layer: int, part: str, own: Projection, given: Proj
     if not plan.has_bias(part):
         return Effect(1, changed(plan, weight))
     if bias is not None:
-        note = f"the source's {name} has no bias: the target's is merged with zero. bias=false leaves it alone"
+        note = f"the source's {name} has no bias, so the target's is merged with zero. bias=false leaves it unchanged"
         parameters = changed(plan, weight) + changed(plan, bias)
         return Effect(2, parameters, (note,) if given_bias is None else ())
     dropped = _substituted_bias(plan, layer, part, own, given)
     if dropped is None or not dropped.any():
         return Effect(1, changed(plan, weight))
-    consequence = "which softmax cancels" if part == "k" else "which the target has no place for"
-    note = f"the source's {name} bias is dropped: the target's {name} has none ({consequence})"
+    consequence = "this has no effect after softmax" if part == "k" else "its effect is lost"
+    note = f"the source's {name} bias is dropped, since the target's {name} has none ({consequence})"
     return Effect(1, changed(plan, weight), (note,))
 
 
@@ -100,16 +100,16 @@ def _refuse_unlike(plan: MergePlan, layer: int, part: str, own: Projection, merg
     method, control = plan.options.method.name, plan.options.control
     place = f"layer {layer}, {part}: method={method} control={control}"
     if not isinstance(merged, tuple) or len(merged) != 2 or not isinstance(merged[0], Tensor):
-        raise MergeError(f"{place} gives no pair (weight, bias or None) for it.")
+        raise MergeError(f"{place} does not return a pair (weight, bias or None).")
     for name, tensor, like in zip(("weight", "bias"), merged, own, strict=True):
         if (tensor is None) != (like is None):
-            raise MergeError(f"{place} gives {'no' if tensor is None else 'a'} {name}, unlike the target.")
+            raise MergeError(f"{place} returns {'no' if tensor is None else 'a'} {name}, unlike the target.")
         if tensor is None or like is None:
             continue
         if not _is_like(tensor, like):
-            raise MergeError(f"{place} makes a {name} {_kind_of(tensor)}; the target's is {_kind_of(like)}.")
+            raise MergeError(f"{place} returns a {name} of {_kind_of(tensor)}; the target's is {_kind_of(like)}.")
         if not is_finite(tensor):
-            raise MergeError(f"{place} makes NaN or infinite values of it.")
+            raise MergeError(f"{place} returns NaN or infinite values.")
 
 
 def substituted(plan: MergePlan, layer: int, part: str, own: Projection, given: Given) -> Projection:
@@ -162,7 +162,7 @@ def _substitute(plan: MergePlan, layer: int, part: str, given: Tensor, own: Tens
     tensor = SUBSTITUTES[control](given, own, Place(plan.seed, plan.draw, layer, part))
     if not _is_like(tensor, own):
         raise MergeError(
-            f"layer {layer}, {part}: control={control} makes {_kind_of(tensor)} of a tensor {_kind_of(own)}."
+            f"layer {layer}, {part}: control={control} returns {_kind_of(tensor)} for a tensor of {_kind_of(own)}."
         )
     return tensor
 

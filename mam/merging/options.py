@@ -22,50 +22,54 @@ Real = Annotated[float, Ge(-1e6), Le(1e6)]
 
 @dataclass
 class ScheduleOptions:
-    """The dependence of λ on depth; see `mam.merging.schedules`."""
+    """How λ depends on depth; see `mam.merging.schedules`."""
 
-    name: Annotated[str, OneOf(SCHEDULES), Doc("dependence of λ on depth")] = "constant"
-    start: Annotated[Real, Doc("share of lam at the first layer (linear)")] = 0.0
-    end: Annotated[Real, Doc("share of lam at the last layer (linear)")] = 1.0
-    values: Annotated[list[float], Doc("λ of every target layer (list)")] = field(default_factory=list)
-    alpha: Annotated[Real, Doc("exponent (power) or λ (lines) at the first layer")] = 1.0
-    beta: Annotated[Real, Doc("increase of alpha from the first layer to the last (power, lines)")] = 1.0
-    center: Annotated[Real, Doc("layer with the largest λ (gaussian)")] = 0.0
-    width: Annotated[float, Ge(1e-3), Le(1e6), Doc("standard deviation in layers (gaussian)")] = 1.0
+    name: Annotated[str, OneOf(SCHEDULES), Doc("how λ depends on depth")] = "constant"
+    start: Annotated[Real, Doc("λ at the first layer, as a fraction of lam (linear)")] = 0.0
+    end: Annotated[Real, Doc("λ at the last layer, as a fraction of lam (linear)")] = 1.0
+    values: Annotated[list[float], Doc("one λ per target layer (list)")] = field(default_factory=list)
+    alpha: Annotated[Real, Doc("at the first layer: the exponent (power) or λ itself (lines)")] = 1.0
+    beta: Annotated[Real, Doc("what is added to alpha from the first layer to the last (power, lines)")] = 1.0
+    center: Annotated[Real, Doc("index of the layer with the largest λ (gaussian)")] = 0.0
+    width: Annotated[float, Ge(1e-3), Le(1e6), Doc("standard deviation, in layers (gaussian)")] = 1.0
 
 
 @dataclass
 class LayerOptions:
     """The target layers to merge: ``all``, ``odd``, ``even``, ``topN``, ``bottomN``, ``middleN``, ``0-5,9``."""
 
-    spec: Annotated[str, Doc("all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9")] = "all"
+    spec: Annotated[
+        str, Doc("target layers to merge: all, odd, even, topN, bottomN, middleN, or indices such as 0-5,9")
+    ] = "all"
 
 
 @dataclass
 class Calibration:
-    """The inputs on which a method or an alignment measures activations, at most ``limit`` per side."""
+    """The inputs on which a method or an alignment measures activations, at most ``limit`` per model."""
 
-    audio: Annotated[str, Doc("recordings, read without labels: train (the training split), or a folder")] = "train"
+    audio: Annotated[
+        str, Doc("recordings for calibration, used without labels: train (the training split) or a folder")
+    ] = "train"
     source: Annotated[
         str | None,
-        Doc("inputs for the source: a text file with one sentence per line, or a folder of images or recordings"),
+        Doc("inputs for the source: a text file with one sentence per line, or a folder of images or audio"),
     ] = None
-    limit: Annotated[int, Ge(1), Le(10**6), Doc("maximum number of inputs for each model")] = 64
+    limit: Annotated[int, Ge(1), Le(10**6), Doc("maximum number of calibration inputs per model")] = 64
 
 
 @dataclass
 class MethodOptions:
-    """The method that mixes two layers; `mam.merging.tables.MethodTraits.reads` has the keys that each method reads."""
+    """How two layers are mixed; `mam.merging.tables.MethodTraits.reads` lists the keys that each method uses."""
 
-    name: Annotated[str, OneOf(METHODS), Doc("method that mixes two layers")] = "linear"
-    alpha: Annotated[Share, Doc("share of the moments' off-diagonal that is kept (regmean)")] = 0.9
+    name: Annotated[str, OneOf(METHODS), Doc("how a target layer and a source layer are mixed")] = "linear"
+    alpha: Annotated[Share, Doc("factor on the off-diagonal entries of the activation moments (regmean)")] = 0.9
     density: Annotated[
         float,
         Gt(0),
         Le(1),
-        Doc("share of a task vector's entries that is kept: the largest (ties), random ones (dare)"),
+        Doc("fraction of a task vector's entries to keep: the largest (ties) or random ones (dare)"),
     ] = 1.0
-    scale: Annotated[float, Ge(0), Le(100), Doc("factor of the merged task vector (task_arithmetic, ties, dare)")] = 1.0
+    scale: Annotated[float, Ge(0), Le(100), Doc("factor on the merged task vector (task_arithmetic, ties, dare)")] = 1.0
 
 
 METHOD_KEYS = frozenset(option.name for option in fields(MethodOptions)) - {"name"}  # parameters of methods
@@ -73,15 +77,15 @@ METHOD_KEYS = frozenset(option.name for option in fields(MethodOptions)) - {"nam
 
 @dataclass
 class MergeOptions:
-    """The options of a merge, without the λ by layer and the pairs of layers, which depend on the models' depths."""
+    """The options of a merge, without the λ per layer and the pairs of layers, which depend on the models' depths."""
 
     lam: Annotated[
         Share,
-        Doc("λ, the share of the source, from 0 (target unchanged) to 1 (its attention replaced); of several, a list"),
+        Doc("λ, the share of the source, from 0 (target unchanged) to 1 (attention replaced); several sources: a list"),
     ] = field(default=0.05, metadata=RESOLVED)
     shares: Annotated[
         list[float],
-        Doc("proportions in which several sources share λ; empty: equal. lam=[0.05,0.02] sets both"),
+        Doc("how several sources divide λ; empty: equally. lam=[0.05,0.02] sets lam and shares at once"),
     ] = field(default_factory=list, metadata=RESOLVED)
     schedule: ScheduleOptions = field(default_factory=ScheduleOptions, metadata=RESOLVED)
     layers: LayerOptions = field(default_factory=LayerOptions, metadata=RESOLVED)
@@ -89,56 +93,58 @@ class MergeOptions:
     where: Annotated[
         str,
         OneOf(WHERE),
-        Doc("merged layers of a model with a decoder: encoder, decoder (its self-attention), cross(-attention), all"),
+        Doc("layers to merge if there is a decoder: encoder, decoder (self-attention), cross (cross-attention), all"),
     ] = "encoder"
     parts: Annotated[
         str,
-        Doc("merged tensors: any of q, k, v, o (the output projection), f (feed-forward layers) and n (norms)"),
+        Doc("tensors to merge: any of q, k, v, o (output projection), f (feed-forward layers) and n (norms)"),
     ] = field(default="qkv", metadata=RESOLVED)
-    bias: Annotated[bool, Doc("whether their biases are merged too")] = True
+    bias: Annotated[bool, Doc("whether to merge the biases of these tensors too")] = True
     heads: Annotated[
-        str, Doc("merged heads of the target: all, or numbers such as 0-3,5, which leave output biases unmerged")
+        str, Doc("target heads to merge: all, or indices such as 0-3,5 (output biases are then left unmerged)")
     ] = field(default="all", metadata=RESOLVED)
     pairing: Annotated[
         str,
         OneOf(PAIRINGS),
-        Doc("pairing of source and target layers: index (or the default of model=), top, proportional, similar"),
+        Doc(
+            "which source layer goes into which target layer: index, top, proportional, similar; models have a default"
+        ),
     ] = "index"
     offset: Annotated[
-        int, Ge(0), Le(10_000), Doc("number of layers by which the paired source layers are moved on, cyclically")
+        int, Ge(0), Le(10_000), Doc("number of layers by which the paired source layers are shifted, wrapping around")
     ] = 0
     align: Annotated[
         str,
         OneOf(ALIGNMENTS),
-        Doc("alignment of the source with the target: none, heads, procrustes, procrustes_activations, permute"),
+        Doc("how the source is aligned with the target before merging"),
     ] = "none"
     on_mismatch: Annotated[
         str,
         OneOf(("error", "project")),
-        Doc("handling of different widths: error (or the default of model=), project (to the target's width)"),
+        Doc("what to do if widths differ: error, or project (the source to the target's width); models have a default"),
     ] = field(default="error", metadata=RESOLVED)
-    project: Annotated[str, OneOf(PROJECTS), Doc("projection for on_mismatch=project: svd, procrustes, random")] = (
-        field(default="procrustes", metadata=RESOLVED)
-    )
+    project: Annotated[
+        str, OneOf(PROJECTS), Doc("method of projection if on_mismatch=project: svd, procrustes, random")
+    ] = field(default="procrustes", metadata=RESOLVED)
     control: Annotated[
         str,
         OneOf(CONTROLS),
-        Doc(
-            "substitute for the source: shrink, shrink_qk, shrink_v, add, random_iid, random_spectrum, rotate,"
-            " shuffle_layers, self"
-        ),
+        Doc("control: what is merged in place of the source, to test whether its content matters"),
     ] = "none"
     control_draws: Annotated[
-        int, Ge(5), Le(1000), Doc("number of draws of a random control; the interval includes their variation")
+        int,
+        Ge(5),
+        Le(1000),
+        Doc("number of draws of a random control; the confidence interval includes their variation"),
     ] = field(default=5, metadata=RESOLVED | {"needs_data": True})
     repair: Annotated[
         str,
         OneOf(REPAIRS),
-        Doc("rescaling of merged layers: none, logits (to the target's spread of logits and size of values)"),
+        Doc("rescaling after merging: none, or logits (restores the target's spread of logits and size of values)"),
     ] = "none"
     calibration: Annotated[
         Calibration,
-        Doc("inputs for measuring activations, for regmean, procrustes_activations and repair"),
+        Doc("inputs on which activations are measured, for regmean, procrustes_activations and repair"),
     ] = field(default_factory=Calibration, metadata=RESOLVED)
 
 

@@ -24,9 +24,7 @@ def pairing(function: Pairing) -> Pairing:
     def checked(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
         pairs = function(selected, target_depth, source_depth)
         if not isinstance(pairs, dict) or not all(isinstance(layer, int) for layer in pairs.values()):
-            raise MergeError(
-                f"pairing={name}: gives {f'{pairs!r}'[:80]}, not the number of a source layer by target layer"
-            )
+            raise MergeError(f"pairing={name}: returns {f'{pairs!r}'[:80]}. It must map target layers to source layers")
         return _checked(pairs, selected, source_depth, name)
 
     register("pairing", name, function, (PAIRINGS, checked), takes="selected, target_depth, source_depth")
@@ -35,19 +33,19 @@ def pairing(function: Pairing) -> Pairing:
 
 @pairing
 def index(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Layer i takes layer i, counted from the input."""
+    """Target layer i gets source layer i, counted from the input."""
     return {layer: layer for layer in selected}
 
 
 @pairing
 def top(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """The last layer takes the last, counted from the output."""
+    """The last target layer gets the last source layer, and so on, counted from the output."""
     return {layer: layer - target_depth + source_depth for layer in selected}
 
 
 @pairing
 def proportional(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Layer i of L_t takes layer round(i (L_s - 1) / (L_t - 1)), the same relative depth; halves round to even."""
+    """Layer i of L_t gets the layer of the same relative depth: round(i (L_s - 1) / (L_t - 1)), halves to even."""
     if target_depth == 1:
         return dict.fromkeys(selected, source_depth - 1)
     return {layer: round(layer * (source_depth - 1) / (target_depth - 1)) for layer in selected}
@@ -55,7 +53,7 @@ def proportional(selected: Sequence[int], target_depth: int, source_depth: int) 
 
 @pairing
 def similar(selected: Sequence[int], target_depth: int, source_depth: int) -> dict[int, int]:
-    """Each layer takes the source layer most similar to it on common inputs (`mam inspect --similarity`).
+    """Each layer gets the source layer that is most similar on common inputs (`mam inspect --similarity`).
 
     This is the pairing until the similarities are measured, which is that of `proportional`.
     """
@@ -70,6 +68,6 @@ def _checked(pairs: dict[int, int], selected: Sequence[int], source_depth: int, 
     if unpaired:
         raise MergeError(
             f"pairing={name}: the source has {source_depth} layers, so target layer(s)"
-            f" {', '.join(map(str, unpaired))} have no partner. Select fewer layers, or say pairing=proportional"
+            f" {', '.join(map(str, unpaired))} have no partner. Select fewer layers, or set pairing=proportional"
         )
     return pairs

@@ -168,13 +168,14 @@ def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
     target, source = plan.target, plan.source
     if plan.project and target.width != source.width:
         notes.append(
-            f"widths differ: the source's {source.width} are taken to the target's {target.width} by"
+            f"widths differ: the source is projected from {source.width} to the target's {target.width} by"
             f" project={plan.project}"
         )
     if (target.heads, target.head_width) != (source.heads, source.head_width):
-        fits = " head by head" if target.heads == source.heads else "; the shapes fit all the same"
+        fits = ", head by head" if target.heads == source.heads else "; the shapes agree nevertheless"
         notes.append(
-            f"heads differ: the target has {target.heads} heads of {target.head_width}, the source {source.heads} heads"
+            f"heads differ: the target has {target.heads} heads of {target.head_width}, the source has {source.heads}"
+            " heads"
             f" of {source.head_width}{fits}"
         )
     return tuple(notes)

@@ -47,8 +47,8 @@ def repaired(
         factor = factors[part]
         if not 0 < factor < float("inf"):
             raise MergeError(
-                f"layer {layer}: repair={plan.options.repair}: nothing is left of the merged {part.upper()} that could"
-                " be rescaled. Say a smaller λ"
+                f"layer {layer}: repair={plan.options.repair}: the merged {part.upper()} is almost zero and cannot"
+                " be rescaled. Use a smaller λ"
             )
         result[part] = _scaled(new[part], factor, plan.target.heads, heads)
     return result

@@ -54,7 +54,9 @@ class Schedule:
         lams = list(given) if isinstance(given, list | tuple) else []
         if len(lams) != depth or not all(isinstance(value, int | float) and 0 <= value <= 1 for value in lams):
             shown = f"{lams[:8]}" if lams else f"{given!r}"[:80]
-            raise MergeError(f"schedule={self.name}: gives {shown}, not {depth} numbers from 0 to 1, one a layer")
+            raise MergeError(
+                f"schedule={self.name}: returns {shown}. It must return {depth} numbers from 0 to 1, one per layer"
+            )
         return lams
 
 
@@ -71,7 +73,8 @@ def schedule(name: str, reads: Sequence[str] = (), is_absolute: bool = False) ->
     unknown = [option for option in reads if option not in Options.__annotations__]
     if unknown:
         raise ConfigError(
-            f"schedule={name}: reads {choices(unknown)}. The options are {choices(list(Options.__annotations__))}"
+            f"schedule={name}: {choices(unknown)} in reads= are not options. Choose from:"
+            f" {choices(list(Options.__annotations__))}"
         )
 
     def add(function: ByLayer) -> ByLayer:
@@ -90,7 +93,7 @@ def constant(lam: float, depth: int, options: Options) -> list[float]:
 
 @schedule("linear", reads=("start", "end"))
 def linear(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · (start + (end - start) · l / (L - 1)); a single layer takes ``end``.
+    """λ_l = lam · (start + (end - start) · l / (L - 1)); with a single layer, lam · end.
 
     Raises:
         MergeError: ``start`` or ``end`` is outside [0, 1].
@@ -105,14 +108,17 @@ def linear(lam: float, depth: int, options: Options) -> list[float]:
 
 @schedule("power", reads=("alpha", "beta"))
 def power(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0 the source fades towards the output.
+    """λ_l = lam^α_l, α_l = alpha + beta · l / (L - 1): with beta > 0, λ decreases towards the output.
 
     Raises:
         MergeError: An exponent is not above 0.
     """
     exponents = _line(options, depth)
     if min(exponents) <= 0:
-        raise MergeError(f"schedule=power: exponents alpha + beta·l/(L-1) must be above 0, there is {min(exponents):g}")
+        raise MergeError(
+            "schedule=power: all exponents alpha + beta·l/(L-1) must be above 0, but the smallest is"
+            f" {min(exponents):g}"
+        )
     return [lam**exponent for exponent in exponents]
 
 
@@ -126,13 +132,13 @@ def lines(lam: float, depth: int, options: Options) -> list[float]:
     lams = _line(options, depth)
     wrong = [f"{value:g} in layer {layer}" for layer, value in enumerate(lams) if not 0 <= value <= 1]
     if wrong:
-        raise MergeError(f"schedule=lines: λ must be from 0 to 1; alpha and beta make it {', '.join(wrong[:4])}")
+        raise MergeError(f"schedule=lines: λ must be from 0 to 1, but alpha and beta give {', '.join(wrong[:4])}")
     return lams
 
 
 @schedule("gaussian", reads=("center", "width"))
 def gaussian(lam: float, depth: int, options: Options) -> list[float]:
-    """λ_l = lam · exp(-(l - center)² / (2 width²)), in layers.
+    """λ_l = lam · exp(-(l - center)² / (2 width²)), with center and width in layers.
 
     Raises:
         MergeError: The width is not above 0, or the center is outside the target.
@@ -140,7 +146,7 @@ def gaussian(lam: float, depth: int, options: Options) -> list[float]:
     if not options.width > 0:
         raise MergeError(f"schedule.width={options.width}: must be above 0, in layers")
     if not 0 <= options.center <= depth - 1:
-        raise MergeError(f"schedule.center={options.center}: must be a layer of the target, 0 to {depth - 1}")
+        raise MergeError(f"schedule.center={options.center}: must be a layer of the target, from 0 to {depth - 1}")
     return [lam * math.exp(-((layer - options.center) ** 2) / (2 * options.width**2)) for layer in range(depth)]
 
 
@@ -153,12 +159,12 @@ def explicit_list(lam: float, depth: int, options: Options) -> list[float]:
     """
     if len(options.values) != depth:
         raise MergeError(
-            f"schedule.values has {len(options.values)} numbers, but the target has {depth} layers:"
-            " give one a layer, e.g. 'schedule.values=[0,0.05,0.1,0.1]'"
+            f"schedule.values: has {len(options.values)} numbers, but the target has {depth} layers."
+            " Give one per layer, e.g. 'schedule.values=[0,0.05,0.1,0.1]'"
         )
     wrong = [value for value in options.values if not 0 <= value <= 1]
     if wrong:
-        raise MergeError(f"schedule.values: {', '.join(map(str, wrong))} outside 0 to 1")
+        raise MergeError(f"schedule.values: all values must be from 0 to 1, but there is {', '.join(map(str, wrong))}")
     return list(options.values)
 
 

@@ -14,7 +14,7 @@ ATTENTION = frozenset("qkvo")
 _NAMED = re.compile(r"(top|bottom|middle)(\d{1,6})")
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 _HEADS = re.compile(r"all|\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*")
-_FORMS = "all, odd, even, topN, bottomN, middleN, or numbers and ranges such as 0-5,9"
+_FORMS = "all, odd, even, topN, bottomN, middleN, or indices such as 0-5,9"
 
 
 def parse_layers(spec: str, depth: int) -> list[int]:
@@ -28,22 +28,24 @@ def parse_layers(spec: str, depth: int) -> list[int]:
         return list(range(depth))
     if spec in ("odd", "even"):
         if spec == "odd" and depth == 1:
-            raise MergeError("layers.spec=odd: the target has one layer, which is layer 0")
+            raise MergeError("layers.spec=odd: the target has only layer 0. Set layers=all")
         return list(range(spec == "odd", depth, 2))
     if named:
         count = int(named[2])
         if not 1 <= count <= depth:
-            raise MergeError(f"layers.spec={spec}: the target has {depth} layers, so the number must be 1 to {depth}")
+            raise MergeError(
+                f"layers.spec={spec}: the target has {depth} layers, so the number must be from 1 to {depth}"
+            )
         first = {"top": depth - count, "bottom": 0, "middle": (depth - count) // 2}[named[1]]
         return list(range(first, first + count))
     layers: set[int] = set()
     for piece in spec.split(","):
         match = _RANGE.fullmatch(piece.strip())
         if not match:
-            raise MergeError(f"layers.spec={spec}: {piece.strip()!r} is not a layer selection. Valid: {_FORMS}")
+            raise MergeError(f"layers.spec={spec}: {piece.strip()!r} is not a selection of layers. Use {_FORMS}")
         first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
-            raise MergeError(f"layers.spec={spec}: the range {piece.strip()} runs backwards")
+            raise MergeError(f"layers.spec={spec}: the range {piece.strip()} is reversed")
         layers.update(range(first, last + 1))
     if max(layers) >= depth:
         raise MergeError(f"layers.spec={spec}: there is no layer {max(layers)}; the target has layers 0 to {depth - 1}")
@@ -63,8 +65,8 @@ def parse_parts(parts: str) -> tuple[str, ...]:
     """
     if not parts or set(parts) - set(PARTS) or len(set(parts)) < len(parts):
         raise MergeError(
-            f"parts={parts}: write what is merged as one string of q, k, v, o (attention), f (feed-forward layers) and"
-            " n (norms), each once"
+            f"parts={parts}: must be a string of q, k, v, o (attention), f (feed-forward layers) and"
+            " n (norms), each at most once"
         )
     return tuple(part for letter, named in PARTS.items() if letter in parts for part in named)
 
@@ -83,7 +85,7 @@ def parse_heads(spec: str, heads: int) -> tuple[int, ...] | None:
     if spec == "all":
         return None
     if not _HEADS.fullmatch(spec):
-        raise MergeError(f"heads={spec}: write all, or numbers and ranges such as 0-3,5")
+        raise MergeError(f"heads={spec}: must be all, or indices such as 0-3,5")
     try:
         return tuple(parse_layers(spec, heads))
     except MergeError as error:

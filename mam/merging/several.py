@@ -55,8 +55,8 @@ def shares_of(proportions: Sequence[float], sources: int) -> tuple[float, ...]:
     if len(proportions) != sources:
         there = "is 1" if sources == 1 else f"are {sources}"
         raise MergeError(
-            f"shares=[{said}]: must be one number for each source, and there {there}. lam=[...] sets shares too;"
-            " several sources are named in model.sources=[...]"
+            f"shares=[{said}]: must be one number per source, and there {there}. Several sources are set with"
+            " model.sources=[...]; lam=[...] sets shares too"
         )
     total = sum(proportions)
     if min(proportions) < 0 or not 0 < total < float("inf"):

@@ -100,11 +100,15 @@ def similarities(ours: Sequence[Tensor], theirs: Sequence[Tensor], seed: int = 0
     """
     count = len(ours[0])
     if count < FEWEST:
-        raise MergeError(f"similarity: takes at least {FEWEST} common inputs, and there are {count}")
+        raise MergeError(
+            f"similarity: needs at least {FEWEST} common inputs, but there are {count}. Raise calibration.limit"
+        )
     for side, layers in (("target", ours), ("source", theirs)):
         for number, features in enumerate(layers):
             if (features - features.mean(0)).norm() <= 1e-9 * features.norm().clamp_min(1e-30):
-                raise MergeError(f"similarity: layer {number} of the {side} is the same for all {count} inputs")
+                raise MergeError(
+                    f"similarity: layer {number} of the {side} gives the same output for all {count} inputs"
+                )
     generator = torch.Generator().manual_seed(seed)
     straight = torch.arange(count)
     orders = [torch.randperm(count, generator=generator) for _ in range(PERMUTATIONS)]

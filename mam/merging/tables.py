@@ -78,12 +78,14 @@ METHODS: dict[str, MethodTraits] = {
         is_learnable=True,
     ),
     "reparam": MethodTraits(
-        "The source added: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.",
+        "Addition of the source: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.",
         is_learnable=True,
     ),
-    "slerp": MethodTraits("On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two."),
+    "slerp": MethodTraits(
+        "Spherical interpolation: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two."
+    ),
     "norm_matched": MethodTraits(
-        "The source at the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A zero source stays 0."
+        "The source rescaled to the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, with Frobenius norms."
     ),
     "regmean": MethodTraits(
         "Least squares on activations: W = [(1-λ) W_t G_t + λ W_s G_s] [(1-λ) G_t + λ G_s]⁻¹; linear for biases.",
@@ -91,11 +93,11 @@ METHODS: dict[str, MethodTraits] = {
         reads=("alpha",),
     ),
     "qk_product": MethodTraits(
-        "The product of Q and K, not its factors: best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.",
+        "Merges the product of Q and K: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.",
         joins_qk=True,
     ),
     "task_arithmetic": MethodTraits(
-        "The sum of task vectors, W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).",
+        "Sum of task vectors: W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).",
         needs_base=True,
         reads=("scale",),
     ),
@@ -113,81 +115,83 @@ METHODS: dict[str, MethodTraits] = {
 }
 
 CONTROLS: dict[str, ControlTraits] = {
-    "none": ControlTraits("The source itself: no control.", has_structure=True),
+    "none": ControlTraits("No control: the source itself.", has_structure=True),
     "shrink": ControlTraits(
-        "Zeros: W = (1-λ) W_t. Softer attention (logits scale by (1-λ)²) and smaller values, without any source."
+        "Zeros: W = (1-λ) W_t. Softer attention (logits scale with (1-λ)²) and smaller values, without any source."
     ),
-    "shrink_qk": ControlTraits("Zeros for Q and K only: softer attention alone.", parts="qk"),
-    "shrink_v": ControlTraits("Zeros for V only: a smaller output of attention alone.", parts="v"),
+    "shrink_qk": ControlTraits("Zeros for Q and K only: softer attention, unchanged values.", parts="qk"),
+    "shrink_v": ControlTraits("Zeros for V only: smaller values, unchanged attention.", parts="v"),
     "add": ControlTraits(
-        "S = W_t + W_s, so that W = W_t + λ W_s: the source is added and the target does not shrink.",
+        "Adds the source without shrinking the target: W = W_t + λ W_s.",
         has_structure=True,
     ),
     "random_iid": ControlTraits(
-        "Normal numbers with the mean and standard deviation of the source's tensor.", is_random=True
+        "Gaussian noise with the mean and standard deviation of each source tensor.", is_random=True
     ),
     "random_spectrum": ControlTraits(
-        "U Σ Vᵀ with the source's singular values and Haar-random U and V; a bias keeps its length.",
+        "Noise with the source's singular values: U Σ Vᵀ with Haar-random U and V; a bias keeps its norm.",
         is_random=True,
     ),
     "aligned_random": ControlTraits(
-        "random_spectrum, drawn in the source's own basis and then projected and aligned as the source is.",
+        "Like random_spectrum, but drawn in the source's basis, then projected and aligned like the source.",
         is_random=True,
         has_structure=True,
         is_drawn_first=True,
     ),
     "rotate": ControlTraits(
-        "S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum.",
+        "The source in a random basis: W_s R with one Haar-random R for all layers; W_qᵀW_k keeps its spectrum.",
         is_random=True,
         lacks="n",
     ),
     "shuffle_layers": ControlTraits(
-        "Another layer of the source: a random permutation in which no layer keeps its partner.",
+        "The source's layers in random order, so that no layer keeps its partner.",
         layers="shuffled",
         is_random=True,
         has_structure=True,
     ),
     "self": ControlTraits(
-        "The next layer of the target itself (for the last, the first): a trained attention of the same modality.",
+        "The next layer of the target itself (for the last layer, the first): trained attention of the same modality.",
         layers="own",
         has_structure=True,
     ),
 }
 
 ALIGNMENTS: dict[str, AlignmentTraits] = {
-    "none": AlignmentTraits("The source unchanged."),
+    "none": AlignmentTraits("No alignment."),
     "heads": AlignmentTraits(
-        "The heads of each layer reordered so that their spectra are nearest to the target's (Hungarian assignment).",
+        "Reorders the heads of each layer to match the spectra of the target's heads (Hungarian assignment).",
         needs_heads=True,
     ),
     "rotate_heads": AlignmentTraits(
-        "Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.",
+        "Rotates within each head: R = U Vᵀ from the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ; a second R for V and O.",
         needs_heads=True,
         needs_output=True,
     ),
     "procrustes": AlignmentTraits(
-        "The orthogonal R that minimises Σ‖W_t - W_s R‖² over paired Q, K and V, in closed form: one R for the stream."
+        "One orthogonal R for the hidden states that minimises Σ‖W_t - W_s R‖² over paired Q, K and V (closed form)."
     ),
     "procrustes_activations": AlignmentTraits(
-        "The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.",
+        "One orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.",
         needs_activations=True,
     ),
-    "permute": AlignmentTraits("Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩."),
+    "permute": AlignmentTraits(
+        "Permutations of hidden dimensions, of heads and within heads that maximise Σ⟨W_t, W_s⟩."
+    ),
     "ot": AlignmentTraits(
-        "Soft assignments by Sinkhorn, Ŵ = T_outᵀ W T_in: of the stream, then of rows of Q and K, and of V."
+        "Soft assignments (Sinkhorn), Ŵ = T_outᵀ W T_in: of hidden dimensions, then of the rows of Q and K, and of V."
     ),
 }
 
 PROJECTS: dict[str, str] = {
-    "svd": "Principal directions matched by strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.",
-    "procrustes": "The isometry under which the source's Q, K and V have the largest inner product with the target's.",
-    "random": "A Haar-random isometry from the seed; nothing of the two models is matched.",
+    "svd": "Matches principal directions by their strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.",
+    "procrustes": "The isometry that maximises the inner product of the source's Q, K and V with the target's.",
+    "random": "A Haar-random isometry, which depends only on the seed.",
 }
 
 
 REPAIRS: dict[str, str] = {
-    "none": "Merged layers as they are.",
-    "logits": "Q, K and V rescaled until logits spread, and values are as large, as the target's on calibration audio.",
+    "none": "No rescaling.",
+    "logits": "Rescales Q, K and V until logits have the target's spread and values its size, on calibration audio.",
 }
 
 

@@ -38,7 +38,10 @@ def restored(plan: MergePlan, layer: int, merged: Mapping[str, Projection], base
 
 def _required(plan: MergePlan, base: Read | None) -> Read:
     if base is None:
-        raise MergeError(f"method={plan.options.method.name}: needs a base, and none was given.")
+        raise MergeError(
+            f"method={plan.options.method.name}: needs a base, but none was given. Set model.base (in mam.merge:"
+            " base=)."
+        )
     return base
 
 
@@ -51,8 +54,10 @@ def _relative(read: Read, base: Read) -> Read:
             shape, expected = (None if one is None else tuple(one.shape) for one in (other, tensor))
             if shape != expected:
                 raise MergeError(
-                    f"base layer {layer}, {part}: its {name} is {shape or 'missing'}, that of the fine-tuned model"
-                    f" {expected or 'missing'}. A base is the checkpoint that target and source were fine-tuned from."
+                    f"base layer {layer}, {part}: the shape of its {name} is {shape or 'missing'}, that of the"
+                    " fine-tuned model"
+                    f" {expected or 'missing'}. The base must be the checkpoint that target and source were fine-tuned"
+                    " from."
                 )
         return _combined(own, ancestor, -1)
 

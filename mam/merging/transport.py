@@ -101,7 +101,7 @@ def _polished(logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
             size /= 2
         u, v = u + size * step_u, v + size * step_v
         plan, rows, columns = new
-    raise MergeError("align=ot: the assignment did not converge. Say align=permute")
+    raise MergeError("align=ot: the assignment did not converge. Set align=permute")
 
 
 def _squared_lengths(pairs: Sequence[LayerPair], side: str, dim: int) -> Tensor:

@@ -66,7 +66,7 @@ class BeatsModel(nn.Module):
         """
         path = Path(path)
         if sha256 is not None and path.is_file() and sha256_file(path) != sha256.lower():
-            raise CheckpointError(f"{path}: its SHA-256 is {sha256_file(path)}, not {sha256}. Fetch it again.")
+            raise CheckpointError(f"{path}: its SHA-256 is {sha256_file(path)}, not {sha256}. Download it again.")
         saved = read_original(path)
         try:
             with torch.device("meta"):  # so that a cfg with absurd sizes allocates no memory
@@ -105,7 +105,7 @@ class BeatsModel(nn.Module):
             ValueError: The waveform is shorter than one patch.
         """
         if waveform.shape[-1] < self.config.least_samples:
-            raise ValueError(f"{waveform.shape[-1]} samples: one patch needs {self.config.least_samples}")
+            raise ValueError(f"{waveform.shape[-1]} samples are too few: one patch needs {self.config.least_samples}")
         features = self.fbank(waveform)
         embedded = self.embed(features)
         padded = None

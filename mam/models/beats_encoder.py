@@ -75,7 +75,7 @@ class BeatsConfig:
         if not problems and config.encoder_layers > DEEPEST:
             problems.append(f"encoder_layers={config.encoder_layers} is more than {DEEPEST}")
         if problems:
-            raise ValueError(f"its cfg is not one of BEATs: {'; '.join(problems)}")
+            raise ValueError(f"its cfg does not describe a BEATs model: {'; '.join(problems)}")
         return config
 
     @property

@@ -30,10 +30,10 @@ def read_original(path: Path) -> dict[str, Any]:
     for part in ("cfg", "model"):
         if not isinstance(saved.get(part), dict):
             raise CheckpointError(
-                f"{path}: is not a BEATs checkpoint, it has no {part!r}; it holds: {choices([str(k) for k in saved])}."
+                f"{path}: is not a BEATs checkpoint. It has no {part!r}, only: {choices([str(k) for k in saved])}."
             )
     if not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in saved["model"].items()):
-        raise CheckpointError(f"{path}: is not a BEATs checkpoint, 'model' holds more than tensors by name.")
+        raise CheckpointError(f"{path}: is not a BEATs checkpoint. 'model' must map names to tensors.")
     labels = saved.get("label_dict")
     if labels is not None and not (
         isinstance(labels, dict) and all(isinstance(i, int) and isinstance(name, str) for i, name in labels.items())
@@ -54,15 +54,17 @@ def refuse_misfit(path: Path, expected: Mapping[str, Tensor], weights: Mapping[s
     It also rejects weights that are not finite, and layers whose tables of relative positions differ.
     """
     problems = [f"lacks {name}" for name in expected if name not in weights]
-    problems += [f"has {name}, which its cfg has no place for" for name in weights if name not in expected]
+    problems += [
+        f"has {name}, which does not belong to a model with this cfg" for name in weights if name not in expected
+    ]
     for name in expected.keys() & weights.keys():
         if expected[name].shape != weights[name].shape:
             problems.append(f"{name} is {tuple(weights[name].shape)} instead of {tuple(expected[name].shape)}")
         elif not weights[name].is_floating_point() or not torch.isfinite(weights[name]).all():
-            problems.append(f"{name} has values that are no finite numbers")
+            problems.append(f"{name} has NaN or infinite values")
     tables = [weights[name] for name in sorted(weights) if "relative_attention_bias" in name]
     if not problems and any(not torch.equal(tables[0], table) for table in tables):
-        problems.append("its layers have tables of relative positions that differ; BEATs shares one")
+        problems.append("its layers have different tables of relative positions, but BEATs shares one")
     if problems:
         rest = f" (and {len(problems) - 6} more)" if len(problems) > 6 else ""
-        raise CheckpointError(f"{path}: is not a whole BEATs checkpoint: {'; '.join(sorted(problems)[:6])}{rest}.")
+        raise CheckpointError(f"{path}: is not a complete BEATs checkpoint: {'; '.join(sorted(problems)[:6])}{rest}.")

@@ -74,7 +74,7 @@ def find_blocks(encoder: nn.Module) -> list[AttentionBlock]:
         )
         raise MergeError(
             f"{type(encoder).__name__}: expected one list of layers with Q, K and V in each, found {len(stacks)}"
-            f" ({choices(list(stacks))}). Its linear layers are called: {choices(linear)}."
+            f" ({choices(list(stacks))}). The names of its linear layers are: {choices(linear)}."
         )
     return _checked(next(iter(stacks.values())), type(encoder).__name__)
 

@@ -26,9 +26,9 @@ BEATS = (".pt", ".pth", ".ckpt")  # a single file in BEATs' original format
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 LAYERS, SIZES = 1_000, 1_000_000  # as many layers or values a config.json may state whatever the weights are
 DOWNLOAD = (
-    "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats; the"
-    " links of that page are dead. Give a copy that you trust with model.target=FILE.pt, and its hash with"
-    " model.target_sha256=."
+    "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats, but"
+    " the"
+    " links there are dead. Set model.target=FILE.pt to a copy that you trust, and model.target_sha256 to its hash."
 )
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
 
@@ -68,9 +68,11 @@ class Checkpoint:
         except MamError as error:
             raise CheckpointError(f"{error} Is this a model folder?") from error
         if not isinstance(config, dict):
-            raise CheckpointError(f"{path}: holds a {type(config).__name__}, not names and values. Fetch it again.")
+            raise CheckpointError(f"{path}: contains a {type(config).__name__}, not a JSON object. Download it again.")
         if "transformers_weights" in config:  # transformers would load files other than those hashed
-            raise CheckpointError(f"{path}: names its weights by transformers_weights. Rename the file to {SINGLE}.")
+            raise CheckpointError(
+                f"{path}: transformers_weights is not supported. Rename the weights file to {SINGLE}."
+            )
         return config
 
     @property
@@ -104,16 +106,14 @@ class Checkpoint:
         values = self.with_defaults(key)
         if not isinstance(values, list | tuple) or not values:
             raise CheckpointError(
-                f"{self.id}: {key} in its {CONFIG} is {shortened(values)}, and must be a list of numbers."
+                f"{self.id}: {key} in its {CONFIG} is {shortened(values)}. It must be a list of numbers."
             )
         return [self._checked(value, key) for value in values]
 
     def _checked(self, value: Any, key: str) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 2**31:
             return value
-        raise CheckpointError(
-            f"{self.id}: {key} in its {CONFIG} is {shortened(value)}, and must be a number from 1 on."
-        )
+        raise CheckpointError(f"{self.id}: {key} in its {CONFIG} is {shortened(value)}. It must be 1 or more.")
 
     @cached_property
     def class_config(self) -> Any:
@@ -130,11 +130,11 @@ class Checkpoint:
         for key, value in self.config.items():
             is_share = key.endswith(("dropout", "layerdrop")) and isinstance(value, int | float)
             if is_share and not 0 <= value <= 1:
-                raise CheckpointError(f"{self.id}: its {CONFIG} says {key}={value}, and a share is from 0 to 1.")
+                raise CheckpointError(f"{self.id}: {key} in its {CONFIG} is {value}. It must be from 0 to 1.")
             is_depth = "layer" in key or key == "depth"
             if isinstance(value, int) and value > most[is_depth]:
                 there = f"{len(self.tensor_files)} tensors" if is_depth else f"{self.parameters} values"
-                raise CheckpointError(f"{self.id}: its {CONFIG} says {key}={value}, and its weights have {there}.")
+                raise CheckpointError(f"{self.id}: {key} in its {CONFIG} is {value}, but its weights have {there}.")
 
     @cached_property
     def sha256(self) -> str:
@@ -159,7 +159,7 @@ class Checkpoint:
         by_file: dict[Path, list[str]] = {}
         for name in names:
             if name not in self.tensor_files:
-                raise CheckpointError(f"{self.id}: has no tensor {name}. Nearby: {choices(self._nearby(name))}")
+                raise CheckpointError(f"{self.id}: has no tensor {name}. Similar names: {choices(self._nearby(name))}")
             by_file.setdefault(self.tensor_files[name], []).append(name)
         tensors: dict[str, Tensor] = {}
         for path, tensor_names in by_file.items():
@@ -228,4 +228,6 @@ def _open(path: Path, framework: str = "np") -> Any:
     except (SafetensorError, OSError) as error:
         if is_shortage(error):
             raise
-        raise CheckpointError(f"{path}: is truncated or not safetensors ({error}). Fetch it again.") from error
+        raise CheckpointError(
+            f"{path}: is truncated or not a safetensors file ({error}). Download it again."
+        ) from error

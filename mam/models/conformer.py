@@ -20,7 +20,7 @@ from mam.models.targets import target_family
 
 @target_family("wav2vec2-conformer")
 class Wav2Vec2Conformer(CTCTarget):
-    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, a norm after the last layer."""
+    """wav2vec 2.0 with Conformer layers: relative or rotary positions in the layers, norm after the last layer."""
 
     stem = "Wav2Vec2Conformer"
     is_pre_norm = True
@@ -67,7 +67,7 @@ class Wav2Vec2Conformer(CTCTarget):
 
 @target_family("wav2vec2-bert")
 class Wav2Vec2Bert(Wav2Vec2Conformer):
-    """Wav2Vec2-BERT: log-mel features instead of a waveform, causal convolutions, often an adapter before the head."""
+    """Wav2Vec2-BERT: log-mel features as input, causal convolutions, and often an adapter before the head."""
 
     stem = "Wav2Vec2Bert"
     extractor_class = "SeamlessM4TFeatureExtractor"
@@ -79,7 +79,7 @@ class Wav2Vec2Bert(Wav2Vec2Conformer):
     def sizes(cls, extractor: Any, checkpoint: Checkpoint) -> dict[str, tuple[Any, Any, str]]:  # noqa: D102
         width = checkpoint.with_defaults("feature_projection_input_dim")
         bins = extractor.num_mel_bins * extractor.stride  # mel bins of ``stride`` frames are concatenated
-        return {"features a frame": (bins, width, "feature_projection_input_dim in config.json")}
+        return {"features per frame": (bins, width, "feature_projection_input_dim in config.json")}
 
     @classmethod
     def working_bytes(cls, checkpoint: Checkpoint, samples: int) -> int:

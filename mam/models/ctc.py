@@ -48,7 +48,7 @@ class CTCTarget(HubTarget):
                 checkpoint.numbers(key)
         if readout != "text" or not (checkpoint.folder / FILES[0]).is_file():
             return remarks
-        unused = ("its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
+        unused = ("the checkpoint's language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily",)
         remarks += Vocabulary.of(checkpoint).notes
         return remarks + unused if has_language_model(checkpoint.folder) else remarks
 
@@ -252,7 +252,7 @@ class Wav2Vec2(CTCTarget):
 
 @target_family("data2vec-audio")
 class Data2VecAudio(CTCTarget):
-    """Data2Vec-audio: five positional convolutions, run clip by clip to keep padding out of real frames."""
+    """Data2Vec-audio: five positional convolutions, run clip by clip so that padding cannot affect real frames."""
 
     stem = "Data2VecAudio"
 
@@ -264,7 +264,7 @@ class Data2VecAudio(CTCTarget):
 
 @target_family("wavlm")
 class WavLM(CTCTarget):
-    """WavLM: a relative position bias, computed by layer 0 and gated in every layer by the hidden states (not by Q)."""
+    """WavLM: its relative position bias is computed in layer 0 and gated by the hidden states (not Q) in each layer."""
 
     stem = "WavLM"
 

@@ -33,7 +33,7 @@ class Beats(Target):
         model = BeatsModel.from_checkpoint(self.checkpoint.weights[0])
         if self.readout == "scores" and model.predictor is None:
             raise CheckpointError(
-                f"{self.checkpoint.id}: is pre-trained only and has no classes. Say head=probe_fixed, or take a"
+                f"{self.checkpoint.id}: is only pre-trained and has no classes. Set head=probe_fixed, or use a"
                 " fine-tuned checkpoint."
             )
         return model
@@ -63,7 +63,7 @@ class Beats(Target):
         """Return a caveat if Q is merged and the gate of the position bias reads the projected query."""
         if "q" not in parts or cls.reads_query(checkpoint) is None:
             return ()
-        return ("merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",)
+        return ("merging Q also changes BEATs' gated position bias, which is computed from Q; parts=kv avoids this",)
 
     @classmethod
     def reads_query(cls, checkpoint: Configured) -> str | None:  # noqa: D102
@@ -103,7 +103,7 @@ class Beats(Target):
     def labels(self) -> list[str]:  # noqa: D102
         names = self.model.labels or {}
         if sorted(names) != list(range(self.model.config.predictor_class)):
-            raise CheckpointError(f"{self.checkpoint.id}: has no label_dict that names each of its classes.")
+            raise CheckpointError(f"{self.checkpoint.id}: its label_dict does not name all of its classes.")
         return [names[i] for i in range(len(names))]
 
     def save(self, folder: Path, head: nn.Module | None = None, classes: Sequence[str] = ()) -> None:
@@ -127,7 +127,7 @@ class Beats(Target):
 
 @target_family("audio-spectrogram-transformer")
 class AudioSpectrogramTransformer(HubTarget):
-    """Audio spectrogram transformer (AST): 10.24 s per clip; shorter clips are padded as in its training."""
+    """Audio Spectrogram Transformer (AST): 10.24 s per clip; shorter clips are padded, as in its training."""
 
     stem = "AST"
     has_one_length = True

@@ -66,7 +66,7 @@ def fit_probe(features: Features, labels: Sequence[str], groups: Sequence[Hashab
     if len(set(labels)) < 2 or len(numbers) < 2:
         raise DataError(
             f"a probe cannot be fitted on {len(labels)} clips of {len(set(labels))} classes in {len(numbers)} groups:"
-            " it needs two of both at least. Raise data.limit or give more training clips."
+            " it needs at least two classes and two groups. Raise data.limit or add training clips."
         )
     key = sha256_json([hashlib.sha256(features.tobytes()).hexdigest(), features.shape, list(labels), group_numbers])
     if key in _fitted:

@@ -21,7 +21,7 @@ from mam.models.readout import Readout
 from mam.models.targets import Target
 
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
-BELONGS = "Take the preprocessor_config.json that belongs to the model."
+BELONGS = "Use the preprocessor_config.json that belongs to the model."
 
 
 class HubTarget(Target):
@@ -39,7 +39,8 @@ class HubTarget(Target):
             self.load_tokenizer()
         if readout == "scores" and getattr(self.model.config, "use_weighted_layer_sum", False):
             raise CheckpointError(
-                f"{checkpoint.id}: its head sums all layers (use_weighted_layer_sum), mam's does not."
+                f"{checkpoint.id}: its head uses a weighted sum of all layers (use_weighted_layer_sum), which mam"
+                " does not support."
             )
 
     @classmethod
@@ -63,19 +64,20 @@ class HubTarget(Target):
         place = f"{checkpoint.id}: its feature extractor"
         if type(extractor).__name__ != cls.extractor_class:
             raise CheckpointError(
-                f"{place} is a {type(extractor).__name__}, {cls.stem} hears by a {cls.extractor_class}. {BELONGS}"
+                f"{place} is a {type(extractor).__name__}, but {cls.stem} needs a {cls.extractor_class}. {BELONGS}"
             )
         if str(extractor.sampling_rate) != str(RATE):
-            raise CheckpointError(f"{place} does not hear {RATE} Hz, which mam reads, but {extractor.sampling_rate}.")
+            raise CheckpointError(f"{place} expects {extractor.sampling_rate} Hz, but mam supports only {RATE} Hz.")
         if getattr(extractor, "dither", 0):
             raise CheckpointError(
-                f"{place} adds noise (dither={extractor.dither}), so that no two runs would agree. Set dither to 0 in"
+                f"{place} adds random noise (dither={extractor.dither}), so results would not be reproducible. Set"
+                " dither to 0 in"
                 " preprocessor_config.json."
             )
         for quantity, (size, model_size, key) in cls.sizes(extractor, checkpoint).items():
             if size != model_size:
                 raise CheckpointError(
-                    f"{place} makes {size} {quantity}, the model takes {model_size} ({key}). {BELONGS}"
+                    f"{place} gives {size} {quantity}, but the model needs {model_size} ({key}). {BELONGS}"
                 )
         return extractor
 
@@ -175,17 +177,22 @@ def _load(architecture: type[Any], checkpoint: Checkpoint) -> Any:
         f"{name} {tuple(shape)} instead of {tuple(expected)}" for name, shape, expected in info["mismatched_keys"]
     ]
     if mismatched:
-        raise CheckpointError(f"{checkpoint.id}: shapes do not fit its config.json: {'; '.join(sorted(mismatched))}.")
+        raise CheckpointError(
+            f"{checkpoint.id}: the weights do not have the shapes that its config.json gives:"
+            f" {'; '.join(sorted(mismatched))}."
+        )
     missing = sorted(key for key in info["missing_keys"] if not key.endswith("masked_spec_embed"))  # training only
     if missing:
         raise CheckpointError(
             f"{checkpoint.id}: lacks {len(missing)} weights that {architecture.__name__} needs:"
-            f" {choices(missing[:6])}. Zero-shot results of random weights mean nothing;"
-            " take a checkpoint that was fine-tuned for the task."
+            f" {choices(missing[:6])}. They would be random, and so would zero-shot results."
+            " Use a checkpoint that was fine-tuned for the task."
         )
     damaged = sorted(name for name, tensor in model.state_dict().items() if not torch.isfinite(tensor).all())
     if damaged:
-        raise CheckpointError(f"{checkpoint.id}: NaN or infinite values in {choices(damaged[:6])}. Fetch it again.")
+        raise CheckpointError(
+            f"{checkpoint.id}: has NaN or infinite values in {choices(damaged[:6])}. Download it again."
+        )
     return model.eval()
 
 

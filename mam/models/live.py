@@ -44,12 +44,10 @@ class LiveModel:
         """Raise CheckpointError for weights that are not plain numbers: quantised ones and adapters."""
         config = getattr(self.model, "config", None)
         if getattr(config, "quantization_config", None):
-            raise CheckpointError(
-                f"{self.id}: is quantised, its weights are not the numbers it computes with. {DEQUANTISE}."
-            )
+            raise CheckpointError(f"{self.id}: is quantised, so its weights cannot be merged. {DEQUANTISE}.")
         peft = next((module for module in self.model.modules() if type(module).__module__.startswith("peft.")), None)
         if peft is not None:
-            raise CheckpointError(f"{self.id}: has an adapter ({type(peft).__name__}). {MERGE}, loaded anew.")
+            raise CheckpointError(f"{self.id}: has an adapter ({type(peft).__name__}). {MERGE}, loaded again.")
 
     @property
     def id(self) -> str:
@@ -67,7 +65,7 @@ class LiveModel:
         try:
             return [*self._encoder, *find_decoder(self.model, len(self._encoder))]
         except MergeError as error:
-            several = "If the model has several parts, pass the one that is meant."
+            several = "If the model consists of several models, pass only the one to merge."
             raise MergeError(f"{self.side}: {error} {several}") from error
 
     @cached_property
@@ -144,18 +142,18 @@ class LiveModel:
                 count = getattr(place, name, None)
                 if isinstance(count, int) and count > 0:
                     return count
-        raise MergeError(f"{self.id}: says nowhere how many heads its attention has ({choices(HEADS)}).")
+        raise MergeError(f"{self.id}: does not state its number of attention heads ({choices(HEADS)}).")
 
 
 def refuse_unplain(linear: Any, place: str, kind: type[nn.Module] = nn.Linear) -> None:
     """Raise MergeError unless a module of this kind has plain floating-point weights that can be read and written."""
     if parametrize.is_parametrized(linear) or linear._parameters.get("weight") is None:
         raise MergeError(
-            f"{place}: is parametrised, its weight is computed anew in each pass. Remove the parametrisation"
+            f"{place}: is parametrised, so its weight is computed in every forward pass. Remove the parametrisation"
             " (handle.fold() of mam.learnable; torch's remove_parametrizations, prune.remove, remove_weight_norm)."
         )
     if not isinstance(linear, kind) or type(linear.weight) is not nn.Parameter:
-        raise MergeError(f"{place}: is a {type(linear).__name__} with special weights. {DEQUANTISE}.")
+        raise MergeError(f"{place}: is a {type(linear).__name__}, whose weights are not plain numbers. {DEQUANTISE}.")
     for tensor in (linear.weight, getattr(linear, "bias", None)):
         if tensor is None:
             continue
@@ -164,7 +162,7 @@ def refuse_unplain(linear: Any, place: str, kind: type[nn.Module] = nn.Linear) -
         if tensor.is_meta:
             raise MergeError(f"{place}: has no values (device meta). Load the model with its weights.")
         if tensor.is_inference():
-            raise MergeError(f"{place}: was made in torch.inference_mode(). Load the model outside of it.")
+            raise MergeError(f"{place}: was created in torch.inference_mode(). Load the model outside it.")
 
 
 def _plain(tensor: Tensor) -> Tensor:

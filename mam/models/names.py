@@ -77,11 +77,11 @@ def beside(block: str, has: Callable[[str], bool]) -> dict[str, str]:
 def missing_part(part: str, owner: str) -> str:
     """Return a sentence about a part that ``owner`` does not have."""
     what = {
-        "o": "no projection of its attention's output",
-        "f": "no single feed-forward block of two linear layers beside its attention",
-        "n": "no norms of attention and of a single feed-forward block",
+        "o": "no output projection after its attention",
+        "f": "no single feed-forward block of two linear layers next to its attention",
+        "n": "no norms for its attention and for a single feed-forward block",
     }[part[0]]
-    return f"parts: {part[0]} is not there; {owner} has {what}."
+    return f"parts: {part[0]} cannot be merged, since {owner} has {what}. Leave {part[0]} out."
 
 
 def names_on_disk(tensor_names: Iterable[str], checkpoint_id: str, stack: str | None = None) -> list[dict[str, OnDisk]]:
@@ -150,7 +150,7 @@ def _completed(
         block = path + attention
         lacking = [part for part in "qkv" if part not in layers.get(number, {})]
         if lacking:
-            raise MergeError(f"{checkpoint_id}: {block} lacks {', '.join(lacking)}. Is the file complete?")
+            raise MergeError(f"{checkpoint_id}: {block} lacks {', '.join(lacking)}. Check that the file is complete.")
         outputs = [*(f"{block}.{output}" for output in OUTPUTS), f"{block.rpartition('.')[0]}.{OUTPUT_BLOCK}"]
         for output in outputs:
             if f"{output}.weight" in present:

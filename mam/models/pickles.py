@@ -43,11 +43,11 @@ def unpickle(path: Path, also: Sequence[type] = ()) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for damaged files
         raise CheckpointError(
-            f"{path}: is damaged or holds more than plain weights ({type(error).__name__})."
-            " mam never runs code from a checkpoint; fetch it as safetensors."
+            f"{path}: is damaged or contains more than plain weights ({type(error).__name__})."
+            " mam never runs code from a checkpoint. Use a safetensors version."
         ) from error
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not weights by name.")
+        raise CheckpointError(f"{path}: contains a {type(state).__name__}, not a mapping of names to weights.")
     return state
 
 

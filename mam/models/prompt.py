@@ -20,7 +20,7 @@ Origin = Literal["config", "generation_config", "vocabulary", "detected"]
 START, END, PLAIN = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
 ENGLISH_ONLY, MULTILINGUAL = 51_864, (51_865, 51_866)  # vocabulary sizes of OpenAI's checkpoints
 SETTINGS = "generation_config.json"
-TAKE = "Take the tokenizer that was published with it."
+TAKE = "Use the tokenizer that was published with it."
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Prompts:
             if language is not None and whisper_code(language) != "en":
                 raise CheckpointError(
                     f"model.language={language}: {self.name} is English-only ({self.size:,} tokens)."
-                    " Take a multilingual checkpoint, or leave model.language out."
+                    " Use a multilingual checkpoint, or leave model.language out."
                 )
             return "en", "vocabulary"
         if language is not None:
@@ -108,7 +108,7 @@ class Prompts:
         if stated is None:
             return None, "detected"
         return self._known(
-            stated, f"{self.name}: {SETTINGS}: language", " Say model.language=CODE."
+            stated, f"{self.name}: {SETTINGS}: language", " Set model.language=CODE."
         ), "generation_config"
 
     @property
@@ -132,7 +132,7 @@ class Prompts:
             if task != "transcribe":
                 raise CheckpointError(
                     f"model.speech_task={task}: {self.name} is English-only and only transcribes."
-                    " Take a multilingual checkpoint."
+                    " Use a multilingual checkpoint."
                 )
             return self._prompt("en", task, (START, PLAIN))
         code = self._known(language, "model.language")
@@ -145,17 +145,22 @@ class Prompts:
         notes = []
         setting = self.settings.get("is_multilingual")
         if not self.settings:
-            notes.append(f"{self.name} has no {SETTINGS}: only what config.json says is suppressed while decoding")
+            notes.append(
+                f"{self.name} has no {SETTINGS}: only the tokens listed in config.json are suppressed while decoding"
+            )
         if isinstance(setting, bool) and setting != self.is_multilingual:
             kind = "multilingual" if self.is_multilingual else "English-only"
             notes.append(
-                f"{self.name}: taken as {kind} by its vocabulary, though its {SETTINGS} says is_multilingual={setting}"
+                f"{self.name}: is treated as {kind} because of its vocabulary, although its {SETTINGS} has"
+                f" is_multilingual={setting}"
             )
         stated = self.stated_task
         if self.is_multilingual and stated is not None and stated != task:
-            notes.append(f"{self.name}: its {SETTINGS} asks for task={stated}; this run says model.speech_task={task}")
+            notes.append(f"{self.name}: its {SETTINGS} has task={stated}, but this run uses model.speech_task={task}")
         if self.settings.get("return_timestamps"):
-            notes.append(f"{self.name}: its {SETTINGS} asks for timestamps; up to 30 s mam decodes without them")
+            notes.append(
+                f"{self.name}: its {SETTINGS} asks for timestamps, which mam uses only for recordings over 30 s"
+            )
         return notes
 
     @property
@@ -176,14 +181,14 @@ class Prompts:
         for token, i in zip(tokens, ids, strict=True):
             if stated_ids.get(token) not in (None, i):
                 raise CheckpointError(
-                    f"{self.name}: {token} is {stated_ids[token]} in its {SETTINGS} and {i} in its tokenizer. {TAKE}"
+                    f"{self.name}: {token} is {stated_ids[token]} in its {SETTINGS} but {i} in its tokenizer. {TAKE}"
                 )
         return Prompt(language, task, tokens, ids)
 
     def _known(self, language: str, where: str, remedy: str = "") -> str:
         code = whisper_code(language.strip("<|> "))
         if code is None:
-            raise CheckpointError(f"{where}={language}: is no language that Whisper knows.{remedy}")
+            raise CheckpointError(f"{where}={language}: is not a language that Whisper supports.{remedy}")
         if code not in self.languages:
             raise CheckpointError(
                 f"{where}={language}: the tokenizer of {self.name} has no token for {name_of(code)}."
@@ -206,18 +211,18 @@ class Prompts:
             raise CheckpointError(f"{self.name}: its tokenizer has no {choices(missing)}. {TAKE}")
         if max(self.tokens.values()) >= self.size:
             raise CheckpointError(
-                f"{self.name}: its tokenizer has ids up to {max(self.tokens.values())}, its head {self.size} outputs."
+                f"{self.name}: its tokenizer has ids up to {max(self.tokens.values())}, but its head has {self.size}"
+                " outputs."
                 f" {TAKE}"
             )
         if start is not None and start != self.tokens[START]:
             raise CheckpointError(
-                f"{self.name}: {START} is {self.tokens[START]} in its tokenizer, and decoder_start_token_id is {start}."
+                f"{self.name}: {START} is {self.tokens[START]} in its tokenizer, but decoder_start_token_id is {start}."
                 f" {TAKE}"
             )
         if self.is_multilingual and not self.languages:
             raise CheckpointError(
-                f"{self.name}: is multilingual ({self.size:,} tokens), but its tokenizer has no token of a language."
-                f" {TAKE}"
+                f"{self.name}: is multilingual ({self.size:,} tokens), but its tokenizer has no language tokens. {TAKE}"
             )
 
 

@@ -31,8 +31,8 @@ ADAPTER = re.compile(
     r"(^|\.)(lora|loha|lokr|hada|oft|boft|vera|ia3|fourierft|randlora)_|\.base_layer\.|^base_model\.model\."
 )
 DEQUANTISE = (
-    "Take the checkpoint that it was made from, or load it with transformers and the quantiser's library, call"
-    " model.dequantize() and save_pretrained, and give that folder"
+    "Use the original checkpoint, or load it with transformers and the quantiser's library, call"
+    " model.dequantize() and save_pretrained(FOLDER), and give FOLDER"
 )
 MERGE = (
     "Merge it first: PeftModel.from_pretrained(base, adapter).merge_and_unload().save_pretrained(FOLDER), and give"
@@ -48,8 +48,8 @@ def refuse_adapters(folder: Path, name: str) -> None:
     files = [file for file in ADAPTER_FILES if (folder / file).exists()]
     if files:
         raise CheckpointError(
-            f"{name}: holds an adapter ({files[0]}), which changes Q, K and V when it is added to its base model."
-            f" {MERGE}. If its weights are merged already, remove {choices(files)}."
+            f"{name}: has an adapter ({files[0]}), which changes Q, K and V of its base model."
+            f" {MERGE}. If the adapter is merged already, remove {choices(files)}."
         )
 
 
@@ -62,21 +62,20 @@ def refuse_unmergeable(checkpoint: Checkpoint) -> None:
         if method:
             kind = method.get("quant_method") if isinstance(method, dict) else None
             raise CheckpointError(
-                f"{checkpoint.id}: its config.json has {place}quantization_config{f' ({kind})' if kind else ''}, its"
-                f" weights are not the numbers that it computes with. {DEQUANTISE}. If its weights are plain already,"
+                f"{checkpoint.id}: its config.json has {place}quantization_config{f' ({kind})' if kind else ''}, so its"
+                f" weights cannot be merged. {DEQUANTISE}. If its weights are not quantised,"
                 " remove quantization_config."
             )
     for file in ("quantize_config.json", "quant_config.json"):
         if not checkpoint.is_beats and read_settings(checkpoint.folder / file):
-            raise CheckpointError(f"{checkpoint.id}: has a {file}, its weights are quantised. {DEQUANTISE}.")
+            raise CheckpointError(f"{checkpoint.id}: has a {file}, so its weights are quantised. {DEQUANTISE}.")
     for name, (shape, dtype) in checkpoint.headers.items():
         if ADAPTER.search(name):
-            raise CheckpointError(
-                f"{checkpoint.id}: {name} is part of an adapter, which is to be added to its base model. {MERGE}."
-            )
+            raise CheckpointError(f"{checkpoint.id}: {name} is part of an adapter and not of a full model. {MERGE}.")
         is_weight = len(shape) > 1 and name.endswith(("weight", "weight_v", "original1"))
         is_weight = is_weight or (len(shape) == 1 and name.endswith(".bias"))
         if QUANTISED.search(name) or (is_weight and dtype not in PLAIN):
             raise CheckpointError(
-                f"{checkpoint.id}: {name} is {dtype}, its weights are quantised or no real numbers. {DEQUANTISE}."
+                f"{checkpoint.id}: {name} has dtype {dtype}, so its weights are quantised or not real numbers."
+                f" {DEQUANTISE}."
             )

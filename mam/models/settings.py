@@ -33,9 +33,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path, within=root_of(path.parent))
     except MamError as error:
-        raise CheckpointError(f"{error} Fetch it again.") from error
+        raise CheckpointError(f"{error} Download it again.") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not names and values. Fetch it again.")
+        raise CheckpointError(f"{path}: contains a {type(content).__name__}, not a JSON object. Download it again.")
     return content
 
 
@@ -61,10 +61,10 @@ def class_config(folder: Path, name: str) -> Any:
         default = type(config)()
     except Exception as error:  # transformers raises many types; all mean that config.json is not usable
         reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{name}: its config.json is not usable: {reason}") from error
+        raise CheckpointError(f"{name}: its config.json cannot be used: {reason}") from error
     odd = next(_of_another_type(read_settings(folder / "config.json"), default), None)
     if odd is not None:
-        raise CheckpointError(f"{name}: its config.json is not usable: {odd}. Fetch it again.")
+        raise CheckpointError(f"{name}: its config.json cannot be used: {odd}. Download it again.")
     return config
 
 
@@ -75,7 +75,7 @@ def _of_another_type(values: Mapping[str, Any], default: Any, above: str = "") -
         if isinstance(value, Mapping) and hasattr(usual, "to_dict"):
             yield from _of_another_type(value, usual, f"{above}{key}.")
         elif not _is_like(value, usual):
-            yield f"{above}{key} is {shortened(value)}, which is of another type than its default {shortened(usual)}"
+            yield f"{above}{key} is {shortened(value)}, whose type differs from that of the default {shortened(usual)}"
 
 
 def _is_like(value: Any, usual: Any) -> bool:

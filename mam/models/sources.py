@@ -133,7 +133,7 @@ class Source:
             with torch.device("meta"):
                 model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         except Exception as error:  # transformers raises many types; all mean that config.json is not usable
-            reason = f"no model is made of its config.json ({first_line(error)})"
+            reason = f"transformers cannot build a model from its config.json ({first_line(error)})"
             raise CheckpointError(f"{self.checkpoint.id}: {reason}.") from error
         projections = {*FUSED, *(spelling[0] for spelling in SPELLINGS)}
         return next(
@@ -169,7 +169,7 @@ class Source:
         weight, bias = tensors[names[0]], tensors.get(names[1])
         thirds = 1 if place.third is None else 3
         if part in ATTENTION and (weight.ndim != 2 or weight.shape[0] != thirds * weight.shape[1]):
-            expected = "square" if thirds == 1 else "three times as high as wide, as fused Q, K, V must be"
+            expected = "square" if thirds == 1 else "three times as many rows as columns, as fused Q, K, V must have"
             raise MergeError(f"{self.checkpoint.id}: {names[0]} is {tuple(weight.shape)}, not {expected}.")
         if place.third is None:
             return weight, bias

@@ -99,12 +99,12 @@ def _refuse_other_kinds(kind: str, name: str) -> None:
     kind = kind.removesuffix("Fast")
     if kind == PHONEMES:
         raise CheckpointError(
-            f"{name}: writes phonemes ({kind}), which no transcript can be compared with. Take a checkpoint that was"
+            f"{name}: outputs phonemes ({kind}), which cannot be compared with transcripts. Use a checkpoint that was"
             " fine-tuned on letters."
         )
     if kind and kind not in CLASSES:
         raise CheckpointError(
-            f"{name}: its tokenizer is a {kind}; mam reads CTC vocabularies of letters, of {choices(CLASSES[:1])}."
+            f"{name}: its tokenizer is a {kind}. mam supports letter-based CTC vocabularies ({choices(CLASSES[:1])})."
         )
 
 
@@ -113,7 +113,7 @@ def _vocabulary(checkpoint: Checkpoint, language: str | None) -> tuple[dict[str,
     path, name = checkpoint.folder / "vocab.json", checkpoint.id
     if not path.is_file():
         raise CheckpointError(
-            f"{name}: has no vocab.json, so that its outputs have no letters. Take a checkpoint that was fine-tuned"
+            f"{name}: has no vocab.json, so its outputs cannot be decoded. Use a checkpoint that was fine-tuned"
             " for speech recognition, with its tokenizer."
         )
     content = read_settings(path)
@@ -121,19 +121,19 @@ def _vocabulary(checkpoint: Checkpoint, language: str | None) -> tuple[dict[str,
     if nested:
         if language not in nested:
             raise CheckpointError(
-                f"{name}: vocab.json has a vocabulary for each of {len(nested)} languages, and target_lang in"
-                f" tokenizer_config.json is {language!r}. Name the one whose adapter the weights hold:"
+                f"{name}: vocab.json has vocabularies for {len(nested)} languages, but target_lang in"
+                f" tokenizer_config.json is {language!r}. Set it to the language whose adapter is in the weights:"
                 f" {choices(list(nested)[:12])}{', ...' if len(nested) > 12 else ''}."
             )
         content = nested[language]
     wrong = [key for key, output in content.items() if type(output) is not int or output < 0 or not key]
     if wrong or not content:
         shown = f"{wrong[0]!r}: {content[wrong[0]]!r}" if wrong else "nothing"
-        raise CheckpointError(f"{path}: does not map tokens to the numbers of outputs; it has {shown}.")
+        raise CheckpointError(f"{path}: must map tokens to output indices, but has {shown}.")
     by_output: dict[int, str] = {}
     for token, output in content.items():
         if output in by_output:
-            raise CheckpointError(f"{path}: {by_output[output]!r} and {token!r} are both output {output}.")
+            raise CheckpointError(f"{path}: {by_output[output]!r} and {token!r} have the same index, {output}.")
         by_output[output] = token
     return content, bool(nested)
 
@@ -142,7 +142,7 @@ def _delimiter(settings: dict[str, Any], token_map: dict[str, Any], name: str) -
     delimiters = [_content(content[DELIMITER]) for content in (settings, token_map) if DELIMITER in content]
     if len(set(delimiters)) > 1:
         raise CheckpointError(
-            f"{name}: {DELIMITER} is {delimiters[0]!r} in tokenizer_config.json and {delimiters[1]!r} in"
+            f"{name}: {DELIMITER} is {delimiters[0]!r} in tokenizer_config.json but {delimiters[1]!r} in"
             " special_tokens_map.json. Remove the wrong one."
         )
     return delimiters[0] if delimiters and delimiters[0] else None

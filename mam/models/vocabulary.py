@@ -68,11 +68,14 @@ class Vocabulary:
         """A sentence for every unusual way in which transcripts are read."""
         notes = []
         if self.word is None:
-            notes.append("its vocabulary has no word delimiter and a script without blanks: transcripts have none")
+            notes.append(
+                "its vocabulary has no word delimiter, and its script is written without spaces: transcripts have"
+                " no spaces"
+            )
         elif self.word != PIPE:
-            notes.append(f"words are separated by the output {self.word!r}, as the tokenizer's files name it")
+            notes.append(f"words are separated by {self.word!r}, as the tokenizer's files say")
         if self.language is not None:
-            notes.append(f"its vocabulary is that of target_lang={self.language}")
+            notes.append(f"uses the vocabulary for target_lang={self.language}")
         return tuple(notes)
 
     @property
@@ -127,28 +130,30 @@ def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
     lacking = size - len(named)  # the file may claim a size that could not be counted through
     if lacking:
         raise CheckpointError(
-            f"{name}: {lacking} of its {size} outputs have no token in vocab.json. Take the vocabulary that it was"
+            f"{name}: {lacking} of its {size} outputs have no token in vocab.json. Use the vocabulary that it was"
             " trained with."
         )
     beyond = [token for token in tokens.letters if tokens.outputs[token] >= size and not _is_mark(token, tokens)]
     beyond = [token for token in beyond if token != tokens.delimiter]  # reported by `_delimiter`
     if beyond:
         raise CheckpointError(
-            f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_phrase(beyond)}). Take the"
+            f"{name}: {len(beyond)} tokens of vocab.json lie beyond its {size} outputs ({_phrase(beyond)}). Use the"
             " vocabulary that it was trained with."
         )
     pieces = [token for token in tokens.letters if _is_piece(token) and token != tokens.delimiter]
     if pieces:
         raise CheckpointError(
-            f"{name}: its vocabulary has pieces of words ({_phrase(pieces)}), mam reads CTC vocabularies of letters."
-            " Take a checkpoint that was trained on letters."
+            f"{name}: its vocabulary has subwords ({_phrase(pieces)}), but mam supports only letter-based CTC"
+            " vocabularies."
+            " Use a checkpoint that was trained on letters."
         )
     blanks = [token for token, output in tokens.outputs.items() if token.casefold() in BLANKS and output < size]
     blanks = [token for token in blanks if token != tokens.pad]
     if blanks:
         raise CheckpointError(
-            f"{name}: vocab.json has {blanks[0]!r} beside the pad token {tokens.pad!r}, and CTC in transformers takes"
-            f" the pad token for its blank. If {blanks[0]!r} is the blank, say so: pad_token in tokenizer_config.json"
+            f"{name}: vocab.json has both {blanks[0]!r} and the pad token {tokens.pad!r}, which transformers uses as"
+            " the"
+            f" CTC blank. If {blanks[0]!r} is the blank, set pad_token in tokenizer_config.json to it"
             f" and pad_token_id={tokens.outputs[blanks[0]]} in config.json."
         )
 
@@ -158,13 +163,13 @@ def _blank(tokens: Tokens, configured: object, size: int, name: str) -> int:
     output = tokens.outputs.get(tokens.pad) if tokens.pad is not None else None
     if not isinstance(configured, int) or configured != output:
         raise CheckpointError(
-            f"{name}: the blank is {configured} in config.json (pad_token_id) and {output} in the tokenizer (pad_token"
-            f" {tokens.pad!r}); they must agree. Correct pad_token in tokenizer_config.json or pad_token_id in"
+            f"{name}: the blank is {configured} in config.json (pad_token_id) but {output} in the tokenizer (pad_token"
+            f" {tokens.pad!r}). Correct pad_token in tokenizer_config.json or pad_token_id in"
             " config.json."
         )
     if configured >= size:
         raise CheckpointError(
-            f"{name}: the blank {tokens.pad!r} is output {configured}, and its head has {size}. Take the vocabulary"
+            f"{name}: the blank {tokens.pad!r} is output {configured}, but the head has only {size}. Use the vocabulary"
             " that it was trained with."
         )
     return configured
@@ -182,7 +187,7 @@ def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
         delimiter = PIPE
     if delimiter is None or (delimiter == PIPE and PIPE not in outputs):  # transformers writes `|` by default
         delimiter = next((token for token in outputs if token.isspace()), None)
-    remedy = 'Name the one that it was trained with: "word_delimiter_token" in tokenizer_config.json.'
+    remedy = 'Set "word_delimiter_token" in tokenizer_config.json to the one used in training.'
     if delimiter is None:
         candidates = [token for token in DELIMITERS if token in outputs]
         letters = [token for token in tokens.letters if unicodedata.category(token[0])[0] in "LM" and len(token) == 1]
@@ -190,15 +195,17 @@ def _delimiter(tokens: Tokens, size: int, blank: int, name: str) -> int | None:
         if not candidates and 2 * len(unspaced) > len(letters):
             return None
         hint = f" vocab.json has {_phrase(candidates)}." if candidates else ""
-        raise CheckpointError(f"{name}: its vocabulary has no word delimiter, words would be glued.{hint} {remedy}")
+        raise CheckpointError(
+            f"{name}: its vocabulary has no word delimiter, so words would run together.{hint} {remedy}"
+        )
     place = f"{name}: the word delimiter {delimiter!r}"
     if delimiter not in outputs:
         raise CheckpointError(f"{place} is not in vocab.json. {remedy}")
     if outputs[delimiter] >= size:
-        raise CheckpointError(f"{place} is output {outputs[delimiter]}, and its head has {size}. {remedy}")
+        raise CheckpointError(f"{place} is output {outputs[delimiter]}, but the head has only {size}. {remedy}")
     for role, output in (("blank", blank), ("unknown token", outputs.get(tokens.unknown or ""))):
         if outputs[delimiter] == output:
-            raise CheckpointError(f"{place} is the {role} too (output {output}). {remedy}")
+            raise CheckpointError(f"{place} is also the {role} (output {output}). {remedy}")
     return outputs[delimiter]
 
 

@@ -25,7 +25,7 @@ STAMPS = 1501  # timestamps from 0 to 30 s, the last tokens of the vocabulary
 
 @target_family("whisper")
 class Whisper(HubTarget):
-    """Whisper, with a greedy decoder. Up to 30 s at once, longer recordings in windows."""
+    """Whisper, with greedy decoding; recordings over 30 s are decoded in windows."""
 
     stem = "Whisper"
     extractor_class = "WhisperFeatureExtractor"
@@ -97,7 +97,7 @@ class Whisper(HubTarget):
     def prompt(self) -> list[int]:
         """The ids of the tokens before the text."""
         if self._prompt is None:
-            raise TypeError("a multilingual Whisper must be told its language first: instruct it")
+            raise TypeError("a multilingual Whisper needs a language first: call instruct")
         return list(self._prompt.ids)
 
     def tongues(self, hidden: Hidden) -> Tensor:
@@ -256,8 +256,8 @@ class Whisper(HubTarget):
         if hidden.whole:
             if self.prompts.size <= self.prompts.tokens[PLAIN] + STAMPS:
                 raise CheckpointError(
-                    f"{self.checkpoint.id}: its vocabulary has no timestamps, so that recordings over 30 s cannot be"
-                    " decoded. Cut the recordings, or take another checkpoint."
+                    f"{self.checkpoint.id}: its vocabulary has no timestamps, so recordings over 30 s cannot be"
+                    " decoded. Cut the recordings, or use another checkpoint."
                 )
             mask = torch.ones(hidden.states.shape[0], hidden.states.shape[-1], dtype=torch.long, device=self.device)
             return self._generated(hidden.states, attention_mask=mask, return_timestamps=True, **choice)
@@ -277,7 +277,7 @@ class Whisper(HubTarget):
             ids: Tensor = self.model.generate(*inputs, **options)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{self.checkpoint.id}: transformers cannot decode as its generation_config.json says"
-                f" ({first_line(error)}). Fetch that file again."
+                f"{self.checkpoint.id}: transformers cannot decode with its generation_config.json"
+                f" ({first_line(error)}). Download that file again."
             ) from error
         return ids

@@ -10,7 +10,7 @@ from mam.records.parts import ABSENT, Sha256
 
 @dataclass(frozen=True)
 class PluginRecord:
-    """A plug-in that was in use: its name, the hash of its sources and, if it is installed, its version."""
+    """A plug-in that was used: its name, the hash of its code and, if it is installed, its version."""
 
     name: str
     sha256: Sha256
@@ -19,7 +19,7 @@ class PluginRecord:
 
 @dataclass(frozen=True)
 class ConfigFileRecord:
-    """A configuration file of the user's own: group and name, place, hash, and whether it hid one of mam's."""
+    """A configuration file of the user: group and name, path, hash, and whether it replaces one of mam's files."""
 
     name: str
     path: str
@@ -29,7 +29,7 @@ class ConfigFileRecord:
 
 @dataclass(frozen=True)
 class Extensions:
-    """The user's own configurations and code; copies of what was named by a path are in ``.hydra/``."""
+    """The user's own configurations and code; copies of files given by a path are in ``.hydra/``."""
 
     configs: list[ConfigFileRecord]
     plugins: list[PluginRecord]
@@ -37,7 +37,7 @@ class Extensions:
 
 @dataclass(frozen=True)
 class Rescoring:
-    """The code that scored saved predictions again; ``plugins`` are those in use, None if there were none."""
+    """The code that scored the saved predictions again; ``plugins`` are those used, None if there were none."""
 
     code: Code
     plugins: list[PluginRecord] | None = field(default=None, metadata=ABSENT)

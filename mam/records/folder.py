@@ -115,7 +115,9 @@ class RunFolder:
         parse_result(json.dumps(written), self.path / RESULT)
         failure = self._log_file and self._log_file.failure
         if failure:
-            raise RecordError(f"Cannot write {self.path / LOG}: {failure.strerror}. Free space or say outputs=FOLDER.")
+            raise RecordError(
+                f"Cannot write {self.path / LOG}: {failure.strerror}. Free disk space or set outputs=FOLDER."
+            )
         write_json(self.path / RESULT, written)
         for act in self.when_finished:
             act()
@@ -190,7 +192,7 @@ def refuse_unwritable(outputs: Path) -> None:
     """Raise RecordError if ``outputs`` cannot be written, before any work is done."""
     existing = _existing(outputs.absolute())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise RecordError(f"outputs={outputs}: {existing} cannot be written. Say outputs=FOLDER.")
+        raise RecordError(f"outputs={outputs}: {existing} cannot be written. Set outputs=FOLDER.")
 
 
 def _existing(folder: Path) -> Path:
@@ -231,7 +233,7 @@ def _remove_killed(outputs: Path, own: Path, signature: str) -> None:
                 marker.unlink()
             else:
                 _remove(marker.parent, outputs)
-                log.warning("%s: removed, its run was killed", marker.parent)
+                log.warning("%s: removed, since its run was killed", marker.parent)
     _remove_empty(outputs)
 
 
@@ -255,8 +257,8 @@ def _new_folder(outputs: Path, signature: str) -> Path:
                 path.mkdir()
                 return path
     except OSError as error:
-        raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Say outputs=FOLDER.") from error
-    raise RecordError(f"outputs={outputs}: a thousand folders for {signature} in one second.")
+        raise RecordError(f"outputs={outputs}: cannot be written ({error.strerror}). Set outputs=FOLDER.") from error
+    raise RecordError(f"outputs={outputs}: has 1,000 folders for {signature} from the same second. Set outputs=FOLDER.")
 
 
 def _write_hydra(folder: Path, job: Job) -> None:

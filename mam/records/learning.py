@@ -14,9 +14,9 @@ from mam.scoring.bounds import Count, Rate, Share
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """One training: numbers of clips, steps, the step of the kept checkpoint, and its λ by layer.
+    """One training: numbers of clips, steps, the step of the checkpoint that is kept, and its λ per layer.
 
-    With several sources ``lam`` is their sum, and ``lams_by_source`` has the λ by layer for each in turn.
+    With several sources, ``lam`` is their sum, and ``lams_by_source`` has the λ per layer, source after source.
     """
 
     fold: str | None
@@ -32,7 +32,7 @@ class FoldTraining:
 
 @dataclass(frozen=True)
 class DevChange:
-    """The rate on dev before and after a training. Dev also chose the checkpoint."""
+    """The error rate on dev before and after training. Dev was also used to choose the checkpoint."""
 
     metric: Metric
     before: Rate
@@ -43,7 +43,7 @@ class DevChange:
 
 @dataclass(frozen=True)
 class TrainRecord:
-    """A fine-tuning. ``settings`` is its configuration, ``ft`` the folder of the regular fine-tuning compared with.
+    """A fine-tuning. ``settings`` is its configuration, ``ft`` the folder of the regular fine-tuning used as baseline.
 
     ``ft_key`` is equal for all trainings that share a regular fine-tuning; ``lam_at_start`` has one λ per layer.
     """
@@ -66,10 +66,10 @@ class TrainRecord:
 
 @dataclass(frozen=True)
 class ChosenLam:
-    """A λ chosen on dev for a test fold (None: for all).
+    """The λ chosen on dev for a test fold (None: for all).
 
-    ``lam`` is the mean of ``lams``, which has one per layer, of several sources for each in turn; their λ at a layer
-    count together for the mean.
+    ``lam`` is the mean of ``lams``, which has one λ per layer, one source after the other. For the mean, the λ of all
+    sources at a layer are added.
     """
 
     fold: str | None
@@ -84,9 +84,9 @@ class ChosenLam:
 
 @dataclass(frozen=True)
 class TriedLam:
-    """A λ tried on dev, with its rate. Without labels: its entropy in nats or its disagreement with its neighbours.
+    """A λ tried on dev, with its error rate; or, without labels, its entropy in nats or disagreement with neighbours.
 
-    ``silenced`` is the share of decisions or transcripts that became silence.
+    ``silenced`` is the fraction of decisions or transcripts that became empty.
     """
 
     fold: str | None
@@ -105,14 +105,14 @@ class TriedLam:
 
 @dataclass(frozen=True)
 class RaceLook:
-    """One look at a race. Keys are λ as text.
+    """One round of a race. Keys are λ as text.
 
     Attributes:
         examples: The number of examples seen.
-        leader: The λ with the lowest rate.
-        rates: The rate of each λ so far.
-        dropped: The p-value of each λ that was shown to be worse than the leader.
-        settled: The λ that all of dev would hardly have shown to be better than the leader.
+        leader: The λ with the lowest error rate.
+        rates: The error rate of each λ so far.
+        dropped: The p-value of each λ that is significantly worse than the leader.
+        settled: The λ that would hardly have become better than the leader on all of dev.
     """
 
     examples: Count
@@ -124,9 +124,9 @@ class RaceLook:
 
 @dataclass(frozen=True)
 class TuneRecord:
-    """The choice of λ on dev. ``work`` is the share of a grid's evaluations that was done.
+    """The choice of λ on dev. ``work`` is the number of evaluations as a fraction of those of a grid.
 
-    ``path`` has the looks of a race. ``transductive`` is true if the test recordings themselves were used, without
+    ``path`` has the rounds of a race. ``transductive`` is true if the test recordings themselves were used, without
     their labels.
     """
 
@@ -140,7 +140,7 @@ class TuneRecord:
 
 @dataclass(frozen=True)
 class DevRecord:
-    """The rate on dev, for choosing between runs. Without a dev split it is None, with the reason in ``note``."""
+    """The error rate on dev, for choosing between runs. Without a dev split it is None, and ``note`` has the reason."""
 
     metric: Metric
     rate: Rate | None

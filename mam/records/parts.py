@@ -43,7 +43,7 @@ class CheckpointRecord:
 
 @dataclass(frozen=True)
 class DecoderRecord:
-    """The prompt of Whisper's decoder. ``origin`` is where the language is from, ``share`` its share of the votes."""
+    """The prompt of Whisper's decoder. ``origin`` is the origin of the language, ``share`` its share of votes."""
 
     language: str
     task: SpeechTask
@@ -56,7 +56,7 @@ class DecoderRecord:
 class ModelRecord:
     """The pair of models; ``decoder`` is None for targets without one.
 
-    ``base`` is the common ancestor of both, for methods that need one; ``further`` are the second source and those
+    ``base`` is the common ancestor of both, for methods that need one; ``further`` has the second source and those
     after it.
     """
 
@@ -82,7 +82,7 @@ class ModelRecord:
 class DataRecord:
     """The examples that were evaluated.
 
-    ``language`` is that of the references, ``metric`` the one compared in speech recognition. ``in_windows`` is the
+    ``language`` is that of the references, ``metric`` the metric compared in speech recognition. ``in_windows`` is the
     number of recordings that were too long to be decoded in one piece.
     """
 
@@ -102,7 +102,7 @@ class DataRecord:
 
 @dataclass(frozen=True)
 class SourceMerge:
-    """The merge of one of several sources: its λ by layer, its layers and projection as in `MergeRecord`."""
+    """The merge of one of several sources: λ per layer, source layers and projection, as in `MergeRecord`."""
 
     lam: Annotated[list[float], Len(1)]
     pairs: dict[str, int]
@@ -111,7 +111,7 @@ class SourceMerge:
 
 @dataclass(frozen=True)
 class MergeRecord:
-    """A merge. ``lam`` has one λ per target layer, ``pairs`` the source layer of each merged one.
+    """A merge. ``lam`` has one λ per target layer, ``pairs`` the source layer for each merged target layer.
 
     A control may merge fewer projections (``parts``) than requested (``parts_asked``). ``asked`` holds all requested
     options; results of older versions lack it. ``by_source`` has the merge of each of several sources; ``lam`` is then
@@ -167,7 +167,7 @@ class MergeRecord:
 
 @dataclass(frozen=True)
 class ProbeRecord:
-    """The probe of one fold: numbers of clips, inverse strength of its regularisation."""
+    """The probe of one fold: numbers of clips, and the inverse strength of its regularisation."""
 
     fold: str
     train: Count
@@ -177,7 +177,7 @@ class ProbeRecord:
 
 @dataclass(frozen=True)
 class HeadRecord:
-    """The origin of the classes of audio events; ``without_class`` are the classes that the checkpoint lacks."""
+    """Where the classes of audio events come from; ``without_class`` has the classes that the checkpoint lacks."""
 
     name: Literal["probe_fixed", "probe_refit", "checkpoint", "trained"]
     folds: list[ProbeRecord]
@@ -186,21 +186,21 @@ class HeadRecord:
 
 @dataclass(frozen=True)
 class SpeechBaseline(Rates):
-    """Rates of the baseline of a run of speech recognition."""
+    """Error rates of the baseline, for speech recognition."""
 
     kind: Literal["unmerged", "ft"] = "unmerged"
 
 
 @dataclass(frozen=True)
 class SoundBaseline(ErrorRates):
-    """Rates of the baseline of a run of audio events."""
+    """Error rates of the baseline, for audio events."""
 
     kind: Literal["unmerged", "ft"] = "unmerged"
 
 
 @dataclass(frozen=True)
 class McNemarRecord:
-    """McNemar's exact test over clips, for tests whose units are clusters."""
+    """McNemar's exact test over clips, given in addition if the units of the main test are clusters."""
 
     p_value: Share
     only_merged_wrong: Count
@@ -210,7 +210,7 @@ class McNemarRecord:
 
 @dataclass(frozen=True)
 class FoldsDifference:
-    """Mean difference over folds by Student's t; interval and p are None below five folds."""
+    """Mean difference over folds, with Student's t; interval and p are None with fewer than five folds."""
 
     folds: Annotated[int, Ge(2)]
     mean: float
@@ -235,10 +235,10 @@ class Delta(Difference):
 
 @dataclass(frozen=True)
 class GroupRecord:
-    """The ``n`` examples that share a value of a column; ``value`` is None for those that have none.
+    """The ``n`` examples with the same value in a column; ``value`` is None for those without one.
 
-    ``rate``, ``baseline`` and ``delta`` are None if no reference of the group has a word. ``p_holm`` is the p of
-    ``delta``, corrected for all groups of the column. Groups of few units have no interval.
+    ``rate``, ``baseline`` and ``delta`` are None if no reference in the group has any words. ``p_holm`` is the p of
+    ``delta``, corrected for all groups of the column. Groups with few units have no interval.
     """
 
     value: str | int | None
@@ -251,7 +251,7 @@ class GroupRecord:
 
 @dataclass(frozen=True)
 class GroupsRecord:
-    """Rates and differences by the values of the column ``by``; the group with most examples comes first."""
+    """Rates and differences for each value of the column ``by``; the group with the most examples comes first."""
 
     by: str
     groups: Annotated[list[GroupRecord], Len(1)]
@@ -260,9 +260,9 @@ class GroupsRecord:
 @with_config(LENIENT)
 @dataclass(frozen=True)
 class Timing:
-    """Times in seconds. ``prefix`` is the part that does not depend on λ.
+    """Times in seconds. ``prefix`` is the part of the computation that does not depend on λ.
 
-    ``evaluate`` and ``baseline`` are the rest, merged and unmerged. ``rtfx`` is ``audio_seconds`` over ``evaluate``.
+    ``evaluate`` (merged) and ``baseline`` (unmerged) are the rest. ``rtfx`` is ``audio_seconds`` / ``evaluate``.
     """
 
     load: Rate
@@ -277,7 +277,7 @@ class Timing:
 @with_config(LENIENT)
 @dataclass(frozen=True)
 class Environment:
-    """Versions, device, dtype and threads, on which the bits of a prediction depend."""
+    """Versions, device, dtype and number of threads, on which exact predictions depend."""
 
     python: str
     torch: str
@@ -292,7 +292,7 @@ class Environment:
 @with_config(LENIENT)
 @dataclass(frozen=True)
 class Seeds:
-    """Seeds of the statistics (``bootstrap``, whichever the test), of random controls and of a training."""
+    """Seeds of the statistics (``bootstrap``, for any test), of random controls and of the training."""
 
     bootstrap: int
     control: int | None = field(default=None, metadata=ABSENT)

@@ -79,7 +79,7 @@ def read_result(folder: Path) -> RunResult:
     """
     path = folder / RESULT
     if not path.is_file():
-        raise RecordError(f"{folder}: is not a finished run, it has no {RESULT}.")
+        raise RecordError(f"{folder}: is not a finished run (it has no {RESULT}).")
     status = path.stat()
     names = (
         *METHODS,
@@ -106,20 +106,22 @@ def read_predictions(folder: Path) -> tuple[list[list[PredictionRow]], list[Pred
     """
     result, config = read_result(folder), read_config(folder)
     if config.model.task != result.task:
-        raise RecordError(f"{folder}: {CONFIG} is of task {config.model.task}, {RESULT} of {result.task}. {AGAIN}")
+        raise RecordError(f"{folder}: {CONFIG} has task {config.model.task}, but {RESULT} has {result.task}. {AGAIN}")
     truth = ["id", TRUTH[result.task], *([] if config.data.clusters == "utterance" else ["cluster"])]
     names = [of_draw(draw) for draw in range(result.merge.draws)]
     *draws, baseline = (_lines(folder / name, [*truth, "prediction"]) for name in (*names, BASELINE))
     for name, rows in zip((*names, BASELINE), (*draws, baseline), strict=True):
         if len(rows) != result.data.n:
-            raise RecordError(f"{folder}: {name} has {len(rows)} lines, {RESULT} says {result.data.n}. {AGAIN}")
+            raise RecordError(
+                f"{folder}: {name} has {len(rows)} lines, but {RESULT} has {result.data.n} examples. {AGAIN}"
+            )
     _refuse_without_groups(folder / PREDICTIONS, draws[0], config.evaluate.by)
     for name, rows in zip(names, draws, strict=True):
         for number, (row, other) in enumerate(zip(rows, baseline, strict=True), 1):
             if any(row[key] != other[key] for key in truth):
                 raise RecordError(
-                    f"{folder}: {name} and {BASELINE} are not about the same examples; line {number} is of"
-                    f" {row['id']!r} and of {other['id']!r}, or says another truth of it. {AGAIN}"
+                    f"{folder}: {name} and {BASELINE} have different examples or references in line {number}"
+                    f" ({row['id']!r} and {other['id']!r}). {AGAIN}"
                 )
     return draws, baseline
 
@@ -131,7 +133,7 @@ def _refuse_without_groups(path: Path, rows: Sequence[PredictionRow], columns: S
             value = row.get(name)
             is_value = value is None or _is_text(value) or (isinstance(value, int) and not isinstance(value, bool))
             if name not in row or not is_value:
-                raise RecordError(f"{path}, line {number}: has no {name}, by which results are grouped. {AGAIN}")
+                raise RecordError(f"{path}, line {number}: has no {name}, which evaluate.by needs. {AGAIN}")
 
 
 def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -143,7 +145,7 @@ def _lines(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
         if wrong:
             raise RecordError(f"{path}, line {number}: {' and '.join(wrong)} must be text. {AGAIN}")
         if row["id"] in first:
-            raise RecordError(f"{path}, line {number}: {row['id']!r} is already in line {first[row['id']]}. {AGAIN}")
+            raise RecordError(f"{path}, line {number}: {row['id']!r} also occurs in line {first[row['id']]}. {AGAIN}")
         first[row["id"]] = number
     return rows
 
@@ -168,7 +170,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
         values = [value for key, value in row.items() if key != "fold"]
         fold = row.get("fold", "")
         if not isinstance(row.get("step"), int) or not isinstance(fold, str) or not all(map(_is_finite, values)):
-            raise RecordError(f"{path}, line {number}: is no log of a training. {AGAIN}")
+            raise RecordError(f"{path}, line {number}: does not come from a training. {AGAIN}")
     return rows
 
 

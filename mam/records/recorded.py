@@ -72,7 +72,7 @@ def recorded(path: Path, text: str, used: Used, has_plugins: bool, registered: H
     except INVALID as error:
         raise RecordError(f"{path}: cannot be read ({first_line(error)}). {AGAIN}") from error
     if faults:
-        raise RecordError(f"{path}: is of another version or was changed: {bullets(faults)}. {AGAIN}")
+        raise RecordError(f"{path}: comes from another version or was changed: {bullets(faults)}. {AGAIN}")
     return config
 
 

@@ -36,7 +36,7 @@ SCHEMA: Literal[1] = 1
 @with_config(ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run. ``remarks`` are the diagnostics that do not follow from its predictions."""
+    """A finished run. ``remarks`` are the diagnostics that are not computed from its predictions."""
 
     schema: Literal[1]
     signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]

@@ -42,12 +42,14 @@ def parse_result(text: str, path: Path) -> RunResult:
     except MamError as error:
         raise RecordError(f"{error} {AGAIN}") from error
     if not isinstance(plain, dict):
-        raise RecordError(f"{path}: cannot be read as JSON (it is no object). {AGAIN}")
+        raise RecordError(f"{path}: is not a JSON object. {AGAIN}")
     if plain.get("schema") != SCHEMA:
-        raise RecordError(f"{path}: has schema {plain.get('schema')!r}, this mam reads {SCHEMA}.")
+        raise RecordError(
+            f"{path}: has schema version {plain.get('schema')!r}, but this version of mam reads {SCHEMA}."
+        )
     for place, value in _numbers(plain, "$"):
         if not _is_number(value):
-            raise RecordError(f"{path}: {place} is {str(value)[:40]}, which is no number that a run writes. {AGAIN}")
+            raise RecordError(f"{path}: {place} is {str(value)[:40]}, which is not a valid number. {AGAIN}")
     try:
         result = _types().validate_json(text)
     except ValidationError as error:
@@ -58,8 +60,12 @@ def parse_result(text: str, path: Path) -> RunResult:
     unknown = next(_unknown(result), None)
     if unknown:
         plugins = [plugin.name for plugin in result.extensions.plugins] if result.extensions else []
-        owner = f"; say plugins=[...] with {choices(plugins)}" if plugins else ": a plug-in's, or another version's"
-        raise RecordError(f"{path}: {unknown}, which this mam does not know{owner}.")
+        owner = (
+            f" Set plugins=[...] with {choices(plugins)}"
+            if plugins
+            else " It comes from a plug-in or from another version"
+        )
+        raise RecordError(f"{path}: {unknown}, which is not known here.{owner}.")
     return result
 
 
@@ -69,7 +75,7 @@ def schema() -> dict[str, Any]:
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"result.json of a mam run, schema version {SCHEMA}",
-        "description": "Rates are fractions. A folder that holds this file is a finished run.",
+        "description": "Rates are fractions. A folder with this file is a finished run.",
     }
     return head | {key: value for key, value in generated.items() if key not in head}
 
@@ -83,7 +89,7 @@ def _first(error: ValidationError) -> str:
     """Return the place and message of the first error."""
     first = error.errors(include_url=False)[0]
     place = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
-    return f"{place} is not as the schema says: {first['msg'][:300]}"
+    return f"{place} does not match the schema: {first['msg'][:300]}"
 
 
 def _is_number(value: int | float) -> bool:
@@ -105,33 +111,35 @@ def _misfits(result: RunResult) -> Iterator[str]:
     """Yield contradictions between parts that are valid on their own."""
     depth = len(result.merge.lam)
     if any(layer >= depth for layer in result.merge.layers):
-        yield "$.merge.layers names a layer that $.merge.lam has no number for"
+        yield "$.merge.layers has a layer for which $.merge.lam has no number"
     if any(len(one.lam) != depth for one in result.merge.by_source or ()):
-        yield "$.merge.by_source has not one number a layer"
+        yield "$.merge.by_source must have one number per layer"
     if result.merge.by_source is not None and len(result.merge.by_source) != len(result.model.sources):
-        yield "$.merge.by_source has not one entry for each of $.model.source and $.model.further"
+        yield "$.merge.by_source must have one entry for each of $.model.source and $.model.further"
     if result.train:
         lists = {f"folds[{number}].lam": fold.lam for number, fold in enumerate(result.train.folds)}
         lists["lam_at_start"] = result.train.lam_at_start
-        yield from (f"$.train.{key} has not one number a layer" for key, lams in lists.items() if len(lams) != depth)
+        yield from (
+            f"$.train.{key} must have one number per layer" for key, lams in lists.items() if len(lams) != depth
+        )
     if result.tune:
         for chosen in result.tune.chosen:
             if chosen.lams is not None and len(chosen.lams) != len(result.merge.lams_by_source):
-                yield "$.tune.chosen has not one number a layer"
+                yield "$.tune.chosen must have one number per layer"
     yield from _misfit_rates(result.metrics, "$.metrics", result.task)
     yield from _misfit_rates(result.baseline, "$.baseline", result.task)
     for table in result.groups or ():
         if sum(group.n for group in table.groups) != result.data.n:
-            yield f"$.groups by {table.by} are not of all {result.data.n} examples"
+            yield f"$.groups by {table.by} do not add up to {result.data.n} examples"
     for key in ("ci95", "relative_ci95"):
         bounds = [bound for bound in getattr(result.delta, key) or () if bound is not None]
         if bounds != sorted(bounds):
-            yield f"$.delta.{key} ends before it begins"
+            yield f"$.delta.{key} has its bounds in the wrong order"
 
 
 def _misfit_rates(rates: Rates | ErrorRates, place: str, task: str) -> Iterator[str]:
     if isinstance(rates, Rates) != (task == "asr"):
-        yield f"{place} has no {'wer' if task == 'asr' else 'error'}, which task={task} is judged by"
+        yield f"{place} has no {'wer' if task == 'asr' else 'error'}, the metric of task={task}"
     elif isinstance(rates, Rates):
         wrong = rates.substitutions + rates.deletions
         yield from _misfit_counts(place, "wer", rates.wer, wrong, rates.insertions, "words", rates.words)
@@ -143,10 +151,10 @@ def _misfit_counts(
     place: str, name: str, rate: float, wrong: int, inserted: int, unit: str, total: int
 ) -> Iterator[str]:
     if wrong > total:
-        yield f"{place} counts more errors than {unit}"
+        yield f"{place} has more errors than {unit}"
     errors = wrong + inserted
     if abs(rate - errors / total) > EXACT * max(1.0, errors / total):
-        yield f"{place}.{name} is {rate:g}, but it counts {errors} errors in {total} {unit}"
+        yield f"{place}.{name} is {rate:g}, but there are {errors} errors in {total} {unit}"
 
 
 def _unknown(result: RunResult) -> Iterator[str]:

@@ -50,9 +50,9 @@ def recorded(folder: Path, words: Sequence[str]) -> Recorded:
     try:
         command = shlex.split(result.command)
     except ValueError as error:
-        raise RecordError(f"{folder}: its command cannot be read ({error}). {AGAIN}") from error
+        raise RecordError(f"{folder}: the recorded command cannot be read ({error}). {AGAIN}") from error
     if command[:2] != ["mam", "run"]:
-        raise RecordError(f"{folder}: its command is no `mam run`. {AGAIN}")
+        raise RecordError(f"{folder}: the recorded command is not `mam run`. {AGAIN}")
     flags = [word for word in command[2:] if word.startswith(("-", "hydra.searchpath="))]
     own = [word for word in command[2:] if word not in flags and not word.startswith(PLACES)]
     is_named = any(word.startswith("plugins=") for word in words)
@@ -62,7 +62,7 @@ def recorded(folder: Path, words: Sequence[str]) -> Recorded:
     if plugins and not is_named:
         copies = sorted(str(path) for path in (folder / PLUGINS).glob("*"))
         raise ConfigError(
-            f"{folder}: used the plug-ins {choices(plugins)}. If you trust them, say plugins=[...]; copies:"
+            f"{folder}: used the plug-ins {choices(plugins)}. If you trust them, set plugins=[...]; copies:"
             f" {choices(copies)}"
         )
     search = SearchPath((f"{FILE}{folder / OWN}",)) if (folder / OWN).is_dir() else split_search([])[0]
@@ -81,16 +81,16 @@ def differences(run: Recorded, job: Job, inputs: Inputs) -> list[str]:
     for role, checkpoint in bench.parents(config).named:
         before = recorded[role].sha256 if role in recorded else checkpoint.sha256
         if before != checkpoint.sha256:
-            found.append(f"model.{role}: its weights are others ({before[:12]}, now {checkpoint.sha256[:12]})")
+            found.append(f"model.{role}: different weights (SHA-256 {before[:12]}, now {checkpoint.sha256[:12]})")
     data = bench.audio(config).corpus.sha256
     if data != result.data.sha256:
-        found.append(f"data: metadata or recordings are others ({result.data.sha256[:12]}, now {data[:12]})")
+        found.append(f"data: different metadata or recordings (SHA-256 {result.data.sha256[:12]}, now {data[:12]})")
     now = extensions_record(job)
     before_plugins = {plugin.name: plugin.sha256 for plugin in result.extensions.plugins} if result.extensions else {}
     plugins = {plugin.name: plugin.sha256 for plugin in now.plugins} if now else {}
     if sorted(before_plugins.values()) != sorted(plugins.values()):
         found.append(
-            f"plug-ins: {choices(list(before_plugins))}, now {choices(list(plugins))}, or their code is another"
+            f"plug-ins: {choices(list(before_plugins))}, now {choices(list(plugins))}, or their code has changed"
         )
     return found + list(_of_settings(run, job))
 
@@ -98,7 +98,7 @@ def differences(run: Recorded, job: Job, inputs: Inputs) -> list[str]:
 def _of_environment(before: Environment, now: Environment, has_threads: bool) -> Iterator[str]:
     """Yield what differs; with ``has_threads`` the configuration sets their number."""
     if before.code is None or now.code is None or before.code.sha256 != now.code.sha256:
-        yield "mam's code: is another"
+        yield "mam: a different version of the code"
     for name in (field.name for field in fields(Environment)):
         was, is_now = getattr(before, name), getattr(now, name)
         if name != "code" and was != is_now and not (has_threads and name == "threads"):

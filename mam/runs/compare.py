@@ -87,7 +87,11 @@ def compare(first: Path, second: Path) -> RunComparison:
     by_id = dict(zip(order, zip(*(side.tolist() for side in errors), strict=True), strict=True))
     total = int(counts[0][0].lengths.sum())
     codes = {a.result.code, b.result.code}
-    notes = () if len(codes) == 1 else ("the two were run by different sources of mam: the code may make a difference",)
+    notes = (
+        ()
+        if len(codes) == 1
+        else ("the two runs used different versions of mam's code, which may explain part of the difference",)
+    )
     return RunComparison(
         metric=a.result.metric,
         rates=(float(errors[0].sum() / total), float(errors[1].sum() / total)),
@@ -147,10 +151,13 @@ def _refuse_other_examples(a: _Side, b: _Side) -> None:
         return
     for names in (sorted(first.keys() - second.keys()), sorted(second.keys() - first.keys())):
         if names:
-            what = f"their examples differ, {len(first)} and {len(second)}, of which e.g. {names[0]!r} is in one only"
+            what = (
+                f"their examples differ ({len(first)} and {len(second)}); for example, only one of them has"
+                f" {names[0]!r}"
+            )
             break
     else:
         name = next(name for name in first if first[name] != second[name])
         key = TRUTH[a.result.task]
-        what = f"the {key} of {name!r} differs, {first[name][:40]!r} and {second[name][:40]!r}"
-    raise RecordError(f"{a.folder} and {b.folder}: {what}. Compare runs over the same examples.")
+        what = f"the {key} of {name!r} differs: {first[name][:40]!r} and {second[name][:40]!r}"
+    raise RecordError(f"{a.folder} and {b.folder}: {what}. Compare runs on the same examples.")

@@ -52,7 +52,7 @@ def export(run: Path, out: Path, fold: str | None = None, force: bool = False) -
     read_predictions(run)  # checked, since the card states the measurements
     unknown = problems(config)
     if unknown:
-        raise RecordError(f"{run}: cannot be merged again here. Say plugins=[...] with its plug-in: {bullets(unknown)}")
+        raise RecordError(f"{run}: cannot be merged without its plug-in. Set plugins=[...]: {bullets(unknown)}")
     _refuse_foreign(out, force)
     _refuse_fold(run, result, fold)
     parents = _parents(config, result)
@@ -78,22 +78,24 @@ def _refuse_foreign(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not ((out / SETTINGS).is_file() and (out / CARD).is_file()):
-        raise RecordError(f"out={out}: is not empty, and no earlier export that could be replaced. Choose another.")
+        raise RecordError(f"out={out}: is not empty and not an earlier export. Choose another folder.")
     if not force:
-        raise RecordError(f"out={out}: is not empty. Choose another folder, or say force=true to replace the export.")
+        raise RecordError(f"out={out}: has an earlier export. Choose another folder, or set force=true to replace it.")
 
 
 def _remarks(config: Config, result: RunResult) -> list[str]:
     """Return remarks for the user of the export."""
     remarks = []
     if not result.train and result.code != code_sha256():
-        remarks.append("merged by mam's sources as they are now, which are not those of the run")
+        remarks.append("merged with mam's current code, which differs from that of the run")
     if result.merge.draws > 1:
-        remarks.append(f"of {result.merge.draws} draws of control={config.control} this is the first")
+        remarks.append(f"this is the first of {result.merge.draws} draws of control={config.control}")
     if result.task == "events" and result.train:
-        remarks.append("its trained head is in it: say head=checkpoint to use it")
+        remarks.append("the export includes the trained head; set head=checkpoint to use it")
     elif result.task == "events" and config.head == "probe_fixed":
-        remarks.append("its probe was fitted on the unmerged target; a run on the export fits one on merged features")
+        remarks.append(
+            "in the run, the probe was fitted on the unmerged target; runs on this export fit it on merged features"
+        )
     return remarks
 
 
@@ -104,16 +106,16 @@ def _refuse_fold(run: Path, result: RunResult, fold: str | None) -> None:
     else:
         folds = [str(choice.fold) for choice in result.tune.chosen] if result.tune and result.is_by_fold else []
     if not folds and fold is not None:
-        raise RecordError(f"fold={fold}: {run} has one model for all data. Leave fold out.")
+        raise RecordError(f"fold={fold}: {run} has one model, not one per fold. Leave fold out.")
     if folds and fold not in folds:
-        raise RecordError(f"{run}: has a model for each fold. Say fold=N, one of {', '.join(map(str, folds))}.")
+        raise RecordError(f"{run}: has one model per fold. Set fold to one of {', '.join(map(str, folds))}.")
 
 
 def _saved_folds(run: Path) -> list[str]:
     """Return the names of the folds whose models a training saved; none if it saved one model."""
     folder = run / "model"
     if not folder.is_dir():
-        raise RecordError(f"{run}: its model was not saved. Train it with train.save_model=true.")
+        raise RecordError(f"{run}: the trained model was not saved. Run it again with train.save_model=true.")
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("fold "))
     return [name.removeprefix("fold ") for name in folders]
 
@@ -123,7 +125,7 @@ def _saved(run: Path, fold: str | None) -> Path:
     folder = run / "model" if fold is None else run / "model" / f"fold {fold}"
     links = sorted(str(path) for path in [folder, *folder.rglob("*")] if path.is_symlink())
     if links:
-        raise RecordError(f"{links[0]}: is a link, which an export does not follow. Put the file itself there.")
+        raise RecordError(f"{links[0]}: is a link, which is not exported. Replace it with the file itself.")
     return folder
 
 
@@ -177,8 +179,9 @@ def _parents(config: Config, result: RunResult) -> Parents:
         recorded = result.model.parents[role]
         if checkpoint.sha256 != recorded.sha256:
             raise RecordError(
-                f"model.{role}={checkpoint.id}: its weights are others than in the run (SHA-256"
-                f" {checkpoint.sha256[:12]}…, then {recorded.sha256[:12]}…). Run it again, or bring the old ones back."
+                f"model.{role}={checkpoint.id}: its weights are not those of the run (SHA-256"
+                f" {checkpoint.sha256[:12]}…, in the run {recorded.sha256[:12]}…). Run it again, or restore the old"
+                " weights."
             )
     return parents
 

@@ -69,7 +69,7 @@ def merge_checkpoint(
         MergeError, CheckpointError: the two do not fit, or a file is damaged. Nothing is left in ``out`` then.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RecordError(f"out={out}: exists and is not an empty folder. Choose another name.")
+        raise RecordError(f"out={out}: exists and is not an empty folder. Choose another folder.")
     target, merge = parents.target, _FileMerge(parents, plan, activations)
     with new_folder(out) as folder:
         weight_map: dict[str, str] = {}
@@ -176,7 +176,7 @@ class _SafetensorsWriter:
             shape, dtype = checkpoint.headers[name]
             dtype = "F32" if name in in_fp32 else dtype
             if dtype not in _BYTES:
-                raise CheckpointError(f"{checkpoint.id}: {name} is {dtype}, which mam does not write.")
+                raise CheckpointError(f"{checkpoint.id}: {name} has dtype {dtype}, which mam cannot write.")
             size = math.prod(shape) * _BYTES[dtype]
             header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
             offset += size
@@ -242,7 +242,9 @@ def new_folder(out: Path, replaces: bool = False) -> Iterator[Path]:
                 raise
         shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
-        raise RecordError(f"out={out}: cannot be written ({error.strerror}). Free space or choose another.") from error
+        raise RecordError(
+            f"out={out}: cannot be written ({error.strerror}). Free disk space or choose another folder."
+        ) from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

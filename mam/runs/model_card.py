@@ -25,7 +25,7 @@ from mam.terminal import percent
 
 CARD, SETTINGS = "README.md", "mam_config.yaml"
 TAGS = ("merge", "mam", "multimodal-attention-merging")
-NOT_SAID = "not said in its files"
+NOT_SAID = "not stated in its files"
 BASELINES = {"ft": "regular fine-tuning", "unmerged": "the target unmerged"}
 TASKS = {"asr": "automatic-speech-recognition", "events": "audio-classification"}
 CITATION = """\
@@ -161,7 +161,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
     baseline = BASELINES[result.baseline.kind]
     title = f"{plain_id(result.model.target.id)} ← {sources_text(result)}"
     replaced = "The source is" if len(sources) == 1 else "Each source is"
-    control = "" if merge.control == "none" else f" {replaced} replaced by the control `{merge.control}`."
+    control = "" if merge.control == "none" else f" {replaced} replaced with the control `{merge.control}`."
     lines = [
         "---",
         metadata(result, parents, name, dataset).to_yaml(),
@@ -176,7 +176,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         f"{'|---' if has_name else ''}|---|---|---|",
         *rows,
         "",
-        "## Measured",
+        "## Results",
         "",
         f"On {_readable(data.name)}, {data.split} ({data.n} examples, {data.seconds:.0f} s): {metric}"
         f" {percent(result.rate)}, {baseline} {percent(result.baseline_rate)};"
@@ -185,7 +185,7 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         "",
         *(f"- {note}" for note in result.diagnostics),
         "",
-        "## Parents",
+        "## Parent models",
         "",
         "| | id | revision | SHA-256 of the weights | licence |",
         "|---|---|---|---|---|",
@@ -197,9 +197,9 @@ def card(result: RunResult, parents: Parents, lams: Sequence[float], name: str, 
         "",
         _licences(result, parents),
         "",
-        "## Made by",
+        "## How this model was made",
         "",
-        f"`{_readable(result.command)}` and `mam export`; the whole configuration is in `{SETTINGS}`.",
+        f"`{_readable(result.command)}`, then `mam export`. The full configuration is in `{SETTINGS}`.",
         "",
         CITATION,
     ]
@@ -215,7 +215,7 @@ def _licences(result: RunResult, parents: Parents) -> str:
     """Return whose licences apply to the weights."""
     if len(_used(result, parents)) > 1:
         return f"The licences of {'both' if len(parents.named) == 2 else 'all'} apply."
-    return "The licence of the target applies: the weights have nothing of the source."
+    return "The licence of the target applies, since the weights contain nothing of the source."
 
 
 def _formula(merge: MergeRecord) -> str:

@@ -23,7 +23,7 @@ from mam.runs.model_card import CARD, TAGS
 
 LOGIN = "Log in with `hf auth login`, or set HF_TOKEN"
 T = TypeVar("T")
-_EXISTS = "{repo}: exists already. Choose another name, or say force=true to add a commit to it."
+_EXISTS = "{repo}: already exists. Choose another name, or set force=true to add a commit to it."
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def push(
     try:
         if is_private is None:
             _asked(repo, lambda: api.create_repo(repo, private=private, repo_type="model", exist_ok=False))
-            created = f". The repository {repo} was created and is empty; say force=true to send to it"
+            created = f". The repository {repo} was created and is empty; set force=true to upload to it"
         sent: Any = _asked(
             repo, lambda: api.upload_folder(repo_id=repo, folder_path=out, commit_message="mam push", repo_type="model")
         )
@@ -115,7 +115,7 @@ def _refuse_existing(repo: str, is_private: bool, private: bool | None, force: b
         now, asked = ("private", "public") if is_private else ("public", "private")
         raise MamError(
             f"{repo}: exists and is {now}, not {asked}. Change that in its settings on the hub, choose another name, or"
-            f" say private={str(is_private).lower()} to send to a {now} one."
+            f" set private={str(is_private).lower()} to upload to a {now} one."
         )
 
 
@@ -124,9 +124,9 @@ def _check_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise ConfigError(f"{repo}: is not a name for a repository. {first_line(error)}") from error
+        raise ConfigError(f"{repo}: is not a valid repository name. {first_line(error)}") from error
     if repo.count("/") != 1:
-        raise ConfigError(f"{repo}: names no owner. Say OWNER/NAME, with your own name or that of an organisation.")
+        raise ConfigError(f"{repo}: has no owner. Write OWNER/NAME, with your user name or an organisation.")
 
 
 def _check_card(path: Path) -> None:
@@ -154,14 +154,14 @@ def _asked(repo: str, call: Callable[[], T]) -> T:
     except HfHubHTTPError as error:
         status, said = error.response.status_code, first_line(error)
         refusals = {
-            401: f"{repo}: the hub does not accept your token. {LOGIN}.",
-            403: f"{repo}: you have no right to write there ({said}). Take a name of your own, or another token.",
+            401: f"{repo}: the hub rejected your token. {LOGIN}.",
+            403: f"{repo}: you may not write there ({said}). Use your own user name as the owner, or another token.",
             409: _EXISTS.format(repo=repo),
         }
         if is_offline(error):
-            raise _UnreachableError(f"the hub fails: {said}") from error
-        raise MamError(refusals.get(status, f"{repo}: the hub refuses it: {said}")) from error
+            raise _UnreachableError(f"the hub has failed: {said}") from error
+        raise MamError(refusals.get(status, f"{repo}: the hub refused the upload: {said}")) from error
     except Exception as error:  # the hub's client raises many types, including those of its HTTP library
         if is_offline(error):
             raise _UnreachableError(f"the hub cannot be reached: {first_line(error)}") from error
-        raise MamError(f"{repo}: the hub's client refuses it: {type(error).__name__}: {first_line(error)}") from error
+        raise MamError(f"{repo}: the upload failed: {type(error).__name__}: {first_line(error)}") from error

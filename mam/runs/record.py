@@ -36,7 +36,7 @@ def window_notes(in_windows: int, clips: int) -> list[str]:
     """Return a note on recordings that are decoded in windows, if there are any."""
     if not in_windows:
         return []
-    return [f"{in_windows} of {clips} recordings are longer than 30 s: decoded in windows, with timestamps"]
+    return [f"{in_windows} of {clips} recordings are longer than 30 s and were decoded in windows, with timestamps"]
 
 
 def checkpoint_record(checkpoint: Checkpoint) -> CheckpointRecord:

@@ -53,7 +53,7 @@ def rescore(folder: Path, normalizer: str | None, seed: str | None) -> tuple[Run
     path = folder / f"{'-'.join(words)}.json"
     content = plain(result)
     if path.exists() and not _holds(path, content):
-        raise RecordError(f"{path}: is there already, and other code made its numbers. Move it to score again.")
+        raise RecordError(f"{path}: already exists and was made by other code. Move it to score again.")
     if path.exists():
         tidy(path)
     else:

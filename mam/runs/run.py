@@ -68,6 +68,6 @@ def _claim(config: Config, question: Mapping[str, Any], inputs: Inputs, waits: b
         return nullcontext()
 
     def say() -> None:
-        inputs.terminal.say("another command is computing this run; waiting for it")
+        inputs.terminal.say("waiting for another process that is computing this run")
 
     return claimed(claims_of(config), sha256_json(question), say if waits else None)

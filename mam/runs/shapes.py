@@ -33,7 +33,7 @@ def plan_with_shapes(plan: Sequence[Job]) -> list[Job]:
     """
     jobs = [job for job in with_shapes(plan) if not job.is_empty_control]
     if not jobs:
-        raise ConfigError("no run is left: only controls at λ=0 were asked for")
+        raise ConfigError("there is nothing to run: all runs are controls at λ=0, which equal the baseline")
     return jobs
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mam.merging.adapted_source import AdaptedSources, Read, layer_of
 from mam.merging.mixing import Effect, effect, merged_layer, substitutes
 from mam.merging.plan import MergePlan
+from mam.scoring.wording import counted
 
 SCALES = (0.5, 2.0)  # a source standard deviation outside these multiples of the target's gets a warning
 
@@ -105,7 +106,7 @@ def scale_warnings(projections: list[ProjectionChange]) -> list[str]:
             worst = max(off, key=lambda layer: max(off[layer], 1 / max(off[layer], 1e-12)))
             layer = worst if " " in worst else f"layer {worst}"
             warnings.append(
-                f"scale: the source's {part.upper()} is {off[worst]:.2g} × as spread as the target's in {layer}"
-                f" ({len(off)} layers are outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
+                f"scale: in {layer}, the standard deviation of the source's {part.upper()} is {off[worst]:.2g} × the"
+                f" target's ({counted(len(off), 'layer')} outside {SCALES[0]:g} to {SCALES[1]:g} ×)"
             )
     return warnings

@@ -50,14 +50,15 @@ def corpus_notes(name: str, language: str | None, references: Sequence[str]) -> 
     share = lost_letters(references, normalise)
     if share > NOTED:
         notes.append(
-            f"data.normalizer={name} drops {100 * share:.1f} % of the letters of the references, and what is dropped"
-            " is not scored. data.normalizer=multilingual keeps the letters of every language"
+            f"data.normalizer={name} removes {100 * share:.1f} % of the letters of the references, which are then not"
+            " scored. data.normalizer=multilingual keeps the letters of every language"
         )
     enclosed = sum(any(_deleted(text, normalise)) for text in references)
     if enclosed:
         notes.append(
-            f"{enclosed} of {len(references)} references have text in brackets, which data.normalizer={name} deletes."
-            " Where it was spoken, data.normalizer=multilingual scores it"
+            f"data.normalizer={name} deletes text in brackets (references with such text: {enclosed} of"
+            f" {len(references)})."
+            " If that text was spoken, set data.normalizer=multilingual"
         )
     return notes
 

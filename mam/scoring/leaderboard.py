@@ -19,7 +19,7 @@ COMMON = ("a", "i")  # letters that are words
 
 
 def open_asr_leaderboard(text: str) -> str:
-    """The open ASR leaderboard's rules for English: as Whisper's, but more fillers, and acronyms and compounds joined.
+    """The Open ASR leaderboard's English normalizer: like Whisper's, with more fillers; joins acronyms and compounds.
 
     huggingface/open_asr_leaderboard, normalizer/normalizer.py as of July 2026 (f83d546). Numbers, symbols, spellings
     and contractions are those of whisper-normalizer. What differs: 's becomes "is" only after pronouns and the like;

@@ -28,7 +28,7 @@ class WordErrorRate(evaluate.Metric):  # type: ignore[misc]  # evaluate ships no
 
     def _info(self) -> evaluate.MetricInfo:
         if self._normalizer not in NORMALIZERS:
-            raise ConfigError(f"{self._normalizer}: not a normalizer. Choose one of: {choices(tuple(NORMALIZERS))}")
+            raise ConfigError(f"{self._normalizer}: is not a normalizer. Choose one of: {choices(tuple(NORMALIZERS))}")
         return evaluate.MetricInfo(
             description="Word and character error rate with counts, aligned by jiwer.",
             citation="",

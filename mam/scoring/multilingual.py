@@ -20,7 +20,7 @@ _NO_BREAK = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f](?=\d{3}(?!\d))")
 
 
 def multilingual(text: str, language: str | None = None) -> str:
-    """Lower case; letters and combining marks of every script stay, numbers are spelled out, the rest splits words.
+    """For every language: lower case, all letters and combining marks kept, numbers spelled out, the rest splits words.
 
     - Unicode NFKC: full-width, half-width and presentation forms become plain letters; separate accents are joined.
     - Case folding: ß becomes ss, as in capitals. İ becomes i; in Turkish and Azerbaijani I becomes ı.

@@ -110,7 +110,7 @@ def paired_difference(
     """
     new, old, words = _by_unit(merged, baseline, lengths, clusters)
     if interval not in INTERVALS:
-        raise ValueError(f"interval={interval}: is none of {', '.join(INTERVALS)}")
+        raise ValueError(f"interval={interval}: must be one of {', '.join(INTERVALS)}")
     # Integer errors over all pairs of draws, so that equal sums compare as equal.
     scale = len(new) * len(old)
     differences = len(old) * new.sum(axis=0) - len(new) * old.sum(axis=0)
@@ -176,9 +176,9 @@ def _by_unit(
     new, old = np.atleast_2d(merged), np.atleast_2d(baseline)
     n = len(lengths)
     if any(side.shape[1] != n for side in (new, old)) or (clusters is not None and len(clusters) != n):
-        raise ValueError("merged, baseline, lengths and clusters must be of one length")
+        raise ValueError("merged, baseline, lengths and clusters must have the same length")
     if lengths.sum() <= 0:
-        raise ValueError("no reference words: a rate is not defined")
+        raise ValueError("there are no reference words, so there is no error rate")
     if clusters is None:
         return new, old, lengths
     position = {label: i for i, label in enumerate(dict.fromkeys(clusters))}

@@ -62,7 +62,7 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
     The function that is returned raises MamError if the normalizer gives anything but text.
     """
     if name not in NORMALIZERS:
-        raise MamError(f"normalizer={name}: is not known here. Say plugins=[FILE.py] with the plug-in that has it")
+        raise MamError(f"normalizer={name}: not known. If a plug-in provides it, set plugins=[FILE.py]")
     chosen = partial(_BY_LANGUAGE[name], language=language) if name in _BY_LANGUAGE else NORMALIZERS[name]
     # An error in a plug-in is reported with its line elsewhere.
     is_mams = NORMALIZERS[name].__module__.startswith("mam.")
@@ -73,11 +73,13 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
         except (AssertionError, ValueError, OverflowError, RecursionError) as error:  # e.g. of numbers of 5,000 digits
             if not is_mams:
                 raise
-            raise MamError(f"normalizer={name}: cannot read {shortened(text)} ({shortened(str(error))})") from error
+            raise MamError(f"normalizer={name}: failed on {shortened(text)} ({shortened(str(error))})") from error
         if not isinstance(normalised, str):
-            raise MamError(f"normalizer={name}: makes {type(normalised).__name__} of {text[:40]!r}, not text")
+            raise MamError(
+                f"normalizer={name}: returns a {type(normalised).__name__} for {text[:40]!r}. It must return text"
+            )
         if len(normalised) > GROWTH * (len(text) + 10):  # a comparison of such texts would not end
-            raise MamError(f"normalizer={name}: makes {len(normalised)} letters of {shortened(text)}")
+            raise MamError(f"normalizer={name}: returns {len(normalised):,} letters for {shortened(text)}")
         return normalised
 
     return normalise
@@ -85,13 +87,13 @@ def normalizer_for(name: str, language: str | None) -> Normalizer:
 
 @normalizer
 def none(text: str) -> str:
-    """The text unchanged; white space separates words."""
+    """No normalisation; words are separated by white space."""
     return text
 
 
 @normalizer
 def hubert_english(text: str) -> str:
-    """Upper case A-Z and apostrophe, as CTC models trained on LibriSpeech write.
+    """Upper-case A-Z and apostrophes, as written by CTC models trained on LibriSpeech.
 
     Accents are folded ("Müller" is MULLER), digits spelled out (1862 is EIGHTEEN SIXTY TWO, 3.5 THREE POINT FIVE, 21st
     TWENTY FIRST, 90s NINETIES). Hyphens and all other characters split words. Apostrophes stay only inside words.
@@ -105,7 +107,7 @@ def hubert_english(text: str) -> str:
 
 @normalizer
 def whisper_english(text: str) -> str:
-    """OpenAI's normalizer for Whisper's results: digits, American spelling, contractions expanded, fillers dropped.
+    """OpenAI's English normalizer for Whisper: digits, American spelling, contractions expanded, fillers removed.
 
     Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022, appendix C; implemented by the
     package whisper-normalizer, with its list of spellings.
@@ -115,7 +117,7 @@ def whisper_english(text: str) -> str:
 
 @normalizer
 def basic(text: str) -> str:
-    """Whisper's normalizer for any language: lower case, without punctuation, brackets and their content."""
+    """Whisper's normalizer for any language: lower case, without punctuation and without text in brackets."""
     return str(_whisper("basic", "BasicTextNormalizer")(text)).strip()
 
 

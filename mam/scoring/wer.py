@@ -120,7 +120,7 @@ def rates(words: Counts, characters: Counts) -> Rates:
         ValueError: No reference contains a word, so no rate is defined.
     """
     if not words[:, LENGTH].sum():
-        raise ValueError("no reference word is left after normalisation")
+        raise ValueError("no reference words are left after normalisation")
     total = words.sum(axis=0)
     return Rates(
         wer=float(errors(words).sum() / total[LENGTH]),

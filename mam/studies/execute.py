@@ -131,7 +131,7 @@ def how(member: Member) -> str:
     """Return how a job ended, in a few words."""
     if member.outcome is None:
         return "left out" if member.is_unfit else "failed"
-    return f"skipped, finished in {member.outcome.folder}" if member.outcome.status == "skipped" else "finished"
+    return f"skipped: finished before, in {member.outcome.folder}" if member.outcome.status == "skipped" else "finished"
 
 
 def _noted(folder: Path, job: Job, text: str) -> Path | None:

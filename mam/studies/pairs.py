@@ -28,7 +28,9 @@ def words_of_pairs(pairs: Sequence[Any]) -> dict[str, list[str]]:
     words_by_name: dict[str, list[str]] = {}
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
-            raise ConfigError(f"study.pairs: {pair} is not [TARGET, SOURCE]. Write 'study.pairs=[[T1,S1],[T2,S2]]'")
+            raise ConfigError(
+                f"study.pairs: {pair} is not of the form [TARGET, SOURCE]. Use 'study.pairs=[[T1,S1],[T2,S2]]'"
+            )
         words = []
         for side, name in zip(("target", "source"), pair, strict=True):
             model = Source(locate(name))

@@ -27,7 +27,7 @@ def refuse_incomplete(plan: Sequence[Job]) -> None:
             try:
                 open_corpus(config.data, config.model.task)
             except MamError as error:
-                page = f" Get it from {config.data.page}." if config.data.page else ""
+                page = f" Download it from {config.data.page}." if config.data.page else ""
                 missing[f"data={config.data.name}: {str(error).splitlines()[0]}{page}"] = None
         if model not in seen:
             for role in ROLES:
@@ -39,4 +39,4 @@ def refuse_incomplete(plan: Sequence[Job]) -> None:
                     missing[f"model.{role}: {error}"] = None
         seen |= {data, model}
     if missing:
-        raise MamError(f"before anything runs: {bullets(list(missing))}")
+        raise MamError(f"nothing was run, since data or models are missing: {bullets(list(missing))}")

@@ -44,8 +44,8 @@ def merges(study: Job, first: Sequence[Member]) -> list[Job]:
     data = [member.job.config.data.name for member in tuned]
     if len(set(data)) != 2 or len(tuned) != 2:
         raise ConfigError(
-            "study.then=siblings: merges two models, fine-tuned on two data sets. Say study.axes.data=[ONE,OTHER], with"
-            f" one arm that trains; here {len(tuned)} were trained, on {', '.join(data) or 'nothing'}"
+            "study.then=siblings: needs two models, fine-tuned on two data sets. Set study.axes.data=[ONE,OTHER], with"
+            f" one arm that trains. This study trained {len(tuned)}, on {', '.join(data) or 'nothing'}"
         )
     folders = [_model_of(member) for member in tuned]
     model = study.config.model
@@ -70,7 +70,7 @@ def _model_of(member: Member) -> Path:
     folder = member.outcome.folder / MODEL
     if not (folder / "config.json").is_file():
         raise ConfigError(
-            f"{folder}: holds no model that could be merged. Say train.save_model=true; models of single folds of audio"
-            " events are not merged"
+            f"{folder}: has no saved model to merge. Set train.save_model=true; models of single folds of audio"
+            " events cannot be merged"
         )
     return folder

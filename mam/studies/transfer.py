@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from mam.config.job import Job
 from mam.config.studies import extended
 from mam.errors import ConfigError
+from mam.scoring.wording import counted
 from mam.studies.execute import Member
 
 GRID = (0.02, 0.05, 0.1, 0.2)  # fixed λ to choose from on dev
@@ -41,7 +42,9 @@ def second_stage(study: Job, first: Sequence[Member]) -> list[Job]:
         if member.outcome is not None and member.job.config.train.is_lmam and member.job.config.control == "none"
     }
     if len(learnt) < 2:
-        raise ConfigError(f"study.axes.data: λ was learnt on {len(learnt)} data sets; to carry over it needs two.")
+        raise ConfigError(
+            f"study.axes.data: λ was learnt on {counted(len(learnt), 'data set')}, but carrying it over needs two."
+        )
     jobs = []
     for data in learnt:
         arms = {f"{FIXED}{lam:g}": ["train=finetune", f"lam={lam:g}", "schedule=constant"] for lam in GRID}

@@ -112,8 +112,8 @@ def _counts(
         start += len(rows)
     if not all(counts[:, LENGTH].any() for side in by_side for counts in side.values()):
         raise DataError(
-            f"data.normalizer={config.data.normalizer}: no reference has a word left: a rate is not defined."
-            " Choose another."
+            f"data.normalizer={config.data.normalizer}: no reference has any words left, so there is no error rate."
+            " Choose another normalizer."
         )
     return by_side
 
@@ -135,7 +135,7 @@ def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], 
     if empty == len(predictions):
         findings.append("collapsed: every prediction is empty")
     elif empty:
-        findings.append(f"{empty} of {len(predictions)} predictions are empty")
+        findings.append(f"empty predictions: {empty} of {len(predictions)}")
     texts = Counter(row["prediction"] for row in predictions)
     text, times = texts.most_common(1)[0]
     if text.strip() and times > COLLAPSED * len(predictions) and len({row["reference"] for row in predictions}) > 1:
@@ -144,19 +144,19 @@ def _findings(predictions: Sequence[PredictionRow], lengths: NDArray[np.int64], 
     least = 3 if token == "word" else REPEATED
     repeated = sum(_repeats(utterance, least) for utterance in word_lists)
     if repeated:
-        findings.append(f"{repeated} of {len(predictions)} predictions are the same words or letter again and again")
+        findings.append(f"predictions that only repeat the same words or letter: {repeated} of {len(predictions)}")
     runaway = sum(
         len(words) > RUNAWAY * max(1, len(tokens(row["reference"], token)))
         for words, row in zip(word_lists, predictions, strict=True)
     )
     if runaway:
         findings.append(
-            f"{runaway} of {len(predictions)} predictions are over {RUNAWAY} times as long as their reference"
+            f"predictions more than {RUNAWAY} times as long as their reference: {runaway} of {len(predictions)}"
         )
     unspoken = int(np.count_nonzero(lengths == 0))
     if unspoken:
         findings.append(
-            f"{unspoken} references have no word after normalisation; what was heard there counts as insertions"
+            f"references without words after normalisation: {unspoken} (words predicted there count as insertions)"
         )
     return findings
 

@@ -29,7 +29,7 @@ from mam.scoring.significance import exact_mcnemar
 from mam.tasks.task import ErrorCounts, Judgement, Scores, paired, units_of, with_columns
 
 COLLAPSED = 0.9  # share of clips predicted as one class
-GIVEN_PROBES = "the interval is given these probes: how they vary with their training clips shows over folds only"
+GIVEN_PROBES = "the interval treats the probes as fixed; only the comparison over folds includes their variation"
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def check(config: Config, audio: AudioStore, labels: list[str] | None) -> None:
         unknown = sorted({truth[i] for i in trial.test} - {truth[i] for i in trial.train})
         if unknown:
             raise DataError(
-                f"{trial.name}: tests classes that its {len(trial.train)} training clips do not have:"
-                f" {choices(unknown)}. Raise data.limit, or leave such clips out."
+                f"{trial.name}: some tested classes do not occur in its {len(trial.train)} training clips:"
+                f" {choices(unknown)}. Raise data.limit, or remove these classes."
             )
 
 
@@ -94,7 +94,11 @@ def judge(
             side += lines(config, audio.subset(trial.test), list(probe.scores(features[trial.test])), probe.classes)
         unfinished += not all(probe.is_converged for probe in probes)
         folds.append(ProbeRecord(trial.name, len(trial.train), len(trial.test), probes[0].strength))
-    notes = [f"{unfinished} probes were not fitted to the end; their errors may be too high"] if unfinished else []
+    notes = (
+        [f"the fit of the probe did not converge in {unfinished} of {len(folds)} tests, so errors may be too high"]
+        if unfinished
+        else []
+    )
     return Judgement(*rows, HeadRecord("probe_refit" if config.head == "probe_refit" else "probe_fixed", folds), notes)
 
 
@@ -111,9 +115,12 @@ def trials(config: Config, audio: AudioStore) -> list[Trial]:
     present = sorted(set(folds))
     fold_names = choices([str(fold) for fold in present])
     if len(present) < (3 if data.split == "dev" else 2):
-        raise DataError(f"data={data.name}: has clips in fold {fold_names} only; a probe is fitted on other folds.")
+        raise DataError(
+            f"data={data.name}: has clips only in fold {fold_names}, but the probe must be fitted on other folds."
+            " Add folds."
+        )
     if data.fold not in (None, *present):
-        raise DataError(f"data.fold={data.fold}: no clip is in it. There is: {fold_names}.")
+        raise DataError(f"data.fold={data.fold}: has no clips. Choose one of: {fold_names}.")
     tests = []
     for fold, following in zip(present, [*present[1:], present[0]], strict=True):
         if data.fold in (None, fold):
@@ -128,12 +135,12 @@ def trials(config: Config, audio: AudioStore) -> list[Trial]:
 def _split_trial(config: Config, audio: AudioStore) -> Trial:
     data, splits = config.data, audio.corpus.column("split")
     if data.fold is not None:
-        raise DataError(f"data.fold={data.fold}: data={data.name} has no folds.")
+        raise DataError(f"data.fold={data.fold}: data={data.name} has no folds. Leave it out.")
     train, test = ([i for i, other in enumerate(splits) if other == split] for split in ("train", data.split))
     for split, positions in (("train", train), (data.split, test)):
         if not positions:
             present = choices(sorted({str(other) for other in splits}))
-            raise DataError(f"data={data.name}: no clip is in split {split!r}. There is: {present}.")
+            raise DataError(f"data={data.name}: has no clips in split {split!r}, only in: {present}.")
     return Trial(data.split, train, test)
 
 
@@ -157,7 +164,7 @@ def score(config: Config, merged: Sequence[Sequence[PredictionRow]], baseline: S
     labels = Counter(row["label"] for row in pooled)
     guess, times = Counter(row["prediction"] for row in pooled).most_common(1)[0]
     is_collapsed = times > COLLAPSED * len(pooled) and labels[guess] < COLLAPSED * len(pooled)
-    findings = [f"collapsed: {times} of {len(pooled)} clips are called {guess!r}"] if is_collapsed else []
+    findings = [f"collapsed: {times} of {len(pooled)} clips are classified as {guess!r}"] if is_collapsed else []
     folds = [row["fold"] for row in pooled]
     rates = error_rates(new.reshape(-1), folds), error_rates(old.errors, folds[: len(baseline)])
     has_probes = config.head != "checkpoint"
@@ -174,7 +181,7 @@ def _mcnemar(merged: NDArray[np.int64], baseline: NDArray[np.int64]) -> McNemarR
         exact_mcnemar(merged, baseline),
         int(np.count_nonzero(merged > baseline)),
         int(np.count_nonzero(merged < baseline)),
-        "exact; takes clips for independent, which those of one cluster are not",
+        "exact; assumes that clips are independent, although clips from the same cluster are not",
     )
 
 
@@ -222,7 +229,7 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
         selected = [i for i, split in enumerate(splits) if data.split in ("all", split)]
     tested = [i for i in selected if truth[i] in classes]
     if not tested:
-        raise DataError(f"data={config.data.name}: no clip of the classes that the checkpoint knows is left to test.")
+        raise DataError(f"data={config.data.name}: has no clips of the classes that the checkpoint can recognise.")
     sides = []
     for scores in (new, old):
         # If several labels match a class, its probability is that of the best.
@@ -231,7 +238,7 @@ def _by_own_head(config: Config, audio: AudioStore, new: Features, old: Features
     notes = []
     if missing:
         notes.append(
-            f"the checkpoint has no class for {choices(missing)}: {len(selected) - len(tested)} clips are left out"
+            f"the checkpoint has no class for {choices(missing)} (clips left out: {len(selected) - len(tested)})"
         )
     return Judgement(sides[0], sides[1], HeadRecord("checkpoint", [], missing), notes)
 
@@ -251,7 +258,7 @@ def own_classes(labels: Sequence[str], classes: Sequence[str]) -> dict[str, list
     if not any(places.values()):
         raise DataError(
             f"head=checkpoint: none of the classes {choices(list(classes)[:5])} is among the checkpoint's"
-            f" {len(labels)} ({choices(list(labels)[:5])}, ...). Say head=probe_fixed."
+            f" {len(labels)} ({choices(list(labels)[:5])}, ...). Set head=probe_fixed."
         )
     return places
 

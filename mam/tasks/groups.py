@@ -26,10 +26,8 @@ def refuse_unknown_columns(config: Config, corpus: Corpus) -> None:
     filled = [name for name in columns if any(value is not None for value in corpus.column(name))]
     for name in config.evaluate.by:
         if name not in filled:
-            problem = "has no values in" if name in columns else "is no column of"
-            raise DataError(
-                f"evaluate.by={name}: {problem} data={corpus.name}. Columns with values: {choices(filled)}."
-            )
+            problem = "has no values in" if name in columns else "is not a column of"
+            raise DataError(f"evaluate.by={name}: {problem} data={corpus.name}. Choose from: {choices(filled)}.")
 
 
 def by_groups(

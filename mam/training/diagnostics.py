@@ -32,12 +32,13 @@ def of_lambdas(
     sentences = []
     unmoved = [name for name in last if spans[name] < UNMOVED]
     if unmoved:
-        sentences.append(f"{where}λ of {_listed(unmoved, last)} did not move (less than {UNMOVED:g})")
+        sentences.append(f"{where}{_listed(unmoved, last)} changed by less than {UNMOVED:g}")
     least, most = {"clamp": (0, 1), "sigmoid": (0, 1), "tanh": (-1, 1)}.get(config.train.lam.constraint, (None, None))
     if least is not None and most is not None:
-        bound = [name for name, lam in kept.items() if lam - least < AT_BOUND or most - lam < AT_BOUND]
-        if bound:
-            sentences.append(f"{where}λ of {_listed(bound, last)} is at a bound of {config.train.lam.constraint}")
+        for end, side in ((least, "lower"), (most, "upper")):
+            bound = [name for name, lam in kept.items() if abs(lam - end) < AT_BOUND]
+            if bound:
+                sentences.append(f"{where}{_listed(bound, last)} stopped at {end}, the {side} bound".replace("-", "−"))
     late = next((lams for step, lams in course if step >= 0.8 * last_step), last)
     drifting = [
         name
@@ -45,7 +46,7 @@ def of_lambdas(
         if abs(lam - late[name]) > max(DRIFT * spans[name], UNMOVED) and name not in unmoved
     ]
     if drifting:
-        sentences.append(f"{where}λ of {_listed(drifting, last)} still drifts at the end: train longer")
+        sentences.append(f"{where}{_listed(drifting, last)} was still changing at the end: train longer")
     return sentences
 
 
@@ -58,9 +59,11 @@ def slower_than_ft(history: Sequence[Mapping[str, Any]], ft: Sequence[Mapping[st
     reached, needed = (next((step for step, loss in losses if loss <= goal), None) for losses in (own, other))
     where = f"{fold}: " if fold else ""
     if reached is None:
-        return [f"{where}slower than FT: its final loss on dev ({goal:.3f}) was not reached in {own[-1][0]} steps"]
+        return [f"{where}slower than FT: did not reach FT's final dev loss ({goal:.3f}) in {own[-1][0]} steps"]
     if needed is not None and reached > needed:
-        return [f"{where}slower than FT: its final loss on dev ({goal:.3f}) took {reached} steps instead of {needed}"]
+        return [
+            f"{where}slower than FT: reached FT's final dev loss ({goal:.3f}) after {reached} steps instead of {needed}"
+        ]
     return []
 
 
@@ -69,5 +72,10 @@ def _dev_losses(entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]
 
 
 def _listed(names: Sequence[str], everything: Mapping[str, float]) -> str:
+    """Return the λ with these names as the subject of a sentence, such as ``λ in layers 3, 5``."""
+    if list(everything) == ["all"]:  # one λ for all layers
+        return "λ"
+    if len(names) == len(everything):
+        return "λ in every layer"
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return "every layer" if len(names) == len(everything) else shown
+    return f"λ in layer{'s' if len(names) > 1 else ''} {shown}"

@@ -98,7 +98,7 @@ def fine_tune(
         notes += of_lambdas(training.lams, config, split.name, training.best_step)
     skipped = sum(len(training.skipped) for training in trainings)
     if skipped:
-        notes.append(f"{skipped} training clips were left out (data.on_bad=skip); result.json names them")
+        notes.append(f"training clips skipped because of data.on_bad=skip: {skipped} (listed in result.json)")
     key, is_ft = ft_key(question), config.train.name == "finetune" and plan.is_identity
     ft = None if is_ft else processes.from_main(find_ft(expanded(config.outputs), key))
     compared = judged.baseline
@@ -177,10 +177,10 @@ def _slower(ft: Path, splits: Sequence[Fold], histories: Sequence[list[dict[str,
 
 
 def _without_ft(config: Config) -> str:
-    reason = "its FT was not run (train=finetune lam=0)"
+    reason = "the matching regular fine-tuning (train=finetune lam=0) was not run"
     if config.train.trainable == "lambda":
-        reason = "has no FT to be compared with"
-    return f"compared with the unmerged target before training: {reason}"
+        reason = "no regular fine-tuning matches this run"
+    return f"the baseline is the unmerged, untrained target, since {reason}"
 
 
 def ft_key(question: Mapping[str, Any]) -> str:
@@ -208,7 +208,9 @@ def _dev(config: Config, after: Sequence[PredictionRow], before: Sequence[Predic
     """
     task = TASKS[config.model.task]
     if [row["id"] for row in after] != [row["id"] for row in before]:
-        raise DataError("dev: the clips chosen on are not those of the baseline. Leave train.dev_limit out.")
+        raise DataError(
+            "dev: the clips used for choosing differ from those of the baseline. Leave train.dev_limit out."
+        )
     new, old = task.counted(config, after), task.counted(config, before)
     difference = paired(config, [new], [old])
     was, now = (float(side.errors.sum() / side.lengths.sum()) for side in (old, new))

@@ -53,5 +53,7 @@ def classes_of(all_folds: Sequence[Fold]) -> list[str]:
         taught = set(fold.train.corpus.column("label"))
         untaught = sorted({label for side in (fold.dev, fold.test) for label in side.corpus.column("label")} - taught)
         if untaught:
-            raise DataError(f"{fold.name}: classes without training clips: {', '.join(untaught)}. Raise train.limit.")
+            raise DataError(
+                f"{fold.name}: these classes have no training clips: {', '.join(untaught)}. Raise train.limit."
+            )
     return classes

@@ -87,7 +87,7 @@ class Learner(nn.Module):
                 self.lessons.id(i) for i, loss in zip(clips, losses.tolist(), strict=True) if not math.isfinite(loss)
             ]
             raise TrainingError(
-                f"the loss is not a number at {', '.join(names)}. Lower train.learning_rate, or listen to these clips."
+                f"the loss is NaN or infinite for {', '.join(names)}. Lower train.learning_rate, or check these clips."
             )
         loss = losses.mean()
         if self.lambdas is not None and self.settings.lam.pull:

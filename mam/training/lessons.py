@@ -58,25 +58,27 @@ def transcripts(config: Config, target: Target, audio: AudioStore, on_bad: str) 
         needed = len(tokens) + sum(a == b for a, b in itertools.pairwise(tokens))
         room = target.token_capacity(samples)
         if target.alone(samples):
-            bad.append((i, "is longer than the target hears at once"))
+            bad.append((i, "is longer than the target can process at once"))
         elif not tokens:
-            bad.append((i, "no letter of its transcript is left after normalisation"))
+            bad.append((i, "its transcript is empty after normalisation"))
         elif unknown:
             bad.append((i, f"the vocabulary lacks {choices(sorted(set(unknown)))}"))
         elif target.most_tokens is not None and len(tokens) > target.most_tokens:
-            bad.append((i, f"its transcript needs {len(tokens)} tokens, the decoder has {target.most_tokens}"))
+            bad.append(
+                (i, f"its transcript needs {len(tokens)} tokens, but the decoder allows only {target.most_tokens}")
+            )
         elif room is not None and needed > room:
-            bad.append((i, f"its transcript needs {needed} frames under CTC, the recording has {room}"))
+            bad.append((i, f"its transcript needs {needed} frames for CTC, but the recording has only {room}"))
         answers.append(tokens)
     if lacking and on_bad == "stop":
         listed = ", ".join(f"{letter!r} ({times} times)" for letter, times in sorted(lacking.items()))
         raise DataError(
             f"data={config.data.name}: the vocabulary of {target.checkpoint.id} lacks characters of the transcripts:"
-            f" {listed}. Choose another data.normalizer or another target, or leave such clips out: data.on_bad=skip."
+            f" {listed}. Choose another data.normalizer or target, or set data.on_bad=skip to skip such clips."
         )
     if bad and (on_bad == "stop" or len(bad) == len(answers)):
         lines = [f"{audio.corpus.examples[i]['id']}: {reason}" for i, reason in bad]
-        raise DataError(f"{bullets(lines)}\nLeave such examples out with data.on_bad=skip.")
+        raise DataError(f"{bullets(lines)}\nTo skip such examples, set data.on_bad=skip.")
     left_out = {i for i, _ in bad}
     kept = [i for i in range(len(answers)) if i not in left_out]
     ids = audio.corpus.column("id")
@@ -87,7 +89,7 @@ def labels(audio: AudioStore, classes: Sequence[str]) -> Lessons:
     """Return labels as positions in ``classes``. Raises DataError for a label not among them."""
     unknown = sorted(set(audio.corpus.column("label")) - set(classes))
     if unknown:
-        raise DataError(f"classes that are not taught: {choices(unknown)}.")
+        raise DataError(f"these classes are not in the training data: {choices(unknown)}.")
     return Lessons(audio, [[classes.index(label)] for label in audio.corpus.column("label")])
 
 

@@ -20,7 +20,7 @@ from transformers.trainer_callback import ExportableState
 from mam.errors import TrainingError
 from mam.memory import is_shortage
 
-OTHER = "it is of another training"
+OTHER = "it belongs to another training"
 
 
 class ResumedTrainer(Trainer):
@@ -94,8 +94,8 @@ def _loading(checkpoint: str | None, name: str) -> Iterator[None]:
         if is_shortage(error):
             raise
         raise TrainingError(
-            f"{checkpoint}: {name} cannot be loaded ({_shown(error)}). Remove {checkpoint}: the same command then"
-            " goes on from an earlier checkpoint, or begins anew."
+            f"{checkpoint}: {name} cannot be loaded ({_shown(error)}). Remove {checkpoint}; the same command then"
+            " continues from an earlier checkpoint, or starts again."
         ) from error
 
 

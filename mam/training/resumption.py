@@ -58,7 +58,7 @@ def unfinished(
     own_folder(folder.parent)
     with _locked(folder) as is_free:
         if not is_free:
-            raise TrainingError(f"{folder}: another process is training this now. Wait for it, or stop it.")
+            raise TrainingError(f"{folder}: another process is running this training. Wait for it, or stop it.")
         if resume == "no":
             remove(folder)
         _note(own_folder(folder) / QUESTION, question, say)
@@ -101,9 +101,9 @@ def _note(path: Path, question: Mapping[str, Any], say: Callable[[str], None]) -
         try:
             if read_json(path) == question:
                 return
-            say(f"{path}: is of another question than its folder. It is written anew")
+            say(f"{path}: does not match its folder and is written again")
         except MamError as error:
-            say(f"{error} It is written anew")
+            say(f"{error} It is written again")
         remove(path)
     write_json(path, question)
 
@@ -118,8 +118,8 @@ def written(path: Path) -> Iterator[Path]:
         free = shutil.disk_usage(path.parent).free
         full = f"only {free / 1e6:.0f} MB are free; " if free < LITTLE else ""
         raise TrainingError(
-            f"{path}: cannot be written ({full}{first_line(error)}). Earlier checkpoints are intact: free space, then"
-            " the same command goes on from the last one."
+            f"{path}: cannot be written ({full}{first_line(error)}). Earlier checkpoints are intact. Free disk space;"
+            " the same command then continues from the last checkpoint."
         ) from error
 
 
@@ -132,17 +132,17 @@ def others_unfinished(outputs: Path, question: Mapping[str, Any]) -> list[str]:
         try:
             earlier = read_json(path)
             if not isinstance(earlier, dict):
-                raise MamError(f"{path}: is not the question of a training.")
+                raise MamError(f"{path}: does not describe a training.")
         except MamError as error:
             if os.path.lexists(path):  # else another process has removed it by now
-                sentences.append(f"{error} Remove {path.parent} if it is not wanted")
+                sentences.append(f"{error} Remove {path.parent} if it is not needed")
             continue
         if all(earlier.get(key) == question.get(key) for key in ("target", "source", "data")):
             changed = _changes(earlier, question)
             more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
             sentences.append(
-                f"another training is unfinished in {path.parent}: {'; '.join(changed[:2])}{more}. This one begins"
-                " anew; remove that folder if it is not wanted"
+                f"{path.parent} has another, unfinished training ({'; '.join(changed[:2])}{more}). This training starts"
+                " from the beginning. Remove that folder if it is not needed"
             )
     return sentences
 
@@ -160,20 +160,20 @@ def forget(folder: Path) -> None:
 
 
 def _refuse_another(folder: Path, question: Mapping[str, Any]) -> None:
-    remedy = "Say train.resume=auto, which finds a training by its configuration, or train.resume=no to begin anew."
+    remedy = "Set train.resume=auto to find the training by its configuration, or train.resume=no to start again."
     try:
         earlier = read_json(folder / QUESTION)
     except MamError as error:
         raise TrainingError(f"train.resume={folder}: is not an unfinished training ({error}) {remedy}") from error
     if not isinstance(earlier, dict):
-        raise TrainingError(f"train.resume={folder}: its {QUESTION} is no JSON object. {remedy}")
+        raise TrainingError(f"train.resume={folder}: its {QUESTION} is not a JSON object. {remedy}")
     changed = _changes(earlier, question)
     if changed:
-        remedy = ", bring mam's code of then back" if earlier.get("code") != question.get("code") else ""
+        remedy = " and mam's code of that time" if earlier.get("code") != question.get("code") else ""
         raise TrainingError(
-            f"train.resume={folder}: was begun with another configuration{remedy and ' or other code'}."
+            f"train.resume={folder}: was started with another configuration{remedy and ' or other code'}."
             f" {bullets(changed)}"
-            f"\nSay what was said then{remedy}, or train.resume=no to begin anew."
+            f"\nUse the earlier settings{remedy}, or set train.resume=no to start again."
         )
 
 
@@ -184,9 +184,9 @@ def _changes(earlier: Mapping[str, Any], question: Mapping[str, Any]) -> list[st
         if then.get(key) == now.get(key):
             continue
         if key == "code":
-            changes.append("code: mam's sources are others now")
+            changes.append("code: mam's code has changed")
         else:
-            changes.append(f"{key}: {then.get(key, 'not there')} then, {now.get(key, 'not there')} now")
+            changes.append(f"{key}: was {then.get(key, 'missing')}, is now {now.get(key, 'missing')}")
     return changes
 
 

@@ -58,9 +58,9 @@ def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
         MamError: what is broken cannot be removed.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise TrainingError(f"{folder}: is not a folder of checkpoints. Remove what has its name.")
+        raise TrainingError(f"{folder}: is not a folder. Remove it.")
     for other in sorted(set(folder.glob("checkpoint-*")) - set(_by_step(folder))):
-        say(f"{other}: is no checkpoint of this training; it is left alone")
+        say(f"{other}: is not a checkpoint of this training and is ignored")
     for checkpoint in reversed(_by_step(folder)):
         problem = _problem(checkpoint)
         if problem is None:
@@ -68,8 +68,8 @@ def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
             for used in {checkpoint, checkpoint.with_name(_best(checkpoint) or checkpoint.name)}:
                 _strip(used, say)
             return checkpoint
-        say(f"{checkpoint}: {problem}; it is passed over")
-        log.warning("%s: %s; it is passed over", checkpoint, problem)
+        say(f"{checkpoint}: {problem}; it is not used")
+        log.warning("%s: %s; it is not used", checkpoint, problem)
         remove(checkpoint)
     return None
 
@@ -80,13 +80,13 @@ def _problem(checkpoint: Path) -> str | None:
     if own or best in (None, checkpoint.name):
         return own
     damage = _damage(checkpoint.with_name(str(best)))
-    return f"its best checkpoint, {best}, is not whole ({damage})" if damage else None
+    return f"its best checkpoint, {best}, is damaged ({damage})" if damage else None
 
 
 def _damage(checkpoint: Path) -> str | None:
     """Return what is wrong with a checkpoint, or None."""
     if checkpoint.is_symlink() or not checkpoint.is_dir():
-        return "is not a folder" if os.path.lexists(checkpoint) else "is not there"
+        return "is not a folder" if os.path.lexists(checkpoint) else "does not exist"
     try:
         sealed = _sealed(checkpoint)
         damaged = [name for name, sha256 in sealed.items() if _sha256(checkpoint / name) != sha256]
@@ -102,17 +102,17 @@ def _sealed(checkpoint: Path) -> dict[str, str]:
     """Return the hashes that a seal holds; MamError if it is missing or broken, or lacks a file that is needed."""
     path = checkpoint / SEAL
     if not os.path.lexists(path):
-        raise MamError("was not written to the end")
+        raise MamError("was not written completely")
     try:
         sealed = read_json(path, LARGEST_SEAL)
     except MamError as error:
-        raise MamError(f"its {SEAL} is broken ({str(error).removeprefix(f'{path}: ').removesuffix('.')})") from error
+        raise MamError(f"its {SEAL} is damaged ({str(error).removeprefix(f'{path}: ').removesuffix('.')})") from error
     if not isinstance(sealed, dict) or not all(isinstance(sha256, str) for sha256 in sealed.values()):
-        raise MamError(f"its {SEAL} is broken (no JSON object of hashes)")
+        raise MamError(f"its {SEAL} is damaged (not a JSON object of hashes)")
     unnamed = [name for name in NEEDED if name not in sealed] or ([] if _random_states(sealed) else ["rng_state.pth"])
     foreign = [name for name in sealed if Path(name).name != name]
     if unnamed or foreign:
-        raise MamError(f"its {SEAL} is broken ({f'names {foreign[0]!r}' if foreign else f'lacks {unnamed[0]}'})")
+        raise MamError(f"its {SEAL} is damaged ({f'names {foreign[0]!r}' if foreign else f'lacks {unnamed[0]}'})")
     return sealed
 
 
@@ -125,8 +125,8 @@ def _refuse_other_processes(checkpoint: Path) -> None:
     there, count = _random_states(_sealed(checkpoint)), processes.count()
     if there != ({f"rng_state_{rank}.pth" for rank in range(count)} if count > 1 else {"rng_state.pth"}):
         raise TrainingError(
-            f"{checkpoint}: was written by {len(there)} process{'es' if len(there) > 1 else ''}, and {count} would go"
-            " on. Start as many as then, or say train.resume=no to begin anew."
+            f"{checkpoint}: was written by {len(there)} process{'es' if len(there) > 1 else ''}, but now there"
+            f" {'is' if count == 1 else 'are'} {count}. Start as many as before, or set train.resume=no to start again."
         )
 
 
@@ -136,10 +136,10 @@ def _state(checkpoint: Path) -> dict[str, Any]:
     try:
         state = json.loads(read_text(path, LARGEST_STATE))  # NaN is expected: a step in float16 that overflowed
     except (ValueError, RecursionError) as error:
-        raise MamError(f"its {STATE} is broken ({error})") from error
+        raise MamError(f"its {STATE} is damaged ({error})") from error
     step = int(checkpoint.name.rpartition("-")[2])
     if not isinstance(state, dict) or state.get("global_step") != step:
-        raise MamError(f"its {STATE} is not that of step {step}")
+        raise MamError(f"its {STATE} does not belong to step {step}")
     best, logs, callbacks = (state.get(key) for key in ("best_global_step", "log_history", "stateful_callbacks"))
     wrong = [key for key in NUMBERS if not _is_number(state.get(key), int | float)]
     if state.get("best_metric") is not None and not _is_number(state["best_metric"], int | float):
@@ -147,12 +147,12 @@ def _state(checkpoint: Path) -> dict[str, Any]:
     if best is not None and not (_is_number(best, int) and 0 <= best <= step):
         wrong.append("best_global_step")
     if wrong:
-        raise MamError(f"its {STATE} is broken ({', '.join(wrong)})")
+        raise MamError(f"its {STATE} is damaged ({', '.join(wrong)})")
     if not isinstance(logs, list) or not all(isinstance(entry, dict) and _is_log(entry) for entry in logs):
-        raise MamError(f"its {STATE} is broken (log_history)")
+        raise MamError(f"its {STATE} is damaged (log_history)")
     saved = callbacks.get("TrainerControl", {}) if isinstance(callbacks, dict) else None
     if not isinstance(saved, dict) or not isinstance(saved.get("args", {}), dict):
-        raise MamError(f"its {STATE} is broken (stateful_callbacks)")
+        raise MamError(f"its {STATE} is damaged (stateful_callbacks)")
     return state
 
 
@@ -178,7 +178,7 @@ def _strip(checkpoint: Path, say: Callable[[str], None]) -> None:
     sealed = _sealed(checkpoint)
     for path in _visible(checkpoint):
         if path.name not in (SEAL, *sealed):
-            say(f"{path}: is not part of the checkpoint; it is removed")
+            say(f"{path}: does not belong to the checkpoint and is removed")
             remove(path)
 
 

@@ -112,7 +112,7 @@ def train(
     whole = last_whole(folder, bench.terminal.say) if processes.is_main() else None
     checkpoint = processes.from_main(None if whole is None else str(whole))
     if whole is not None:
-        resumed = f"the training goes on from step {whole.name.rpartition('-')[2]}, {whole}"
+        resumed = f"the training continues from step {whole.name.rpartition('-')[2]} ({whole})"
         bench.terminal.say(resumed)
         log.info("%s", resumed)
     label = " ".join(filter(None, ("training", split.name)))

@@ -45,9 +45,12 @@ def arguments(
     """
     train, share = config.train, processes.count()
     if train.batch_size % share:
-        raise TrainingError(f"train.batch_size={train.batch_size}: cannot be shared by {share} processes.")
+        raise TrainingError(
+            f"train.batch_size={train.batch_size}: cannot be divided among {share} processes. Set a multiple of"
+            f" {share}."
+        )
     if train.precision == "float16" and device.type == "cpu":
-        raise TrainingError("train.precision=float16: not usable on a CPU. Say float32 or bfloat16.")
+        raise TrainingError("train.precision=float16: not available on a CPU. Set train.precision=float32 or bfloat16.")
     try:
         training_arguments = TrainingArguments(
             output_dir=str(folder),
@@ -159,8 +162,8 @@ class LambdaTrainer(ResumedTrainer):
         broken = [name for name, weight in self.model.named_parameters() if not torch.isfinite(weight).all()]
         if broken:
             raise TrainingError(
-                f"step {self.state.global_step}: {broken[0]} and {len(broken) - 1} other weights are not numbers. The"
-                " last good checkpoint is kept. Lower train.learning_rate, or raise train.warmup."
+                f"step {self.state.global_step}: {len(broken)} weights are NaN or infinite, such as {broken[0]}. The"
+                " last good checkpoint is kept. Lower train.learning_rate or raise train.warmup."
             )
 
 

@@ -78,8 +78,9 @@ def by_agreement(config: Config, dev: Dev, known: Known) -> Choice:
     lost = sum(one.silenced > SILENCED for one in found.values())
     if lost:
         notes.append(
-            f"agreement: {lost} of {len(found)} λ left over {100 * SILENCED:.0f} % of the transcripts empty, and were"
-            f" not eligible{'' if chosen else ', so that nothing is merged'}"
+            f"agreement: with {lost} of {len(found)} λ, more than {100 * SILENCED:.0f} % of the transcripts became"
+            " empty;"
+            f" these λ were excluded{'' if chosen else ', so nothing is merged'}"
         )
     return Choice({"": chosen}, TuneRecord("agreement", [ChosenLam(None, chosen)], tried, 1.0, [], on_test), notes)
 

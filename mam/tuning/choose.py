@@ -34,7 +34,9 @@ def on_dev(config: Config, bench: Workbench) -> DevRecord:
     try:
         dev = Dev(config, bench)
         if dev.has_folds:
-            raise DataError("what is dev for one fold is tested in another: choose λ fold by fold, with tune=grid")
+            raise DataError(
+                "each fold is dev for one test and tested in another, so λ must be chosen fold by fold. Set tune=grid"
+            )
         counted = dev.counted(config.lam)
     except DataError as error:
         return DevRecord(metric, None, 0, str(error).splitlines()[0], bench.dev_sha256(config))
@@ -57,7 +59,7 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
     """
     tune = config.tune
     if TUNINGS[tune.name].is_sequential and processes.count() > 1:
-        raise ConfigError(f"tune={tune.name}: several processes would search apart. Say tune=grid, or start one")
+        raise ConfigError(f"tune={tune.name}: cannot run in several processes. Set tune=grid, or start one process")
     if tune.name == "entropy":
         return _without_labels(config, bench)
     if tune.name == "agreement":
@@ -86,7 +88,10 @@ def choose(config: Config, bench: Workbench, folder: Path) -> Choice:
 
         def rate(lam: Lam, place: int = place, rates: dict[Lam, float] = rates) -> float:
             if not _is_lam(lam, count):
-                raise MamError(f"tune={tune.name}: asks for λ={lam!r}, not a number from 0 to 1 or one a merged layer")
+                raise MamError(
+                    f"tune={tune.name}: chose λ={lam!r}. It must be a number from 0 to 1, or one number per merged"
+                    " layer"
+                )
             rates[lam] = rates_of(lam)[place]
             return rates[lam]
 
@@ -132,8 +137,8 @@ def _without_labels(config: Config, bench: Workbench) -> Choice:
     lost = sum(look.silenced > COLLAPSED for look in looks)
     if lost:
         notes.append(
-            f"entropy: {lost} of {len(looks)} looks at λ silenced over {100 * COLLAPSED:.0f} % of what the unmerged"
-            " target hears, and were not eligible"
+            f"entropy: in {lost} of {len(looks)} steps, more than {100 * COLLAPSED:.0f} % of what the unmerged target"
+            " recognises was lost; their λ were excluded"
         )
     return Choice(
         lams, TuneRecord("entropy", _chosen(lams, layers, depth), tried, 1.0, [], transductive=on_test), notes

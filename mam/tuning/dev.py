@@ -104,10 +104,10 @@ class Dev:
             return [""] * len(rows)
         if len(folds) < 2:
             raise DataError(
-                f"data={self._config.data.name}: has one fold; λ for it is chosen on another. Say data.fold=..."
+                f"data={self._config.data.name}: has only one fold, but λ must be chosen on another. Set data.fold=..."
             )
         before = {fold: folds[place - 1] for place, fold in enumerate(folds)}
         return [str(before[row["fold"]]) for row in rows]
 
 
-TRANSDUCTIVE = "λ was chosen on the test recordings themselves, without their labels: transductive"
+TRANSDUCTIVE = "λ was chosen on the test recordings themselves, without their labels (transductive)"

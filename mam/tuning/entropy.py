@@ -76,7 +76,7 @@ def least_entropy(config: Config, bench: Workbench, heard: Config) -> list[Entro
 
     packs = [pack for pack in packs_of(target, audio.samples, config.evaluate.batch_seconds) if not states(pack).whole]
     if not packs:
-        raise DataError("tune=entropy: no recording is short enough to be heard at once. Cut them, or say tune=grid")
+        raise DataError("tune=entropy: all recordings are too long to be processed at once. Cut them, or set tune=grid")
     with torch.no_grad():
         anchors = [target.anchors(target.advance(states(pack), plan.first, target.depth)) for pack in packs]
 

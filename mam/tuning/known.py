@@ -59,19 +59,19 @@ def _read(path: Path, say: Callable[[str], None]) -> dict[str, list[float]]:
     try:
         return _checked(read_json(path, LARGEST), path)
     except MamError as error:
-        say(f"{error} What the search knew is computed again")
+        say(f"{error} Its results are computed again")
         remove(path)
         return {}
 
 
 def _checked(content: Any, path: Path) -> dict[str, list[float]]:
     if not isinstance(content, dict) or content.keys() != {"sha256", "numbers"}:
-        raise MamError(f"{path}: is not what a search wrote.")
+        raise MamError(f"{path}: was not written by a search.")
     numbers = content["numbers"]
     if not isinstance(numbers, dict) or not all(map(_are_numbers, numbers.values())):
-        raise MamError(f"{path}: has what no search measures.")
+        raise MamError(f"{path}: has entries that do not come from a search.")
     if content["sha256"] != _sum(path, numbers):
-        raise MamError(f"{path}: was changed, or is of another search.")
+        raise MamError(f"{path}: was changed, or belongs to another search.")
     return {of: [float(number) for number in values] for of, values in numbers.items()}
 
 

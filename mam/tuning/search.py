@@ -41,7 +41,7 @@ def tuner(
     refuse_bare("tuner", reads)
     unknown = set(reads) - {option.name for option in fields(TuneConfig)}
     if unknown:
-        raise ConfigError(f"tuner: reads {choices(list(unknown))}, which are no keys of tune")
+        raise ConfigError(f"tuner: {choices(list(unknown))} in reads= are not keys of tune")
 
     def add(function: Search) -> Search:
         traits = TunerTraits(summary_of(function), tuple(reads), is_per_layer, is_sequential)
@@ -96,7 +96,7 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     try:
         import optuna as engine
     except ImportError as error:
-        raise ConfigError("tune=optuna: is not installed here. Install it: pip install 'mam[tune]'") from error
+        raise ConfigError("tune=optuna: is not installed. Install it: pip install 'mam[tune]'") from error
     engine.logging.set_verbosity(engine.logging.WARNING)
     study = engine.create_study(direction="minimize", sampler=engine.samplers.TPESampler(seed=seed % 2**32))
     for _ in range(settings.evaluations):
@@ -111,9 +111,11 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
     try:
         from cmaes import CMA
     except ImportError as error:
-        raise ConfigError("tune=cmaes: is not installed here. Install it: pip install 'mam[tune]'") from error
+        raise ConfigError("tune=cmaes: is not installed. Install it: pip install 'mam[tune]'") from error
     if layers < 2:
-        raise ConfigError("tune=cmaes: one merged layer has one λ. Say tune=golden, or select more layers")
+        raise ConfigError(
+            "tune=cmaes: only one layer is merged, so there is only one λ. Set tune=golden, or select more layers"
+        )
     bounds = np.tile([[settings.low, settings.high]], (layers, 1))
     # Steps of a fifth of the range cover all of it even from a start near its end.
     optimizer = CMA(np.full(layers, settings.start), (settings.high - settings.low) / 5, bounds, seed=seed % 2**32)

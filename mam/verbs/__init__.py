@@ -1,15 +1,15 @@
 """The verbs of the command line, one per file. Each has ``main(argv) -> exit code`` and imports torch late."""
 
 VERBS = {
-    "run": "one run, a sweep (--multirun) or a study (experiment=NAME)",
-    "inspect": "what a merge would do: attentions, pairs, λ, warnings; no data",
-    "merge": "the merged model as a plain checkpoint, without any data",
-    "score": "saved predictions scored again, without a model",
-    "ls": "finished runs, one line each",
-    "list": "what there is to choose from: models, data, methods and more",
-    "report": "finished runs in tables and on one page",
-    "compare": "two finished runs over the same examples",
-    "export": "a finished run as a plain checkpoint with its card",
-    "push": "an exported run, sent to the hub with its card",
-    "cache": "what runs share on disk: show it or remove it",
+    "run": "do one run, a sweep (--multirun) or a study (experiment=NAME)",
+    "inspect": "show what would be merged: layers, pairs, λ, warnings; reads no data",
+    "merge": "write a merged model as a plain checkpoint; reads no data",
+    "score": "score the saved predictions of a run again, without the model",
+    "ls": "list finished runs, one per line",
+    "list": "list what can be chosen: models, data, methods and more",
+    "report": "make tables and a report page from finished runs",
+    "compare": "compare two finished runs on the same examples",
+    "export": "export the model of a finished run, with a model card",
+    "push": "export a finished run and upload it to the hub",
+    "cache": "show or clear the cache that runs share",
 }

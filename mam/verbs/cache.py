@@ -13,8 +13,10 @@ from mam.verbs.common import Words
 def main(argv: Sequence[str]) -> int:
     """Show the cache, or clear it."""
     words = Words("cache", "info|clear [cache_dir=FOLDER]", "mam cache info")
-    words.add_argument("what", choices=("info", "clear"), help="show what is there, or remove all of it")
-    words.key("cache_dir", "FOLDER", "which cache (default: $MAM_CACHE, else mam's folder in the user's cache)")
+    words.add_argument(
+        "what", choices=("info", "clear"), help="info: show what is in the cache; clear: remove all of it"
+    )
+    words.key("cache_dir", "FOLDER", "cache folder (default: $MAM_CACHE, else ~/.cache/mam)")
     options = words.read(argv)
     cache, terminal = Cache(cache_folder(options.cache_dir), 0), Terminal()
     if options.what == "clear":

@@ -38,7 +38,7 @@ def refuse_meaningless(verb: str, words: Sequence[str], more: Sequence[str] = ()
 
     keys = {"model", "seed", "plugins", *FILE_OPTION_NAMES, *more}
     meaningless = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]
-    return [f"{word}: has no meaning for mam {verb}, which reads no data" for word in meaningless]
+    return [f"{word}: does not apply to mam {verb}, which reads no data. Leave it out" for word in meaningless]
 
 
 def merge_config(words: Sequence[str], search: SearchPath) -> Config:
@@ -55,7 +55,7 @@ def say_hidden(plan: Sequence[Job]) -> None:
     """Tell on standard error which of the user's own configuration files hide mam's."""
     hidden = {file.name: file.place for job in plan for file in job.own_files if file.hides}
     for name, place in hidden.items():
-        print(shown(f"mam: {name.replace('/', '=')} is {place}, which hides mam's own"), file=sys.stderr)
+        print(shown(f"mam: {name.replace('/', '=')} is taken from {place} instead of mam's own files"), file=sys.stderr)
 
 
 class Words(argparse.ArgumentParser):
@@ -92,14 +92,14 @@ class Words(argparse.ArgumentParser):
 
     def plugins(self) -> None:
         """Accept ``plugins=[...]``, whose plug-ins `read` loads, with all entry points."""
-        self.key("plugins", "[FILE.py,...]", "plug-ins to load first: files, folders or modules")
+        self.key("plugins", "[FILE.py,...]", "plug-ins to load: files, folders or modules")
 
     def read(self, argv: Sequence[str]) -> argparse.Namespace:
         """Parse the words, and load plug-ins. Raises ConfigError for invalid ones; exits after ``--help``."""
         keys = [word.partition("=")[0] for word in argv if _is_setting(word)]
         unknown = [key for key in keys if key not in self._keys]
         if unknown and not self._is_configured:
-            self.error(f"{', '.join(unknown)}: not known")
+            self.error(f"{', '.join(unknown)}: not a key of this command")
         options = self.parse_intermixed_args(
             [f"--{word}" if _is_setting(word) and word.partition("=")[0] in self._keys else word for word in argv]
         )
@@ -112,7 +112,7 @@ class Words(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError with the message of argparse."""
-        raise ConfigError(f"{message}; say: {self.usage}")
+        raise ConfigError(f"{message}. Usage: {self.usage}")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Flush the help and exit, so that a closed pipe raises its error here."""

@@ -11,8 +11,8 @@ from mam.verbs.common import Words, open_terminal
 def main(argv: Sequence[str]) -> int:
     """Show run B minus run A."""
     words = Words("compare", "A B [plugins=[...]]", "mam compare outputs/RUN outputs/OTHER")
-    words.add_argument("old", metavar="A", help="the folder of a finished run")
-    words.add_argument("new", metavar="B", help="the folder of another; B minus A is shown")
+    words.add_argument("old", metavar="A", help="folder of a finished run")
+    words.add_argument("new", metavar="B", help="folder of another finished run; differences are B minus A")
     words.plugins()
     options = words.read(argv)
     terminal = open_terminal()

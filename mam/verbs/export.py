@@ -12,9 +12,9 @@ from mam.verbs.common import Words, open_terminal
 def main(argv: Sequence[str]) -> int:
     """Write the model of RUN into DIR."""
     words = Words("export", "RUN DIR [fold=N] [force=true] [plugins=[...]]", "mam export outputs/RUN exported fold=1")
-    words.add_argument("run", metavar="RUN", help="the folder of a finished run")
-    words.add_argument("folder", metavar="DIR", help="the folder to write, made where it is not there")
-    words.key("fold", "N", "which fold's model, where the run has one a fold")
+    words.add_argument("run", metavar="RUN", help="folder of a finished run")
+    words.add_argument("folder", metavar="DIR", help="folder to write, created if it does not exist")
+    words.key("fold", "N", "fold whose model is exported, if the run has one per fold")
     words.key("force", "true", "replace an earlier export in DIR", choices=("true", "false"))
     words.plugins()
     options = words.read(argv)

@@ -29,18 +29,25 @@ REST = "everything else"
 USAGE = """\
 usage: mam run [key=value ...] [group=name ...] [--multirun]
 
-Merge the attention of one model into another and measure what that does.
-`mam run --help WORD` shows the keys and files of one group or name alone.
-Flags: --multirun (-m), --cfg job (the configuration that would run), --info,
---config-dir DIR (configurations of your own), --from RUN (a recorded run made
-again)."""
+Merge the attention of one model into another and measure the effect.
+`mam run --help NAME` shows only the keys and files of one group or key.
+Flags:
+  --multirun (-m)   one run per combination of comma-separated values
+  --cfg job         print the configuration and stop
+  --info            print information about Hydra and stop
+  --config-dir DIR  search your own folder of configurations too
+  --from RUN        repeat a finished run, whose folder is RUN
+Terms: the target is the speech or audio model, the source the model that is
+merged into it. FT is regular fine-tuning, MAM merging with fixed λ without
+training, MAM-FT the same followed by fine-tuning, L-MAM learns λ while
+fine-tuning. dev is the development (validation) split."""
 EXAMPLES = """\
 examples
   mam run                                           the bundled demo
   mam run model=hubert_bert data=ljspeech lam=0.05  the paper's pair
   mam run --multirun lam=0,0.05,0.1,0.2             a sweep
   mam run experiment=lambda_grid                    a sweep with its control
-  mam run layers=top2 parts=kv schedule=linear      what is merged, how much"""
+  mam run layers=top2 parts=kv schedule=linear      which layers and parts to merge"""
 
 
 def show_help(words: Sequence[str], search: SearchPath) -> int:
@@ -58,7 +65,7 @@ def show_help(words: Sequence[str], search: SearchPath) -> int:
     if unknown:
         known = [*groups, *(doc.key for doc in docs)]
         near = difflib.get_close_matches(unknown[0], known, n=3) or list(SECTIONS)
-        raise ConfigError(f"{unknown[0]}: no key or group of `mam run`. Did you mean: {choices(near)}?")
+        raise ConfigError(f"{unknown[0]}: not a key or group of `mam run`. Did you mean: {choices(near)}?")
     matchers = [_matcher(name) for name in names]
     blocks = [] if names else [USAGE]
     for heading, keys in _by_section(docs).items():
@@ -70,7 +77,7 @@ def show_help(words: Sequence[str], search: SearchPath) -> int:
         blocks.append("\n".join([f"{group}=", *explained(made, WIDTH)]))
     if not names:
         lines = explained({f"{group}=": ", ".join(made) for group, made in groups.items()}, WIDTH)
-        blocks += ["\n".join(["groups of files: group=name (mam list shows what each is)", *lines]), EXAMPLES]
+        blocks += ["\n".join(["configuration groups: group=name (mam list describes each choice)", *lines]), EXAMPLES]
     print(shown("\n\n".join(blocks)))
     return 0
 

@@ -24,11 +24,9 @@ def complete(argv: Sequence[str], verbs: Sequence[str]) -> int:
     Hydra's completion knows programs, but no verbs.
     """
     if len(argv) != 2 or argv[1] not in ASKED:
-        raise ConfigError(f"{' '.join(argv[:5])}: say mam --shell-completion install=SHELL, with bash, fish or zsh")
+        raise ConfigError(f"{' '.join(argv[:5])}: use mam --shell-completion install=SHELL; SHELL is bash, fish or zsh")
     if argv[1].startswith("query=") and not os.environ.get("COMP_LINE", "").strip():
-        raise ConfigError(
-            f"{' '.join(argv)}: is for shells, which give the line in COMP_LINE; install=SHELL is for you"
-        )
+        raise ConfigError(f"{' '.join(argv)}: only shells call this, with the line in COMP_LINE. Use install=SHELL")
     program, _, rest = os.environ.get("COMP_LINE", "").partition(" ")
     verb, has_words, typed = rest.partition(" ")
     if program and not has_words:

@@ -16,13 +16,13 @@ def main(argv: Sequence[str]) -> int:
     words = Words(
         "inspect", "[key=value ...] [--similarity] [--json]", "mam inspect model=hubert_vit lam=0.1", is_configured=True
     )
-    words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
+    words.add_argument("words", metavar="key=value", nargs="*", help="key of the configuration (see `mam run --help`)")
     words.add_argument(
         "--similarity",
         action="store_true",
-        help="compare all layers on the calibration recordings (data=, calibration.*), against chance",
+        help="measure how similar all layers are on the calibration data (data=, calibration.*)",
     )
-    words.add_argument("--json", action="store_true", help="everything, for programs")
+    words.add_argument("--json", action="store_true", help="print everything as JSON")
     search, argv = words.search(argv)
     options = words.read(argv)
     complaints = refuse_meaningless("inspect", options.words, READ_FOR_SIMILARITY if options.similarity else ())

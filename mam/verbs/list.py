@@ -19,13 +19,15 @@ Entries = dict[str, str]  # name -> one line about it
 def main(argv: Sequence[str]) -> int:
     """Show the kinds, or the choices of one kind with a line about each."""
     words = Words("list", "[KIND] [--config-dir DIR] [plugins=[...]] [--json]", "mam list controls")
-    words.add_argument("kind", metavar="KIND", nargs="?", help="one of the kinds that mam list alone shows")
-    words.add_argument("--json", action="store_true", help="names with their lines, for programs")
+    words.add_argument(
+        "kind", metavar="KIND", nargs="?", help="one of the kinds that `mam list` without arguments shows"
+    )
+    words.add_argument("--json", action="store_true", help="print names and descriptions as JSON")
     words.plugins()
     search, argv = words.search(argv)
     options = words.read(argv)
     if options.kind not in (None, *KINDS):
-        raise ConfigError(f"{options.kind}: not a kind. Choose one of: {choices(list(KINDS))}")
+        raise ConfigError(f"{options.kind}: not known. Choose one of: {choices(list(KINDS))}")
 
     import json
 
@@ -102,7 +104,7 @@ def _targets() -> Entries:
 def _sources() -> Entries:
     from mam.models.sources import SOURCES
 
-    return {name: f"a source of modality {family.modality}" for name, family in sorted(SOURCES.items())}
+    return {name: f"{family.modality} model" for name, family in sorted(SOURCES.items())}
 
 
 GROUPS = {  # kind -> group of files; methods and schedules are registries

@@ -12,9 +12,11 @@ from mam.verbs.common import Words
 def main(argv: Sequence[str]) -> int:
     """List the finished runs below the folders, the newest first."""
     words = Words("ls", "[FOLDER ...] [--long] [--json] [plugins=[...]]", "mam ls outputs")
-    words.add_argument("folders", metavar="FOLDER", nargs="*", help="where to look, at any depth (default: outputs)")
-    words.add_argument("--long", action="store_true", help="also split, examples, rate, p and the folder of each run")
-    words.add_argument("--json", action="store_true", help="everything, for programs")
+    words.add_argument("folders", metavar="FOLDER", nargs="*", help="folder to search, at any depth (default: outputs)")
+    words.add_argument(
+        "--long", action="store_true", help="also show split, examples, error rate, p and the folder of each run"
+    )
+    words.add_argument("--json", action="store_true", help="print everything as JSON")
     words.plugins()
     options = words.read(argv)
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     title = f"{counted(len(found.runs), 'finished run')} in {', '.join(map(str, folders))}"
     if found.runs:
-        terminal.table(f"{title}, the newest first", list_table(found.runs, options.long))
+        terminal.table(f"{title}, newest first", list_table(found.runs, options.long))
     else:
         terminal.say(title)
     if remarks:

@@ -12,13 +12,13 @@ def main(argv: Sequence[str]) -> int:
     """Merge files into files."""
     example = "mam merge model=hubert_vit lam=0.05 layers=top6 out=merged"
     words = Words("merge", "[key=value ...] out=DIR", example, is_configured=True)
-    words.add_argument("words", metavar="key=value", nargs="*", help="of the configuration, as in `mam run --help`")
-    words.key("out", "DIR", "the folder to write")
+    words.add_argument("words", metavar="key=value", nargs="*", help="key of the configuration (see `mam run --help`)")
+    words.key("out", "DIR", "folder to write")
     search, argv = words.search(argv)
     options = words.read(argv)
     complaints = refuse_meaningless("merge", options.words)
     if not options.out or sum(word.startswith("out=") for word in argv) > 1:
-        complaints.append("out: say once where the merged checkpoint goes, out=DIR")
+        complaints.append("out: needs exactly one folder for the merged checkpoint. Set out=DIR")
     if complaints:
         raise ConfigError(complaints)
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_without_activations(plan, "merge")
     with terminal.status("merging"):
         report = merge_checkpoint(parents, plan, expanded(options.out))
-    terminal.say(f"merged {report.tensors} tensors, {report.parameters:,} parameters, into {options.out}")
+    terminal.say(f"merged {report.tensors} tensors ({report.parameters:,} parameters) into {options.out}")
     caveats = () if plan.is_identity else TARGETS[target.model_type].caveats(target, plan.parts)
     for note in (*mismatch_notes(plan), *caveats, *remarks_of(config.model, target), *report.notes):
         terminal.say(note)

@@ -11,8 +11,8 @@ from mam.verbs.common import Words, open_terminal
 def main(argv: Sequence[str]) -> int:
     """Collect the finished runs below the folders and write ``DIR/report/``."""
     words = Words("report", "DIR... [out=FOLDER] [plugins=[...]]", "mam report outputs")
-    words.add_argument("places", metavar="DIR", nargs="+", help="a folder with finished runs anywhere below it")
-    words.key("out", "FOLDER", "where the report goes (default: report/ in the first DIR)")
+    words.add_argument("places", metavar="DIR", nargs="+", help="folder to search for finished runs, at any depth")
+    words.key("out", "FOLDER", "folder for the report (default: report/ in the first DIR)")
     words.plugins()
     options = words.read(argv)
     terminal = open_terminal()

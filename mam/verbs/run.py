@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     known = {*words, *MULTIRUN, *answers}
     stray = [word for word in argv if word not in known]
     if stray:
-        raise ConfigError([f"{word}: neither key=value nor a flag of `mam run` (see mam run --help)" for word in stray])
+        raise ConfigError([f"{word}: neither key=value nor a flag of `mam run`. See mam run --help" for word in stray])
 
     if asks_hydra:
         from mam.config.compose import jobs
@@ -69,11 +69,11 @@ def _run(terminal: Terminal, words: Sequence[str], is_multirun: bool, search: Se
     if asked.study is None and not asked.multirun:
         outcome = run_one(asked.plan.jobs[0], terminal)
         if outcome.status == "skipped":
-            terminal.say(f"skipped: finished already in {outcome.folder} (force=true runs it again)")
+            terminal.say(f"skipped: this run has finished already, in {outcome.folder} (force=true runs it again)")
         show_run(terminal, outcome.result, outcome.folder)
         return 0
     if asked.plan.adds_baseline:
-        terminal.say("lam=0, the baseline, was added to the sweep")
+        terminal.say("added lam=0 to the sweep, as its baseline")
     members = run_several(asked, terminal)
     failed = [member for member in members if member.error and not member.is_unfit]
     return 0 if not failed and any(member.outcome for member in members) else 1
@@ -90,7 +90,7 @@ def _answers(argv: Sequence[str]) -> set[str]:
         elif flag in ASKED:
             value = value if equals else after
             if ASKED[flag] and value not in ASKED[flag] and (equals or flag in ("--cfg", "-c")):
-                raise ConfigError(f"{flag} {value}: Hydra shows one of: {choices(ASKED[flag])}")
+                raise ConfigError(f"{flag} {value}: not known. Choose one of: {choices(ASKED[flag])}")
             known |= {word, after} if after in ASKED[flag] and not equals else {word}
     return known
 
@@ -103,7 +103,7 @@ def _taken_from(argv: Sequence[str]) -> tuple[str | None, list[str]]:
             rest = [*argv[:position], *argv[position + (1 if equals else 2) :]]
             folder = folder if equals else "".join(argv[position + 1 : position + 2])
             if not folder:
-                raise ConfigError(f"{FROM}: names no run. Say {FROM} FOLDER")
+                raise ConfigError(f"{FROM}: needs the folder of a run. Write {FROM} FOLDER")
             return folder, rest
     return None, list(argv)
 
@@ -111,16 +111,17 @@ def _taken_from(argv: Sequence[str]) -> tuple[str | None, list[str]]:
 def _make_again(folder: str, words: Sequence[str], flags: Sequence[str]) -> int:
     """Make a recorded run again; the exit code is 1 if its predictions differ although nothing else does."""
     if flags:
-        raise ConfigError(f"{flags[0]}: does not go with {FROM}, which makes one run")
+        raise ConfigError(f"{flags[0]}: cannot be combined with {FROM}, which repeats one run. Leave it out")
     terminal = open_terminal()
     from mam.launch.again import run_again
     from mam.report.run_table import show_run
+    from mam.scoring.wording import counted
 
     with terminal.begin(shlex.join(["mam", "run", FROM, folder, *words])):
         made = run_again(folder, words, terminal)
     show_run(terminal, made.outcome.result, made.outcome.folder)
     if not made.unequal:
-        terminal.say(f"the predictions are those of {folder}, byte for byte")
+        terminal.say(f"the predictions are byte-identical to those of {folder}")
         return 0
-    terminal.say(f"{made.unequal} lines of predictions differ from those of {folder}")
+    terminal.say(f"predictions differ from those of {folder} in {counted(made.unequal, 'line')}")
     return 0 if made.differences else 1

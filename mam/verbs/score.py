@@ -13,9 +13,9 @@ def main(argv: Sequence[str]) -> int:
     words = Words(
         "score", "RUN [normalizer=NAME] [seed=N] [plugins=[...]]", "mam score outputs/RUN normalizer=whisper_english"
     )
-    words.add_argument("run", metavar="RUN", help="the folder of a finished run")
-    words.key("normalizer", "NAME", "what is done to texts before words are counted (default: the run's)")
-    words.key("seed", "N", "seed of the test and its interval (default: the run's)")
+    words.add_argument("run", metavar="RUN", help="folder of a finished run")
+    words.key("normalizer", "NAME", "text normalisation before scoring (default: as in the run)")
+    words.key("seed", "N", "seed of the significance test and its interval (default: as in the run)")
     words.plugins()
     options = words.read(argv)
     terminal = open_terminal()

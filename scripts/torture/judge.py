@@ -168,7 +168,7 @@ def of_run(folder: Path) -> Iterator[str]:
         return
     misfit = next(_validator().iter_errors(result), None)
     if misfit is not None:
-        yield f"is not as the schema says: {misfit.json_path} {misfit.message[:100]}"
+        yield f"does not match the schema: {misfit.json_path} {misfit.message[:100]}"
     yield from (f"there is no {name}" for name in RUN_FILES if not (folder / name).is_file())
 
 

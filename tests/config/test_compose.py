@@ -75,7 +75,7 @@ def test_every_problem_is_reported_together():
         "layers=zzz: not known. Choose one of:\n      all",
         "data.limit=x: Value 'x'",
         "pairing=q: not known. Choose one of:\n      index         Layer i takes layer i, counted from the input\n",
-        "parts=xyz: write what is merged as one string of q, k, v, o (attention)",
+        "parts=xyz: must be a string of q, k, v, o",
         "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
     ):
         assert expected in text
@@ -93,8 +93,8 @@ def test_every_problem_is_reported_together():
         ("layers=top6", "layers.spec=top6: the target has 4 layers"),
         ("layers.spec=0-5,9", "no layer 9; the target has layers 0 to 3"),
         ("model.source_shape.layers=2", "pairing=index: the source has 2 layers, so target layer(s) 2, 3"),
-        ("model.source_shape.width=64", "the target is 128 wide and the source 64"),
-        ("schedule=list", "schedule.values has 0 numbers"),
+        ("model.source_shape.width=64", "the width of the target is 128, that of the source is 64"),
+        ("schedule=list", "schedule.values: has 0 numbers, but the target has"),
         ("data=audiofolder", "data.root: data=audiofolder needs a folder"),
         ("data.split=eval", "data.split=eval: not known. Choose one of: all, dev, not_dev, test, train"),
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
@@ -113,16 +113,16 @@ def test_every_problem_is_reported_together():
         ("layers.spec=0-999999", "no layer 999999"),
         ("schedule.values=[0,0.1,0.1,0.1]", "schedule.values: has no effect without schedule=list"),
         ("schedule.end=0.5", "has no effect without schedule=linear"),
-        ("study.axes={}", "set one axis at a time"),
-        ("study.axes.lam=[]", "an axis is a list of values"),
+        ("study.axes={}", "axes are set one at a time"),
+        ("study.axes.lam=[]", "an axis must be a list of values"),
         ("data.root=bad\udcff", "is not UTF-8"),
         (
             "control=noise",
             "control=noise: not known. Choose one of:\n      none             The source itself: no control\n",
         ),
         ("train=slow", "train=slow: not known. Choose one of:\n      finetune"),
-        ("+extra=1", "+extra=1: mam has no keys to add or delete"),
-        ("~lam", "~lam: mam has no keys to add or delete"),
+        ("+extra=1", "extra=1: keys cannot be added or deleted"),
+        ("~lam", "~lam: keys cannot be added or deleted"),
         ("hydra.run.dir=x", "set outputs=FOLDER instead"),
         ("data.root.x=1", "data.root.x: there is no such key"),
     ],
@@ -173,7 +173,7 @@ def test_ids_without_effect_are_refused():
 
 def test_a_study_of_nothing_is_refused():
     (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0]", "study.axes.control=[shrink]"])
-    with pytest.raises(ConfigError, match="no run is left"):
+    with pytest.raises(ConfigError, match="there is nothing to run"):
         study_jobs(study)
 
 
@@ -208,7 +208,7 @@ def test_study_axes_can_be_changed_and_added():
 
 def test_study_refuses_what_it_would_ignore():
     (study,) = jobs(["experiment=lambda_grid", "lam=0.3"])
-    with pytest.raises(ConfigError, match=r"lam: the study varies it. Say 'study.axes.lam="):
+    with pytest.raises(ConfigError, match=r"lam: the study varies it. Set 'study.axes.lam="):
         study_jobs(study)
     assert "axis: there is no such key" in problems_of("experiment=lambda_grid", "+study.axes.axis=[1]")[0]
     (study,) = jobs(["experiment=lambda_grid", "study.axes.lam=[0.3,7]"])

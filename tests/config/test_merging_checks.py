@@ -65,13 +65,13 @@ def test_lam_beside_a_list_is_irrelevant():
     [
         (["lam=0,0.1", *LIST], True, "schedule=list says λ itself, and is 0, 0.1 in runs"),
         (["lam=0.1,0.2", "schedule=lines"], True, "schedule=lines says λ itself, and is 0, 0.1, 0.2 in runs"),
-        (["lam=0,0.1", "schedule=constant,lines"], True, "schedule=lines says λ itself"),
+        (["lam=0,0.1", "schedule=constant,lines"], True, "schedule=lines sets λ itself"),
         (["experiment=lambda_grid", *LIST], False, "schedule=list says λ itself, and is 0, 0.05, 0.1, 0.15, 0.2 in"),
         (["experiment=controls", "schedule=lines"], False, "schedule=lines says λ itself, and is 0.02, 0.05, 0.1 in"),
         (["experiment=lambda_grid", "tune=grid"], False, "tune=grid chooses λ, and is 0, 0.05, 0.1, 0.15, 0.2 in"),
         (["experiment=lmam_vs_ft", *LIST, 'study.arms.FT=["train=finetune","lam=0"]'], False, "in the arm"),
-        (["tune=grid", *LIST], False, "schedule=list: says λ itself, and tune=grid would choose it"),
-        (["tune=race", "schedule=lines"], False, "schedule=lines: says λ itself, and tune=race would choose it"),
+        (["tune=grid", *LIST], False, "schedule=list: sets λ itself, so tune=grid cannot choose it"),
+        (["tune=race", "schedule=lines"], False, "schedule=lines: sets λ itself, so tune=race cannot choose it"),
     ],
 )  # fmt: skip
 def test_lam_that_nothing_reads_is_not_varied(words, multirun, message):
@@ -149,13 +149,13 @@ def test_a_pair_says_what_it_needs_and_the_run_may_say_otherwise():
     (job,) = jobs(["model=hubert_xlarge_vit"])
     assert (job.config.on_mismatch, job.config.pairing) == ("error", "proportional")
     assert jobs(["model=hubert_xlarge_vit", "pairing=top", "layers.spec=40-47"])[0].config.pairing == "top"
-    with pytest.raises(ConfigError, match="the target is 512 wide and the source 384"):
+    with pytest.raises(ConfigError, match="the width of the target is 512, that of the source is 384"):
         jobs(["model=whisper_base_minilm", "on_mismatch=error"])
 
 
 def test_what_is_tested_is_not_calibrated_on():
     """With data.split=not_dev the training recordings are tested too."""
     words = ["align=procrustes_activations", "data.split=not_dev"]
-    with pytest.raises(ConfigError, match="calibration.audio=train: data.split=not_dev tests these recordings too"):
+    with pytest.raises(ConfigError, match="calibration.audio=train: data.split=not_dev also tests on these recordings"):
         jobs(words)
     assert jobs([words[0]]) and jobs([*words, "calibration.audio=FOLDER"])

@@ -177,15 +177,19 @@ def test_help_completion_and_the_configuration_show_own_files():
 @pytest.mark.parametrize(
     ("files", "words", "message"),
     [
-        ({}, ["--config-dir", "none"], "none: there is no such folder of configurations"),
-        ({}, ["--config-dir"], "--config-dir: names no folder. Say --config-dir FOLDER"),
-        ({}, ["--config-dir="], "--config-dir: names no folder. Say --config-dir FOLDER"),
-        ({"c/readme": ""}, ["-cd", "c"], "c: holds no configuration. It needs a file such as model/mine.yaml"),
-        ({"c/m/x.yaml": ""}, ["-cd", "c"], "c: holds no configuration"),
-        ({"c/model/x.yml": ""}, ["-cd", "c"], "c: model/x.yml would not be read. Name configurations .yaml"),
-        ({"c/config.yaml": "", "c/model/x.yaml": ""}, ["-cd", "c"], "c: its config.yaml would hide mam's"),
-        ({"c": ""}, ["-cd", "c"], "c: there is no such folder of configurations"),
-        ({}, ["hydra.searchpath=[ftp://x]"], "ftp://x: is neither file://FOLDER nor pkg://PACKAGE"),
+        ({}, ["--config-dir", "none"], "none: there is no such folder. Name a folder of configurations"),
+        ({}, ["--config-dir"], "--config-dir: needs a folder. Write --config-dir FOLDER"),
+        ({}, ["--config-dir="], "--config-dir: needs a folder. Write --config-dir FOLDER"),
+        ({"c/readme": ""}, ["-cd", "c"], "c: has no configuration files"),
+        ({"c/m/x.yaml": ""}, ["-cd", "c"], "c: has no configuration files"),
+        ({"c/model/x.yml": ""}, ["-cd", "c"], "c: model/x.yml would be ignored. Configuration files must end in .yaml"),
+        (
+            {"c/config.yaml": "", "c/model/x.yaml": ""},
+            ["-cd", "c"],
+            "c: its config.yaml would replace mam's, which has the defaults of all keys",
+        ),
+        ({"c": ""}, ["-cd", "c"], "c: there is no such folder. Name a folder of configurations"),
+        ({}, ["hydra.searchpath=[ftp://x]"], "ftp://x: must be file://FOLDER or pkg://PACKAGE"),
         ({}, ["hydra.searchpath=[pkg://no.conf]"], r"pkg://no.conf: cannot be imported \(ModuleNotFoundError"),
         ({}, ["hydra.searchpath=file://x"], r"hydra.searchpath=file://x: must be a list, hydra.searchpath=\[...\]"),
         ({}, ["hydra.searchpath=[file://x"], r"hydra.searchpath=\[file://x: "),
@@ -200,7 +204,7 @@ def test_help_completion_and_the_configuration_show_own_files():
         (
             {"c/model/a.yaml": "defaults: [b]\n", "c/model/b.yaml": "defaults: [a]\n"},
             ["-cd", "c", "model=a"],
-            "model=a: files include each other in their defaults, without end",
+            "model=a: the files include each other in their defaults. Remove the circular default",
         ),
     ],
 )

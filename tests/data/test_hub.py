@@ -61,7 +61,7 @@ def test_columns_by_name(place, clips):
         open_corpus(config(place, columns={"speaker": "reader"}))
     with pytest.raises(DataError, match=r"has no column data.columns.audio=sound; its columns are: audio, words"):
         open_corpus(config(place, columns={"audio": "sound"}))
-    with pytest.raises(DataError, match=r"data.columns.audio=words holds no encoded audio"):
+    with pytest.raises(DataError, match="data.columns.audio=words has no encoded audio;"):
         open_corpus(config(place, columns={"audio": "words"}))
 
 
@@ -69,7 +69,7 @@ def test_ids_that_repeat_are_passed_over_unless_they_are_asked_for(place, clips)
     write_part(place / "test.parquet", [clips[0], clips[0], clips[1]], text=["A", "A", "B"], id=[1, 1, 2])
     corpus = open_corpus(config(place))
     assert corpus.column("id") == ["test-0", "test-1", "test-2"] and "id from the rows' numbers" in corpus.rule
-    with pytest.raises(DataError, match=r"row 1: the id '1' is already in .*row 0"):
+    with pytest.raises(DataError, match="row 1: the id '1' was already used in.*row 0"):
         open_corpus(config(place, columns={"id": "id"}))
 
 
@@ -102,7 +102,7 @@ def test_splits_by_name_and_by_key(place, clips):
 def test_a_set_of_one_split_says_what_to_set(place, clips):
     write_part(place / "train.parquet", clips, text=["A", "B", "C"])
     with pytest.raises(
-        DataError, match=r"data.split=test: .* has the splits train, none of them .* data.hub.split.test=NAME"
+        DataError, match="data.split=test: .* has the splits train, none of which .* data.hub.split.test=NAME"
     ):
         open_corpus(config(place))
     assert len(open_corpus(config(place, splits={"test": "train"}))) == 3
@@ -231,7 +231,7 @@ def test_a_run_on_the_hub_equals_a_run_on_the_folder(place, clips, hubert_group,
 
 
 def test_a_data_set_must_be_named():
-    with pytest.raises(ConfigError, match="data.hub.id: data=ljspeech names no data set on the hub"):
+    with pytest.raises(ConfigError, match="data.hub.id: data=ljspeech has no data set on the hub"):
         jobs(["data=ljspeech", "data.source=hub"])
     with pytest.raises(ConfigError, match="data.metadata: has no effect with data.source=hub"):
         jobs(["data=hub", "data.hub.id=a/b", "data.metadata=x.csv"])

@@ -32,9 +32,9 @@ BAD_COLUMNS = {
     "no text": (
         {"words": ["A"]},
         "asr",
-        r"has no column that is called like text; its columns are: audio, words. Say data.columns.text=NAME",
+        r"has no column that is called like text; its columns are: audio, words. Set data.columns.text=NAME",
     ),
-    "no label": ({"text": ["A"]}, "events", "called like label; its columns are: audio, text"),
+    "no label": ({"text": ["A"]}, "events", "has no column with a known name for label"),
 }
 
 
@@ -58,15 +58,13 @@ def test_columns_that_are_missing_or_ambiguous(columns, task, message, place, cl
 def test_no_audio_at_all(place):
     (place).mkdir()
     Dataset.from_dict({"text": ["A"], "audio": ["a.wav"]}).to_parquet(place / "test.parquet")
-    with pytest.raises(DataError, match="has no column of audio; its columns are: text, audio"):
+    with pytest.raises(DataError, match="has no column of audio. Its columns are: text, audio"):
         open_corpus(config(place))
 
 
 def test_paths_without_recordings(place):
     write_cells(place / "test.parquet", [{"bytes": None, "path": "/far/away.wav"}], text=["a"])
-    with pytest.raises(
-        DataError, match=r"column audio names files but holds no recordings.*data=audiofolder data.root="
-    ):
+    with pytest.raises(DataError, match="column audio has file names but no recordings.*data=audiofolder data.root="):
         open_corpus(config(place))
 
 
@@ -82,7 +80,7 @@ def test_a_cell_that_is_null_is_a_recording_that_is_missing(place, clips):
 
 def test_no_rows(place):
     write_cells(place / "test.parquet", [], text=[])
-    with pytest.raises(DataError, match="has no rows in what was asked for"):
+    with pytest.raises(DataError, match="the requested part has no rows"):
         open_corpus(config(place))
     assert not list(place.parent.glob("datasets/mam/*.arrow")) + list(place.parent.glob("datasets/mam/.*.arrow*"))
 
@@ -95,9 +93,7 @@ def test_a_configuration_that_is_missing(place, clips):
         for name in ("en", "de")
     )
     (place / "README.md").write_text(f"{readme}---\n")
-    with pytest.raises(
-        DataError, match=r"has several configurations. Choose one of: de, en, with data.hub.config=NAME"
-    ):
+    with pytest.raises(DataError, match="has several configurations"):
         open_corpus(config(place))
     with pytest.raises(DataError, match=r"has no configuration data.hub.config=it. Choose one of: de, en"):
         open_corpus(config(place, config="it"))
@@ -128,7 +124,7 @@ SCRIPT = RuntimeError("Dataset scripts are no longer supported, but found name.p
     [
         (GATED, "is gated. Accept its conditions at https://huggingface.co/datasets/owner/name, .* `hf auth login`"),
         (GatedRepoError("403", response=_Answer()), "is gated. Accept its conditions"),
-        (SCRIPT, r"has a loading script \(name.py\).*data.hub.revision=refs/convert/parquet data.hub.config="),
+        (SCRIPT, r"has a loading script \(name.py\).*data.hub.revision=refs/convert/parquet and data.hub.config="),
         (RepositoryNotFoundError("404", response=_Answer()), "there is no such data set, or it is private"),
         (RevisionNotFoundError("404", response=_Answer()), "has no revision data.hub.revision=main"),
         (OSError("disk on fire"), r"cannot be read at revision 'main' \(OSError: disk on fire\)"),
@@ -184,7 +180,7 @@ def test_the_parquet_branch_has_a_folder_for_each_configuration(monkeypatch):
     monkeypatch.setattr(hub_module, "load_dataset", load)
     with pytest.raises(DataError, match="seen"):
         open_corpus(config("owner/name", revision="refs/convert/parquet", config="en_us"))
-    with pytest.raises(ConfigError, match=r"data.hub.config: is needed with data.hub.revision=refs/convert/parquet"):
+    with pytest.raises(ConfigError, match="data.hub.config: is required with data.hub.revision=refs/convert/parquet"):
         jobs(["data=fleurs", "data.hub.config=null"])
 
 

@@ -60,7 +60,10 @@ def test_a_folder_for_each_split(tmp_path):
 def test_folders_that_share_utterances_are_named(tmp_path):
     for name, speakers in (("test", ("ann-1", "bob-1")), ("test_hires", ("bob-1",))):
         write_kaldi(tmp_path / "data" / name, tmp_path / "recordings", speakers)
-    message = r"data/test_hires: has utterances of .*data/test again, such as bob-1. Read one of them, with data.root="
+    message = (
+        "data/test_hires: has utterances that are also in .*data/test, such as bob-1. Read only one folder, with"
+        " data.root="
+    )
     with pytest.raises(DataError, match=message):
         open_corpus(config(tmp_path / "data", "test"))
     assert len(open_corpus(config(tmp_path / "data" / "test"))) == 2
@@ -89,12 +92,12 @@ BROKEN = {
     "archive": ("wav.scp", "ann-1 wavs.ark:1234\n", r"ann-1: is an offset into an archive \(wavs.ark:1234\)"),
     "stdin": ("wav.scp", "ann-1 -\n", "ann-1: is standard input"),
     "nothing": ("wav.scp", "ann-1\n", "ann-1: names no file"),
-    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 is already in line 1"),
+    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 also occurs in line 1"),
     "no entry": ("wav.scp", "ann-1 a.wav\n", r"text, line 2: bob-1 has no line in .*wav.scp"),
-    "no speaker": ("utt2spk", "ann-1 ann\n", r"text, line 2: bob-1 has no speaker in .*utt2spk"),
+    "no speaker": ("utt2spk", "ann-1 ann\n", "text, line 2: bob-1 is missing from.*utt2spk"),
     "no text": ("text", "ann-1\nbob-1 YES\n", "ann-1: the transcript is empty"),
     "no lines": ("text", "\n", r"text: no line. It needs a Kaldi data folder"),
-    "no file": ("wav.scp", "ann-1 a.wav\nbob-1 b\0.wav\n", "there is no recording .*a.wav"),
+    "no file": ("wav.scp", "ann-1 a.wav\nbob-1 b\0.wav\n", "the recording .*a.wav does not exist"),
 }  # fmt: skip
 
 
@@ -109,14 +112,14 @@ def test_what_is_broken_is_named(name, content, message, root):
 
 def test_files_that_are_missing_or_not_read(root, tmp_path):
     (root / "segments").write_text("a ann-1 0 1\n")
-    with pytest.raises(DataError, match=r"segments: mam reads whole recordings. Cut them .*extract_wav_segments"):
+    with pytest.raises(DataError, match="segments: mam reads only whole recordings. Cut them .*extract_wav_segments"):
         open_corpus(config(root))
     (root / "segments").unlink()
     (root / "text").unlink()
     with pytest.raises(DataError, match="text: there is no such file"):
         open_corpus(config(root))
     (root / "wav.scp").unlink()
-    with pytest.raises(DataError, match="has no wav.scp, and neither has a folder train, dev or test in it"):
+    with pytest.raises(DataError, match="has no wav.scp, nor folders train, dev or test with one"):
         open_corpus(config(root))
 
 

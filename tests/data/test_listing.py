@@ -41,7 +41,7 @@ MISFITS = [
     ({"speaker": 7}, r"list, line 1: speaker=7 is not str \| None$"),
     ({"label": 1.5}, r"list, line 1: label=1.5 is not str \| None$"),
     ({"index": None}, "list, line 1: index=None is not int$"),
-    ({"text": "\udce9"}, r"list, line 1: text='\\udce9' has characters that are no Unicode text$"),
+    ({"text": "\udce9"}, r"list, line 1: text='\\udce9' has invalid Unicode characters$"),
 ]
 
 
@@ -62,7 +62,9 @@ def test_all_misfits_are_listed_and_good_rows_pass(given):
 
 @pytest.mark.parametrize("rows", [iter([GOOD]), (GOOD,), None, [None]])
 def test_rows_are_a_list_of_examples(rows, given):
-    with pytest.raises(DataError, match="data.format=mine: gives Listing, not a Listing with a list of Examples"):
+    with pytest.raises(
+        DataError, match="data.format=mine: returns a Listing. It must return a Listing with a list of Examples"
+    ):
         given(rows)
 
 

@@ -36,7 +36,7 @@ def test_another_folder_is_not_vctk(tmp_path):
         open_corpus(config(tmp_path, "vctk"))
     (tmp_path / "wav48").mkdir()
     (tmp_path / "txt").mkdir()
-    with pytest.raises(DataError, match=r"no recording \*.wav with a text"):
+    with pytest.raises(DataError, match=r"no recordings \*.wav with a text"):
         open_corpus(config(tmp_path, "vctk"))
 
 
@@ -52,7 +52,7 @@ def test_librispeech(tmp_path):
 
 def test_librispeech_that_is_broken_or_absent(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(DataError, match=r"has no \*.trans.txt below it.*openslr.org/12"):
+    with pytest.raises(DataError, match=r"has no \*.trans.txt in any folder.*openslr.org/12"):
         open_corpus(config(tmp_path, "librispeech"))
     root = write_librispeech(tmp_path / "LibriSpeech")
     path = root / "test-clean/61/70968/61-70968.trans.txt"

@@ -54,10 +54,12 @@ def test_the_table_and_what_is_said(words):
     )
     assert UNIFORM < 0.9995
     assert flat.findings((0.95, 0.1)) == [
-        "λ is 0.9 or more in layers 0: little is left of their own attention",
-        "attention of layers 0 became uniform: it looks at nothing in particular",
+        "λ is 0.9 or more in layer 0: little of the target's attention is left there",
+        "attention in layer 0 has become uniform, which means that all frames get the same weight",
     ]
-    assert flat.findings((0.1, 0.1)) == ["attention of layers 0 became uniform: it looks at nothing in particular"]
+    assert flat.findings((0.1, 0.1)) == [
+        "attention in layer 0 has become uniform, which means that all frames get the same weight"
+    ]
 
 
 def test_layers_below_the_first_merged_one_are_not_run_again(words):

@@ -105,7 +105,7 @@ def test_images_by_plain_transformers(vit, tmp_path):
     found = moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
     torch.testing.assert_close(found[0]["v"], moments_by_hand(states), rtol=1e-3, atol=1e-3)
     (folder / "2.png").write_text("no image")
-    with pytest.raises(DataError, match="2.png is not an image, which this source reads"):
+    with pytest.raises(DataError, match="calibration.source: 2.png is not an image"):
         moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
 
 
@@ -180,20 +180,20 @@ def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_grou
     assert "calibration.source=nowhere: there is no such file" in source_error(["calibration.source=nowhere"])
     picture = tmp_path / "p.png"
     picture.write_bytes(b"\x89PNG\xff\xfe")
-    assert "p.png: not UTF-8 text" in source_error([f"calibration.source={picture}"])
+    assert "p.png: is not UTF-8 text" in source_error([f"calibration.source={picture}"])
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    assert "nothing was left to measure" in source_error([f"calibration.source={empty}"])
+    assert "there are no recordings left to measure activations on" in source_error([f"calibration.source={empty}"])
     assert "not readable as audio" in source_error([f"calibration.audio={empty}"])
     partial = tmp_path / "partial"
     shutil.copytree(text_source, partial)
     kept = {n: t for n, t in load_file(partial / "model.safetensors").items() if ".attention.self." in n}
     save_file(kept, partial / "model.safetensors", metadata={"format": "pt"})
-    assert "its activations would be those of random weights" in source_error([f"model.source={partial}"])
-    assert "data.split=train: no example is in it" in source_error(
+    assert "so its activations would come from random weights" in source_error([f"model.source={partial}"])
+    assert "data.split=train: the split is empty" in source_error(
         [f"data.root={write_folder(tmp_path / 'test', [0.6, 0.7], split=['test'] * 2)}"]
     )
-    with pytest.raises(CheckpointError, match="what O hears cannot be seen"):
+    with pytest.raises(CheckpointError, match="the inputs of O cannot be recorded"):
         measured([{"q": torch.eye(2)}], [{"q": torch.eye(2)}], "qo", ("one", "other"))
 
 
@@ -202,7 +202,10 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
     images.mkdir()
     Image.new("RGB", (8, 8)).save(images / "0.png")
     words = [*event_words, "method=regmean", f"calibration.source={images}", "lam=0.2"]
-    with pytest.raises(DataError, match="every fold of these sounds is tested in turn"):
+    with pytest.raises(
+        DataError,
+        match="calibration.audio=train: every fold of this data is tested in turn, so none is left for calibration",
+    ):
         once(words)
     heard = write_folder(tmp_path / "heard", [0.6, 0.7])
     (heard / "metadata.csv").unlink()
@@ -211,12 +214,12 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
-    with pytest.raises(MergeError, match="mam inspect reads files only. Say mam run and mam export"):
+    with pytest.raises(MergeError, match="mam inspect reads files only. Use mam run and mam export"):
         inspect(config, checked_parents(config))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
-    with pytest.raises(MergeError, match="mam merge reads files only"):
+    with pytest.raises(MergeError, match="needs activations, but mam merge runs no models"):
         merge.main([*words, f"out={tmp_path / 'out'}"])
-    with pytest.raises(ConfigError, match="lam: tune=grid chooses it"):
+    with pytest.raises(ConfigError, match="lam: has no effect, since tune=grid chooses λ"):
         jobs([*regmean_words, "tune=grid", "lam=0.1"])
 
 
@@ -274,7 +277,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
     torch.testing.assert_close(written, expected, rtol=1e-3, atol=1e-4)
     assert once([*words, "control=self"]).status == "finished"
     bert_words = [*pair_words(hubert_group, make_bert(tmp_path / "bert")), *words[-6:]]
-    with pytest.raises(UnfitError, match="both models must take the same input, and .* reads text"):
+    with pytest.raises(UnfitError, match="both models must have the same kind of input, but.* reads text"):
         once([*bert_words, "data=audiofolder", f"data.root={data}"])
     with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
         config = jobs(words)[0].config
@@ -283,7 +286,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
 
 def test_a_recording_that_the_target_cannot_hear_is_named(beats):
     target = load_target(locate(str(beats)), "features")
-    with pytest.raises(DataError, match=r"calibration: recording 2 is 0.0\d\d s long; .* hears at least 0.\d+ s"):
+    with pytest.raises(DataError, match=r"calibration: recording 2 is 0.0\d\d s long, but .* needs at least 0.\d+ s"):
         moments_of_target(target, [noise(0.6, 0), noise(0.075, 1)])
 
 

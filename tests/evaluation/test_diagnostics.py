@@ -32,6 +32,6 @@ def test_worse_than_baseline_and_collapse_come_first():
 
 def test_small_and_empty_are_said():
     found = "\n".join(diagnosed(["a", "", "b"], ["a", "", "b"], ["a", "x", ""]))
-    assert "1 of 3 predictions are empty" in found
-    assert "1 references have no word after normalisation" in found
+    assert "empty predictions: 1 of 3" in found
+    assert "references without words after normalisation: 1" in found
     assert "with fewer than 6 utterances no difference can be significant" in found

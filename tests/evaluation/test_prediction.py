@@ -180,7 +180,10 @@ def test_a_pack_that_does_not_fit_is_halved_once_and_for_all(target, audio, capl
 
     target.advance, prefix = small, Prefix(target, audio, 10**9)
     assert predict(target, prefix, packs, audio.samples, 0) == whole
-    assert asked == [5, 2, 3, 1, 2] and "not enough memory for 5 clips at a time: in halves" in caplog.text
+    assert (
+        asked == [5, 2, 3, 1, 2]
+        and "does not have enough memory for 5 clips at a time; the batch is halved" in caplog.text
+    )
     asked.clear()
     assert predict(target, prefix, packs, audio.samples, 0) == whole and asked == [2, 1, 2]
 

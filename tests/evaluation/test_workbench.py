@@ -13,5 +13,5 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(hubert_group, 
     monkeypatch.setattr(model_pair, "free_memory", lambda: 1000)
     monkeypatch.setattr(model_pair, "load_target", lambda *_: pytest.fail("loaded all the same"))
     (job,) = jobs(pair_words(hubert_group, bert))
-    with pytest.raises(CheckpointError, match=r"needs 0\.13 MB in fp32, 0\.001 MB are free here"):
+    with pytest.raises(CheckpointError, match="needs 0.13 MB of memory in float32, but only 0.001 MB are free"):
         workbench.Workbench().pair(job.config)

@@ -34,7 +34,7 @@ ON = [f"device={DEVICE.type}"]
 needs_gpu = pytest.mark.skipif(not IS_GPU, reason="this one needs a GPU")
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(IS_GPU and not torch.cuda.is_available(), reason="torch sees no GPU here"),
+    pytest.mark.skipif(IS_GPU and not torch.cuda.is_available(), reason="device=cuda: torch finds no GPU"),
 ]
 
 # Largest error of all logits together, |GPU - CPU| / |CPU in fp32|. One rounding is 6e-8, 5e-4 and 4e-3 of a value
@@ -217,7 +217,7 @@ def test_more_processes_than_gpus_are_refused(lesson, monkeypatch):
     gpus = torch.cuda.device_count()
     for name, value in {"WORLD_SIZE": gpus + 1, "RANK": gpus, "LOCAL_RANK": gpus}.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(MamError, match=f"{gpus + 1} processes, and {gpus} GPUs"):
+    with pytest.raises(MamError, match=f"there are {gpus + 1} processes but only {gpus} GPUs"):
         once([*lesson, "train=finetune", "lam=0"])
 
 
@@ -247,7 +247,10 @@ def test_a_pack_that_does_not_fit_is_computed_in_halves(hubert_layer, bert, monk
         halved = once([*words, "outputs=halved"])
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert "has not enough memory for 48 clips at a time: in halves" in (halved.folder / "mam.log").read_text()
+    assert (
+        "does not have enough memory for 48 clips at a time; the batch is halved"
+        in (halved.folder / "mam.log").read_text()
+    )
     same = [a == b for a, b in zip(predictions(halved), predictions(whole), strict=True)]
     assert np.mean(same) > 0.95
 

@@ -25,7 +25,7 @@ def test_a_run_is_what_the_command_line_makes(capfd):
     assert capfd.readouterr() == ("", "")
     assert isinstance(result, mam.RunResult) and result.merge.lam == [0, 0, 0.3, 0.3]
     again = command("run", "lam=0.3", "layers=top2", "data.limit=4", "evaluate.draws=100")
-    assert "skipped: finished already" in again.stdout
+    assert "skipped: this run has finished already, in" in again.stdout
     loaded = mam.load_result(result.folder)
     assert loaded == result and loaded.folder == result.folder
     assert mam.run(lam=0.3, layers="top2", **QUICK).folder == result.folder
@@ -67,7 +67,8 @@ def test_what_a_pair_does_not_allow_is_named(whisper, minilm, clips):
         "align=heads: align=heads: pairs head with head, but the target has 4 heads and the source 8"
     )
     with pytest.raises(
-        mam.MamError, match="no run is left: this pair of models allows none of 1. .*pairs head with head"
+        mam.MamError,
+        match="there is nothing to run: this pair of models allows none of the 1 runs. .*needs equally many heads",
     ):
         mam.sweep(*pair, align=["heads"])
 
@@ -90,12 +91,12 @@ def _limit(n: int) -> dict[str, int]:
     ("words", "options", "kind", "message"),
     [
         (["lam=2"], {}, mam.ConfigError, "lam=2.0: must be from 0 to 1"),
-        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Say mam.sweep\(...\)"),
-        (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Say mam.sweep"),
-        (["hello"], {}, mam.ConfigError, "'hello': is not a word"),
+        ([], {"lam": [0.1, 0.2]}, mam.ConfigError, r"lam: takes one value. Use mam.sweep\(...\)"),
+        (["experiment=controls"], {}, mam.ConfigError, r"controls is a study of several runs. Use mam.sweep"),
+        (["hello"], {}, mam.ConfigError, "'hello': not of the form 'key=value'"),
         (["nothing=3"], {"seed": -1}, mam.ConfigError, "nothing: there is no such key"),
         ([], {"plugins": ["./none.py"]}, mam.ConfigError, "there is no file"),
-        (["hydra/launcher=joblib"], {}, mam.ConfigError, "starts several runs"),
+        (["hydra/launcher=joblib"], {}, mam.ConfigError, "needs several runs. Add --multirun, or choose an experiment"),
         ([], {"data": "audiofolder", "data.root": "nowhere"}, mam.DataError, "there is no such folder"),
         ([], {"model.target": "nowhere/at_all"}, mam.CheckpointError, "nowhere/at_all"),
     ],
@@ -110,7 +111,7 @@ def test_a_sweep_with_failures_names_them_and_keeps_the_rest():
     Path("mine.py").write_text(
         "from mam.plugins import method\n@method\ndef cut(target, source, lam):\n    return target[:1]\n"
     )
-    with pytest.raises(mam.MamError, match=r"2 of 4 runs failed; the others are finished.") as caught:
+    with pytest.raises(mam.MamError, match="2 of 4 runs failed; the others finished") as caught:
         mam.sweep(method=["linear", "cut"], lam=0.1, plugins=["./mine.py"], **QUICK)
     assert "method=cut control=shrink: layer 0, q: method=cut control=shrink makes a weight" in str(caught.value)
     assert len(list(Path("outputs").rglob("result.json"))) == 2
@@ -132,12 +133,12 @@ def test_a_run_of_a_plugins_normalizer_is_read_with_the_plugin():
     Path("mine.py").write_text(code)
     named = ["./mine.py"]
     made = mam.run(**QUICK | {"data.normalizer": "shout"}, plugins=named)
-    with pytest.raises(mam.RecordError, match=r"say plugins=\[...\] with ./mine.py"):
+    with pytest.raises(mam.RecordError, match=r"set plugins=\[...\] with ./mine.py"):
         mam.load_result(made.folder)
     assert mam.load_result(made.folder, plugins=named) == made
     assert len(mam.results(plugins=named)) == 1
     frame = mam.results()
-    assert len(frame) == 0 and "say plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
+    assert len(frame) == 0 and "set plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
     for wrong in ("./mine.py", None, [3], 3):
         with pytest.raises(mam.ConfigError, match="plugins: .* is not a list of names"):
             mam.load_result(made.folder, plugins=wrong)

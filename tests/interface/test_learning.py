@@ -143,7 +143,7 @@ def test_transformers_trainer(target, source, tmp_path):
         ({"constraint": "x"}, "constraint=x: not known"),
         ({"lam": 0.0, "constraint": "sigmoid"}, "keeps λ between 0 and 1, without the ends"),
         ({"method": "slerp"}, "method=slerp: its λ cannot be learnt. Choose one of: linear, reparam"),
-        ({"per": "global", "schedule": "linear"}, "one λ has one initial value"),
+        ({"per": "global", "schedule": "linear"}, "train.lam.per=global: the schedule gives more than one initial λ"),
         ({"layers": "top9"}, "layers.spec=top9"),
     ],
 )
@@ -155,7 +155,7 @@ def test_what_cannot_be_learnt(target, source, options, message):
 
 def test_handles_and_merges_exclude_each_other(target, source):
     handle = mam.learnable(target, source)
-    with pytest.raises(mam.MergeError, match="its λ is learnable already"):
+    with pytest.raises(mam.MergeError, match="its λ is already learnable"):
         mam.learnable(target, source)
     with pytest.raises(mam.MergeError, match="is parametrised"):
         mam.merge(target, source)

@@ -74,10 +74,10 @@ def test_inside_a_block_and_after_an_error(target, source):
 
 def test_twice_in_a_row(target, source):
     mam.merge(target, source, 0.5)
-    with pytest.raises(mam.MergeError, match=r"is merged already. Say mam.unmerge\(model\) first"):
+    with pytest.raises(mam.MergeError, match=r"is merged already. Use mam.unmerge\(model\) first"):
         mam.merge(target, source, 0.5)
     mam.unmerge(target)
-    with pytest.raises(mam.MergeError, match="is not merged by mam.merge"):
+    with pytest.raises(mam.MergeError, match="was not merged by mam.merge, so there is nothing to restore"):
         mam.unmerge(target)
     mam.merge(target, source, 0.5)
 
@@ -161,7 +161,7 @@ def test_modules_of_ones_own():
     own = target.layers[1].v_proj.weight.detach().clone()
     mam.merge(target, source, 0.25)
     torch.testing.assert_close(target.layers[1].v_proj.weight, 0.75 * own + 0.25 * source.layers[1].v_proj.weight)
-    with pytest.raises(mam.MergeError, match="says nowhere how many heads"):
+    with pytest.raises(mam.MergeError, match="does not state its number of attention heads"):
         mam.merge(Named(None), source)
 
 

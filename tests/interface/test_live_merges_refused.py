@@ -31,10 +31,10 @@ def shallow() -> BertModel:
         (
             wide,
             {},
-            r"source layer 0, q: is \(24, 24\) with bias \(24,\), the target's is \(32, 32\). Widths must agree",
+            r"source layer 0, q: its shape is \(24, 24\) with bias \(24,\), that of the target is \(32, 32\)",
         ),
         (shallow, {}, "pairing=index: the source has 1 layers"),
-        (wide, {"on_mismatch": "project", "method": "qk_product"}, "pairs head with head, but the target has 4"),
+        (wide, {"on_mismatch": "project", "method": "qk_product"}, "needs equally many heads, but the target has 4"),
         (lambda: nn.Linear(3, 3), {}, "source: Linear: expected one list of layers with Q, K and V"),
     ],
 )
@@ -52,7 +52,7 @@ def test_sources_that_do_not_fit(target, other, options, message):
     [
         ({"lam": 1.5}, "lam=1.5: must be from 0 to 1"),
         ({"lam": float("nan")}, "lam"),
-        ({"layer": "top2"}, "layer: not an option of a merge. The options are align, bias"),
+        ({"layer": "top2"}, "layer: not an option of a merge. Choose from: align, bias"),
         ({"data": "x"}, "data: not an option of a merge"),
         ({"parts": "x"}, "parts=x"),
         ({"layers": "top9"}, "layers.spec=top9: the target has 3 layers"),
@@ -89,13 +89,13 @@ def spoiled(kind: str, model: HubertForCTC) -> HubertForCTC:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("parametrised", "layer 1, q: is parametrised, its weight is computed anew in each pass"),
+        ("parametrised", "layer 1, q: is parametrised, so its weight is computed in every forward pass"),
         ("pruned", "layer 1, q: is parametrised"),
-        ("quantised", "is quantised, its weights are not the numbers it computes with"),
+        ("quantised", "is quantised, so its weights cannot be merged"),
         ("int8", "layer 1, q: has weights of torch.int8"),
         ("meta", r"q: has no values \(device meta\)"),
         ("nan", "layer 1, q: has NaN or infinite values"),
-        ("inference", r"layer 1, q: was made in torch.inference_mode\(\)"),
+        ("inference", "layer 1, q: was created in torch.inference_mode"),
     ],
 )
 @pytest.mark.parametrize("side", ["target", "source"])
@@ -108,7 +108,7 @@ def test_models_whose_weights_cannot_be_merged(target, source, hubert_group, kin
 
 def test_what_is_no_model(target):
     for sides in ((3, target), (target, None), ({}, target)):
-        with pytest.raises(mam.ConfigError, match="is not a model. Give a module, a hub id or a folder"):
+        with pytest.raises(mam.ConfigError, match="is not a model. Give a torch module, a hub id or a folder"):
             mam.merge(*sides)
 
 

@@ -74,5 +74,5 @@ def test_jobs_that_leave_no_note(monkeypatch, capsys):
 
 
 def test_only_slurm_has_a_queue_to_leave_jobs_in():
-    with pytest.raises(ConfigError, match="launch.wait=false: only hydra/launcher=slurm has a queue"):
+    with pytest.raises(ConfigError, match="launch.wait=false: has no effect without hydra/launcher=slurm"):
         request(["lam=0,0.1", "launch.wait=false"], True, ONLY_MAMS)

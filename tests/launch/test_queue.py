@@ -94,7 +94,7 @@ def test_ids(numbers, count, text):
     assert ids_of("7", numbers, count) == text
 
 
-HOLD, NODE, LIMIT = "scontrol release 7_0", "`sinfo -R`", "hydra.launcher.* ask for less"
+HOLD, NODE, LIMIT = "scontrol release 7_0", "`sinfo -R`", "request less with hydra.launcher.*"
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ HOLD, NODE, LIMIT = "scontrol release 7_0", "`sinfo -R`", "hydra.launcher.* ask 
         ("launch failed requeued held", HOLD),
         ("job requeued in held state", HOLD),
         ("JobHeldUser", HOLD),
-        ("JobHeldAdmin", "by an administrator"),
+        ("JobHeldAdmin", "which may need an administrator"),
         ("JobHoldMaxRequeue", HOLD),
-        ("DependencyNeverSatisfied", "what was waited for has failed"),
+        ("DependencyNeverSatisfied", "`: a job that this one depends on has failed"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-3]", NODE),
         ("ReqNodeNotAvail, Reserved for maintenance", NODE),
         ("ReqNodeNotAvail", NODE),
@@ -131,8 +131,8 @@ def test_what_does_not_start_by_itself(reason, helps):
     task = QueuedTask(0, "PENDING", reason)
     assert task.is_stuck
     (sentence,) = obstacles_of([task], "7", 2)
-    assert sentence.startswith(f"Held back in Slurm, will not start unaided: 1 job, PENDING ({reason}). ")
-    assert helps in sentence and sentence.endswith("Give up: `scancel 7_0`")
+    assert sentence.startswith(f"Blocked in Slurm, cannot start by itself: 1 job, PENDING ({reason}). ")
+    assert helps in sentence and sentence.endswith("To cancel: `scancel 7_0`")
 
 
 @pytest.mark.parametrize(
@@ -189,10 +189,10 @@ def test_many_tasks_of_one_reason_are_one_line():
         QueuedTask(6, "PENDING", "Priority"),
     ]
     assert obstacles_of(tasks, "7", 8) == [
-        "Held back in Slurm, will not start unaided: 4 jobs, PENDING (launch failed requeued held). Let go: `scontrol"
-        " release '7_[0-2,7]'`. Give up: `scancel '7_[0-2,7]'`",
-        f"Held back in Slurm, will not start unaided: 2 jobs, PENDING ({NODES}). See `sinfo -R`: which nodes are"
-        " missing, and why; `sinfo`: which partitions are closed. Give up: `scancel '7_[4-5]'`",
+        "Blocked in Slurm, cannot start by itself: 4 jobs, PENDING (launch failed requeued held). Let go: `scontrol"
+        " release '7_[0-2,7]'`. To cancel: `scancel '7_[0-2,7]'`",
+        f"Blocked in Slurm, cannot start by itself: 2 jobs, PENDING ({NODES}). See `sinfo -R`: which nodes are"
+        " missing, and why; `sinfo`: which partitions are closed. To cancel: `scancel '7_[4-5]'`",
     ]
     assert (
         summary(tasks)

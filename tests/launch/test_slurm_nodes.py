@@ -65,14 +65,14 @@ def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_
     second = step()
     assert first < second < 80, "killed in the middle"
     (killed,) = Path("outputs").glob("*/*-multirun/*/mam.log")
-    assert f"the training goes on from step {first}, " in killed.read_text()
+    assert f"the training continues from step {first}, " in killed.read_text()
     code, out, err = end(process)
     assert code == 0, out + err
     assert node_of(array()) != before, "the node is gone"
 
     (result,) = Path("outputs").glob("*/*-multirun/*/result.json")
     (log,) = Path("outputs").glob("*/*-multirun/*/mam.log")  # the folders of killed processes are removed
-    assert f"the training goes on from step {second}, " in log.read_text(), log.read_text()
+    assert f"the training continues from step {second}, " in log.read_text(), log.read_text()
     assert log.parent == result.parent
     assert sorted(path.name for path in Path("outputs").iterdir()) == [result.parents[2].name, "queued"]
     assert not any(Path("outputs/queued").iterdir()) and not any(Path("outputs").rglob("*.running*"))
@@ -96,7 +96,7 @@ def test_a_held_job_is_said_with_the_remedy_and_goes_on_when_it_is_released(word
     job = array()
     until(lambda: HELD in queued(job), HELD)
     line = said(HELD, seconds=60)
-    assert f"1 job, PENDING ({HELD}). Let go: `scontrol release {job}`. Give up: `scancel {job}`" in line
+    assert f"1 job, PENDING ({HELD}). Release: `scontrol release {job}`. To cancel: `scancel {job}`" in line
     assert process.poll() is None
     script("kill", "2")
     script("up", "2")
@@ -122,17 +122,17 @@ def test_cancelled_jobs_are_called_cancelled_at_once_and_the_others_finish(words
     said("lam=0: cancelled in Slurm", seconds=60)  # Slurm says COMPLETING until the processes have ended
     code, out, err = end(process)
     assert code == 1 and "3 runs: 1 finished now, 0 skipped, 2 failed" in out, out + err
-    assert re.search(r"lam=0; .*lam=0\.6: cancelled in Slurm", err) and "without a word" not in err
+    assert re.search(r"lam=0; .*lam=0\.6: cancelled in Slurm", err) and "without a message" not in err
 
 
 def test_drained_nodes_are_passed_over_and_said_if_none_is_left(words, start):
     slurm("scontrol", "update", "nodename=n[1-3]", "state=drain", "reason=test")
     process = start(*words, *SWEEP, "lam=0,0.3")
-    line = said("Held back in Slurm, will not start unaided: 2 jobs, PENDING (")
+    line = said("Blocked in Slurm, cannot start by itself: 2 jobs, PENDING (")
     assert re.search(
         r"PENDING \((ReqNodeNotAvail, UnavailableNodes:n\[1-3\]|Nodes required for job are .*)\)\. See", line
     )
-    assert "See `sinfo -R`" in line and f"Give up: `scancel '{array()}_[0-1]'`" in line
+    assert "See `sinfo -R`" in line and f"To cancel: `scancel '{array()}_[0-1]'`" in line
     slurm("scontrol", "update", "nodename=n[2-3]", "state=resume")
     code, out, err = end(process)
     assert code == 0 and "2 runs: 2 finished now, 0 skipped, 0 failed" in out, out + err
@@ -144,19 +144,19 @@ def test_jobs_are_left_in_the_queue_held_there_and_collected_by_the_same_command
     slurm("scontrol", "update", "nodename=n[1-3]", "state=drain", "reason=test")
     code, _, err = run(*sweep, "launch.wait=false")
     job = array()
-    assert code == 0 and "3 jobs have not ended, 3 PENDING" in err and f"(squeue -j {job})." in err
+    assert code == 0 and "3 jobs not finished: 3 PENDING" in err and f"(squeue -j {job})." in err
     (note,) = Path().glob("outputs/queued/*.json")
     assert json.loads(note.read_text())["queue_id"] == job
     slurm("scontrol", "hold", job)
     slurm("scontrol", "update", "nodename=n[1-3]", "state=resume")
     code, out, err = run(*sweep, "launch.wait=false")
-    assert code == 0 and f"in Slurm already as {job}, 3 jobs" in out
-    assert f"3 PENDING (JobHeldAdmin) (squeue -j {job}). Held back in Slurm, will not start unaided: 3 jobs, " in err
+    assert code == 0 and f"already in Slurm as {job}, 3 jobs" in out
+    assert f"3 PENDING (JobHeldAdmin) (squeue -j {job}). Blocked in Slurm, cannot start by itself: 3 jobs, " in err
     code, out, err = run(*sweep, "launch.patience_minutes=0.02")
-    assert code == 1 and f"Nothing of {job} runs or can start, for 0.02 minutes now. Held back in Slurm" in err
+    assert code == 1 and f"For 0.02 minutes, no job of {job} has been running or able to start. Blocked in Slurm" in err
     ids = f"'{job}_[0-2]'"
-    assert f"`scontrol release {ids}`" in err and f"has not ended: in Slurm as {ids}, 3 PENDING (JobHeldAdmin)" in err
-    assert "without a word" not in err and note.exists()
+    assert f"`scontrol release {ids}`" in err and f"not finished: in Slurm as {ids}, 3 PENDING (JobHeldAdmin)" in err
+    assert "without a message" not in err and note.exists()
     slurm("scontrol", "release", ids.strip("'"))
     code, out, err = run(*sweep)
     assert code == 0 and "3 runs: 3 finished now, 0 skipped, 0 failed" in out, out + err

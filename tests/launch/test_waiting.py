@@ -15,7 +15,7 @@ from mam.launch import slurm, watch
 from mam.launch.work import LaunchRequest, Submission
 
 HELD = "launch failed requeued held"
-RELEASE = f"Held back in Slurm, will not start unaided: 1 job, PENDING ({HELD}). Let go: `scontrol release 7_0`"
+RELEASE = f"Blocked in Slurm, cannot start by itself: 1 job, PENDING ({HELD}). Let go: `scontrol release 7_0`"
 
 
 @dataclass
@@ -102,7 +102,10 @@ def test_held_jobs_are_said_once_at_the_next_look_and_again_if_they_are_held_aga
     free = held.replace(HELD, "BeginTime")
     made = cluster({0: RUN, 5: held, 50: free, 60: held, 70: RUN}, a=80, b=80, c=80)
     made.wait()
-    assert [(second, text.partition(". Give up")[0]) for second, text in made.said[1:]] == [(5, RELEASE), (60, RELEASE)]
+    assert [(second, text.partition("To cancel: `scancel")[0]) for second, text in made.said[1:]] == [
+        (5, RELEASE),
+        (60, RELEASE),
+    ]
 
 
 def test_missing_nodes_are_said_once_though_the_reason_comes_and_goes(cluster):
@@ -117,8 +120,8 @@ def test_many_held_jobs_are_one_line(cluster):
     made = cluster({0: "".join(f"7_{n}|PENDING|JobHeldUser\n" for n in range(3)), 4: RUN}, a=8, b=8, c=8)
     made.wait()
     assert [text for _, text in made.said[1:]] == [
-        "Held back in Slurm, will not start unaided: 3 jobs, PENDING (JobHeldUser). Let go: `scontrol release"
-        " '7_[0-2]'`. Give up: `scancel '7_[0-2]'`"
+        "Blocked in Slurm, cannot start by itself: 3 jobs, PENDING (JobHeldUser). Let go: `scontrol release"
+        " '7_[0-2]'`. To cancel: `scancel '7_[0-2]'`"
     ]
 
 
@@ -139,10 +142,11 @@ def test_a_wait_for_what_is_held_ends_with_state_reason_and_remedy(cluster):
         made.wait(patience_minutes=2)
     assert made.second == 2000 + 121, "while another runs that is a sign of life"
     assert str(ended.value) == (
-        f"Nothing of 7 runs or can start, for 2 minutes now. {RELEASE}. Give up: `scancel 7_0`. The jobs stay in Slurm:"
-        " the same command collects what they finish, and waits longer with launch.patience_minutes."
+        f"For 2 minutes, no job of 7 has been running or able to start. {RELEASE}. To cancel: `scancel 7_0`. The jobs"
+        " stay in Slurm."
+        " Run the same command again to collect results; to wait longer, raise launch.patience_minutes."
     )
-    assert ended.value.each == f"has not ended: in Slurm as 7_0, 1 PENDING ({HELD})" and made.lost == {}
+    assert ended.value.each == f"not finished: in Slurm as 7_0, 1 PENDING ({HELD})" and made.lost == {}
 
 
 @pytest.mark.parametrize("reason", ["Priority", "Licenses", "a reason of tomorrow"])
@@ -157,16 +161,18 @@ def test_no_answer_and_held_jobs_in_turn_do_not_add_up_to_life(cluster):
     for second in range(0, 400, 2):
         answers |= {second: f"7_0|PENDING|{HELD}\n", second + 1: None}
     made = cluster(answers, b=0, c=0)
-    with pytest.raises(NotEndedError, match="Nothing of 7 runs or can start"):
+    with pytest.raises(NotEndedError, match="no job of 7 has been running or able to start"):
         made.wait(patience_minutes=2)
     assert made.second == 122
 
 
 def test_no_answer(cluster):
     made = cluster({0: RUN, 10: None}, a=5)
-    with pytest.raises(NotEndedError, match=r"Slurm has not answered for 2 minutes, .*Jobs of 7 may go on") as ended:
+    with pytest.raises(
+        NotEndedError, match="Slurm has not answered for 2 minutes, .*Jobs of 7 may still be running"
+    ) as ended:
         made.wait(patience_minutes=2)
-    assert made.second == 9 + 121 and ended.value.each == "not known to have ended: Slurm does not answer about 7"
+    assert made.second == 9 + 121 and ended.value.each == "state unknown: Slurm does not answer about 7"
 
 
 def test_garbage_is_said_once_and_is_no_answer(cluster):
@@ -174,7 +180,7 @@ def test_garbage_is_said_once_and_is_no_answer(cluster):
     with pytest.raises(NotEndedError, match="Slurm has not answered"):
         made.wait(patience_minutes=1)
     assert made.said[1:] == [
-        (10, "squeue -j 7: mam cannot read 'Segmentation fault' in the answer, and goes on asking")
+        (10, "squeue -j 7: the answer has 'Segmentation fault', which mam cannot read; it will ask again")
     ]
 
 
@@ -196,8 +202,8 @@ def test_an_empty_queue_ends_the_wait_after_a_grace(cluster):
         ("CANCELLED", "cancelled in Slurm"),
         ("TIMEOUT", "out of time in Slurm (TIMEOUT): raise hydra.launcher.timeout_min"),
         ("OUT_OF_MEMORY", "out of memory in Slurm (OUT_OF_MEMORY): raise hydra.launcher.mem_gb"),
-        ("NODE_FAIL", "its node failed (NODE_FAIL in Slurm)"),
-        ("FAILED", "it ended without a word, FAILED in Slurm: killed, or out of memory"),
+        ("NODE_FAIL", "node failure in Slurm (NODE_FAIL)"),
+        ("FAILED", "ended without a message in Slurm (FAILED): killed or out of memory"),
     ],
 )
 def test_how_slurm_ended_a_job_is_said_at_the_second_look(cluster, state, reason):
@@ -247,17 +253,17 @@ def test_without_waiting_held_jobs_are_said(cluster):
     with pytest.raises(StillQueuedError) as left:
         made.wait(waits=False)
     assert str(left.value) == (
-        f"3 jobs have not ended, 1 RUNNING, 1 PENDING ({HELD}), 1 PENDING (Priority) (squeue -j 7). {RELEASE}. Give up:"
-        " `scancel 7_0`. The same command collects them later; `scancel 7` ends them."
+        f"3 jobs not finished: 1 RUNNING, 1 PENDING ({HELD}), 1 PENDING (Priority) (squeue -j 7). {RELEASE}. Give up:"
+        " `scancel 7_0`. Run the same command again later to collect results. To cancel: `scancel 7`."
     )
 
 
 @pytest.mark.parametrize(
     ("answer", "says"),
-    [(None, "Slurm does not answer"), ("what?", "mam cannot read 'what\\?' in Slurm's answer")],
+    [(None, "Slurm does not answer"), ("what?", r"Slurm's answer has 'what\?', which mam cannot read")],
 )
 def test_without_waiting_or_an_answer(cluster, answer, says):
-    with pytest.raises(StillQueuedError, match=rf"3 jobs have not ended, {says} \(squeue -j 7\)\. The same command"):
+    with pytest.raises(StillQueuedError, match=rf"3 jobs not finished: {says} \(squeue -j 7\)\. The same command"):
         cluster({0: answer}).wait(waits=False)
 
 

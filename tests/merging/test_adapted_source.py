@@ -78,7 +78,9 @@ def test_aligned_noise_is_aligned_as_the_source_is():
 
 def test_another_width_without_projection_is_refused_by_the_tensor_too():
     given = AdaptedSource(plan(), lambda *_: (torch.eye(8), None), lambda *_: (torch.eye(6), None))
-    with pytest.raises(MergeError, match=r"is \(6, 6\), the target's is \(8, 8\). Widths must agree; say on_mismatch"):
+    with pytest.raises(
+        MergeError, match=r"its shape is \(6, 6\), that of the target is \(8, 8\). Widths must agree: set on_mismatch"
+    ):
         given.read(0, "q")
 
 

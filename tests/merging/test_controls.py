@@ -257,14 +257,18 @@ def test_a_target_without_output_projection():
     encoder = model()
     for layer in encoder.layers:
         del layer.out_proj
-    with pytest.raises(MergeError, match="o is not there"):
+    with pytest.raises(MergeError, match="parts: o cannot be merged, since"):
         Merger(find_blocks(encoder), source).apply(plan("none"))
     Merger(find_blocks(encoder), source).apply(plan("none", parts="qkv"))
 
 
 def test_a_merged_layer_drops_what_has_no_place():
     weight, bias = source(0, "k")
-    for control, note in (("none", "softmax cancels"), ("shrink", None), ("random_iid", "softmax cancels")):
+    for control, note in (
+        ("none", "no effect after softmax"),
+        ("shrink", None),
+        ("random_iid", "no effect after softmax"),
+    ):
         asked, own, given = plan(control, parts="k"), (weight, None), (weight, bias)
         said = effect(asked, 0, "k", own, (given,)).notes
         assert merged_layer(asked, 0, {"k": own}, {"k": (given,)})["k"][1] is None
@@ -278,14 +282,20 @@ def test_a_merged_layer_drops_what_has_no_place():
             ["control=noise"],
             r"control=noise: not known. Choose one of:\n      none +The source itself(.|\n)*random_spectrum +U Σ Vᵀ",
         ),
-        (["control=shrink_qk", "parts=v"], "parts=v: leaves nothing for control=shrink_qk, which merges qk only"),
-        (["control=shrink_v", "parts=qk"], "leaves nothing for control=shrink_v, which merges v only"),
-        (["control=self", "model.target_shape.layers=1"], "control=self: the target has one layer"),
-        (["control=shuffle_layers", "model.source_shape.layers=1", "layers.spec=0"], "the source has one layer"),
+        (["control=shrink_qk", "parts=v"], "parts=v: control=shrink_qk merges only qk, so nothing is left to merge"),
+        (["control=shrink_v", "parts=qk"], "control=shrink_v merges only v, so nothing is left to merge"),
+        (
+            ["control=self", "model.target_shape.layers=1"],
+            "control=self: the target has only one layer, so there is no other layer to use",
+        ),
+        (
+            ["control=shuffle_layers", "model.source_shape.layers=1", "layers.spec=0"],
+            "the source has only one layer, so there is none to exchange it with",
+        ),
         (["control_draws=4"], "control_draws=4: must be from 5"),
         (["heads=4"], "heads=4: there is no head 4; the target has heads 0 to 3"),
-        (["heads=x"], "heads=x: write all, or numbers and ranges such as 0-3,5"),
-        (["parts=qx"], "one string of q, k, v, o"),
+        (["heads=x"], "heads=x: must be all, or indices such as 0-3,5"),
+        (["parts=qx"], "must be a string of q, k, v, o"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(words, message):

@@ -37,14 +37,14 @@ def test_selection(spec, layers):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("top7", "has 6 layers, so the number must be 1 to 6"),
-        ("top0", "must be 1 to 6"),
+        ("top7", "the target has 6 layers, so the number must be from 1 to 6"),
+        ("top0", "the target has 6 layers, so the number must be from 1 to 6"),
         ("0-6", "no layer 6; the target has layers 0 to 5"),
-        ("3-1", "runs backwards"),
-        ("some", "'some' is not a layer selection"),
-        ("", "'' is not a layer selection"),
-        ("1,,2", "'' is not a layer selection"),
-        ("-1", "'-1' is not a layer selection"),
+        ("3-1", "is reversed"),
+        ("some", "'some' is not a selection of layers"),
+        ("", "'' is not a selection of layers"),
+        ("1,,2", "'' is not a selection of layers"),
+        ("-1", "'-1' is not a selection of layers"),
     ],
 )
 def test_selection_refuses(spec, message):
@@ -55,7 +55,7 @@ def test_selection_refuses(spec, message):
 def test_parts():
     assert parse_parts("ovq") == ("q", "v", "o") and parse_parts("qkv") == ("q", "k", "v")
     for wrong in ("", "x", "qq", "qkvoo"):
-        with pytest.raises(MergeError, match="one string of q, k, v, o"):
+        with pytest.raises(MergeError, match="must be a string of q, k, v, o"):
             parse_parts(wrong)
 
 
@@ -97,8 +97,12 @@ def test_schedules_by_hand():
     [
         ("linear", {"end": 1.5}, "schedule.end=1.5"),
         ("list", {"values": [0.1]}, "has 1 numbers, but the target has 3 layers"),
-        ("list", {"values": [0.1, -0.2, 2]}, "-0.2, 2 outside 0 to 1"),
-        ("list", {"values": [0.1, float("nan"), 0]}, "nan outside 0 to 1"),
+        ("list", {"values": [0.1, -0.2, 2]}, "schedule.values: all values must be from 0 to 1, but there is -0.2, 2"),
+        (
+            "list",
+            {"values": [0.1, float("nan"), 0]},
+            "schedule.values: all values must be from 0 to 1, but there is nan",
+        ),
     ],
 )
 def test_schedules_refuse(name, options, message):
@@ -121,10 +125,14 @@ def test_more_schedules_by_hand():
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
-        ("power", {"alpha": 0.5, "beta": -1}, "must be above 0, there is -0.5"),
-        ("lines", {"alpha": 0.5, "beta": 1}, "alpha and beta make it 1.5 in layer 2"),
+        ("power", {"alpha": 0.5, "beta": -1}, "must be above 0, but the smallest is -0.5"),
+        (
+            "lines",
+            {"alpha": 0.5, "beta": 1},
+            "schedule=lines: λ must be from 0 to 1, but alpha and beta give 1.5 in layer 2",
+        ),
         ("gaussian", {"width": 0}, "schedule.width=0: must be above 0"),
-        ("gaussian", {"center": 3}, "schedule.center=3: must be a layer of the target, 0 to 2"),
+        ("gaussian", {"center": 3}, "schedule.center=3: must be a layer of the target, from 0 to 2"),
     ],
 )
 def test_schedules_refuse_what_makes_no_sense(name, fields, message):

@@ -126,7 +126,9 @@ def test_half_precision_model_is_merged_in_full_precision():
 def test_source_bias_without_a_place_is_dropped_and_said():
     encoder = model(key_bias=False)
     report = Merger(find_blocks(encoder), source).apply(plan())
-    assert report.notes == ("the source's K bias is dropped: the target's K has none (which softmax cancels)",)
+    assert report.notes == (
+        "the source's K bias is dropped, since the target's K has none (this has no effect after softmax)",
+    )
     assert report.tensors == 5 * DEPTH
 
 
@@ -140,7 +142,7 @@ def test_missing_source_bias_counts_as_zero():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (torch.zeros(WIDTH + 1, WIDTH + 1), r"layer 2, v: is \(7, 7\), the target's is \(6, 6\)"),
+        (torch.zeros(WIDTH + 1, WIDTH + 1), r"layer 2, v: its shape is \(7, 7\), that of the target is \(6, 6\)"),
         (torch.full((WIDTH, WIDTH), float("nan")), "source layer 2, v: has NaN or infinite values"),
     ],
 )
@@ -182,7 +184,10 @@ def test_a_source_without_bias_shrinks_the_targets_and_says_so():
     bias = encoder.layers[0].q_proj.bias.detach().clone()
     report = Merger(find_blocks(encoder), lambda layer, part: (source(layer, part)[0], None)).apply(plan(0.3))
     assert torch.allclose(encoder.layers[0].q_proj.bias, 0.7 * bias)
-    assert report.notes[0] == "the source's Q has no bias: the target's is merged with zero. bias=false leaves it alone"
+    assert (
+        report.notes[0]
+        == "the source's Q has no bias, so the target's is merged with zero. bias=false leaves it unchanged"
+    )
 
 
 def test_any_error_leaves_the_target_as_it_was(monkeypatch):

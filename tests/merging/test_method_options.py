@@ -22,18 +22,21 @@ LINEAR = re.escape(METHODS["linear"].summary.rstrip("."))
         (["method=soup"], r"method=soup: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
         (
             ["method=regmean"],
-            "method=regmean: needs inputs on which the source's activations are measured. Say calibr",
+            "method=regmean: needs inputs for the source, to measure its activations",
         ),
         (["method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
         (["calibration.limit=3"], "calibration.limit: has no effect without method=regmean or align=procrustes_act"),
         (["method=regmean", "calibration.source=x", "method.alpha=2"], "method.alpha=2.0: must be from 0 to 1"),
         (["method=regmean", "calibration.source=x", "calibration.limit=0"], "limit=0: must be from 1"),
-        (["method=qk_product", "parts=qv"], "merges Q and K together, and parts=qv control=none leaves one of them"),
+        (
+            ["method=qk_product", "parts=qv"],
+            "merges Q and K together, but parts=qv control=none leaves one of them out",
+        ),
         (["method=qk_product", "control=shrink_v"], "control=shrink_v leaves one of them out"),
-        (["method=qk_product", "bias=false"], "the target's biases mean nothing. Leave bias=false out"),
+        (["method=qk_product", "bias=false"], "changes the basis of Q and K, so the target's biases cannot be kept"),
         (
             ["method=slerp", "train=lmam"],
-            "method=slerp: its λ cannot be learnt with train=lmam. Say method=linear or",
+            "method=slerp: its λ cannot be learnt with train=lmam. Set method=linear or",
         ),
     ],
 )
@@ -50,7 +53,7 @@ def test_the_parameters_that_a_method_of_ones_own_reads_count():
         factor = lam * target.options.scale
         return {part: (own[0] + factor * source.parts[part][0], own[1]) for part, own in target.parts.items()}
 
-    with pytest.raises(ConfigError, match="layer_method: reads scales, which are no keys of method"):
+    with pytest.raises(ConfigError, match="layer_method: scales in reads= are not keys of method"):
         layer_method(reads=["scales"])
     layer_method(reads=["scale"])(scaled)
     try:

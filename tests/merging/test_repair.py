@@ -85,7 +85,7 @@ def test_spread_and_size_are_the_targets(seed, parts, heads):
 def test_none_left_is_named():
     own = layer(0)
     zeros = {part: (torch.zeros(D, D), torch.zeros(D)) for part in "qkv"}
-    with pytest.raises(MergeError, match="layer 0: repair=logits: nothing is left of the merged [QKV] that could be"):
+    with pytest.raises(MergeError, match="is almost zero and cannot be rescaled"):
         repaired(plan_by_hand(Shape(1, D, HEADS), repair="logits"), 0, own, zeros, second(frames(1)))
 
 
@@ -133,9 +133,9 @@ def test_a_run_and_its_export_are_repaired(words, tmp_path):
     [
         (["repair=other"], "repair=other: not known"),
         (["repair=none"], "calibration.audio: has no effect without .*repair=logits"),
-        (["train=lmam"], "repair=logits: train=lmam merges anew in every step"),
-        (["bias=false"], "repair=logits: rescales weights with their biases. Leave bias=false out"),
-        (["parts=o"], "repair=logits: rescales Q, K and V, and parts=o merges none of them"),
+        (["train=lmam"], "repair=logits: cannot be used with train=lmam, which merges again at every step"),
+        (["bias=false"], "repair=logits: rescales biases too, so it needs bias=true. Leave bias=false out"),
+        (["parts=o"], "repair=logits: rescales Q, K and V, but parts=o merges none of them. Set repair=none"),
     ],
 )
 def test_what_means_nothing_is_refused(change, message, words):

@@ -69,7 +69,7 @@ def test_a_report_refuses_what_the_merge_refuses():
     with pytest.raises(MergeError, match="source layer 0, q: has NaN or infinite values"):
         damaged.report(plan())
     del encoder.layers[0].out_proj
-    with pytest.raises(MergeError, match="o is not there"):
+    with pytest.raises(MergeError, match="parts: o cannot be merged, since"):
         Merger(find_blocks(encoder), random_source(WIDTH)).report(plan(parts="qo"))
 
 
@@ -79,8 +79,8 @@ def test_reports_add_up_and_say_each_note_once():
     assert MergeReport.of([]) == MergeReport(0, 0, ())
 
 
-NO_BIAS = "the source's {} has no bias: the target's is merged with zero. bias=false leaves it alone"
-DROPPED = "the source's {0} bias is dropped: the target's {0} has none ({1})"
+NO_BIAS = "the source's {} has no bias, so the target's is merged with zero. bias=false leaves it unchanged"
+DROPPED = "the source's {0} bias is dropped, since the target's {0} has none ({1})"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ DROPPED = "the source's {0} bias is dropped: the target's {0} has none ({1})"
         ({}, "q", True, True, Effect(2, WEIGHT + BIAS)),
         ({}, "q", True, False, Effect(2, WEIGHT + BIAS, (NO_BIAS.format("Q"),))),
         ({}, "q", False, False, Effect(1, WEIGHT)),
-        ({}, "k", False, True, Effect(1, WEIGHT, (DROPPED.format("K", "which softmax cancels"),))),
-        ({}, "v", False, True, Effect(1, WEIGHT, (DROPPED.format("V", "which the target has no place for"),))),
+        ({}, "k", False, True, Effect(1, WEIGHT, (DROPPED.format("K", "this has no effect after softmax"),))),
+        ({}, "v", False, True, Effect(1, WEIGHT, (DROPPED.format("V", "its effect is lost"),))),
         ({"bias": False}, "q", True, True, Effect(1, WEIGHT)),
         ({"bias": False}, "k", False, True, Effect(1, WEIGHT)),
         ({"heads": (1,)}, "q", True, True, Effect(2, 2 * WIDTH + 2)),
@@ -98,7 +98,13 @@ DROPPED = "the source's {0} bias is dropped: the target's {0} has none ({1})"
         ({"heads": (1,)}, "o", True, True, Effect(1, 2 * WIDTH)),
         ({"control": "shrink"}, "k", False, True, Effect(1, WEIGHT)),
         ({"control": "shrink"}, "q", True, True, Effect(2, WEIGHT + BIAS)),
-        ({"control": "add"}, "k", False, True, Effect(1, WEIGHT, (DROPPED.format("K", "which softmax cancels"),))),
+        (
+            {"control": "add"},
+            "k",
+            False,
+            True,
+            Effect(1, WEIGHT, (DROPPED.format("K", "this has no effect after softmax"),)),
+        ),
     ],
 )
 def test_what_merging_one_projection_changes_by_hand(fields, part, own, given, expected):
@@ -134,7 +140,7 @@ def test_what_a_plan_says_of_itself():
     assert one.options == options and one.has_bias("o")
     assert not replace(one, heads=(1,)).has_bias("o") and replace(one, heads=(1,)).has_bias("q")
     assert mismatch_notes(one) == (
-        "heads differ: the target has 3 heads of 2, the source 2 heads of 3; the shapes fit all the same",
+        "heads differ: the target has 3 heads of 2, the source has 2 heads of 3; the shapes agree nevertheless",
     )
     own = plan_merge(replace(options, control="self"), SHAPE, Shape(4, 8, 2))
     assert own.is_own and own.source == SHAPE and mismatch_notes(own) == () and own.pairs == {0: 1, 2: 0}

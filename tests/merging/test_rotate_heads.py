@@ -73,7 +73,7 @@ def test_attention_of_the_source_is_what_it_was():
 
 def test_heads_must_correspond(whisper, minilm, tmp_path):
     (job,) = jobs(["model=whisper_minilm", f"model.target={whisper}", f"model.source={minilm}", "align=rotate_heads"])
-    with pytest.raises(UnfitError, match="align=rotate_heads: pairs head with head"):
+    with pytest.raises(UnfitError, match="align=rotate_heads: needs equally many heads, but"):
         run(job, Workbench())
 
 

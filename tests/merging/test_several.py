@@ -176,18 +176,21 @@ def test_inspect_compares_each(several, bert, other):
     ("words", "message"),
     [
         (["lam=[0.7,0.5]"], "add up to 1.2"),
-        (["lam=[0.1,0.1,0.1]"], "one number for each source, and there are 2"),
-        (["lam=[0.1,-0.1]"], "must be a number from 0 to 1 for each source"),
-        (["lam=[]"], "must be a number from 0 to 1 for each source"),
-        (["lam=[a,b]"], "must be a number from 0 to 1 for each source"),
-        (["lam=[true,0.1]"], "must be a number from 0 to 1 for each source"),
+        (["lam=[0.1,0.1,0.1]"], "must be one number per source, and there are 2"),
+        (["lam=[0.1,-0.1]"], "each source needs a number from 0 to 1"),
+        (["lam=[]"], "each source needs a number from 0 to 1"),
+        (["lam=[a,b]"], "each source needs a number from 0 to 1"),
+        (["lam=[true,0.1]"], "each source needs a number from 0 to 1"),
         (["shares=[0,0]"], "0 or more, and not all 0"),
         (["shares=[1,-1]"], "0 or more, and not all 0"),
-        (["method=slerp"], "merges one source, and model.sources names several"),
-        (["pairing=similar"], "is measured for one source"),
-        (["model.source=elsewhere"], "is not the first of model.sources"),
-        (["lam=[0.3,0.1]", "shares=[1,1]"], "a list of λ sets them"),
-        (["model.further_shapes=[{},{}]"], "has 2 shapes, and model.sources names 1 after the first"),
+        (["method=slerp"], "merges only one source, but model.sources has several"),
+        (["pairing=similar"], "works with only one source, but model.sources has several"),
+        (["model.source=elsewhere"], "differs from the first of model.sources="),
+        (["lam=[0.3,0.1]", "shares=[1,1]"], "shares: has no effect, since lam is a list"),
+        (
+            ["model.further_shapes=[{},{}]"],
+            "model.further_shapes: has 2 shapes, but model.sources has 1 after the first",
+        ),
     ],
 )
 def test_refusals(several, words, message):
@@ -221,7 +224,7 @@ def test_a_second_source_that_does_not_fit_is_named(hubert_group, bert, clips, t
 def test_f_of_a_second_source_with_another_width_is_refused(hubert_group, bert, clips, tmp_path):
     wide = make_bert(tmp_path / "wide", intermediate=64)
     words = [*pair_words(hubert_group, bert), *data_words(clips), f"model.sources=[{bert},{wide}]", "parts=qkvf"]
-    with pytest.raises(UnfitError, match="f1 of layer 0 is .*64.* in the source"):
+    with pytest.raises(UnfitError, match="the shape of f1 in layer 0 is .*64.* in the source"):
         once(words)
 
 

@@ -72,9 +72,11 @@ def test_a_layer_is_found_behind_a_rotation():
 
 
 def test_what_cannot_be_compared_is_named():
-    with pytest.raises(MergeError, match="similarity: takes at least 10 common inputs, and there are 9"):
+    with pytest.raises(
+        MergeError, match="similarity: needs at least 10 common inputs, but there are 9. Raise calibration.limit"
+    ):
         similarities([features(9, 3, 0)], [features(9, 3, 1)])
-    with pytest.raises(MergeError, match="similarity: layer 1 of the source is the same for all 12 inputs"):
+    with pytest.raises(MergeError, match="similarity: layer 1 of the source gives the same output for all 12 inputs"):
         similarities([features(12, 3, 0)], [features(12, 3, 1), torch.ones(12, 3, dtype=torch.float64)])
 
 
@@ -114,12 +116,15 @@ def test_inspect_shows_both_measures_and_the_pairs():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["inspect", "data.limit=3"], "data.limit=3: has no meaning for mam inspect"),
-        (["inspect", "pairing=similar"], "pairing=similar: needs activations, and mam inspect reads files only"),
-        (["merge", "pairing=similar", "out=x"], "pairing=similar: needs activations, and mam merge reads files only"),
-        (["inspect", "--similarity", "model=demo_beats_vit"], "reads images, and none corresponds to a recording"),
-        (["inspect", "--similarity", "pairing=similar", "calibration.limit=5"], "takes at least 10 common inputs"),
-        (["run", "pairing=similar", "calibration.audio=."], "have no transcripts. Say calibration.audio=train"),
+        (["inspect", "data.limit=3"], "data.limit=3: does not apply to mam inspect, which reads no data"),
+        (["inspect", "pairing=similar"], "pairing=similar: needs activations, but mam inspect runs no models"),
+        (["merge", "pairing=similar", "out=x"], "pairing=similar: needs activations, but mam merge runs no models"),
+        (["inspect", "--similarity", "model=demo_beats_vit"], "reads images, and there are none that match recordings"),
+        (
+            ["inspect", "--similarity", "pairing=similar", "calibration.limit=5"],
+            "similarity: needs at least 10 common inputs, but there are",
+        ),
+        (["run", "pairing=similar", "calibration.audio=."], "have no transcripts. Set calibration.audio=train"),
     ],
 )
 def test_what_means_nothing_is_refused(words, message):

@@ -50,7 +50,7 @@ def test_lambda_by_hand():
     assert listed == (0, 0, 0, 0, 0, 0, 0.3, 0.4)
     values = [n / 10 for n in range(8)]
     assert plan("all", schedule=ScheduleOptions("list", values=values)).lams == tuple(values)
-    with pytest.raises(MergeError, match="schedule.values has 4 numbers, but the target has 8 layers"):
+    with pytest.raises(MergeError, match="schedule.values: has 4 numbers, but the target has 8 layers"):
         plan("all", schedule=ScheduleOptions("list", values=[0.1] * 4))
 
 
@@ -95,8 +95,12 @@ def test_a_target_without_a_decoder_is_refused():
 def test_a_control_that_takes_another_layer_needs_one_in_each_stack():
     """It is refused, and does not search for ever for another layer than the only one."""
     shallow = Shape(4, 8, 2, decoder=1)
-    with pytest.raises(MergeError, match="control=self: the target has one layer"):
+    with pytest.raises(
+        MergeError, match="control=self: the target has only one layer, so there is no other layer to use"
+    ):
         plan("decoder", target=shallow, control="self")
-    with pytest.raises(MergeError, match="control=shuffle_layers: the source has one layer"):
+    with pytest.raises(
+        MergeError, match="control=shuffle_layers: the source has only one layer, so there is none to exchange it with"
+    ):
         plan("decoder", shallow, control="shuffle_layers")
     assert set(plan("encoder", shallow, control="shuffle_layers").pairs) == {0, 1, 2, 3}

@@ -124,8 +124,14 @@ def test_a_base_that_does_not_fit_is_named():
     plan = plan_by_hand(Shape(2, 8, 2), method="ties")
     for base, message in (
         (None, "method=ties: needs a base"),
-        (random_source(6), r"base layer 0, q: its weight is \(6, 6\), that of the fine-tuned model \(8, 8\)"),
-        (lambda *place: (source(*place)[0], None), r"base layer 0, q: its bias is missing, .* \(8,\)"),
+        (
+            random_source(6),
+            r"base layer 0, q: the shape of its weight is \(6, 6\), that of the fine-tuned model \(8, 8\)",
+        ),
+        (
+            lambda *place: (source(*place)[0], None),
+            r"base layer 0, q: the shape of its bias is missing, that of the fine-tuned model.* \(8,\)",
+        ),
         (lambda *place: (source(*place)[0] * torch.nan, source(*place)[1]), "base layer 0, q: has NaN"),
     ):
         with pytest.raises(MergeError, match=message):
@@ -207,10 +213,18 @@ def test_inspect_compares_task_vectors(family, words):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["model.base=null", "method=ties"], "method=ties: merges task vectors, .* Say model.base=CHECKPOINT"),
+        (["model.base=null", "method=ties"], "method=ties: merges task vectors, .* Set model.base=CHECKPOINT"),
         (["method=linear"], "model.base: has no effect without method=task_arithmetic or ties or dare"),
-        (["method=ties", "align=procrustes"], "align=procrustes: has no meaning with method=ties"),
-        (["method=ties", "on_mismatch=project"], "on_mismatch=project: has no meaning with method=ties"),
+        (
+            ["method=ties", "align=procrustes"],
+            "align=procrustes: does not apply to method=ties, since models with a common ancestor have the same"
+            " width and basis",
+        ),
+        (
+            ["method=ties", "on_mismatch=project"],
+            "on_mismatch=project: does not apply to method=ties, since models with a common ancestor have the same"
+            " width and basis",
+        ),
         (["method=ties", "method.density=0"], "method.density=0.0: must be above 0 and 1 or less"),
         (["method=ties", "method.alpha=0.5"], "method.alpha: has no effect without method=regmean"),
         (["method=task_arithmetic", "method.density=0.5"], "method.density: has no effect without method=ties or dare"),
@@ -228,10 +242,10 @@ def test_checkpoints_that_are_no_family(family, words, bert, tmp_path):
     base, target, source = family
     wide = make_hubert(tmp_path / "wide", width=64)
     for change, message in (
-        ([f"model.base={target}"], "is the target itself, whose task vector would be zero"),
+        ([f"model.base={target}"], "is the target itself, so its task vector would be zero"),
         ([f"model.base={source}"], "is the source itself"),
-        ([f"model.base={wide}"], "unlike target and source"),
-        ([f"model.base={bert}"], "unlike target and source"),
+        ([f"model.base={wide}"], "differs from that of target and source"),
+        ([f"model.base={bert}"], "differs from that of target and source"),
         (
             [f"model.source={bert}", "model.source_shape.layers=null"],
             r"no common ancestor, since their shapes differ \(3 layers × 32, 4 heads; 4 layers × 32, 4 heads\)",
@@ -240,7 +254,7 @@ def test_checkpoints_that_are_no_family(family, words, bert, tmp_path):
         (job,) = jobs([*words, "method=ties", *change])
         with pytest.raises(UnfitError, match=message):
             run(with_shapes([job])[0], Workbench())
-    with pytest.raises(MergeError, match="base: is .*Models with a common ancestor have equal shapes"):
+    with pytest.raises(MergeError, match="base: its shape is .*Models with a common ancestor have the same shape"):
         package.merge(target, source, base=wide, method="ties")
     with pytest.raises(ConfigError, match="model.base: has no effect without"):
         package.merge(target, source, base=base)

@@ -175,5 +175,5 @@ def test_shorter_than_one_patch():
     assert model.config.least_samples == 2800 and model.config.patches(
         torch.tensor([frames_of(2800), frames_of(2799)])
     ).tolist() == [8, 0]
-    with pytest.raises(ValueError, match="2799 samples: one patch needs 2800"):
+    with pytest.raises(ValueError, match="2799 samples are too few: one patch needs 2800"):
         model(torch.zeros(1, 2799))

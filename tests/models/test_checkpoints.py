@@ -99,7 +99,7 @@ def test_pickle_of_the_old_kind_is_read_and_other_things_are_not(tmp_path, minil
     torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     assert torch.equal(Source(locate(str(folder))).read(0, "q")[0], expected_projection(minilm, 0, "q")[0])
     torch.save([1, 2], folder / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="holds a list, not weights by name"):
+    with pytest.raises(CheckpointError, match="contains a list, not a mapping of names to weights"):
         _ = Source(locate(str(folder))).layers
 
 
@@ -128,7 +128,7 @@ def test_truncated_safetensors(tmp_path):
     folder = make_bert(tmp_path / "cut")
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="model.safetensors: is truncated or not safetensors"):
+    with pytest.raises(CheckpointError, match="model.safetensors: is truncated or not a safetensors file"):
         Source(locate(str(folder))).read(0, "q")
 
 
@@ -136,7 +136,7 @@ def test_truncated_target(tmp_path, hubert_layer):
     for path in hubert_layer.iterdir():
         content = path.read_bytes()
         (tmp_path / path.name).write_bytes(content[:-100] if path.suffix == ".safetensors" else content)
-    with pytest.raises(CheckpointError, match="is truncated or not safetensors"):
+    with pytest.raises(CheckpointError, match="is truncated or not a safetensors file"):
         load_target(locate(str(tmp_path)))
 
 
@@ -223,7 +223,7 @@ def test_names_on_disk_refuses_what_it_does_not_understand():
 def test_find_blocks_names_what_it_found():
     encoder = nn.Module()
     encoder.layers = nn.ModuleList([nn.Linear(4, 12)])
-    with pytest.raises(MergeError, match=r"found 0 \(\(none\)\). Its linear layers are called: 0"):
+    with pytest.raises(MergeError, match="expected one list of layers with Q, K and V in each, found 0"):
         find_blocks(encoder)
 
 

@@ -161,17 +161,17 @@ def test_beats_says_what_merging_q_moves(beats, tmp_path):
         return load_target(locate(str(path)), "features").caveats(locate(str(path)), tuple(parts))
 
     assert caveats(beats, "qkv") == (
-        "merging Q also moves the gate of BEATs' position bias, which reads Q; parts=kv avoids it",
+        "merging Q also changes BEATs' gated position bias, which is computed from Q; parts=kv avoids this",
     )
     assert caveats(beats, "kv") == ()
     assert caveats(make_beats(tmp_path / "plain.pt", gru_rel_pos=False), "qkv") == ()
 
 
 def test_what_has_no_classes_says_so(beats, ast, tmp_path):
-    with pytest.raises(CheckpointError, match="pre-trained only and has no classes. Say head=probe_fixed"):
+    with pytest.raises(CheckpointError, match="pre-trained only and has no classes. Set head=probe_fixed"):
         load_target(locate(str(beats)), "scores")
     nameless = load_target(locate(str(make_beats(tmp_path / "nameless.pt", finetuned_model=True))), "scores")
-    with pytest.raises(CheckpointError, match="no label_dict that names each of its classes"):
+    with pytest.raises(CheckpointError, match="its label_dict does not name all of its classes"):
         _ = nameless.labels
     for folder in (ast, beats):
         with pytest.raises(CheckpointError, match="is not a known speech recogniser"):
@@ -187,7 +187,7 @@ def test_a_weighted_sum_of_layers_is_refused(hubert_classes, tmp_path):
     model = HubertForSequenceClassification.from_pretrained(hubert_classes, use_weighted_layer_sum=True)
     model.save_pretrained(tmp_path)
     AutoFeatureExtractor.from_pretrained(hubert_classes).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="its head sums all layers"):
+    with pytest.raises(CheckpointError, match="its head uses a weighted sum of all layers"):
         load_target(locate(str(tmp_path)), "scores")
 
 

@@ -56,7 +56,13 @@ def test_the_same_clips_are_fitted_once(monkeypatch):
 
 def test_what_cannot_be_fitted_is_named():
     features, labels = blobs()
-    with pytest.raises(DataError, match="60 clips of 1 classes in 2 groups: it needs two of both"):
+    with pytest.raises(
+        DataError,
+        match=(
+            "a probe cannot be fitted on 60 clips of 1 classes in 2 groups: it needs at least two classes and two"
+            " groups"
+        ),
+    ):
         fit_probe(features, ["a"] * 60, [i % 2 for i in range(60)])
     with pytest.raises(DataError, match="60 clips of 3 classes in 1 groups"):
         fit_probe(features, labels, [0] * 60)

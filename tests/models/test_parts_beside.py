@@ -70,5 +70,5 @@ def test_a_decoder_is_found_by_its_cross_attention(tmp_path):
         assert torch.equal(file.read(number, "n1")[0], norm.weight)
         assert torch.equal(live.read(number, "n1")[1], norm.bias)
     for side in (file, live):
-        with pytest.raises(MergeError, match="parts: f is not there"):
+        with pytest.raises(MergeError, match="parts: f cannot be merged, since"):
             side.read(layers + 2, "f1")

@@ -59,7 +59,7 @@ def test_an_english_only_vocabulary_is_one_though_it_has_tokens_of_all_languages
     found = published(51_864, **settings)
     assert found.languages["it"] and not found.is_multilingual
     assert found.chosen(None) == found.chosen("English") == ("en", "vocabulary")
-    with pytest.raises(CheckpointError, match=r"model.language=it: one is English-only \(51,864 tokens\)\. Take"):
+    with pytest.raises(CheckpointError, match=r"model.language=it: one is English-only \(51,864 tokens\)\. Use"):
         found.chosen("it")
 
 
@@ -85,7 +85,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
 @pytest.mark.parametrize(
     ("size", "settings", "asked", "message"),
     [
-        (51_865, {"language": "klingon"}, None, r"language=klingon: is no language .* Say model.language=CODE"),
+        (51_865, {"language": "klingon"}, None, r"language=klingon: is no language .* Set model.language=CODE"),
         (
             51_865,
             {},
@@ -98,7 +98,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
             "it",
             r"<\|it\|> is 50275 in its generation_config.json and 502",
         ),
-        (51_866, {"no_timestamps_token_id": 50_363}, "it", "notimestamps.* is 50363 in .* and 50364 in its tokenizer"),
+        (51_866, {"no_timestamps_token_id": 50_363}, "it", "notimestamps.* is 50363 in .*but 50364 in its tokenizer"),
         (51_865, {"task_to_id": {"transcribe": 1}}, "it", r"<\|transcribe\|> is 1 in its generation_config.json and"),
     ],
 )
@@ -113,10 +113,14 @@ def test_what_does_not_fit_is_refused(size, settings, asked, message):
     [
         (51_865, {"is_multilingual": True}, []),
         (51_865, {}, ["has no generation_config.json"]),
-        (51_865, {"is_multilingual": False}, ["taken as multilingual by its vocabulary"]),
-        (51_864, {"is_multilingual": True}, ["taken as English-only by its vocabulary"]),
-        (51_865, {"task": "translate"}, ["asks for task=translate; this run says model.speech_task=transcribe"]),
-        (51_865, {"forced_decoder_ids": [[1, 50_261], [2, 50_358]]}, ["asks for task=translate"]),
+        (51_865, {"is_multilingual": False}, ["is treated as multilingual because of its vocabulary, although its"]),
+        (51_864, {"is_multilingual": True}, ["is treated as English-only because of its vocabulary, although its"]),
+        (51_865, {"task": "translate"}, ["has task=translate, but this run uses model.speech_task=transcribe"]),
+        (
+            51_865,
+            {"forced_decoder_ids": [[1, 50_261], [2, 50_358]]},
+            ["has task=translate, but this run uses model.speech_task="],
+        ),
         (51_865, {"return_timestamps": True}, ["asks for timestamps"]),
     ],
 )
@@ -127,11 +131,11 @@ def test_what_is_done_otherwise_than_the_settings_ask_is_said(size, settings, wo
 
 def test_files_that_do_not_belong_together_are_refused(polyglot, whisper, edited, tmp_path):
     checkpoint, other = locate(str(polyglot)), load_tokenizer(locate(str(whisper)))
-    with pytest.raises(CheckpointError, match=r"<\|startoftranscript\|> is \d+ in its tokenizer, and decoder_start_t"):
+    with pytest.raises(CheckpointError, match=r"<\|startoftranscript\|> is \d+ in its tokenizer, but decoder_start_t"):
         Prompts.of(locate(str(edited(decoder_start_token_id=7))), load_tokenizer(checkpoint))
-    with pytest.raises(CheckpointError, match=r"its tokenizer has ids up to \d+, its head \d+ outputs"):
+    with pytest.raises(CheckpointError, match=r"its tokenizer has ids up to \d+, but its head has \d+ outputs"):
         Prompts.of(locate(str(whisper)), load_tokenizer(checkpoint))
-    with pytest.raises(CheckpointError, match=r"is multilingual .* but its tokenizer has no token of a language"):
+    with pytest.raises(CheckpointError, match="is multilingual .*, but its tokenizer has no language tokens"):
         vocabulary = Prompts("one", 51_865, {k: v for k, v in published(51_865).tokens.items() if len(k) > 7}, {})
         vocabulary.check(None)
     with pytest.raises(CheckpointError, match=r"its tokenizer has no <\|notimestamps\|>"):

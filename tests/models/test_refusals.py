@@ -57,11 +57,17 @@ def as_lora(tensors, query):
 
 KINDS = {
     "int8": (as_int8, r"query.SCB is F32|query.weight is I8|q_proj.SCB is F32|q_proj.weight is I8"),
-    "gptq": (as_gptq, r"qweight is I32, its weights are quantised"),
-    "integers": (as_type(torch.int32), r"weight is I32, its weights are quantised"),
-    "integer bias": (as_type(torch.int8, "bias"), r"bias is I8, its weights are quantised"),
-    "float8": (as_type(torch.float8_e4m3fn), r"weight is F8_E4M3, its weights are quantised"),
-    "complex": (as_type(torch.complex64), r"weight is C64, its weights are quantised or no real numbers"),
+    "gptq": (as_gptq, "qweight has dtype I32, so its weights are quantised or not real numbers"),
+    "integers": (as_type(torch.int32), "weight has dtype I32, so its weights are quantised or not real numbers"),
+    "integer bias": (
+        as_type(torch.int8, "bias"),
+        "bias has dtype I8, so its weights are quantised or not real numbers",
+    ),
+    "float8": (
+        as_type(torch.float8_e4m3fn),
+        "weight has dtype F8_E4M3, so its weights are quantised or not real numbers",
+    ),
+    "complex": (as_type(torch.complex64), "weight has dtype C64, so its weights are quantised or not real numbers"),
     "lora": (as_lora, r"lora_A.weight is part of an adapter.*merge_and_unload"),
     "wrapped": (lambda t, q: {f"base_model.model.{name}": tensor for name, tensor in t.items()}, "part of an adapter"),
 }
@@ -90,7 +96,7 @@ def test_pickled_float8_is_refused(tmp_path):
     beats["model"][query] = beats["model"][query].to(torch.int8)
     torch.save(beats, tmp_path / "beats.pt")
     for read in (Source, lambda one: load_target(one, "features")):
-        with pytest.raises(CheckpointError, match=f"{query} is I8, its weights are quantised"):
+        with pytest.raises(CheckpointError, match=f"{query} has dtype I8, so its weights are quantised"):
             read(locate(str(tmp_path / "beats.pt")))
 
 
@@ -116,7 +122,7 @@ def test_a_quantisation_that_config_json_names_is_refused(tmp_path, values, mess
 def test_a_quantisation_in_a_file_of_its_own_is_refused(tmp_path):
     folder = make_bert(tmp_path / "b")
     (folder / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 128}))
-    with pytest.raises(CheckpointError, match="has a quantize_config.json, its weights are quantised"):
+    with pytest.raises(CheckpointError, match="has a quantize_config.json, so its weights are quantised"):
         Source(locate(str(folder)))
 
 
@@ -144,7 +150,7 @@ def test_folders_with_an_adapter_are_refused_before_anything_loads_them(tmp_path
     if not has_base:
         (folder / "model.safetensors").unlink()
     (folder / file).write_text("{}")
-    with pytest.raises(CheckpointError, match=rf"holds an adapter \({file}\).*merge_and_unload\(\).*remove {file}"):
+    with pytest.raises(CheckpointError, match=rf"has an adapter \({file}\).*merge_and_unload\(\).*remove {file}"):
         load_target(locate(str(folder)))
 
 

@@ -53,7 +53,7 @@ def test_the_delimiter_is_the_one_that_the_files_name(tmp_path, delimiter):
     assert heard(vocabulary, tokens, ["o", "n", delimiter, "t", "o", "<pad>", "o", "<s>", delimiter]) == "on too"
     assert (vocabulary.word, vocabulary.delimiter) == (delimiter, 4)
     assert [tokens[i] for i in vocabulary.spell(" On  to ", str)[0]] == ["o", "n", delimiter, "t", "o"]
-    said = f"words are separated by the output {delimiter!r}, as the tokenizer's files name it"
+    said = f"words are separated by {delimiter!r}, as the tokenizer's files say"
     assert vocabulary.notes == (() if delimiter == "|" else (said,))
 
 
@@ -66,7 +66,7 @@ def test_a_delimiter_is_read_wherever_it_is_named_and_however_it_is_written(tmp_
         assert read(write(tmp_path / str(n), tokens, settings, **others)).word == "_"
     two = {"special_tokens_map": {"word_delimiter_token": "|"}}
     folder = write(tmp_path / "two", [*MARKS, "_", "|", *ABC], {"word_delimiter_token": "_"}, **two)
-    with pytest.raises(CheckpointError, match=r"is '_' in tokenizer_config.json and '\|' in special_tokens_map.json"):
+    with pytest.raises(CheckpointError, match=r"is '_' in tokenizer_config.json but '\|' in special_tokens_map.json"):
         read(folder)
 
 
@@ -89,30 +89,40 @@ def test_a_delimiter_that_transformers_calls_special_is_still_one(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "settings", "size", "message"),
     [
-        ([*MARKS, *ABC], PLAIN, None, "has no word delimiter, words would be glued"),
-        ([*MARKS, *ABC], {"word_delimiter_token": "|"}, None, "has no word delimiter, words would be glued"),
+        ([*MARKS, *ABC], PLAIN, None, "its vocabulary has no word delimiter, so words would run together"),
+        (
+            [*MARKS, *ABC],
+            {"word_delimiter_token": "|"},
+            None,
+            "its vocabulary has no word delimiter, so words would run together",
+        ),
         ([*MARKS, *ABC, "|"], {"word_delimiter_token": None}, None, r"would be glued. vocab.json has '\|'"),
         ([*MARKS, *ABC, "_", "<space>"], PLAIN, None, "vocab.json has '_', '<space>'. Name the one"),
         ([*MARKS, *ABC], {"word_delimiter_token": "_"}, None, "delimiter '_' is not in vocab.json"),
         ([*MARKS, *ABC], {"word_delimiter_token": "None"}, None, "delimiter 'None' is not in vocab.json"),
-        ([*MARKS, *ABC, "_"], {"word_delimiter_token": "_"}, 30, "delimiter '_' is output 30, and its head has 30"),
-        ([*MARKS, *ABC], as_saved_by_transformers(30, "_"), 30, "delimiter '_' is output 30, and its head has 30"),
+        (
+            [*MARKS, *ABC, "_"],
+            {"word_delimiter_token": "_"},
+            30,
+            "delimiter '_' is output 30, but the head has only 30",
+        ),
+        ([*MARKS, *ABC], as_saved_by_transformers(30, "_"), 30, "delimiter '_' is output 30, but the head has only 30"),
         ([*MARKS[:3], "|", *ABC], {"unk_token": "|"}, None, r"delimiter '\|' is the unknown token too \(output 3\)"),
-        ([*MARKS, *ABC], {"word_delimiter_token": "<pad>"}, None, r"'<pad>' is the blank too \(output 0\)"),
+        ([*MARKS, *ABC], {"word_delimiter_token": "<pad>"}, None, r"'<pad>' is also the blank \(output 0\)"),
         ([*MARKS, "|", *ABC], PLAIN, 40, "9 of its 40 outputs have no token in vocab.json"),
         ([*MARKS, "|", *ABC], PLAIN, 20, "11 tokens of vocab.json lie beyond its 20 outputs .'p', 'q', 'r',"),
-        ([*MARKS, "|", "▁the", "▁a", "s"], PLAIN, None, r"has pieces of words \('▁the', '▁a'\)"),
-        ([*MARKS, "|", "##ing", "s"], PLAIN, None, r"has pieces of words \('##ing'\)"),
-        (["<blank>", *MARKS, "|", *ABC], PLAIN, None, "vocab.json has '<blank>' beside the pad token '<pad>'"),
+        ([*MARKS, "|", "▁the", "▁a", "s"], PLAIN, None, r"has subwords \('▁the', '▁a'\)"),
+        ([*MARKS, "|", "##ing", "s"], PLAIN, None, r"has subwords \('##ing'\)"),
+        (["<blank>", *MARKS, "|", *ABC], PLAIN, None, "vocab.json has both '<blank>' and the pad token '<pad>'"),
         ([*MARKS, "|", *ABC], {"pad_token": "[PAD]"}, None, "the blank is 0 in config.json .* and 31 in the"),
-        ([*MARKS, "|", *ABC], {"pad_token": None}, None, "blank is 0 in config.json .* and None in the tokenizer"),
-        ([*MARKS, "|", *ABC], {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}, None, "writes phonemes"),
-        ([*MARKS, "|", *ABC], {"tokenizer_class": "BertTokenizerFast"}, None, "its tokenizer is a BertTokenizer; mam"),
-        ({"a": 0, "|": 0}, PLAIN, None, r"vocab.json: 'a' and '\|' are both output 0"),
-        ({"a": "0"}, PLAIN, None, "vocab.json: does not map tokens to the numbers of outputs; it has 'a': '0'"),
-        ({}, PLAIN, None, "vocab.json: does not map tokens to the numbers of outputs; it has nothing"),
-        ({"eng": {"a": 0}, "fra": {"b": 0}}, PLAIN, None, "for each of 2 languages, .* is None. .*: eng, fra"),
-        ({"eng": {"a": 0}}, {"target_lang": "deu"}, None, "for each of 1 languages, .* is 'deu'"),
+        ([*MARKS, "|", *ABC], {"pad_token": None}, None, "blank is 0 in config.json .* but None in the tokenizer"),
+        ([*MARKS, "|", *ABC], {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}, None, "outputs phonemes"),
+        ([*MARKS, "|", *ABC], {"tokenizer_class": "BertTokenizerFast"}, None, "its tokenizer is a BertTokenizer"),
+        ({"a": 0, "|": 0}, PLAIN, None, r"vocab.json: 'a' and '\|' have the same index, 0"),
+        ({"a": "0"}, PLAIN, None, "vocab.json: must map tokens to output indices, but has 'a': '0'"),
+        ({}, PLAIN, None, "vocab.json: must map tokens to output indices, but has nothing"),
+        ({"eng": {"a": 0}, "fra": {"b": 0}}, PLAIN, None, "has vocabularies for 2 languages, .* is None. .*: eng, fra"),
+        ({"eng": {"a": 0}}, {"target_lang": "deu"}, None, "has vocabularies for 1 languages, .* is 'deu'"),
     ],
 )
 def test_what_cannot_be_read_rightly_is_refused(tmp_path, tokens, settings, size, message):
@@ -122,10 +132,10 @@ def test_what_cannot_be_read_rightly_is_refused(tmp_path, tokens, settings, size
 
 
 def test_a_blank_that_is_another_than_the_pad_token_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"the blank is 3 in config.json \(pad_token_id\) and 0 in the tokenizer"):
+    with pytest.raises(CheckpointError, match=r"the blank is 3 in config.json \(pad_token_id\) but 0 in the tokenizer"):
         read(write(tmp_path / "v", [*MARKS, "|", *ABC], PLAIN, pad=3))
     lost = write(tmp_path / "w", ["<s>", "</s>", "<unk>", "|", *ABC], PLAIN, 30, pad=30)
-    with pytest.raises(CheckpointError, match="the blank '<pad>' is output 30, and its head has 30"):
+    with pytest.raises(CheckpointError, match="the blank '<pad>' is output 30, but the head has only 30"):
         read(lost)
 
 
@@ -136,11 +146,14 @@ def test_a_script_without_blanks_needs_no_delimiter(tmp_path, script):
     vocabulary = read(write(tmp_path / "v", tokens, {"word_delimiter_token": "|"}))
     assert heard(vocabulary, tokens, letters) == "".join(letters)
     assert vocabulary.spell(" ".join(letters), str) == ([*range(4, len(tokens) - 1)], [])
-    assert "has no word delimiter and a script without blanks" in vocabulary.notes[0]
+    assert (
+        "its vocabulary has no word delimiter, and its script is written without spaces: transcripts have no spaces"
+        in vocabulary.notes[0]
+    )
 
 
 def test_korean_is_written_with_blanks(tmp_path):
-    with pytest.raises(CheckpointError, match="words would be glued"):
+    with pytest.raises(CheckpointError, match="its vocabulary has no word delimiter, so words would run together"):
         read(write(tmp_path / "v", [*MARKS, *"가나다라마바사"], PLAIN))
 
 
@@ -179,7 +192,7 @@ def test_one_of_many_languages(tmp_path):
     tokens = {"eng": {"<pad>": 0, "|": 1, "a": 2}, "fra": {"<pad>": 0, "|": 1, "é": 2}}
     vocabulary = read(write(tmp_path / "v", tokens, {"target_lang": "fra"}, 3))
     assert vocabulary.text([2, 1, 2]) == "é é" and vocabulary.language == "fra"
-    assert vocabulary.notes == ("its vocabulary is that of target_lang=fra",)
+    assert vocabulary.notes == ("uses the vocabulary for target_lang=fra",)
 
 
 @pytest.mark.parametrize("norm", ["group"])
@@ -219,7 +232,9 @@ def test_a_run_writes_the_same_words_whatever_the_delimiter_is_called(tmp_path, 
         outcome = once(words)
         texts.append(predictions(outcome))
         notes = outcome.result.merge.notes
-        assert any("words are separated by the output '_'" in note for note in notes) == (name == "_")
+        assert any("words are separated by '_', as the tokenizer's files say" in note for note in notes) == (
+            name == "_"
+        )
     assert texts[0] == texts[1] and any(" " in text for text in texts[0])
 
 
@@ -227,7 +242,7 @@ def test_the_delimiter_is_said_without_a_run_and_kept_when_saved(tmp_path, bert)
     folder = with_delimiter(tmp_path / "h", "_")
     config = jobs(pair_words(folder, bert))[0].config
     warnings = inspect(config, checked_parents(config)).warnings
-    assert any("words are separated by the output '_'" in warning for warning in warnings)
+    assert any("words are separated by '_', as the tokenizer's files say" in warning for warning in warnings)
     target = load_target(locate(str(folder)))
     target.save(tmp_path / "saved")
     assert read(tmp_path / "saved") == target.vocabulary
@@ -260,7 +275,7 @@ def test_a_language_model_that_is_not_used_is_said(tmp_path, bert, place):
         if place == "preprocessor_config":
             settings |= json.loads((folder / "processor_config.json").read_text())["feature_extractor"]
         path.write_text(json.dumps(settings))
-    said = "its language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily"
+    said = "the checkpoint's language model (Wav2Vec2ProcessorWithLM) is not used: mam decodes greedily"
     config = jobs(pair_words(folder, bert))[0].config
     assert said in inspect(config, checked_parents(config)).warnings
     assert said in load_target(locate(str(folder))).remarks

@@ -32,7 +32,7 @@ def test_a_norm_that_overflowed_is_a_log_like_others(tmp_path):
     (tmp_path / METRICS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert read_metrics(tmp_path) == rows
     (tmp_path / METRICS).write_text('{"step": 1, "loss": "low"}\n')
-    with pytest.raises(RecordError, match="line 1: is no log of a training"):
+    with pytest.raises(RecordError, match="line 1: does not come from a training"):
         read_metrics(tmp_path)
 
 

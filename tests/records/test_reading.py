@@ -40,33 +40,33 @@ def edited(path: Path, change: Callable[[dict], object]) -> None:
 RESULTS = {
     "unknown normalizer": (
         lambda r: r["data"].update(normalizer="magic"),
-        "has normalizer=magic, which this mam does not",
+        "has normalizer=magic, which is not known here",
     ),
-    "NaN": (lambda r: r["metrics"].update(wer=float("nan")), r"NaN is no number"),
-    "infinity": (lambda r: r["delta"].update(absolute=float("inf")), r"Infinity is no number"),
-    "negative": (lambda r: r["metrics"].update(wer=-0.5), r"\$\.metrics.* is not as the schema says"),
+    "NaN": (lambda r: r["metrics"].update(wer=float("nan")), "NaN is not a number"),
+    "infinity": (lambda r: r["delta"].update(absolute=float("inf")), "Infinity is not a number"),
+    "negative": (lambda r: r["metrics"].update(wer=-0.5), r"\$\.metrics.*does not match the schema:"),
     "fits not": (
         lambda r: r["metrics"].update(wer=0.123),
-        r"\$\.metrics\.wer is 0\.123, but it counts \d+ errors",
+        r"\$\.metrics\.wer is 0\.123, but there are \d+ errors",
     ),
-    "huge": (lambda r: r["metrics"].update(insertions=2**53 + 1), "is not as the schema says"),
+    "huge": (lambda r: r["metrics"].update(insertions=2**53 + 1), "does not match the schema:"),
     "huger": (lambda r: r["seeds"].update(bootstrap=10**400), r"\$\.seeds\.bootstrap is 1000"),
-    "negative count": (lambda r: r["baseline"].update(deletions=-1), "is not as the schema says"),
-    "more errors than words": (lambda r: r["metrics"].update(substitutions=10**6), "counts more errors than words"),
-    "float count": (lambda r: r["merge"].update(layers=[0.0]), r"\$\.merge\.layers\[0\] is not as the schema says"),
-    "p": (lambda r: r["delta"].update(p_value=1.5), r"\$\.delta\.p_value is not as the schema says"),
-    "interval": (lambda r: r["delta"].update(ci95=[0.2, -0.2]), r"\$\.delta\.ci95 ends before it begins"),
+    "negative count": (lambda r: r["baseline"].update(deletions=-1), "does not match the schema:"),
+    "more errors than words": (lambda r: r["metrics"].update(substitutions=10**6), "has more errors than words"),
+    "float count": (lambda r: r["merge"].update(layers=[0.0]), r"\$\.merge\.layers\[0\] does not match the schema"),
+    "p": (lambda r: r["delta"].update(p_value=1.5), r"\$\.delta\.p_value does not match the schema"),
+    "interval": (lambda r: r["delta"].update(ci95=[0.2, -0.2]), r"\$.delta.ci95 has its bounds in the wrong order"),
     "layer": (lambda r: r["merge"].update(layers=[7]), "names a layer that"),
-    "nothing merged": (lambda r: r["merge"].update(layers=[]), "is not as the schema says"),
-    "schema": (lambda r: r.update(schema=9), "has schema 9, this mam reads 1"),
+    "nothing merged": (lambda r: r["merge"].update(layers=[]), "does not match the schema:"),
+    "schema": (lambda r: r.update(schema=9), "has schema version 9, but this version of mam reads 1"),
     "method": (
         lambda r: r["merge"].update(method="magic"),
-        "has method=magic, which this mam does not know",
+        "has method=magic, which is not known here",
     ),
     "control": (lambda r: r["merge"].update(control="magic"), "has control=magic"),
     "align": (lambda r: r["merge"].update(align="magic"), "has align=magic"),
     "normalizer": (lambda r: r["data"].update(normalizer="magic"), "has normalizer=magic"),
-    "task": (lambda r: r.update(task="events"), r"has no error, which task=events is judged by"),
+    "task": (lambda r: r.update(task="events"), "has no error, the metric of task=events"),
 }
 
 
@@ -100,10 +100,10 @@ def test_numbers_too_large_for_a_float(sound_result, tmp_path):
         read_result(tmp_path)
     content = plain(sound_result)
     content["delta"]["absolute"] = float("nan")
-    with pytest.raises(RecordError, match="NaN is no number"):
+    with pytest.raises(RecordError, match="NaN is not a number"):
         parse_result(json.dumps(content), tmp_path)
     (tmp_path / "result.json").write_text("[1]")
-    with pytest.raises(RecordError, match="it is no object"):
+    with pytest.raises(RecordError, match="is not a JSON object"):
         read_result(tmp_path)
 
 
@@ -141,24 +141,24 @@ def without(name: str) -> Callable[[Path], None]:
 
 
 NO_TEXT, UNREADABLE = "line 1: prediction must be text", r"config\.yaml: cannot be read"
-OTHERS = "are not about the same examples; line 1"
+OTHERS = "have different examples or references in line 1"
 BROKEN = {
-    "missing": (lines(lambda rows: rows[:2] + rows[3:]), r"predictions\.jsonl has 4 lines, result\.json says 5"),
-    "twice": (lines(lambda rows: [*rows[:4], rows[3]]), r"line 5: 'clip3' is already in line 4"),
+    "missing": (lines(lambda rows: rows[:2] + rows[3:]), r"predictions\.jsonl has 4 lines, result\.json has 5"),
+    "twice": (lines(lambda rows: [*rows[:4], rows[3]]), "line 5: 'clip3' also occurs in line 4"),
     "one more": (lines(lambda rows: [*rows, rows[0].replace('"clip0"', '"clip9"')]), "has 6 lines"),
-    "other": (first('"clip0"', '"clip9"'), "line 1 is of 'clip9' and of 'clip0'"),
+    "other": (first('"clip0"', '"clip9"'), r"in line 1 \('clip9' and 'clip0'\)"),
     "other order": (lines(lambda rows: rows[::-1]), OTHERS),
-    "other truth": (first("HELLO", "HALLO"), f"{OTHERS} is of 'clip0' and of 'clip0', or says another truth"),
+    "other truth": (first("HELLO", "HALLO"), OTHERS),
     "no text": (first('"prediction": "', '"prediction": 3, "x": "'), NO_TEXT),
     "surrogate": (
         first('"prediction": "', '"prediction": "\\ud800'),
-        "line 1: has characters that are no Unicode",
+        "line 1: has invalid Unicode characters",
     ),
-    "NaN": (first('"duration": ', '"duration": NaN, "x": '), "line 1: .*NaN is no number"),
+    "NaN": (first('"duration": ', '"duration": NaN, "x": '), "line 1: .*NaN is not a number"),
     "no predictions": (without("predictions.jsonl"), r"predictions\.jsonl: No such file"),
     "no baseline": (without("baseline.jsonl"), r"baseline\.jsonl: No such file"),
     "no configuration": (without(".hydra/config.yaml"), r"config\.yaml: No such file"),
-    "broken configuration": (written("a: ["), r"config\.yaml: not valid YAML"),
+    "broken configuration": (written("a: ["), "config.yaml: is not valid YAML:"),
     "empty configuration": (written(""), UNREADABLE),
     "a list": (written("[1, 2]"), UNREADABLE),
     "unknown key": (config("parts: qkv", "parts: qkv\nnewer: 1"), rf"{UNREADABLE} \(Key 'newer'"),
@@ -276,7 +276,7 @@ def test_sounds_without_their_confusions(event_words, tmp_path):
         with pytest.raises(MamError, match=r"contains no finished run; 0 unfinished, 1 unreadable\.\n.*confusion\.csv"):
             collect([Path("outputs")])
     edited(folder / "result.json", lambda result: result["metrics"].update(error=1.5))
-    with pytest.raises(RecordError, match=r"\$\.metrics.* is not as the schema says"):
+    with pytest.raises(RecordError, match=r"\$\.metrics.*does not match the schema:"):
         read_result(folder)
 
 

@@ -50,7 +50,7 @@ def test_what_cannot_be_used_is_counted_and_named(swept):
     assert len(found.runs) == 2 and len(found.broken) == 2 and found.unfinished == [folders[2]] and found.repeated == 1
     text = "\n".join(found.remarks)
     assert f"1 unfinished: {folders[2]}" in text and "2 unreadable" in text
-    assert "cannot be read as JSON" in text and "has schema 2, this mam reads 1" in text
+    assert "cannot be read as JSON" in text and "has schema version 2, but this version of mam reads 1" in text
     assert "1 repetition of the same run left out" in text
 
 

@@ -136,5 +136,7 @@ def test_what_is_missing_is_named_before_anything_runs(monkeypatch, tmp_path):
         with pytest.raises(MamError) as caught:
             refuse_incomplete(plan)
         message = str(caught.value)
-        assert message.startswith("before anything runs: ") and all(word in message for word in told), message
+        assert message.startswith("nothing was run, since data or models are missing:") and all(
+            word in message for word in told
+        ), message
     refuse_incomplete(study_jobs(jobs(["experiment=table_asr_zeroshot"])[0]))

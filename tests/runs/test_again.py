@@ -81,7 +81,7 @@ def test_code_that_a_record_names_is_not_run(words, tmp_path):
     marker = tmp_path / "was-run"
     copy = first.folder / ".hydra" / "plugins" / mine.name
     copy.write_text(f"open({str(marker)!r}, 'w')\n{copy.read_text()}")
-    refused = rf"used the plug-ins .*\. If you trust them, say plugins=\[...\]; copies: .*{mine.name}"
+    refused = rf"used the plug-ins .*\. If you trust them, set plugins=\[...\]; copies: .*{mine.name}"
     with pytest.raises(ConfigError, match=refused):
         run_again(str(first.folder), [], Said())
     own = first.folder / ".hydra" / "own" / "method"
@@ -102,7 +102,11 @@ def test_a_plugin_that_the_user_names_is_run(words):
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [("mam run 'lam=0.1", "its command cannot be read"), ("rm -rf /", "is no `mam run`"), ("", "is no `mam run`")],
+    [
+        ("mam run 'lam=0.1", "the recorded command cannot be read"),
+        ("rm -rf /", "the recorded command is not `mam run`"),
+        ("", "the recorded command is not `mam run`"),
+    ],
 )
 def test_commands_that_are_none(words, command, message):
     first = once([*words, "lam=0.3", "outputs=first"])

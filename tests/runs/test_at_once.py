@@ -35,7 +35,9 @@ def test_two_equal_runs_are_one():
     assert (first, second) == (0, 0), one + two
     assert list(hashes().values()) == [1]
     texts = sorted([one, two], key=len)
-    assert "waiting for it" in texts[1] and "skipped: finished already in outputs/" in texts[1]
+    assert (
+        "waiting for another process" in texts[1] and "skipped: this run has finished already, in outputs/" in texts[1]
+    )
     assert "waiting" not in texts[0] and "skipped" not in texts[0]
 
 
@@ -56,7 +58,7 @@ def test_a_sweep_takes_what_is_free_first():
         with pytest.raises(BusyError):
             run(plan[0], bench, waits=False)
         sweep = start(["run", "--multirun", "lam=0.05,0.1,0.2", "control=none", *words])
-        sweep.wait_for("waiting for it")
+        sweep.wait_for("waiting for another process")
         holder.kill()
         ended = sweep.wait()
     assert ended.returncode == 0

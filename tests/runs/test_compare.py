@@ -48,7 +48,9 @@ def test_sounds_are_compared_too(event_words):
 
 def test_other_examples_are_refused_with_the_reason(words, event_words, clips):
     whole, some = once([*words, "lam=0.3"]), once([*words, "lam=0.3", "data.limit=3"])
-    with pytest.raises(RecordError, match=r"their examples differ, 5 and 3, of which e\.g\. 'clip3' is in one only"):
+    with pytest.raises(
+        RecordError, match=r"their examples differ \(5 and 3\); for example, only one of them has 'clip3'"
+    ):
         compare(whole.folder, some.folder)
     with pytest.raises(RecordError, match="their task differs, asr and events"):
         compare(whole.folder, once([*event_words, "lam=0.3"]).folder)

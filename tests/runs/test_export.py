@@ -86,8 +86,8 @@ def test_the_card_says_what_was_done(words):
     assert "| 0 | 0.4 | 0 |" in card and "| 1 | 0 | – |" in card and "| 2 | 0.4 | 2 |" in card
     delta = run.result.delta
     assert f"{100 * delta.absolute:+.2f}" in card and run.result.model.source.sha256 in card
-    assert "not said in its files" in card and "@article{sundar2023multimodal" in card and run.result.command in card
-    assert str(Path.home()) not in card.split("## Made by")[0]
+    assert "not stated in its files" in card and "@article{sundar2023multimodal" in card and run.result.command in card
+    assert str(Path.home()) not in card.split("## How this model was made")[0]
     kept = yaml.safe_load(Path("exported/mam_config.yaml").read_text())
     assert kept["lam"] == 0.4 and kept["layers"]["spec"] == "0,2"
 
@@ -109,11 +109,11 @@ def test_what_is_refused(words, hubert_group, tmp_path):
     run = once([*words, f"model.target={own}", "lam=0.4"])
     Path("full").mkdir()
     Path("full/precious").touch()
-    with pytest.raises(RecordError, match="no earlier export that could be replaced"):
+    with pytest.raises(RecordError, match="is not empty and not an earlier export"):
         export(run.folder, Path("full"), force=True)
     assert Path("full/precious").exists(), "force replaces exports and nothing else"
     export(run.folder, Path("made"))
-    with pytest.raises(RecordError, match=r"out=made: is not empty\. .*force=true to replace the export"):
+    with pytest.raises(RecordError, match="out=made: has an earlier export"):
         export(run.folder, Path("made"))
     export(run.folder, Path("made"), force=True)
     assert Path("made/model.safetensors").is_file() and not list(Path().glob(".made*"))
@@ -122,7 +122,7 @@ def test_what_is_refused(words, hubert_group, tmp_path):
     raw = bytearray((own / "model.safetensors").read_bytes())
     raw[-1] ^= 1
     (own / "model.safetensors").write_bytes(raw)
-    with pytest.raises(RecordError, match="its weights are others than in the run"):
+    with pytest.raises(RecordError, match="its weights are not those of the run"):
         export(run.folder, Path("other"))
     assert not Path("other").exists()
 
@@ -140,11 +140,11 @@ def test_a_trained_model_is_exported_with_lambda_folded_in(hubert_group, bert, t
     assert "L-MAM" in Path("exported/README.md").read_text()
     (tmp_path / "secret").write_text("a secret")
     (run.folder / "model" / "notes.txt").symlink_to(tmp_path / "secret")
-    with pytest.raises(RecordError, match=r"notes.txt: is a link, which an export does not follow"):
+    with pytest.raises(RecordError, match="notes.txt: is a link, which is not exported"):
         export(run.folder, Path("linked"))
     assert not Path("linked").exists()
     unsaved = once([*words, *quick, "train.save_model=false"])
-    with pytest.raises(RecordError, match=r"its model was not saved\. Train it with train\.save_model=true"):
+    with pytest.raises(RecordError, match="the trained model was not saved"):
         export(unsaved.folder, Path("other"))
 
 
@@ -158,11 +158,11 @@ def test_sounds_by_fold(event_words, tmp_path):
     again = once([*words, f"model.target={file}", "lam=0", "outputs=again"])
     assert (again.folder / "predictions.jsonl").read_bytes() != b""
     trained = once([*words, "train=lmam", "lam=0.2", "train.steps=2", "train.evaluate_every=1", "train.batch_size=4"])
-    with pytest.raises(RecordError, match=r"has a model for each fold\. Say fold=N, one of 1, 2, 3"):
+    with pytest.raises(RecordError, match=r"has a model for each fold\. Set fold=N, one of 1, 2, 3"):
         export(trained.folder, Path("fold"))
     export(trained.folder, Path("fold"), fold="2")
     for fold in ("4", "x", "fold 2", "-1"):
-        with pytest.raises(RecordError, match=r"Say fold=N, one of 1, 2, 3"):
+        with pytest.raises(RecordError, match=r"Set fold=N, one of 1, 2, 3"):
             export(trained.folder, Path("other"), fold=fold)
     model = BeatsModel.from_checkpoint(Path("fold/beats.pt"))
     assert [model.labels[i] for i in range(3)] == sorted(CLASSES)
@@ -181,7 +181,7 @@ def test_the_card_says_how_it_was_mixed(words):
 def test_a_fold_of_a_run_without_folds_is_refused(words):
     run = once([*words, "lam=0.4"])
     for fold in ("1", "x", ""):
-        with pytest.raises(RecordError, match=f"fold={fold}: .* has one model for all data. Leave fold out"):
+        with pytest.raises(RecordError, match=f"fold={fold}: .* has one model, not one per fold. Leave fold out"):
             export(run.folder, Path("exported"), fold=fold)
     assert not Path("exported").exists()
 

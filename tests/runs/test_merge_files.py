@@ -128,7 +128,7 @@ def test_running_the_merged_folder_reproduces_the_run(hubert_group, bert, clips,
 def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tmp_path):
     words = [*pair_words(hubert_group, bert), "lam=0.3"]
     made = mam("merge", *words, "out=merged")
-    assert made.stdout.startswith("merged 18 tensors, 9,504 parameters, into merged")
+    assert made.stdout.startswith("merged 18 tensors (9,504 parameters) into merged")
     record = json.loads(Path("merged/mam_merge.json").read_text())
     assert record["lam"] == [0.3] * 3 and record["source"]["sha256"] == locate(str(bert)).sha256
     code = (
@@ -141,8 +141,8 @@ def test_the_command_and_a_process_that_cannot_import_mam(hubert_group, bert, tm
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     for wrong, message in (
         ([*words, "out=merged"], "exists and is not an empty folder"),
-        (words, "say once where the merged checkpoint goes"),
-        ([*words, "out=x", "data=ljspeech"], "data=ljspeech: has no meaning for mam merge"),
+        (words, "out: needs exactly one folder for the merged checkpoint"),
+        ([*words, "out=x", "data=ljspeech"], "data=ljspeech: does not apply to mam merge, which reads no data"),
         ([*words, "out=x", "model.target_shape.heads=2"], "has heads 4, not 2 as configured"),
         ([*words, "out=x", "lam=2"], "lam=2"),
     ):
@@ -268,7 +268,7 @@ def test_the_command_counts_the_numbers_of_the_heads_that_are_merged(hubert_grou
     In each of three layers: 3 · (16 · 32 + 16) + 32 · 16 = 2,096 numbers in 7 tensors.
     """
     shown = mam("merge", *pair_words(hubert_group, bert), "lam=0.3", "parts=qkvo", "heads=0,2", "out=merged")
-    assert shown.stdout.startswith("merged 21 tensors, 6,288 parameters, into merged"), shown.stderr
+    assert shown.stdout.startswith("merged 21 tensors (6,288 parameters) into merged"), shown.stderr
     before, after = (load_file(Path(folder) / "model.safetensors") for folder in (hubert_group, "merged"))
     differing = [int((after[name] != before[name]).sum()) for name in before]
     assert (sum(count > 0 for count in differing), sum(differing)) == (21, 6288)

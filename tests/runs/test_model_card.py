@@ -86,7 +86,7 @@ def check(result: RunResult, folder: Path, name: str) -> None:
     (evaluation,) = loaded.eval_results
     assert (evaluation.dataset_name, evaluation.dataset_type) == (plain or "data", plain or "data")
     assert evaluation.metric_value == round(100 * result.rate, 4)
-    assert text.count("\n# ") == 1 and "## Parents" in text
+    assert text.count("\n# ") == 1 and "## Parent models" in text
 
 
 @pytest.mark.parametrize("name", ODD)

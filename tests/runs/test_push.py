@@ -92,7 +92,7 @@ def test_force_adds_to_a_repository_that_exists(hub, run):
 
 def test_without_force_one_that_exists_is_refused_before_the_export(hub):
     hub.private = True
-    with pytest.raises(MamError, match=r"me/x: exists already. Choose another name, or say force=true"):
+    with pytest.raises(MamError, match=r"me/x: exists already. Choose another name, or set force=true"):
         push(Path("nowhere"), "me/x", Path("made"), private=True)
     assert hub.names == ["whoami", "repo_info"]
 
@@ -103,7 +103,7 @@ def test_nothing_is_published_that_was_to_be_private(hub, run, private):
     now, asked = ("public", "private") if private else ("private", "public")
     with pytest.raises(MamError, match=f"me/x: exists and is {now}, not {asked}") as caught:
         push(run, "me/x", Path("made"), private=private, force=True)
-    assert f"private={str(not private).lower()} to send" in str(caught.value)
+    assert f"private={str(not private).lower()} to upload" in str(caught.value)
     assert hub.names == ["whoami", "repo_info"] and not Path("made").exists()
     for same in (not private, None):
         assert push(run, "me/x", Path("made"), private=same, force=True).url
@@ -118,7 +118,7 @@ def test_a_repository_that_was_created_and_got_nothing_is_said(hub, run, error, 
         with pytest.raises(MamError) as caught:
             push(run, "me/x", Path("made"), private=True)
         said = str(caught.value)
-    assert said.endswith(". The repository me/x was created and is empty; say force=true to send to it")
+    assert said.endswith(". The repository me/x was created and is empty; set force=true to send to it")
     hub.fails.clear()
     assert push(run, "me/x", Path("made"), private=True, force=True).url
     hub.fails["upload_folder"] = error
@@ -143,7 +143,7 @@ def refused_card() -> ValueError:
 @pytest.mark.parametrize("error", [refused_card(), ValueError("Invalid metadata in README.md."), KeyError("x")])
 def test_an_error_that_is_not_the_networks_is_not_called_so(hub, run, error):
     hub.fails["upload_folder"] = error
-    with pytest.raises(MamError, match=f"me/x: the hub's client refuses it: {type(error).__name__}: ") as caught:
+    with pytest.raises(MamError, match=f"me/x: the upload failed: {type(error).__name__}: ") as caught:
         push(run, "me/x", Path("made"))
     assert "reached" not in str(caught.value)
 
@@ -165,11 +165,11 @@ def test_a_wrong_name_is_refused_before_anything(hub, name):
             LocalTokenNotFoundError("no"),
             "me/x: you are not logged in to the hub. Log in with `hf auth login`",
         ),
-        ("whoami", refusal(401), "me/x: the hub does not accept your token. Log in with"),
-        ("create_repo", refusal(403), "me/x: you have no right to write there (403 said"),
-        ("create_repo", refusal(409), "me/x: exists already. Choose another name, or say force=true"),
-        ("create_repo", refusal(400), "me/x: the hub refuses it: 400 said"),
-        ("upload_folder", refusal(403), "me/x: you have no right to write there (403 said"),
+        ("whoami", refusal(401), "me/x: the hub rejected your token"),
+        ("create_repo", refusal(403), "me/x: you may not write there (403 said"),
+        ("create_repo", refusal(409), "me/x: exists already. Choose another name, or set force=true"),
+        ("create_repo", refusal(400), "me/x: the hub refused the upload: 400 said"),
+        ("upload_folder", refusal(403), "me/x: you may not write there (403 said"),
     ],
 )
 def test_what_the_hub_refuses_is_one_message(hub, run, asked, error, message):
@@ -184,7 +184,7 @@ def test_what_the_hub_refuses_is_one_message(hub, run, asked, error, message):
     [
         ("whoami", ConnectionError("no route"), "the hub cannot be reached: no route"),
         ("create_repo", TimeoutError(), "the hub cannot be reached: TimeoutError"),
-        ("upload_folder", refusal(503), "the hub fails: 503 said"),
+        ("upload_folder", refusal(503), "the hub has failed: 503 said"),
     ],
 )
 def test_without_an_answer_the_folder_is_there_and_nothing_sent(hub, run, asked, error, reason):
@@ -217,7 +217,7 @@ def test_a_card_that_cannot_be_read_back_is_not_sent(hub, run, monkeypatch):
 def test_nothing_foreign_is_replaced(hub, run):
     Path("made").mkdir()
     Path("made/precious").touch()
-    with pytest.raises(RecordError, match="no earlier export that could be replaced"):
+    with pytest.raises(RecordError, match="is not empty and not an earlier export"):
         push(run, "me/x", Path("made"))
     assert hub.names == ["whoami", "repo_info"] and Path("made/precious").exists()
 
@@ -243,4 +243,4 @@ def test_the_verb_without_a_network(run):
     assert shown.stdout.endswith(
         "nothing was sent: HF_HUB_OFFLINE is set\nthe folder is written and its card is valid: here\n"
     )
-    assert mam("push", "nowhere", "me/x").stderr == "mam: nowhere: is not a finished run, it has no result.json.\n"
+    assert mam("push", "nowhere", "me/x").stderr == "mam: nowhere: is not a finished run (it has no result.json).\n"

@@ -20,7 +20,7 @@ def test_rescoring_is_written_beside_and_never_over(words):
     assert rescore(outcome.folder, "hubert_english", "3") == (result, path)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == written
     path.write_text(path.read_text().replace('"seed', '"Seed', 1))
-    with pytest.raises(RecordError, match="is there already, and other code made its numbers"):
+    with pytest.raises(RecordError, match="already exists and was made by other code"):
         rescore(outcome.folder, "hubert_english", "3")
     same, _ = rescore(outcome.folder, None, None)
     assert same.metrics == outcome.result.metrics and same.delta == outcome.result.delta
@@ -45,5 +45,5 @@ def test_rescoring_refuses(words, tmp_path):
         with pytest.raises(MamError, match="line 1"):
             rescore(outcome.folder, None, None)
     (outcome.folder / "baseline.jsonl").write_text("\n".join(reversed(lines)))
-    with pytest.raises(RecordError, match="not about the same examples"):
+    with pytest.raises(RecordError, match="have different examples or references"):
         rescore(outcome.folder, None, None)

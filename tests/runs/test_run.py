@@ -163,8 +163,8 @@ def test_whisper_runs_with_a_recording_over_thirty_seconds(tmp_path, minilm):
     target = make_whisper(tmp_path / "w")
     outcome = once([*pair_words(target, minilm, 2 * HEADS), *data_words(root), "lam=0.3"])
     assert outcome.result.merge.notes == [
-        "heads differ: the target has 4 heads of 8, the source 8 heads of 4; the shapes fit all the same",
-        "the source's K bias is dropped: the target's K has none (which softmax cancels)",
+        "heads differ: the target has 4 heads of 8, the source has 8 heads of 4; the shapes agree nevertheless",
+        "the source's K bias is dropped, since the target's K has none (this has no effect after softmax)",
     ]
     assert len(predictions(outcome)) == 3
 

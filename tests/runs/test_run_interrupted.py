@@ -65,8 +65,8 @@ def test_bad_recordings_stop_or_are_counted(words, clips):
         (["model.source_shape.layers=5"], CheckpointError, "model.source=.*has layers 4, not 5"),
         (["data.root=/none"], DataError, "there is no such folder"),
         (["data.normalizer=hubert_english", "data.limit=1"], DataError, "no reference has a word left"),
-        (["device=cuda"], MamError, "torch sees no GPU"),
-        (["dtype=float16", "device=cpu"], MamError, "not usable on a CPU"),
+        (["device=cuda"], MamError, "device=cuda: torch finds no GPU"),
+        (["dtype=float16", "device=cpu"], MamError, "train.precision=float16: not available on a CPU"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(words, clips, change, error, message):
@@ -92,15 +92,15 @@ def test_source_with_fewer_layers_than_asked(hubert_group, clips, tmp_path):
 
 def test_an_output_folder_that_cannot_be_written(words):
     Path("file").touch()
-    with pytest.raises(RecordError, match=r"outputs=file.*cannot be written. Say outputs=FOLDER"):
+    with pytest.raises(RecordError, match=r"outputs=file.*cannot be written. Set outputs=FOLDER"):
         once([*words, "outputs=file"])
-    with pytest.raises(RecordError, match=r"outputs=/proc/x.*Say outputs=FOLDER"):
+    with pytest.raises(RecordError, match=r"outputs=/proc/x.*Set outputs=FOLDER"):
         once([*words, "outputs=/proc/x"])
 
 
 def test_a_cache_folder_that_is_a_file(words):
     Path("file").touch()
-    with pytest.raises(ConfigError, match=r"cache_dir=file: is a file\. Name a folder"):
+    with pytest.raises(ConfigError, match="cache_dir=file: is a file. Give a folder"):
         once([*words, "cache_dir=file"])
     assert os.listdir() == ["file"]
 
@@ -163,7 +163,7 @@ def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, cap
     monkeypatch.setattr("mam.tasks.asr.score", logged)
     monkeypatch.setattr(logging.FileHandler, "flush", full)
     with pytest.raises(
-        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or say outputs="
+        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or set outputs="
     ):
         once(words)
     assert "Logging error" not in capfd.readouterr().err
@@ -196,7 +196,7 @@ def test_a_killed_run_is_not_finished_and_the_next_one_is(words, tmp_path):
     assert not (folder / "result.json").exists() and (folder / ".running").exists()
     resumed = once(words)
     assert resumed.status == "finished" and not folder.exists()
-    assert f"{folder.absolute()}: removed, its run was killed" in (resumed.folder / "mam.log").read_text()
+    assert f"{folder.absolute()}: removed, since its run was killed" in (resumed.folder / "mam.log").read_text()
     assert not list(Path("outputs").rglob(".running*"))
     undisturbed = once([*words, "outputs=elsewhere", f"cache_dir={tmp_path / 'fresh'}"])
     assert predictions(resumed) == predictions(undisturbed)

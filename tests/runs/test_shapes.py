@@ -67,7 +67,7 @@ def test_a_wrong_stated_shape_is_refused_whatever_else_is_stated(words, others, 
         ("layers.spec=0-5", r"no layer"),
         ("layers=top7", r"layers\.spec=top7: the target has 3 layers"),
         ("heads=9", r"heads=9"),
-        ("schedule=list", r"schedule\.values has 0 numbers"),
+        ("schedule=list", "schedule.values: has 0 numbers, but the target has"),
     ],
 )
 def test_what_does_not_fit_is_refused_once_the_shapes_are_known(untold, word, message):
@@ -108,5 +108,11 @@ def test_controls_beside_a_schedule_whose_depth_is_not_known_yet():
     controls = [job.config.control for job in plan_with_shapes(jobs(words, multirun=True))]
     assert sorted(controls) == ["none", "none", "shrink", "shrink"]
     nothing = [*words, "schedule.beta=0", "control=shrink"]
-    with pytest.raises(ConfigError, match="only controls at λ=0"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            "there is nothing to run: a list of values is empty, or the only runs are controls at λ=0, which equal the"
+            " baseline"
+        ),
+    ):
         plan_with_shapes(jobs(nothing, multirun=True))

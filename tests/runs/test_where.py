@@ -130,7 +130,7 @@ def test_learnable_lambda_in_a_decoder(whisper, bert):
 def test_what_does_not_fit_is_refused(whisper, bert, tmp_path):
     with pytest.raises(MergeError, match="where=decoder: the target has no decoder"):
         mam.merge(make_hubert(tmp_path / "hubert"), bert, where="decoder")
-    with pytest.raises(ConfigError, match="parts=qn: control=rotate has nothing to put in the place of n"):
+    with pytest.raises(ConfigError, match="parts=qn: control=rotate does not define a replacement for n"):
         mam.merge(loaded(whisper), bert, parts="qn", control="rotate")
     for word in ({"heads": "0"}, {"align": "procrustes"}, {"on_mismatch": "project"}):
         with pytest.raises(ConfigError, match="f cannot be merged with"):
@@ -139,12 +139,14 @@ def test_what_does_not_fit_is_refused(whisper, bert, tmp_path):
         mam.merge(loaded(whisper), bert, where="cross", parts="f")
     with pytest.raises(ConfigError, match="fits one basis"):
         mam.merge(loaded(whisper), bert, where="cross", align="procrustes")
-    with pytest.raises(ConfigError, match="inputs of encoders only"):
+    with pytest.raises(ConfigError, match="can only be measured in encoders"):
         mam.merge(loaded(whisper), bert, where="decoder", repair="logits")
     other = make_bert(tmp_path / "wide", layers=4, intermediate=64)
-    with pytest.raises(MergeError, match=r"source layer 0, f1: is \(64, 32\).*leave f out of parts"):
+    with pytest.raises(MergeError, match=r"source layer 0, f1: its shape is \(64, 32\).*leave f out of parts"):
         mam.merge(loaded(whisper), other, parts="f")
-    with pytest.raises(UnfitError, match=r"f1 of layer 0 is \[64, 32\] in the source and \[48, 32\] in the target"):
+    with pytest.raises(
+        UnfitError, match=r"the shape of f1 in layer 0 is \[64, 32\] in the source and \[48, 32\] in the target"
+    ):
         merge_files(whisper, other, tmp_path / "out", parts="f")
     assert not (tmp_path / "out").exists()
 

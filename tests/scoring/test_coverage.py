@@ -44,8 +44,8 @@ def test_a_plain_function_is_judged_too():
 def test_a_note_names_share_and_remedy():
     notes = corpus_notes("hubert_english", "ru", ["Привет world"])
     assert notes == [
-        "data.normalizer=hubert_english drops 54.5 % of the letters of the references, and what is dropped is not"
-        " scored. data.normalizer=multilingual keeps the letters of every language"
+        "data.normalizer=hubert_english removes 54.5 % of the letters of the references, which are then not scored."
+        " data.normalizer=multilingual keeps the letters of every language"
     ]
 
 
@@ -60,7 +60,7 @@ def test_a_note_counts_references_in_brackets():
     for name in ("whisper_english", "basic"):
         notes = corpus_notes(name, "en", references)
         assert notes == [
-            f"2 of 4 references have text in brackets, which data.normalizer={name} deletes. Where it was spoken,"
-            " data.normalizer=multilingual scores it"
+            f"data.normalizer={name} deletes text in brackets (references with such text: 2 of 4). If that text was"
+            " spoken, set data.normalizer=multilingual"
         ]
     assert corpus_notes("hubert_english", "en", references) == []

@@ -113,7 +113,7 @@ def test_the_metric_normalises_and_counts():
     spelled = {"predictions": ["einundzwanzig"], "references": ["21"]}
     assert WordErrorRate("multilingual").compute(**spelled, language="de")["wer"] == 0
     assert WordErrorRate("multilingual").compute(**spelled)["wer"] == 1
-    with pytest.raises(ConfigError, match="swiss: not a normalizer. Choose one of: basic, hubert_english,"):
+    with pytest.raises(ConfigError, match="swiss: is not a normalizer. Choose one of: basic, hubert_english,"):
         WordErrorRate("swiss")
 
 

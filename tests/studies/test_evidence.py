@@ -231,7 +231,7 @@ def test_a_ladder_of_given_pairs(whisper, minilm, hubert_group, bert, clips, tmp
     ended = execute(plan, Workbench(), study_folder(plan, "size_ladder"))
     assert [end.error for end in ended] == [None] * 4
     assert ended[0].job.varied(plan) == {"arm": names[0], "control": "none"}
-    with pytest.raises(ConfigError, match=r"study.pairs: \['one'\] is not \[TARGET, SOURCE\]"):
+    with pytest.raises(ConfigError, match=r"study.pairs: \['one'\] is not of the form \[TARGET, SOURCE\]"):
         words_of_pairs([["one"]])
 
 

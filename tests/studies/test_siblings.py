@@ -69,13 +69,13 @@ def trained(outputs):
 
 def test_what_cannot_be_merged_is_refused_with_the_reason(trained):
     study, (one, other) = trained
-    with pytest.raises(ConfigError, match="here 1 were trained, on demo_speech$"):
+    with pytest.raises(ConfigError, match="This study trained 1, on demo_speech$"):
         merges(study, [one])
-    with pytest.raises(ConfigError, match="here 3 were trained"):
+    with pytest.raises(ConfigError, match="This study trained 3"):
         merges(study, [one, other, other])
     model = other.outcome.folder / "model"
     model.rename(model.with_name("elsewhere"))
-    with pytest.raises(ConfigError, match="holds no model that could be merged. Say train.save_model=true"):
+    with pytest.raises(ConfigError, match="holds no model that could be merged. Set train.save_model=true"):
         merges(study, [one, other])
     model.with_name("elsewhere").rename(model)
 
@@ -92,9 +92,9 @@ def test_a_failed_training_is_reported_and_nothing_is_merged(trained):
         (["+study.second.axes.lam=[0.1]"], "study.second: has no effect without study.then=siblings"),
         (["study.then=siblings"], "study.then=siblings: needs the merges of the second stage"),
         (["experiment=siblings", "+study.second.axes.lamm=[1]"], "lamm: there is no such key"),
-        (["experiment=siblings", "study.second.axes.lam=1"], r"is a list of values, study.second.axes.KEY=\["),
-        (["experiment=siblings", "study.second.axes={}"], r"set one axis at a time, study.second.axes.KEY=\["),
-        (["experiment=siblings", "study.second.arms.dare=x"], "an arm is a list of words"),
+        (["experiment=siblings", "study.second.axes.lam=1"], "an axis must be a list of values"),
+        (["experiment=siblings", "study.second.axes={}"], "axes are set one at a time"),
+        (["experiment=siblings", "study.second.arms.dare=x"], "an arm must be a list of overrides"),
         (["experiment=siblings", "study.second.axes.parts=[qk]"], r"write \+study.second.axes.parts"),
     ],
 )

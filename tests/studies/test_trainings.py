@@ -141,5 +141,5 @@ def test_learnt_lambdas_are_carried_over_frozen():
     rates = iter([0.4, 0.3, 0.3, 0.6, 0.5, 0.5] * 2)
     kept = without_rejected([ended(job, after=next(rates)) for job in more])
     assert [end.job.config.study.arm for end in kept[:3]] == ["fixed-0.05", "own", "carried"]
-    with pytest.raises(ConfigError, match="λ was learnt on 1 data sets; to carry over it needs two"):
+    with pytest.raises(ConfigError, match="λ was learnt on 1 data set, but carrying it over needs two"):
         second_stage(study, first[:2])

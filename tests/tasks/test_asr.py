@@ -69,11 +69,23 @@ def test_one_side_is_counted_in_its_own_unit_alone(calls):
     ("said", "finding"),
     [
         (["e"] * 10, "collapsed: 10 of 10 predictions are 'e'"),
-        (["eeee eee"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words or letter again"),
-        (["thank you " * 4 + "thank"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words"),
-        (["ha ha ha ha"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are the same words or letter"),
+        (
+            ["eeee eee"] + [f"word {i}" for i in range(9)],
+            "predictions that only repeat the same words or letter: 1 of 10",
+        ),
+        (
+            ["thank you " * 4 + "thank"] + [f"word {i}" for i in range(9)],
+            "predictions that only repeat the same words or letter: 1 of 10",
+        ),
+        (
+            ["ha ha ha ha"] + [f"word {i}" for i in range(9)],
+            "predictions that only repeat the same words or letter: 1 of 10",
+        ),
         ([""] * 10, "collapsed: every prediction is empty"),
-        (["a b c d e f g h i j"] + [f"word {i}" for i in range(9)], "1 of 10 predictions are over 3 times as long"),
+        (
+            ["a b c d e f g h i j"] + [f"word {i}" for i in range(9)],
+            "predictions more than 3 times as long as their reference: 1 of 10",
+        ),
     ],
 )
 def test_collapse_is_said(said, finding):
@@ -126,8 +138,8 @@ def test_characters_said_again_and_again_are_a_finding():
     rows = [{"reference": f"天气{i}", "prediction": text} for i, text in enumerate(["谢谢观看" * 4, "很好很好很好"])]
     found = asr._findings(rows, np.full(2, 3), "character")
     assert found == [
-        "1 of 2 predictions are the same words or letter again and again",
-        "1 of 2 predictions are over 3 times as long as their reference",
+        "predictions that only repeat the same words or letter: 1 of 2",
+        "predictions more than 3 times as long as their reference: 1 of 2",
     ]
 
 

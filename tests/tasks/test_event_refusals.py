@@ -10,8 +10,11 @@ from support.runs import jobs, once
 from mam.errors import ConfigError, DataError
 
 BAD = {
-    "speech": (["data=demo_speech", "data.clusters=utterance"], "has no labels. It is for models of speech"),
-    "no such fold": (["data.fold=7"], "data.fold=7: no clip is in it. There is: 1, 2, 3"),
+    "speech": (
+        ["data=demo_speech", "data.clusters=utterance"],
+        "has no labels. Use it with models for speech, and e.g. data=demo_sounds for audio events",
+    ),
+    "no such fold": (["data.fold=7"], "data.fold=7: has no clips"),
 }
 
 
@@ -24,19 +27,19 @@ def test_data_that_does_not_serve(event_words, words, message):
 
 def test_too_few_folds_and_unknown_classes(event_words, tmp_path):
     one = write_sounds(tmp_path / "one", folds=1)
-    with pytest.raises(DataError, match="has clips in fold 1 only"):
+    with pytest.raises(DataError, match="has clips only in fold 1, but the probe must be fitted on other folds"):
         once([*event_words, f"data.root={one}"])
     two = write_sounds(tmp_path / "two", folds=2)
-    with pytest.raises(DataError, match="has clips in fold 1, 2 only"):
+    with pytest.raises(DataError, match="has clips only in fold 1, 2, but the probe must be fitted on other folds"):
         once([*event_words, f"data.root={two}", "data.split=dev"])
     lines = (two / "metadata.csv").read_text().splitlines()
     (two / "metadata.csv").write_text("\n".join(line for line in lines if not line.startswith("1-click")) + "\n")
-    with pytest.raises(DataError, match=r"fold 2: tests classes that its 4 training clips do not have: click"):
+    with pytest.raises(DataError, match="fold 2: some tested classes do not occur in its 4 training clips: click"):
         once([*event_words, f"data.root={two}"])
 
 
 def test_labels_are_not_for_speech_recognition(words, sounds):
-    with pytest.raises(DataError, match="has labels but no transcripts. It is for models of audio events"):
+    with pytest.raises(DataError, match="has labels but no transcripts"):
         once([*words, f"data.root={sounds}"])
 
 
@@ -44,8 +47,8 @@ def test_labels_are_not_for_speech_recognition(words, sounds):
     ("word", "message"),
     [
         ("head=probe", "head=probe: not known. Choose one of:\n      probe_fixed"),
-        ("data.split=all", "data.split=all: a probe is fitted on other clips than it is tested on"),
-        ("data.split=train", "data.split=train: a probe is fitted on other clips"),
+        ("data.split=all", "data.split=all: the probe needs clips outside the tested split"),
+        ("data.split=train", "data.split=train: the probe needs clips outside the tested split"),
         ("data.normalizer=basic", "data.normalizer: has no effect on audio events"),
         ("data.ids.test=x", "data.ids: has no effect on audio events"),
     ],

@@ -115,7 +115,7 @@ def test_a_column_of_the_users_own(spoken_words):
     assert [(group.value, group.n) for group in record.groups] == [("f", 4), ("m", 3), (None, 1)]
     assert predictions(made) == predictions(plain)
     assert once([*spoken_words, "evaluate.by=[gender]"]).status == "skipped" and once(spoken_words).status == "skipped"
-    with pytest.raises(DataError, match="evaluate.by=reference: is no column .* Columns with values: gender, s"):
+    with pytest.raises(DataError, match="evaluate.by=reference: is not a column .* Choose from: gender, s"):
         once([*spoken_words, "evaluate.by=[reference]"])  # a name of the predictions' own
     path.write_text("\n".join(text).replace(",m,", ",male,") + "\n")
     again = once([*spoken_words, "evaluate.by=[gender]"])
@@ -185,7 +185,9 @@ def test_a_column_without_values_is_an_error_before_a_model_is_loaded(spoken_wor
 
 
 def test_a_column_is_named_once():
-    with pytest.raises(ConfigError, match=r"evaluate.by=speaker,speaker: names a column more than once"):
+    with pytest.raises(
+        ConfigError, match="evaluate.by=speaker,speaker: a column is named more than once. Name each once"
+    ):
         jobs(["evaluate.by=[speaker,speaker]"])
 
 

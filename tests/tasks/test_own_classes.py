@@ -41,7 +41,7 @@ def test_classes_that_the_checkpoint_lacks_are_left_out_and_counted(event_words,
     outcome = once([*event_words, *own_head(tmp_path, ["hum", "click"])])
     assert outcome.result.data.n == outcome.result.metrics.clips == 12
     assert outcome.result.head.without_class == ["buzz"]
-    assert "the checkpoint has no class for buzz: 6 clips are left out" in outcome.result.diagnostics
+    assert "the checkpoint has no class for buzz (clips left out: 6)" in outcome.result.diagnostics
     with pytest.raises(DataError, match="none of the classes buzz, click, hum is among the checkpoint's 2 "):
         once([*event_words, *own_head(tmp_path, ["cat", "dog"])])
 

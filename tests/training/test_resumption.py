@@ -37,7 +37,7 @@ def test_the_newest_whole_checkpoint_is_used_and_broken_ones_go_by_name(tmp_path
     assert last_whole(tmp_path, said.append) == first
     assert said[1] == f"{second}: model.safetensors changed or missing; it is passed over"
     (first / "seal.json").write_text("{")
-    assert last_whole(tmp_path, said.append) is None and "its seal.json is broken" in said[2]
+    assert last_whole(tmp_path, said.append) is None and "its seal.json is damaged" in said[2]
 
 
 def test_a_checkpoint_whose_best_is_broken_does_not_serve(tmp_path):
@@ -86,7 +86,7 @@ def test_a_question_has_one_folder_and_one_trainer(tmp_path):
     with unfinished(tmp_path, question, "auto") as folder:
         (folder / "trace").touch()
         with (
-            pytest.raises(TrainingError, match="another process is training this now"),
+            pytest.raises(TrainingError, match="another process is running this training"),
             unfinished(tmp_path, question, "auto"),
         ):
             pass
@@ -109,7 +109,7 @@ def test_another_question_is_refused_with_the_difference(tmp_path):
         assert same == folder
     changed = {"config": {"lam": 0.2, "train": {"steps": 3, "clip": 1.0}}, "data": "abc"}
     message = (
-        r"(?s)2 problems:.*config.lam: 0.1 then, 0.2 now.*config.train.clip: not there then, 1.0 now.*Say what was"
+        "(?s)2 problems:.*config.lam: was 0.1, is now 0.2.*config.train.clip: was missing, is now 1.0.*Use the earlier"
     )
     with pytest.raises(TrainingError, match=message), unfinished(tmp_path, changed, str(folder)):
         pass

@@ -44,8 +44,8 @@ def test_a_damaged_file_costs_its_checkpoint(training, whole, work, name, damage
         return
     (sentence,) = said
     unsealed = (name, damage) == ("seal.json", "missing")
-    assert sentence.startswith(f"{work / 'checkpoint-3'}: ") and sentence.endswith("; it is passed over")
-    assert ("was not written to the end" if unsealed else name) in sentence
+    assert sentence.startswith(f"{work / 'checkpoint-3'}: ") and sentence.endswith("it is not used")
+    assert ("was not written completely" if unsealed else name) in sentence
     assert outcome == whole
 
 
@@ -56,7 +56,7 @@ def test_without_its_best_checkpoint_it_begins_anew(training, whole, work, name,
     said: list[str] = []
     assert training.outcome(work, said) == whole
     assert [sentence.split(": ")[0] for sentence in said] == [str(work / f"checkpoint-{step}") for step in (3, 2, 1)]
-    assert "its best checkpoint, checkpoint-1, is not whole" in said[0]
+    assert "its best checkpoint, checkpoint-1, is damaged" in said[0]
 
 
 SEALS = {
@@ -78,7 +78,7 @@ def test_a_seal_that_says_something_else(training, whole, work, change):
     write_json(path, SEALS[change](json.loads(path.read_text())))
     said: list[str] = []
     assert training.outcome(work, said) == whole
-    assert len(said) == 1 and "checkpoint-3" in said[0] and "it is passed over" in said[0]
+    assert len(said) == 1 and "checkpoint-3" in said[0] and "it is not used" in said[0]
 
 
 MORE = {
@@ -103,7 +103,8 @@ def test_what_the_seal_does_not_name_is_not_loaded(training, whole, work, name):
     said: list[str] = []
     assert training.outcome(work, said) == whole and not Path("run").exists()
     removed = {
-        f"{work / one / name}: is not part of the checkpoint; it is removed" for one in ("checkpoint-1", "checkpoint-3")
+        f"{work / one / name}: does not belong to the checkpoint and is removed"
+        for one in ("checkpoint-1", "checkpoint-3")
     }
     assert set(said) == removed
 
@@ -141,7 +142,7 @@ def test_other_names_are_left_alone(training, whole, work, name):
     (work / name).mkdir()
     said: list[str] = []
     assert last_whole(work, said.append) == work / "checkpoint-3"
-    assert said == [f"{work / name}: is no checkpoint of this training; it is left alone"]
+    assert said == [f"{work / name}: is not a checkpoint of this training and is ignored"]
     if name in ("checkpoint-abc", f"checkpoint-{'9' * 200}"):
         assert training.go_on(work) == whole and (work / name).is_dir()
 
@@ -151,7 +152,7 @@ def test_something_else_in_the_place_of_a_fold_is_named(training, work, kind):
     shutil.rmtree(work)
     work.touch()
     KIND[kind](work)
-    with pytest.raises(TrainingError, match=f"{work}: is not a folder of checkpoints. Remove what has its name"):
+    with pytest.raises(TrainingError, match=f"{work}: is not a folder. Remove it"):
         training.go_on(work)
 
 
@@ -172,7 +173,7 @@ def test_checkpoints_of_more_processes_are_refused(work):
     (work / "checkpoint-3" / "rng_state.pth").rename(work / "checkpoint-3" / "rng_state_0.pth")
     shutil.copy(work / "checkpoint-3" / "rng_state_0.pth", work / "checkpoint-3" / "rng_state_1.pth")
     resealed(work / "checkpoint-3")
-    with pytest.raises(TrainingError, match="was written by 2 processes, and 1 would go on. Start as many as then"):
+    with pytest.raises(TrainingError, match="was written by 2 processes, but now there is 1. Start as many as before"):
         last_whole(work, print)
 
 

@@ -15,12 +15,12 @@ def said(course, constraint="clamp", fold=""):
 def test_lambdas_that_rest_end_at_a_bound_or_still_drift():
     settled = [(0, (0.05, 0.1)), (50, (0.1, 0.2)), (80, (0.11, 0.22)), (100, (0.112, 0.221))]
     assert said(settled) == []
-    assert said([(0, (0.05, 0.1)), (100, (0.0501, 0.1))]) == ["λ of every layer did not move (less than 0.001)"]
+    assert said([(0, (0.05, 0.1)), (100, (0.0501, 0.1))]) == ["λ in every layer changed by less than 0.001"]
     at_bounds = [(0, (0.05, 0.5)), (50, (0.0, 1.0)), (80, (0.0, 1.0)), (100, (0.0, 1.0))]
     assert said(at_bounds, fold="fold 2") == ["fold 2: λ of every layer is at a bound of clamp"]
     assert said(at_bounds, constraint="none") == []
     drifting = [(0, (0.05, 0.1)), (80, (0.1, 0.2)), (100, (0.2, 0.2))]
-    assert said(drifting) == ["λ of 0 still drifts at the end: train longer"]
+    assert said(drifting) == ["λ in layer 0 was still changing at the end: train longer"]
     assert said([]) == []
 
 
@@ -31,9 +31,9 @@ def test_slower_than_ft_counts_steps_to_its_final_loss():
     ft = losses(3.0, 2.0, 1.0, 1.0)
     assert slower_than_ft(losses(3.0, 1.0, 0.9, 0.8), ft) == []
     assert slower_than_ft(losses(3.0, 2.0, 1.5, 0.9), ft) == [
-        "slower than FT: its final loss on dev (1.000) took 30 steps instead of 20"
+        "slower than FT: reached FT's final dev loss (1.000) after 30 steps instead of 20"
     ]
     assert slower_than_ft(losses(3.0, 2.0, 1.5, 1.2), ft, "fold 1") == [
-        "fold 1: slower than FT: its final loss on dev (1.000) was not reached in 30 steps"
+        "fold 1: slower than FT: did not reach FT's final dev loss (1.000) in 30 steps"
     ]
     assert slower_than_ft([], ft) == [] and slower_than_ft(ft, []) == []

@@ -82,7 +82,7 @@ def refused(training, work, name):
     with pytest.raises(TrainingError) as caught:
         training.go_on(work)
     assert f"{work / 'checkpoint-3'}: " in str(caught.value) and name in str(caught.value)
-    assert "the same command then goes on from an earlier checkpoint" in str(caught.value)
+    assert "the same command then continues from an earlier checkpoint, or starts again" in str(caught.value)
 
 
 def edited(edit):

@@ -33,7 +33,7 @@ def test_a_fold_learns_on_chooses_on_and_tests_clips_that_have_none_in_common(ev
         ]
     assert classes_of(made) == sorted(CLASSES)
     made[0].train.corpus = made[0].train.corpus.only([0])
-    with pytest.raises(DataError, match="fold 1: classes without training clips"):
+    with pytest.raises(DataError, match="fold 1: these classes have no training clips:"):
         classes_of(made)
 
 

@@ -33,14 +33,14 @@ def test_a_damaged_question_is_written_anew_or_refused(damage, tmp_path):
     if damage == "missing":
         assert others == []
     elif damage != "another":
-        assert len(others) == 1 and f"{path}: " in others[0] and f"Remove {folder} if it is not wanted" in others[0]
+        assert len(others) == 1 and f"{path}: " in others[0] and f"Remove {folder} if it is not needed" in others[0]
     with pytest.raises(TrainingError, match=r"question\.json|data: "), unfinished(tmp_path, QUESTION, str(folder)):
         pass
     said: list[str] = []
     with unfinished(tmp_path, QUESTION, "auto", said.append) as again:
         assert again == folder and (folder / "all").is_dir()
     assert json.loads(path.read_text()) == QUESTION and not path.is_symlink()
-    assert said == [] if damage == "missing" else said[0].startswith(f"{path}: ") and "written anew" in said[0]
+    assert said == [] if damage == "missing" else said[0].startswith(f"{path}: ") and "written again" in said[0]
     with unfinished(tmp_path, QUESTION, "auto", pytest.fail):
         pass
     with unfinished(tmp_path, QUESTION, str(folder), pytest.fail):

@@ -53,14 +53,16 @@ def test_the_smallest_of_equal_ones_and_none_that_is_silent(tmp_path):
     found = choice(tmp_path, dev)
     assert {one.lam: one.silenced for one in found.record.tried}[0.4] == 1
     assert found.lams == {"": 0.1}
-    assert found.notes == ["agreement: 2 of 4 λ left over 10 % of the transcripts empty, and were not eligible"]
+    assert found.notes == [
+        "agreement: with 2 of 4 λ, more than 10 % of the transcripts became empty; these λ were excluded"
+    ]
 
 
 def test_where_all_are_silent_nothing_is_merged(tmp_path):
     dev = Written(l0=[["a"] * 5], **{f"l0_{i}": [[""] * 5] for i in (1, 2, 3)})
     found = choice(tmp_path, dev, "tune.audio=test")
     assert found.lams == {"": 0.0} and found.record.transductive
-    assert found.notes[0].endswith("without their labels: transductive")
+    assert found.notes[0].endswith("λ was chosen on the test recordings themselves, without their labels")
     assert found.notes[1].endswith("not eligible, so that nothing is merged")
 
 
@@ -84,9 +86,9 @@ def test_a_run_records_what_was_tried():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tune.values=[0.1,0.2]"], "agreement takes three or more λ above 0 with equal distances"),
-        (["tune.values=[0,0.1,0.2]"], "agreement takes three or more λ above 0"),
-        (["tune.values=[0.1,0.2,0.4]"], "with equal distances"),
+        (["tune.values=[0.1,0.2]"], "agreement needs three or more equally spaced λ above 0"),
+        (["tune.values=[0,0.1,0.2]"], "agreement needs three or more equally spaced λ above 0"),
+        (["tune.values=[0.1,0.2,0.4]"], "agreement needs three or more equally spaced λ above 0"),
         (["model=demo_beats_vit", "data=demo_sounds"], "tune=agreement: compares transcripts"),
         (["tune.low=0.1"], "tune.low: has no effect without"),
     ],

@@ -163,7 +163,7 @@ def test_what_is_damaged_is_named_and_computed_again(damage, name, tmp_path):
     assert list(searched(name, path.parent, evaluated, said.append).items()) == list(whole.items())
     assert len(evaluated) == len(whole) and path.is_file() and not path.is_symlink()
     (sentence,) = said
-    assert sentence.startswith(str(path)) and sentence.endswith(". What the search knew is computed again")
+    assert sentence.startswith(str(path)) and sentence.endswith(". Its results are computed again")
     again: list = []
     assert searched(name, path.parent, again) == whole and not again  # what was written over it is whole
 
@@ -175,7 +175,7 @@ def test_the_file_of_another_search_is_not_taken_for_ones_own(tmp_path):
     said: list[str] = []
     evaluated: list = []
     searched("optuna", tmp_path / "other", evaluated, said.append)
-    assert len(evaluated) == 13 and "was changed, or is of another search" in said[0]
+    assert len(evaluated) == 13 and "was changed, or belongs to another search" in said[0]
 
 
 def test_numbers_of_another_count_are_computed_again_and_others_never_read(tmp_path):
@@ -191,7 +191,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     whole = searched("grid", tmp_path)
     monkeypatch.setattr(known, "LARGEST", 100)
     said: list[str] = []
-    assert searched("grid", tmp_path, say=said.append) == whole and ", more than the " in said[0]
+    assert searched("grid", tmp_path, say=said.append) == whole and "columns. Metadata may have at most" in said[0]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

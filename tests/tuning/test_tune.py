@@ -130,19 +130,22 @@ def test_some_of_dev_counts_as_it_does_in_all_of_it(split_words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["tune=grid", "lam=0.1"], "lam: tune=grid chooses it"),
-        (["tune=grid", "train=lmam"], "tune=grid: chooses λ of a merge without training"),
-        (["tune=race", "data.split=dev"], "tune chooses on dev and reports on test"),
-        (["tune=grid", "tune.values=[0.1]"], "give two or more λ from 0 to 1"),
-        (["tune=grid", "tune.values=[0,2]"], "give two or more λ from 0 to 1"),
+        (["tune=grid", "lam=0.1"], "lam: has no effect, since tune=grid chooses λ"),
+        (["tune=grid", "train=lmam"], "tune=grid: cannot be used with a training"),
+        (["tune=race", "data.split=dev"], "λ is chosen on dev, so results must be on other data"),
+        (["tune=grid", "tune.values=[0.1]"], "must be two or more different λ from 0 to 1"),
+        (["tune=grid", "tune.values=[0,2]"], "must be two or more different λ from 0 to 1"),
         (["tune=grid", "tune.low=0.1"], "tune.low: has no effect without tune=golden or optuna"),
-        (["tune=golden", "tune.low=0.6"], "must be in order and from 0 to 1"),
+        (["tune=golden", "tune.low=0.6"], "low must be below high, and both from 0 to 1"),
         (["tune=golden", "tune.evaluations=1"], "must be from 3 to 10 000"),
         (["tune=race", "tune.alpha=1"], "tune.alpha=1.0: must be above 0 and below 1"),
         (["tune=race", "tune.looks=0"], "tune.looks=0: must be from 1 to 20"),
         (["tune.values=[0,1]"], "tune.values: has no effect without tune=grid or race"),
         (["tune=nonsense"], "tune=nonsense: not known. Choose one of:\n      agreement"),
-        (["tune=race", "model=demo_beats_vit", "data=demo_sounds"], "a probe of sounds is judged on whole folds"),
+        (
+            ["tune=race", "model=demo_beats_vit", "data=demo_sounds"],
+            "tune=race: cannot be used for audio events, which are scored on whole folds",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(words, message):
@@ -152,7 +155,7 @@ def test_settings_that_make_no_sense_are_refused(words, message):
 
 
 def test_without_dev_there_is_no_choice(words, clips):
-    with pytest.raises(DataError, match=r"data\.split=test: no example is in it"):
+    with pytest.raises(DataError, match="data.split=test: the split is empty"):
         once([word for word in words if word != "data.split=all"] + ["tune=grid"])
 
 

@@ -32,7 +32,7 @@ def test_every_key_has_a_meaning():
 def test_everything_is_in_the_help_once(capsys):
     text = shown(capsys, "--help")
     assert max(map(len, text.splitlines())) <= 80
-    keys = re.findall(r"(?m)^  ([\w.]+)=\S*(?=  |$)", text.split("groups of files")[0])
+    keys = re.findall(r"(?m)^  ([\w.]+)=\S*(?=  |$)", text.split("configuration groups: group=name")[0])
     assert sorted(keys) == sorted(doc.key for doc in key_docs(Config))
     sections = re.findall(r"(?m)^(.+): key=default$", text)
     assert sections == ["merge", "model", "data", "train", "tune", "evaluate", "study", "launch", "everything else"]
@@ -75,7 +75,7 @@ def test_a_group_has_its_keys_and_its_files(capsys):
 
 @pytest.mark.parametrize("words", [["--help", "lamm"], ["--help", "="], ["--help", "--fast"], ["-h", ""]])
 def test_a_word_that_names_nothing_is_an_error(words):
-    with pytest.raises(ConfigError, match=r"no key or group of `mam run`\. Did you mean: "):
+    with pytest.raises(ConfigError, match="not a key or group of `mam run`"):
         main(words)
 
 

@@ -39,7 +39,7 @@ def test_what_is_listed_is_what_there_is(capsys):
     assert set(listed(capsys, "targets")) == set(TARGETS) and set(listed(capsys, "normalizers")) == set(NORMALIZERS)
     assert set(listed(capsys, "experiments")) == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
     assert listed(capsys, "layers")["odd"] == "layers 1, 3, 5, ..."
-    assert listed(capsys, "sources")["bert"] == "a source of modality text"
+    assert listed(capsys, "sources")["bert"] == "text model"
     assert listed(capsys, "verbs")["ls"] == "finished runs, one line each"
 
 

@@ -17,9 +17,9 @@ import mam
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-sc"], "say mam --shell-completion install=SHELL"),
-        (["-sc", "query=bash"], "is for shells, which give the line in COMP_LINE"),
-        (["run", "--cfg", "x"], "Hydra shows one of: all, hydra, job"),
+        (["-sc"], "use mam --shell-completion install=SHELL; SHELL is bash, fish or zsh"),
+        (["-sc", "query=bash"], "only shells call this, with the line in COMP_LINE"),
+        (["run", "--cfg", "x"], "not known. Choose one of: all, hydra, job"),
     ],
 )
 def test_what_is_for_programs_said_by_hand(words, message):
@@ -56,5 +56,5 @@ def test_closed_streams(start, words):
 
 @pytest.mark.parametrize("value", [1, None, object()])
 def test_what_is_no_merged_model_is_named(value):
-    with pytest.raises(mam.MamError, match=f"{type(value).__name__}: is not merged by mam.merge"):
+    with pytest.raises(mam.MamError, match=f"{type(value).__name__}: was not merged by mam.merge"):
         mam.unmerge(value)

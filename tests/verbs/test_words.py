@@ -21,7 +21,7 @@ def words():
     made = Words("export", "RUN DIR... [fold=N] [force=true]", "mam export RUN DIR")
     made.add_argument("run", metavar="RUN")
     made.add_argument("folders", metavar="DIR", nargs="+")
-    made.key("fold", "N", "which fold")
+    made.key("fold", "N", "fold whose model")
     made.key("force", "true", "replace", choices=("true", "false"))
     return made
 
