@@ -114,7 +114,9 @@ def collect(folders: Sequence[Path]) -> Collection:
     found = find_runs(folders, partial(read_run, index=index))
     index.save()
     unfinished, broken = found.unfinished, found.broken
-    runs_by_hash = {run.result.hash: run for run in found.runs}
+    # The newest of each hash; but one that was evaluated on dev too, since that is not part of the hash.
+    by_knowledge = sorted(found.runs, key=lambda run: run.result.dev_rate is not None)
+    runs_by_hash = {run.result.hash: run for run in by_knowledge}
     repeated = len(found.runs) - len(runs_by_hash)
     if not runs_by_hash:
         what = f"; {len(unfinished)} unfinished, {len(broken)} unreadable" if unfinished or broken else ""

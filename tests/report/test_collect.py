@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -52,6 +53,18 @@ def test_what_cannot_be_used_is_counted_and_named(swept):
     assert f"1 unfinished: {folders[2]}" in text and "2 unreadable" in text
     assert "cannot be read as JSON" in text and "has schema version 2, but this version of mam reads 1" in text
     assert "1 repetition of the same run left out" in text
+
+
+def test_of_repeated_runs_one_with_a_rate_on_dev_is_kept(swept):
+    """It is not part of the hash, and without it the best on dev would be the best of some."""
+    first = min(path.parent for path in swept.rglob("result.json"))
+    result = json.loads((first / "result.json").read_text())
+    shutil.copytree(first, swept / "later" / first.name)  # newer, and without dev
+    dev = {"metric": "wer", "rate": 0.25, "n": 5, "note": None, "data": result["data"]["sha256"]}
+    (first / "result.json").write_text(json.dumps(result | {"dev": dev}))
+    os.utime(first / "result.json", (1, 1))
+    found = collect([swept])
+    assert found.repeated == 1 and [run.folder for run in found.runs if run.result.dev_rate == 0.25] == [first]
 
 
 def test_nothing_to_report_is_said(tmp_path):

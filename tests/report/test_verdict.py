@@ -20,7 +20,7 @@ def group(swept):
 
 
 def changed(group: Group, place: int, **fields: object) -> Group:
-    """The group with other fields in the difference of a run, which dev then chooses if ``dev_rate`` is given."""
+    """The group with other fields in the difference of a run."""
     run = group.runs[place]
     result = replace(run.result, delta=replace(run.result.delta, **fields))
     runs = list(group.runs)
