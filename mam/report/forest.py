@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Varied = Mapping[str, str]
 ROW = 0.27  # inches
 MARGINS = 1.5  # inches for title and axis
+WIDTH, LETTER = 6.4, 0.075  # inches without labels, and for each letter of the longest one
 ALL = "all merges"
 
 
@@ -36,14 +37,15 @@ def forest(results: Sequence[tuple[Varied, RunResult]], metric: str, title: str)
         if result.is_merged:
             groups.setdefault(_settings(varied), []).append(result)
     rows = [(label, result) for label, group in groups.items() for result in sorted(group, key=_order)]
-    figure = new_figure(8, MARGINS + ROW * len(rows))
+    labels = [_row_label(rows, i) for i in range(len(rows))]
+    figure = new_figure(WIDTH + LETTER * max(map(len, labels)), MARGINS + ROW * len(rows))
     axes = figure.subplots()
     places = range(len(rows) - 1, -1, -1)  # the first row is at the top
     for place, (_, result) in zip(places, rows, strict=True):
         _draw_row(axes, place, result)
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_yticks(list(places), [_row_label(rows, i) for i in range(len(rows))])
+    axes.set_yticks(list(places), labels)
     for tick, (_, result) in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_color(role_of(result.merge.control).colour)
     _shade_groups(axes, [len(group) for group in groups.values()])
@@ -51,7 +53,8 @@ def forest(results: Sequence[tuple[Varied, RunResult]], metric: str, title: str)
     axes.set_xlabel(f"change of {metric} from λ=0 in percentage points, with 95 % interval")
     axes.annotate("← better", (0, 1), (2, 3), "axes fraction", "offset points", color=GREY, fontsize=9)
     axes.annotate("worse →", (1, 1), (-2, 3), "axes fraction", "offset points", color=GREY, fontsize=9, ha="right")
-    axes.set_title(title, fontsize=10, loc="left", pad=18)
+    axes.set_title(" ", fontsize=9, pad=10)  # room for the two words above
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     plain_axes(axes)
     return figure
 
@@ -59,8 +62,8 @@ def forest(results: Sequence[tuple[Varied, RunResult]], metric: str, title: str)
 def _settings(varied: Varied) -> str:
     """Return the settings of a row, apart from the control: ``λ 0.05 layers=top2``."""
     lam = f"λ {varied['lam']}" if "lam" in varied else ""
-    rest = key_values({key: value for key, value in varied.items() if key != "lam"}, but_for="control")
-    return f"{lam} {rest}".strip() or ALL
+    others = {key: value for key, value in varied.items() if key != "lam" and value not in ("", "merged")}
+    return f"{lam} {key_values(others, but_for='control')}".strip() or ALL
 
 
 def _order(result: RunResult) -> int:
