@@ -15,7 +15,7 @@ tested() { # NAME PYTHON [WORDS OF uv pip install]
     return
   fi
   if ! { [ -d "$folder/$name" ] || uv venv --quiet --python "$version" "$folder/$name"; } ||
-    ! uv pip install --quiet --python "$folder/$name" "$@" --editable '.[dev]' ||
+    ! uv pip install --quiet --python "$folder/$name" "$@" --editable '.[dev]' --editable demo ||
     ! OMP_NUM_THREADS=1 "$folder/$name/bin/pytest" -n 2 -m 'not slow and not slurm and not gpu' "${words[@]}"; then
     failed=1
     echo "$name: FAILED"

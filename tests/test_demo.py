@@ -13,9 +13,10 @@ import soundfile
 from support.runs import jobs
 
 from mam.evaluation.workbench import Workbench
-from mam.files import ASSETS
+from mam.files import assets
 from mam.runs.run import run
 
+ASSETS = assets()
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "demo"
 
 
