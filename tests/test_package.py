@@ -68,7 +68,8 @@ def names(wheel: Path) -> set[str]:
 def test_the_wheels_hold_what_they_should(wheels):
     bench, demo = wheels
     assert bench.stat().st_size <= LARGEST
-    wanted = {"mam/py.typed", "mam/conf/config.yaml", "mam/conf/data/demo_speech.yaml", "mam/records/result.schema.json"}
+    wanted = {"mam/py.typed", "mam/conf/config.yaml", "mam/conf/data/demo_speech.yaml"}
+    wanted |= {"mam/records/result.schema.json", "mam/report/page.html.j2"}
     assert wanted <= names(bench)
     assert {name.partition("/")[0].partition("-")[0] for name in names(bench)} == {"mam", "mam_bench"}
     bundled = {
