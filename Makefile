@@ -19,9 +19,9 @@ WHERE := $(if $(filter-out basic,$(LAUNCHER)),hydra/launcher=$(LAUNCHER))
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(BIN)/mam: pyproject.toml
+$(BIN)/mam: pyproject.toml demo/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable . --editable demo
 	@touch $@
 
 $(BIN)/pytest: pyproject.toml | $(BIN)/mam
@@ -105,5 +105,6 @@ bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 bench-gpu: $(BIN)/pytest ## time evaluations, sweeps and training on a GPU; writes scripts/bench/RESULTS-gpu.md
 	$(BIN)/python scripts/bench/gpu.py
 
-wheel: $(BIN)/pytest ## build a wheel into dist/
-	$(BIN)/python -m build --wheel
+wheel: $(BIN)/pytest ## build the wheels and source distributions of mam-bench and mam-bench-demo into dist/
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m build --outdir dist demo

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from glob import escape
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -21,16 +22,35 @@ from mam.locks import abandoned, in_use
 from mam.small_files import is_inside
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # first characters of what a spreadsheet computes
-ASSETS = Path(__file__).parent / "assets"
+DEMO = "mam_demo"  # the package of the distribution mam-bench-demo
 ASSET_SCHEME = "asset:"
 DISK = {errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC, errno.EROFS}  # what a disk answers to a write
 
 
 def local_path(name: str) -> Path:
-    """Return the path that a configuration names: ``asset:NAME`` is bundled with mam, ``~`` is the home folder."""
+    """Return the path that a configuration names: ``asset:NAME`` is in the demo package, ``~`` is the home folder.
+
+    Raises:
+        MamError: ``name`` is an asset, and the demo package is not installed.
+    """
     if name.startswith(ASSET_SCHEME):
-        return ASSETS / name.removeprefix(ASSET_SCHEME)
+        return assets(name) / name.removeprefix(ASSET_SCHEME)
     return expanded(name)
+
+
+def assets(wanted: str = "the demo") -> Path:
+    """Return the folder of the demo's models and recordings, which the package `mam_demo` holds.
+
+    Raises:
+        MamError: The package is not installed; the message begins with ``wanted``.
+    """
+    spec = find_spec(DEMO)
+    if spec is None or spec.origin is None:
+        raise MamError(
+            f"{wanted}: the demo's models and recordings are not installed. Install them: pip install 'mam-bench[demo]'"
+            " (in a clone of mam: pip install -e . -e demo)"
+        )
+    return Path(spec.origin).parent
 
 
 def inside(root: Path, name: str, place: str) -> Path:

@@ -16,11 +16,12 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-VERSION = version("mam")
+VERSION = version("mam-bench")
+RELEASE = VERSION.partition("+")[0].partition(".dev")[0]  # does not change from commit to commit; for keys of results
 PACKAGE = Path(__file__).parent
 SOURCES = (".py", ".csv")  # modules and the tables that they read
 HIDDEN = ("__pycache__",)
-APART = ("assets", "conf", *HIDDEN)  # of mam: the content of assets and conf is hashed where it is used
+APART = ("conf", *HIDDEN)  # of mam: the content of conf is hashed where it is used
 PATIENCE = 5.0  # time limit for git, in seconds
 
 
@@ -98,7 +99,7 @@ def _is_mam(root: Path) -> bool:
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
     except (OSError, ValueError):
         return False
-    return isinstance(project, dict) and project.get("name") == "mam"
+    return isinstance(project, dict) and project.get("name") == "mam-bench"
 
 
 def _git_status(root: Path) -> Commit | None:

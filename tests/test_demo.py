@@ -9,13 +9,17 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
+import pytest
 import soundfile
-from support.runs import jobs
+from support.runs import data_words, jobs, pair_words
 
+import mam
+from mam.errors import MamError
 from mam.evaluation.workbench import Workbench
-from mam.files import ASSETS
+from mam.files import assets
 from mam.runs.run import run
 
+ASSETS = assets()
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "demo"
 
 
@@ -101,3 +105,24 @@ def test_assets_are_small_and_lossless():
     assert sizes["speech"] <= 10_000_000 and sizes["sounds"] <= 6_000_000 and sizes["ladder"] <= 4_000_000
     formats = {(i.format, i.samplerate, i.channels) for i in map(soundfile.info, map(str, ASSETS.rglob("*.flac")))}
     assert formats == {("FLAC", 16000, 1)}
+
+
+@pytest.mark.parametrize("what", ["nothing", "the data", "the models", "sentences"])
+def test_without_the_demo_package_a_run_says_what_to_install(what, hubert_group, bert, clips, monkeypatch):
+    pair, data = pair_words(hubert_group, bert), data_words(clips)
+    words = {
+        "nothing": [],
+        "the data": [*pair, "data=demo_speech"],
+        "the models": data,
+        "sentences": [
+            *pair,
+            *data,
+            f"calibration.audio={clips}",
+            "method=regmean",
+            "calibration.source=asset:sentences.txt",
+        ],
+    }[what]
+    monkeypatch.setitem(sys.modules, "mam_demo", None)  # as import sees a package that is not there
+    with pytest.raises(MamError, match=r"^asset:.*pip install 'mam-bench\[demo\]'"):
+        mam.run(*words)
+    assert not list(Path("outputs").rglob("result.json"))

@@ -9,7 +9,7 @@ import pytest
 
 from mam.errors import DataError, MamError
 from mam.files import (
-    ASSETS,
+    assets,
     atomic,
     atomic_path,
     inside,
@@ -129,8 +129,17 @@ def test_paths_stay_inside(tmp_path):
 
 
 def test_assets_and_home():
-    assert local_path("asset:demo_speech") == ASSETS / "demo_speech"
+    assert local_path("asset:demo_speech") == assets() / "demo_speech"
+    assert assets().name == "mam_demo" and (assets() / "demo_hubert" / "config.json").is_file()
     assert local_path("~/x") == local_path(os.path.expanduser("~")) / "x"
+
+
+def test_without_the_demo_package_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mam_demo", None)  # as import sees a package that is not there
+    for name in ("asset:demo_speech", "asset:sentences.txt", "asset:demo_beats/beats.pt"):
+        with pytest.raises(MamError, match=rf"{name}: .*pip install 'mam-bench\[demo\]'.*pip install -e \. -e demo"):
+            local_path(name)
+    assert local_path("demo_speech").name == "demo_speech"
 
 
 @pytest.mark.parametrize(

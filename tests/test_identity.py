@@ -45,7 +45,7 @@ def forget() -> None:
 @pytest.fixture
 def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """The sources as a copy elsewhere; called, it changes one of them, as in a new process."""
-    copy = shutil.copytree(PACKAGE, tmp_path / "elsewhere" / "mam", ignore=shutil.ignore_patterns("assets", "conf"))
+    copy = shutil.copytree(PACKAGE, tmp_path / "elsewhere" / "mam", ignore=shutil.ignore_patterns("conf"))
     monkeypatch.setattr(identity, "PACKAGE", copy)
     forget()
 
@@ -72,7 +72,7 @@ def test_the_hash_is_of_every_source_by_name_and_content(tmp_path, monkeypatch):
         forget()
         return code_sha256()
 
-    for name in ("__pycache__/b.py", "assets/c.py", ".cache/d.py", "e.json", ".f.py"):
+    for name in ("__pycache__/b.py", ".cache/d.py", "e.json", ".f.py"):
         (root / name).parent.mkdir(exist_ok=True)
         assert after((root / name).touch) == by_hand
     renamed = after(lambda: (root / "b.py").rename(root / "c.py"))
@@ -103,7 +103,7 @@ def cloned(tmp_path: Path) -> Path:
     (root / "mam").mkdir(parents=True)
     (root / "mam" / "a.py").write_text("a = 1\n")
     (root / "README.md").write_text("mam\n")
-    (root / "pyproject.toml").write_text('[project]\nname = "mam"\n')
+    (root / "pyproject.toml").write_text('[project]\nname = "mam-bench"\n')
     git("init", "-q", root)
     git("-C", root, "add", ".")
     git("-C", root, "commit", "-q", "-m", "first")
@@ -264,9 +264,8 @@ def test_results_of_before_are_read(words):
 def test_half_of_linear_merging_is_another_result(tmp_path):
     """The package run, copied, run, changed and run again, each time in a process of its own."""
     copy = tmp_path / "lib" / "mam"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("assets", "conf", "__pycache__"))
-    for name in ("assets", "conf"):
-        (copy / name).symlink_to((PACKAGE / name).resolve())
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("conf", "__pycache__"))
+    (copy / "conf").symlink_to((PACKAGE / "conf").resolve())
     environment = os.environ | {"PYTHONPATH": str(copy.parent)}
 
     def shown(*words: str) -> str:

@@ -10,9 +10,9 @@ import pytest
 from support.plugins import HALF, forget_plugins, plugin
 from support.runs import mam, once
 
-import mam as package
 from mam.config.compose import jobs
 from mam.errors import ConfigError, MamError
+from mam.files import assets
 from mam.merging.tables import METHODS
 from mam.registry import foreign
 
@@ -195,7 +195,7 @@ def test_an_error_in_a_plugin_has_no_traceback():
 
 
 def test_a_checkpoint_cannot_name_a_plugin(tmp_path):
-    folder = shutil.copytree(Path(package.__file__).parent / "assets" / "demo_bert", tmp_path / "bert")
+    folder = shutil.copytree(assets() / "demo_bert", tmp_path / "bert")
     config = json.loads((folder / "config.json").read_text())
     path = plugin("raise RuntimeError('was run')\n", str(tmp_path / "evil.py"))
     (folder / "config.json").write_text(json.dumps(config | {"plugins": [str(path)]}))

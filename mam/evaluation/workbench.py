@@ -31,14 +31,14 @@ from mam.evaluation.predict import packs_of, predict, remedy_of
 from mam.evaluation.prefix import Prefix, Shelf
 from mam.evaluation.slots import Slot
 from mam.files import sha256_json
-from mam.identity import VERSION, code_sha256
+from mam.identity import RELEASE, code_sha256
 from mam.memory import explained
 from mam.models.families import family_of
 from mam.models.targets import Target
 from mam.records.result import plain
 from mam.tasks import TASKS
 
-DECODERS = [VERSION, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
+DECODERS = [RELEASE, soundfile.__version__, soundfile.__libsndfile_version__, soxr.__version__]
 T = TypeVar("T")
 
 

@@ -1,4 +1,4 @@
-"""Finding a checkpoint: in a folder, among mam's assets, or on the hub."""
+"""Finding a checkpoint: in a folder, in the demo package, or on the hub."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def locate(name: str, revision: str = "main", sha256: str | None = None) -> Chec
     Raises:
         CheckpointError: The folder or file does not exist, has no weights, lacks a shard or has another hash, or the
             hub cannot be reached.
+        MamError: An asset is named, and the demo package is not installed.
     """
     checkpoint = _find(name, revision)
     if sha256 is not None and checkpoint.sha256 != sha256.lower():

@@ -17,7 +17,7 @@ from mam.evaluation.devices import device_type
 from mam.evaluation.fitness import refuse_unfit
 from mam.evaluation.inputs import Inputs
 from mam.files import expanded, sha256_json
-from mam.identity import VERSION
+from mam.identity import RELEASE
 from mam.records.reading import find_finished, read_result
 from mam.records.result import RunResult
 
@@ -46,7 +46,7 @@ def question_of(config: Config, inputs: Inputs) -> dict[str, Any]:
         "config": resolved(config),
         "data": inputs.corpus(config).sha256,
         **{role: checkpoint.fingerprint for role, checkpoint in parents.named},
-        "mam": VERSION,
+        "mam": RELEASE,
         "device": device_type(config),
         "dtype": config.dtype,
     } | code_identity(config)

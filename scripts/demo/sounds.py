@@ -1,6 +1,6 @@
 """Synthesise demo_sounds: ten classes of sounds under noise, in five folds, laid out as ESC-50 is.
 
-    python scripts/demo/sounds.py --out mam/assets/demo_sounds
+    python scripts/demo/sounds.py --out demo/mam_demo/demo_sounds
 
 An *origin* is one imagined recording: it fixes the pitch, speed and roughness of its class, the microphone and the
 noise. Two clips are cut from each, so clips of one origin resemble each other more than others do, and they share a

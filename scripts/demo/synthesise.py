@@ -1,7 +1,7 @@
 """Speak the demo sentences with free TTS engines: the bundled sets and the speech that trains the demo target.
 
     apt-get install flite festival festvox-kdlpc16k espeak-ng
-    python scripts/demo/synthesise.py --training outputs/demo/training --bundled mam/assets
+    python scripts/demo/synthesise.py --training outputs/demo/training --bundled demo/mam_demo
 
 Runs again from its seed. Engines of another version speak slightly differently; the recordings that mam bundles are
 the reference, this script says how they came about.

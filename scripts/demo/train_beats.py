@@ -1,6 +1,6 @@
 """Train the demo target for sounds, a tiny BEATs, on sounds that sounds.py makes: other recordings of the same classes.
 
-    python scripts/demo/train_beats.py --out mam/assets/demo_beats
+    python scripts/demo/train_beats.py --out demo/mam_demo/demo_beats
 
 A few minutes on one core. It is trained to classify and saved as a pre-trained checkpoint, without its classes: the
 demo fits a probe on its features, fold by fold, as one does with BEATs.

@@ -1,6 +1,6 @@
 """Train the demo's ladder of sources: tiny BERTs of several shapes, of which only Q, K and V are kept.
 
-    python scripts/demo/train_ladder.py --out mam/assets/ladder
+    python scripts/demo/train_ladder.py --out demo/mam_demo/ladder
 
 They learn to fill in masked words of the demo's language (`grammar.py`), on sentences that are in no dev or test split.
 A merge reads Q, K and V alone; with everything else the files would be ten times as large. Ten minutes on one core.
@@ -26,7 +26,7 @@ SHAPES = [
     *((layers, width, heads) for layers in (2, 4) for width in (64, 128) for heads in (2, 4)),
     *((6, 128, 4), (4, 192, 4), (4, 128, 8)),
 ]
-ASSETS = Path(__file__).parents[2] / "mam" / "assets"
+ASSETS = Path(__file__).parents[2] / "demo" / "mam_demo"
 SENTENCES, LENGTH, STEPS, BATCH, WARM_UP, PEAK_RATE = 20_000, 24, 1500, 32, 500, 1e-3
 SPECIAL = ["[PAD]", "[MASK]", "[SEP]"]
 

@@ -2,7 +2,7 @@
 
     apt-get install bible-kjv
     bible -f gen1:1-rev22:21 > outputs/demo/kjv.txt
-    python scripts/demo/train_source.py --text outputs/demo/kjv.txt --out mam/assets/demo_bert
+    python scripts/demo/train_source.py --text outputs/demo/kjv.txt --out demo/mam_demo/demo_bert
 
 About a quarter of an hour on two cores. Width, depth and heads equal those of the demo target. The text is not bundled.
 """

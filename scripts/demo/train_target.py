@@ -1,6 +1,6 @@
 """Train the demo target, a tiny HuBERT with a CTC head, on the speech that synthesise.py made.
 
-    python scripts/demo/train_target.py --data outputs/demo/training --out mam/assets/demo_hubert
+    python scripts/demo/train_target.py --data outputs/demo/training --out demo/mam_demo/demo_hubert
 
 About ten minutes on two cores. The convolutional front-end has group norm, as HuBERT-base has, and therefore runs
 clip by clip at its true length, here as in evaluation: padding would enter the norm's statistics.

@@ -1,6 +1,6 @@
 """Train the demo source for sounds, a tiny ViT, on the handwritten digits that scikit-learn brings along.
 
-    python scripts/demo/train_vit.py --out mam/assets/demo_vit
+    python scripts/demo/train_vit.py --out demo/mam_demo/demo_vit
 
 Under a minute on one core. Width, depth and heads equal those of the demo's BEATs.
 """

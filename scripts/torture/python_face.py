@@ -16,8 +16,9 @@ import transformers
 transformers.utils.logging.disable_progress_bar()
 transformers.utils.logging.set_verbosity_error()
 import mam
+import mam_demo
 from mam.errors import MamError
-assets = pathlib.Path(mam.__file__).parent / "assets"
+assets = pathlib.Path(mam_demo.__file__).parent
 run = pathlib.Path({run!r})
 def pair():
     from transformers import AutoModel, AutoModelForCTC

@@ -64,7 +64,7 @@ def _record(path: Path, seed: int) -> None:
 
 def _unispeech_sat(folder: Path) -> None:
     """A random model of the demo target's sizes, with the demo target's vocabulary."""
-    with as_file(files("mam") / "assets" / "demo_hubert") as demo:
+    with as_file(files("mam_demo") / "demo_hubert") as demo:
         config = json.loads((demo / "config.json").read_text())
         sizes = {key: value for key, value in config.items() if key not in ("model_type", "architectures", "dtype")}
         torch.manual_seed(0)
