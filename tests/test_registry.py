@@ -52,7 +52,7 @@ def test_taken_names():
         register("kind", "own", halve, (names, halve))
     with registering("p"):
         register("kind", "half", halve, (names, halve))
-    with registering("q"), pytest.raises(ConfigError, match="kind=half: is registered already by the plug-in p"):
+    with registering("q"), pytest.raises(ConfigError, match="kind=half: is already registered by the plug-in p"):
         register("kind", "half", halve, (names, halve))
 
 

@@ -214,7 +214,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
-    with pytest.raises(MergeError, match="mam inspect reads files only. Use mam run and mam export"):
+    with pytest.raises(MergeError, match="mam inspect runs no models. Use mam run and mam export"):
         inspect(config, checked_parents(config))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
     with pytest.raises(MergeError, match="needs activations, but mam merge runs no models"):
@@ -279,7 +279,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
     bert_words = [*pair_words(hubert_group, make_bert(tmp_path / "bert")), *words[-6:]]
     with pytest.raises(UnfitError, match="both models must have the same kind of input, but.* reads text"):
         once([*bert_words, "data=audiofolder", f"data.root={data}"])
-    with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
+    with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, but mam inspect runs"):
         config = jobs(words)[0].config
         inspect(config, checked_parents(config))
 

@@ -64,7 +64,7 @@ def test_what_a_pair_does_not_allow_is_named(whisper, minilm, clips):
     assert [result.merge.align for result in results] == ["none"] and isinstance(results, list)
     (reason,) = results.left_out
     assert reason.startswith(
-        "align=heads: align=heads: pairs head with head, but the target has 4 heads and the source 8"
+        "align=heads: align=heads: needs equally many heads, but the target has 4 heads and the source 8"
     )
     with pytest.raises(
         mam.MamError,

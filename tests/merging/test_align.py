@@ -162,7 +162,10 @@ def test_align_with_a_control_that_destroys_structure_is_refused(control):
             f"align=rebasin: not known. Choose one of:\n      none +{said('none')}(.|\n)*permute +{said('permute')}",
         ),
         (["on_mismatch=pad"], "on_mismatch=pad: not known. Choose one of: error, project"),
-        (["on_mismatch=project", "project=pca"], r"project=pca: not known. Choose one of:\n      svd +Matches principal"),
+        (
+            ["on_mismatch=project", "project=pca"],
+            r"project=pca: not known. Choose one of:\n      svd +Matches principal",
+        ),
         (["project=svd"], "project: has no effect without on_mismatch=project"),
         (
             ["model.source_shape.width=96"],

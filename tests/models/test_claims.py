@@ -35,7 +35,11 @@ def configure(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("folder", "values", "message"),
     [
-        ("hubert", {"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000, and its weights have \d+ tensors"),
+        (
+            "hubert",
+            {"num_hidden_layers": 10**9},
+            r"num_hidden_layers in its config.json is 1000000000, but its weights have \d+ tensors",
+        ),
         ("hubert", {"vocab_size": 10**9}, r"of its 1000000000 outputs have no token"),
         ("hubert", {"hidden_size": 2**40}, "hidden_size=1099511627776"),
         ("hubert", {"conv_stride": [0] * 7}, "conv_stride in its config.json is 0"),

@@ -89,7 +89,9 @@ def test_pickled_float8_is_refused(tmp_path):
     tensors = as_type(torch.float8_e5m2)(load_file(folder / "model.safetensors"), QUERY["bert"])
     torch.save(tensors, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"query.weight is torch.float8_e5m2, its weights are quantised"):
+    with pytest.raises(
+        CheckpointError, match=r"query.weight has dtype torch.float8_e5m2, so its weights are quantised"
+    ):
         Source(locate(str(folder)))
     beats = torch.load(make_beats(tmp_path / "beats.pt"), weights_only=True)
     query = "encoder.layers.0.self_attn.q_proj.weight"
@@ -108,7 +110,7 @@ def test_pickled_float8_is_refused(tmp_path):
             r"quantization_config \(bits",
         ),
         ({"quantization_config": {"quant_method": "fp8"}}, r"quantization_config \(fp8\).*model.dequantize\(\)"),
-        ({"text_config": {"quantization_config": {"bits": 4}}}, "has text_config.quantization_config, its weights"),
+        ({"text_config": {"quantization_config": {"bits": 4}}}, "has text_config.quantization_config, so its weights"),
     ],
 )
 def test_a_quantisation_that_config_json_names_is_refused(tmp_path, values, message):
