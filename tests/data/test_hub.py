@@ -59,7 +59,7 @@ def test_columns_by_name(place, clips):
         DataError, match=r"has no column data.columns.speaker=reader. Its columns are: words, text, who, nr"
     ):
         open_corpus(config(place, columns={"speaker": "reader"}))
-    with pytest.raises(DataError, match=r"has no column data.columns.audio=sound. Its columns are: audio, words"):
+    with pytest.raises(DataError, match=r"has no column data.columns.audio=sound; its columns are: audio, words"):
         open_corpus(config(place, columns={"audio": "sound"}))
     with pytest.raises(DataError, match="data.columns.audio=words has no encoded audio;"):
         open_corpus(config(place, columns={"audio": "words"}))

@@ -105,7 +105,7 @@ def test_images_by_plain_transformers(vit, tmp_path):
     found = moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
     torch.testing.assert_close(found[0]["v"], moments_by_hand(states), rtol=1e-3, atol=1e-3)
     (folder / "2.png").write_text("no image")
-    with pytest.raises(DataError, match="calibration.source: 2.png is not an image"):
+    with pytest.raises(DataError, match="2.png is not an image. This source needs images"):
         moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_grou
     assert "p.png: is not UTF-8 text" in source_error([f"calibration.source={picture}"])
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    assert "there are no recordings left to measure activations on" in source_error([f"calibration.source={empty}"])
+    assert "left to measure activations on" in source_error([f"calibration.source={empty}"])
     assert "not readable as audio" in source_error([f"calibration.audio={empty}"])
     partial = tmp_path / "partial"
     shutil.copytree(text_source, partial)

@@ -167,7 +167,7 @@ def test_what_is_said_of_the_references_leads(spoken):
     [
         (["model.language=klingon"], "model.language=klingon: not a language that Whisper knows. Choose a code or an"),
         (["model.language=ga"], "model.language=ga: not a language that Whisper knows"),
-        (["data.language=elvish"], "data.language=elvish: no language"),
+        (["data.language=elvish"], "data.language=elvish: not a language code"),
         (["model.language=false"], "model.language=False: YAML reads an unquoted no as false. Use 'no' or norwegian"),
         (["model.speech_task=sing"], "model.speech_task=sing: not known. Choose one of: transcribe, translate"),
         (["model=demo_beats_vit", "data=esc50", "model.language=it"], "model.language: has no effect on audio events"),

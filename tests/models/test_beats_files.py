@@ -70,7 +70,7 @@ WRONG = {
         "its layers have different tables of relative positions, but BEATs shares one",
     ),
     "no cfg": (lambda s: s.pop("cfg"), "is not a BEATs checkpoint"),
-    "no model": (lambda s: s.pop("model"), "it has no 'model'"),
+    "no model": (lambda s: s.pop("model"), "It has no 'model'"),
     "not tensors": (lambda s: s["model"].update(x="y"), "is not a BEATs checkpoint"),
     "size": (lambda s: s["cfg"].update(encoder_layers="many"), "encoder_layers='many'"),
     "huge": (lambda s: s["cfg"].update(encoder_embed_dim=999_996), "encoder"),
