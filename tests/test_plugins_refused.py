@@ -158,7 +158,7 @@ def listless(root):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("method=cut", r"layer 0, q: method=cut control=none makes a weight \(1, 128\)"),
+        ("method=cut", r"layer 0, q: method=cut control=none returns a weight of \(1, 128\)"),
         ("method=undefined", "layer 0, q: method=undefined control=none returns NaN or infinite values"),
         ("method=wrong", "mine.py, line 18, in wrong: RuntimeError: "),
         ("method=lacking", r"layer 0, k: method=lacking control=none does not return a pair \(weight, bias or None\)"),

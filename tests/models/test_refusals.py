@@ -56,7 +56,7 @@ def as_lora(tensors, query):
 
 
 KINDS = {
-    "int8": (as_int8, r"query.SCB is F32|query.weight is I8|q_proj.SCB is F32|q_proj.weight is I8"),
+    "int8": (as_int8, r"query.SCB has dtype F32|query.weight has dtype I8|q_proj.SCB has dtype F32|q_proj.weight has dtype I8"),
     "gptq": (as_gptq, "qweight has dtype I32, so its weights are quantised or not real numbers"),
     "integers": (as_type(torch.int32), "weight has dtype I32, so its weights are quantised or not real numbers"),
     "integer bias": (

@@ -114,7 +114,7 @@ def test_a_delimiter_that_transformers_calls_special_is_still_one(tmp_path):
         ([*MARKS, "|", "▁the", "▁a", "s"], PLAIN, None, r"has subwords \('▁the', '▁a'\)"),
         ([*MARKS, "|", "##ing", "s"], PLAIN, None, r"has subwords \('##ing'\)"),
         (["<blank>", *MARKS, "|", *ABC], PLAIN, None, "vocab.json has both '<blank>' and the pad token '<pad>'"),
-        ([*MARKS, "|", *ABC], {"pad_token": "[PAD]"}, None, "the blank is 0 in config.json .* and 31 in the"),
+        ([*MARKS, "|", *ABC], {"pad_token": "[PAD]"}, None, "the blank is 0 in config.json .* but 31 in the"),
         ([*MARKS, "|", *ABC], {"pad_token": None}, None, "blank is 0 in config.json .* but None in the tokenizer"),
         ([*MARKS, "|", *ABC], {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"}, None, "outputs phonemes"),
         ([*MARKS, "|", *ABC], {"tokenizer_class": "BertTokenizerFast"}, None, "its tokenizer is a BertTokenizer"),
