@@ -60,8 +60,7 @@ def join(on_gpus: bool) -> None:
     except ValueError as error:  # RANK or MASTER_ADDR is missing
         raise ConfigError(
             f"WORLD_SIZE={count()}: the processes cannot connect ({first_line(error)}). Start them with torchrun, or"
-            " unset"
-            " WORLD_SIZE."
+            " unset WORLD_SIZE."
         ) from error
 
 

@@ -129,7 +129,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_a_folder_with_other_files_is_no_cache(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path}: is not a cache of mam (it contains {name}. Name a "):
+    with pytest.raises(
+        ConfigError, match=f"^cache_dir={tmp_path}: is not a cache of mam .it contains {name}.. Give a "
+    ):
         Cache(tmp_path, 10**9)
     with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path / name}: is a file. Give a folder$"):
         Cache(tmp_path / name, 10**9)
@@ -208,7 +210,7 @@ def test_whatever_fails_is_said_once_and_the_caller_goes_on(tmp_path, monkeypatc
             assert cache.json(path.with_suffix(".json")) is None
             cache.keep_json(path.with_suffix(".json"), {})
     assert len(said) == 1
-    assert said[0].startswith("the cache is no longer written; what is missing from it is computed again:")
+    assert said[0].startswith("the cache is no longer written; what is missing from it is computed again")
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), SafetensorError("mmap failed")])
@@ -230,5 +232,5 @@ def test_a_run_needs_no_cache(monkeypatch):
     monkeypatch.setattr(bench.terminal, "say", said.append)
     assert predictions(once(["data.limit=2", "cache_dir=other", "outputs=elsewhere"], bench)) == expected
     assert [line.partition(":")[0] for line in said] == [
-        "the cache is no longer written; what is missing from it is computed again:"
+        "the cache is no longer written; what is missing from it is computed again"
     ]

@@ -157,14 +157,14 @@ def test_a_normalizer_of_a_plugin_is_needed_to_compare_texts():
     plugin("from mam.plugins import normalizer\n@normalizer\ndef shout(text):\n    return text.upper()\n")
     made = once(["plugins=[./mine.py]", "data.normalizer=shout", *QUICK])
     use([])
-    with pytest.raises(MamError, match=r"has normalizer=shout, .* set plugins=\[...\] with ./mine.py"):
+    with pytest.raises(MamError, match=r"has normalizer=shout, .* Set plugins=\[...\] with ./mine.py"):
         rescore(made.folder, None, "3")
     shown = mam("score", made.folder, "seed=3", "plugins=[./mine.py]")
     assert shown.returncode == 0 and "normalizer shout" in shown.stdout, shown.stderr
     shown = mam("ls")
-    assert "0 finished runs" in shown.stdout and "set plugins=[...] with ./mine.py" in shown.stdout
+    assert "0 finished runs" in shown.stdout and "Set plugins=[...] with ./mine.py" in shown.stdout
     assert "1 finished run in outputs" in mam("ls", "plugins=[./mine.py]").stdout
-    assert "set plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
+    assert "Set plugins=[...] with ./mine.py" in mam("push", made.folder, "me/x").stderr
     assert Path("pushed/me/x/README.md").exists() is False
     assert (
         "the export was written and its model card is valid: pushed/me/x"

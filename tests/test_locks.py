@@ -37,7 +37,7 @@ def test_a_lock_names_what_sets_its_folder(tmp_path):
     ):
         pass
     with (
-        pytest.raises(MamError, match=r"set HF_DATASETS_CACHE to another folder\."),
+        pytest.raises(MamError, match=r"Set HF_DATASETS_CACHE to another folder\."),
         lock_of(tmp_path / "file" / "deep" / "entry", other="HF_DATASETS_CACHE to another folder"),
     ):
         pass

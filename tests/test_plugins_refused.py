@@ -33,7 +33,7 @@ BROKEN = {
     "raise SystemExit(3)\n": r"cannot be loaded. .*mine.py, line 1: raise SystemExit\(3\)",
     "from mam.plugins import nothing_like_it\n": "cannot import name 'nothing_like_it'",
     HALF.replace("half", "linear"): "method=linear: is already registered by mam",
-    HALF + HALF: "method=half: is registered already by the plug-in",
+    HALF + HALF: "method=half: is already registered by the plug-in",
     HALF.replace("half", "null"): "method=null: not a valid name",
     "from mam.plugins import *\n@target_family('x')\nclass X(Target): ...\n": "target family=x: X lacks advance",
     "\0": r"plugins=./mine.py: cannot be loaded",
@@ -158,10 +158,10 @@ def listless(root):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("method=cut", r"layer 0, q: method=cut control=none makes a weight \(1, 128\)"),
-        ("method=undefined", "layer 0, q: method=undefined control=none makes NaN or infinite values of it"),
+        ("method=cut", r"layer 0, q: method=cut control=none returns a weight of \(1, 128\)"),
+        ("method=undefined", "layer 0, q: method=undefined control=none returns NaN or infinite values"),
         ("method=wrong", "mine.py, line 18, in wrong: RuntimeError: "),
-        ("method=lacking", r"layer 0, k: method=lacking control=none gives no pair \(weight, bias or None\)"),
+        ("method=lacking", r"layer 0, k: method=lacking control=none does not return a pair \(weight, bias or None\)"),
         ("schedule=much", r"schedule=much: returns \[2.0, 2.0, 2.0, 2.0\]. It must return 4 numbers from 0 to 1"),
         ("schedule=short", r"schedule=short: returns \[0.05\]. It must return 4 numbers"),
         ("control=small", r"layer 0, q: control=small returns \(3,\)"),

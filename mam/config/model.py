@@ -55,7 +55,7 @@ class ModelConfig:
     on_mismatch: Annotated[str, OneOf(("error", "project")), Doc("default for on_mismatch with this pair")] = "error"
     target: Annotated[str, Doc("checkpoint: hub id, folder, BEATs file, or asset:NAME for a bundled model")] = MISSING
     target_revision: Annotated[str, Doc("branch, tag or commit on the hub")] = "main"
-    target_sha256: Annotated[str | None, Doc("expected SHA-256 of the weights; another one is an error")] = None
+    target_sha256: Annotated[str | None, Doc("expected SHA-256 of the weights; null: not checked")] = None
     language: Annotated[
         str | None,
         Doc(

@@ -36,8 +36,7 @@ def override_problem(
     if key.startswith(("hydra.", "hydra/")):
         return (
             f"{line}: mam manages folders and logs itself; set outputs=FOLDER instead. The only Hydra keys it accepts"
-            " are"
-            " hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
+            " are hydra/launcher=joblib|slurm, hydra.launcher.* and hydra/sweeper=optuna, with --multirun or a study"
         )
     if key == "plugins" and (override.is_sweep_override() or not isinstance(override.value(), list)):
         return f"{line}: plugins takes one list, the same for all runs. Set plugins=[./FILE.py,PACKAGE.MODULE]"

@@ -24,8 +24,7 @@ from mam.files import is_file, local_path
 DOWNLOAD = (
     "It needs your recordings and a metadata.csv (or .tsv or .jsonl) with the columns file_name and transcription"
     " (audio events: label). Optional columns: id, split (train, dev, test), speaker, fold, origin. Set other names"
-    " with"
-    " data.columns, another table with data.metadata. Audio events may also be in one folder per class."
+    " with data.columns, another table with data.metadata. Audio events may also be in one folder per class."
 )
 Source = tuple[Path, str | None]  # a table, and the split of all its rows or None
 

@@ -69,8 +69,7 @@ def cross_moments(target: Target, source: Source, waves: Sequence[Wave], pairs: 
         if counts[0] != counts[1]:
             raise UnfitError(
                 f"align=procrustes_activations: the models give {counts[0]} and {counts[1]} frames for the same"
-                " recording."
-                " Set align=procrustes, which compares weights"
+                " recording. Set align=procrustes, which compares weights"
             )
         frames += counts[0]
         for layer, source_layer in pairs.items():

@@ -69,8 +69,7 @@ def _refuse_unfit_source(config: Config, number: int, target: Checkpoint, source
         if reader:
             raise UnfitError(
                 f"method={config.method.name}: changes the basis of Q and K, so {reader}, which is computed from Q,"
-                " would"
-                f" no longer work ({target.id}). Set method=linear"
+                f" would no longer work ({target.id}). Set method=linear"
             )
 
 
@@ -136,8 +135,7 @@ def _refuse_unrelated(config: Config, target: Checkpoint, source: Checkpoint, ba
         if other.fingerprint == base.fingerprint:
             raise UnfitError(
                 f"model.base={base.id}: is the {role} itself, so its task vector would be zero. Give the checkpoint"
-                " that"
-                " both were fine-tuned from"
+                " that both were fine-tuned from"
             )
 
 

@@ -85,6 +85,5 @@ def _refuse_length(target: Target, wave: Wave, number: int) -> None:
     bounds = f"at least {least / RATE:.3f}" + ("" if most is None else f" and at most {most / RATE:.3f}")
     raise DataError(
         f"calibration: recording {number} is {len(wave) / RATE:.3f} s long, but {target.checkpoint.id} needs {bounds}"
-        " s."
-        " Use other recordings"
+        " s. Use other recordings"
     )

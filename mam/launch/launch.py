@@ -97,8 +97,7 @@ def _refuse_code_of_session(plan: Sequence[Job], launcher: Launcher) -> None:
     if names:
         raise ConfigError(
             f"hydra/launcher={launcher.name}: starts other processes, which do not have {choices(list(names))} from"
-            " this"
-            " session. Put the code into a file and set plugins=[./FILE.py]"
+            " this session. Put the code into a file and set plugins=[./FILE.py]"
         )
 
 

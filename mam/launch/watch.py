@@ -104,8 +104,7 @@ class Watch:
         return NotEndedError(
             f"For {self._errand.patience_minutes:g} minutes, no job of {self._array} has been running or able to start."
             f" {sentences}. The jobs stay in Slurm. Run the same command again to collect results; to wait longer,"
-            " raise"
-            " launch.patience_minutes.",
+            " raise launch.patience_minutes.",
             f"not finished: in Slurm as {ids}, {summary(active)}",
         )
 

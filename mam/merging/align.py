@@ -29,13 +29,13 @@ def spectral_distance(pair: LayerPair, heads: Heads) -> float:
 
 @alignment()
 def none(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The source unchanged."""
+    """No alignment."""
     return Basis()
 
 
 @alignment(distance=spectral_distance)
 def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The heads of each layer reordered so that their spectra are nearest to the target's (Hungarian assignment).
+    """Reorders the heads of each layer to match the spectra of the target's heads (Hungarian assignment).
 
     A head's spectrum consists of the singular values of its W_QᵀW_K and of its W_V, each divided by the norm over all
     heads of the layer.
@@ -51,7 +51,7 @@ def heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment()
 def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The orthogonal R that minimises Σ‖W_t - W_s R‖² over paired Q, K and V, in closed form: one R for the stream.
+    """One orthogonal R for the hidden states that minimises Σ‖W_t - W_s R‖² over paired Q, K and V (closed form).
 
     R = U Vᵀ of Σ W_sᵀ W_t = U Σ Vᵀ (Schönemann 1966).
     """
@@ -60,7 +60,7 @@ def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment()
 def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """The orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.
+    """One orthogonal R that minimises Σ‖X_t - X_s R‖² over the inputs of all paired layers, on the same recordings.
 
     R = U Vᵀ of Σ X_sᵀ X_t = U Σ Vᵀ. Both models must take the same input, frame by frame.
     """
@@ -70,7 +70,7 @@ def procrustes_activations(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment(needs_heads=True, needs_output=True)
 def rotate_heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """Rotations within each head: R = U Vᵀ of the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ, another one for V and O.
+    """Rotates within each head: R = U Vᵀ from the SVD of W_Qt W_Qsᵀ + W_Kt W_Ksᵀ; a second R for V and O.
 
     Q and K of a head may be rotated together, and V with the columns of O against it, without a change of what the head
     computes. Each R minimises the distance to the target's head of the same number, in closed form: ‖W_Qt - R W_Qs‖² +
@@ -89,7 +89,7 @@ def rotate_heads(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
 
 @alignment()
 def permute(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """Permutations of the stream, of heads and within heads, with the largest Σ⟨W_t, W_s⟩.
+    """Permutations of hidden dimensions, of heads and within heads that maximise Σ⟨W_t, W_s⟩.
 
     Weight matching by coordinate descent (Ainsworth et al., "Git Re-Basin", ICLR 2023, algorithm 1): the stream with
     heads fixed, then every layer's heads with the stream fixed. Each step is an assignment problem, and they alternate

@@ -66,37 +66,37 @@ def control(
 
 @control()
 def none(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """The source itself: no control."""
+    """No control: the source itself."""
     return source
 
 
 @control()
 def shrink(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Zeros: W = (1-λ) W_t. Softer attention (logits scale by (1-λ)²) and smaller values, without any source."""
+    """Zeros: W = (1-λ) W_t. Softer attention (logits scale with (1-λ)²) and smaller values, without any source."""
     return source.new_zeros(source.shape)
 
 
 @control()
 def shrink_qk(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Zeros for Q and K only: softer attention alone."""
+    """Zeros for Q and K only: softer attention, unchanged values."""
     return source.new_zeros(source.shape)
 
 
 @control()
 def shrink_v(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Zeros for V only: a smaller output of attention alone."""
+    """Zeros for V only: smaller values, unchanged attention."""
     return source.new_zeros(source.shape)
 
 
 @control()
 def add(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """S = W_t + W_s, so that W = W_t + λ W_s: the source is added and the target does not shrink."""
+    """Adds the source without shrinking the target: W = W_t + λ W_s."""
     return target + source
 
 
 @control()
 def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Normal numbers with the mean and standard deviation of the source's tensor."""
+    """Gaussian noise with the mean and standard deviation of each source tensor."""
     normal = torch.randn(source.shape, generator=place.generator(f"iid{source.ndim}"), dtype=source.dtype)
     substitute: Tensor = normal * source.std(correction=0) + source.mean()
     return substitute
@@ -104,7 +104,7 @@ def random_iid(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """U Σ Vᵀ with the source's singular values and Haar-random U and V; a bias keeps its length."""
+    """Noise with the source's singular values: U Σ Vᵀ with Haar-random U and V; a bias keeps its norm."""
     if source.ndim == 1:
         normal = torch.randn(source.shape, generator=place.generator("bias"), dtype=torch.float64)
         bias: Tensor = (normal * (source.double().norm() / normal.norm())).to(source.dtype)
@@ -118,7 +118,7 @@ def random_spectrum(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def aligned_random(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """random_spectrum, drawn in the source's own basis and then projected and aligned as the source is.
+    """Like random_spectrum, but drawn in the source's basis, then projected and aligned like the source.
 
     What an alignment finds in noise is then found here too. ``target`` is not read.
     """
@@ -127,7 +127,7 @@ def aligned_random(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """S = W_s R, one Haar-random R for all layers: the source in a random basis; W_qᵀW_k keeps its spectrum."""
+    """The source in a random basis: W_s R with one Haar-random R for all layers; W_qᵀW_k keeps its spectrum."""
     writes = place.part in ("o", "f2")  # to the stream, which the others read
     if source.ndim == 1 and not writes:  # the bias is in the basis of its head or of the feed-forward block
         return source
@@ -139,13 +139,13 @@ def rotate(source: Tensor, target: Tensor, place: Place) -> Tensor:
 
 @control()
 def shuffle_layers(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """Another layer of the source: a random permutation in which no layer keeps its partner."""
+    """The source's layers in random order, so that no layer keeps its partner."""
     return source
 
 
 @control()
 def self_(source: Tensor, target: Tensor, place: Place) -> Tensor:
-    """The next layer of the target itself (for the last, the first): a trained attention of the same modality."""
+    """The next layer of the target itself (for the last layer, the first): trained attention of the same modality."""
     return source
 
 

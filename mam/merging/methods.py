@@ -100,7 +100,7 @@ def linear(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 @method
 def reparam(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """The source added: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.
+    """Addition of the source: W = W_t + λ W_s (Multimodal Pathway, CVPR 2024). Any shape, fp32.
 
     Zhang et al., "Multimodal Pathway: improve Transformers with irrelevant data from other modalities", arXiv
     2401.14405, cross-modal re-parameterization: λ of every linear layer of attention and of the feed-forward block is
@@ -112,7 +112,7 @@ def reparam(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 @method
 def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """On an arc: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two.
+    """Spherical interpolation: W = [sin((1-λ)Ω) W_t + sin(λΩ) W_s] / sin Ω, Ω the angle between the two.
 
     Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985, applied to whole tensors. Unrelated tensors
     are nearly orthogonal; unlike with `linear`, they do not shrink. Without an angle (zeros, parallel tensors) the
@@ -131,7 +131,7 @@ def slerp(target: Tensor, source: Tensor, lam: float) -> Tensor:
 
 @method
 def norm_matched(target: Tensor, source: Tensor, lam: float) -> Tensor:
-    """The source at the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, Frobenius norms. A zero source stays 0."""
+    """The source rescaled to the target's norm: W = (1-λ) W_t + λ (‖W_t‖/‖W_s‖) W_s, with Frobenius norms."""
     length = source.double().norm()
     scaled: Tensor = (source.double() * (target.double().norm() / length)).to(target.dtype) if length else source
     return target.lerp(scaled, lam)
@@ -159,7 +159,7 @@ def regmean(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Proje
 
 @layer_method()
 def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
-    """The product of Q and K, not its factors: best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
+    """Merges the product of Q and K: the best Q and K for (1-λ) M_t + λ M_s, M = W_Qᵀ W_K per head; V linear.
 
     Logits depend on Q and K only through M, so averaging W_Q and W_K separately adds cross terms without a meaning. M
     is augmented with the biases, [W_Q b_Q]ᵀ [W_K b_K], and the source's is scaled by √(d_h,t / d_h,s), since logits are
@@ -186,7 +186,7 @@ def qk_product(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Pr
 
 @layer_method()
 def task_arithmetic(target: LayerSide, source: LayerSide, lam: float) -> dict[str, Projection]:
-    """The sum of task vectors, W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).
+    """Sum of task vectors: W = W_0 + scale (τ_t + τ_s) at λ=1, τ = W - W_0 (Ilharco et al., ICLR 2023).
 
     "Editing models with task arithmetic", section 2: θ_new = θ_pre + scale Σ τ. They choose the scale on held-out data.
     Mixing the result with the target by λ is mam's own, in this and in the other methods that need a base.

@@ -107,7 +107,8 @@ class MergeOptions:
         str,
         OneOf(PAIRINGS),
         Doc(
-            "which source layer goes into which target layer: index, top, proportional, similar; models have a default"
+            "which source layer goes into which target layer: index, top, proportional, similar; model= sets the"
+            " default"
         ),
     ] = "index"
     offset: Annotated[
@@ -121,7 +122,9 @@ class MergeOptions:
     on_mismatch: Annotated[
         str,
         OneOf(("error", "project")),
-        Doc("what to do if widths differ: error, or project (the source to the target's width); models have a default"),
+        Doc(
+            "what to do if widths differ: error, or project (the source to the target's width); model= sets the default"
+        ),
     ] = field(default="error", metadata=RESOLVED)
     project: Annotated[
         str, OneOf(PROJECTS), Doc("method of projection if on_mismatch=project: svd, procrustes, random")

@@ -175,8 +175,7 @@ def mismatch_notes(plan: MergePlan) -> tuple[str, ...]:
         fits = ", head by head" if target.heads == source.heads else "; the shapes agree nevertheless"
         notes.append(
             f"heads differ: the target has {target.heads} heads of {target.head_width}, the source has {source.heads}"
-            " heads"
-            f" of {source.head_width}{fits}"
+            f" heads of {source.head_width}{fits}"
         )
     return tuple(notes)
 

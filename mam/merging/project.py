@@ -29,7 +29,7 @@ def project(function: Stream) -> Stream:
 
 @project
 def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
-    """Principal directions matched by strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.
+    """Matches principal directions by their strength: P = E_t E_sᵀ, E the eigenvectors of Σ WᵀW over Q, K and V.
 
     Signs are arbitrary; the largest component of each direction is made positive.
     """
@@ -44,7 +44,7 @@ def svd(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
 
 @project
 def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
-    """The isometry under which the source's Q, K and V have the largest inner product with the target's.
+    """The isometry that maximises the inner product of the source's Q, K and V with the target's.
 
     For a source that is not wider, it also minimises Σ‖W_t - W_s Pᵀ‖, since the norm of W_s Pᵀ does not depend on P.
     """
@@ -53,7 +53,7 @@ def procrustes(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
 
 @project
 def random(pairs: Sequence[LayerPair], heads: Heads) -> Tensor:
-    """A Haar-random isometry from the seed; nothing of the two models is matched."""
+    """A Haar-random isometry, which depends only on the seed."""
     target, source = (getattr(pairs[0], side)["q"][0].shape[1] for side in ("target", "source"))
     return haar(max(target, source), Place(heads.seed, 0), "project")[:target, :source]
 

@@ -61,7 +61,7 @@ def logits(
     count: int,
     heads: tuple[int, ...],
 ) -> dict[str, float]:
-    """Q, K and V rescaled until logits spread, and values are as large, as the target's on calibration audio.
+    """Rescales Q, K and V until logits have the target's spread and values its size, on calibration audio.
 
     The spread of a query's logits over the keys is what softmax reads. For queries and keys of independent frames its
     mean square is tr(E[q qᵀ] Cov[k]), summed over the merged heads; the size of V is E‖v‖². Both follow from moments of

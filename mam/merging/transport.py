@@ -20,7 +20,7 @@ PRECISION = 1e-9  # of the sums of rows and columns
 
 @alignment()
 def ot(pairs: Sequence[LayerPair], heads: Heads) -> Basis:
-    """Soft assignments by Sinkhorn, Ŵ = T_outᵀ W T_in: of the stream, then of rows of Q and K, and of V.
+    """Soft assignments (Sinkhorn), Ŵ = T_outᵀ W T_in: of hidden dimensions, then of the rows of Q and K, and of V.
 
     Imfeld et al., "Transformer fusion with optimal transport", ICLR 2024, arXiv 2310.05719, with weights as features
     and uniform masses. Rows may go to other heads, as there. T has rows and columns that sum to 1. It is a mean

@@ -27,8 +27,7 @@ PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 LAYERS, SIZES = 1_000, 1_000_000  # as many layers or values a config.json may state whatever the weights are
 DOWNLOAD = (
     "BEATs checkpoints (e.g. BEATs_iter3_plus_AS2M.pt, 361 MB) were published with microsoft/unilm, folder beats, but"
-    " the"
-    " links there are dead. Set model.target=FILE.pt to a copy that you trust, and model.target_sha256 to its hash."
+    " the links there are dead. Set model.target=FILE.pt to a copy that you trust, and model.target_sha256 to its hash."
 )
 SETTINGS = ("*.json", "*.txt", "*.model")  # configuration, tokenizer, feature extractor
 

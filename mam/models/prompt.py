@@ -212,8 +212,7 @@ class Prompts:
         if max(self.tokens.values()) >= self.size:
             raise CheckpointError(
                 f"{self.name}: its tokenizer has ids up to {max(self.tokens.values())}, but its head has {self.size}"
-                " outputs."
-                f" {TAKE}"
+                f" outputs. {TAKE}"
             )
         if start is not None and start != self.tokens[START]:
             raise CheckpointError(

@@ -144,16 +144,14 @@ def _refuse_misfit(tokens: Tokens, size: int, name: str) -> None:
     if pieces:
         raise CheckpointError(
             f"{name}: its vocabulary has subwords ({_phrase(pieces)}), but mam supports only letter-based CTC"
-            " vocabularies."
-            " Use a checkpoint that was trained on letters."
+            " vocabularies. Use a checkpoint that was trained on letters."
         )
     blanks = [token for token, output in tokens.outputs.items() if token.casefold() in BLANKS and output < size]
     blanks = [token for token in blanks if token != tokens.pad]
     if blanks:
         raise CheckpointError(
             f"{name}: vocab.json has both {blanks[0]!r} and the pad token {tokens.pad!r}, which transformers uses as"
-            " the"
-            f" CTC blank. If {blanks[0]!r} is the blank, set pad_token in tokenizer_config.json to it"
+            f" the CTC blank. If {blanks[0]!r} is the blank, set pad_token in tokenizer_config.json to it"
             f" and pad_token_id={tokens.outputs[blanks[0]]} in config.json."
         )
 

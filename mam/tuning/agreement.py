@@ -79,8 +79,7 @@ def by_agreement(config: Config, dev: Dev, known: Known) -> Choice:
     if lost:
         notes.append(
             f"agreement: with {lost} of {len(found)} λ, more than {100 * SILENCED:.0f} % of the transcripts became"
-            " empty;"
-            f" these λ were excluded{'' if chosen else ', so nothing is merged'}"
+            f" empty; these λ were excluded{'' if chosen else ', so nothing is merged'}"
         )
     return Choice({"": chosen}, TuneRecord("agreement", [ChosenLam(None, chosen)], tried, 1.0, [], on_test), notes)
 

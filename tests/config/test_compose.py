@@ -74,7 +74,8 @@ def test_every_problem_is_reported_together():
         "lam=1.5: must be from 0 to 1",
         "layers=zzz: not known. Choose one of:\n      all",
         "data.limit=x: Value 'x'",
-        "pairing=q: not known. Choose one of:\n      index         Layer i takes layer i, counted from the input\n",
+        "pairing=q: not known. Choose one of:\n      index         Target layer i gets source layer i, counted"
+        " from the input\n",
         "parts=xyz: must be a string of q, k, v, o",
         "dtype=int8: not known. Choose one of: bfloat16, float16, float32",
     ):
@@ -100,7 +101,7 @@ def test_every_problem_is_reported_together():
         ("data.on_bad=ignore", "data.on_bad=ignore: not known"),
         (
             "data.normalizer=english",
-            "=english: not known. Choose one of:\n      auto\n      none                  The text unchanged",
+            "=english: not known. Choose one of:\n      auto\n      none                  No normalisation",
         ),
         ("data.limit=0", "data.limit=0: must be from 1"),
         ("seed=-1", "seed=-1: must be from 0"),
@@ -118,7 +119,7 @@ def test_every_problem_is_reported_together():
         ("data.root=bad\udcff", "is not UTF-8"),
         (
             "control=noise",
-            "control=noise: not known. Choose one of:\n      none             The source itself: no control\n",
+            "control=noise: not known. Choose one of:\n      none             No control: the source itself\n",
         ),
         ("train=slow", "train=slow: not known. Choose one of:\n      finetune"),
         ("+extra=1", "extra=1: keys cannot be added or deleted"),

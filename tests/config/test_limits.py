@@ -88,7 +88,7 @@ def test_words_are_counted():
     refused = mam("run", *["a"] * 10_001)
     assert (refused.returncode, refused.stderr) == (
         2,
-        "mam: 10002 words are more than the 10000 that mam takes. Put them into files\n",
+        "mam: 10,002 arguments are too many (at most 10,000). Put them into configuration files\n",
     )
 
 

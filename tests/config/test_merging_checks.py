@@ -63,12 +63,21 @@ def test_lam_beside_a_list_is_irrelevant():
 @pytest.mark.parametrize(
     ("words", "multirun", "message"),
     [
-        (["lam=0,0.1", *LIST], True, "schedule=list says λ itself, and is 0, 0.1 in runs"),
-        (["lam=0.1,0.2", "schedule=lines"], True, "schedule=lines says λ itself, and is 0, 0.1, 0.2 in runs"),
+        (["lam=0,0.1", *LIST], True, "schedule=list sets λ itself, so the runs with lam=0, 0.1 would"),
+        (["lam=0.1,0.2", "schedule=lines"], True, "schedule=lines sets λ itself, so the runs with lam=0, 0.1, 0.2"
+        " would"),
         (["lam=0,0.1", "schedule=constant,lines"], True, "schedule=lines sets λ itself"),
-        (["experiment=lambda_grid", *LIST], False, "schedule=list says λ itself, and is 0, 0.05, 0.1, 0.15, 0.2 in"),
-        (["experiment=controls", "schedule=lines"], False, "schedule=lines says λ itself, and is 0.02, 0.05, 0.1 in"),
-        (["experiment=lambda_grid", "tune=grid"], False, "tune=grid chooses λ, and is 0, 0.05, 0.1, 0.15, 0.2 in"),
+        (["experiment=lambda_grid", *LIST], False, "schedule=list sets λ itself, so the runs with lam=0, 0.05, 0.1,"
+        " 0.15,"
+        " 0.2"
+        " would"),
+        (["experiment=controls", "schedule=lines"], False, "schedule=lines sets λ itself, so the runs with lam=0.02,"
+        " 0.05,"
+        " 0.1"
+        " would"),
+        (["experiment=lambda_grid", "tune=grid"], False, "tune=grid chooses λ, so the runs with lam=0, 0.05, 0.1, 0.15,"
+        " 0.2"
+        " would"),
         (["experiment=lmam_vs_ft", *LIST, 'study.arms.FT=["train=finetune","lam=0"]'], False, "in the arm"),
         (["tune=grid", *LIST], False, "schedule=list: sets λ itself, so tune=grid cannot choose it"),
         (["tune=race", "schedule=lines"], False, "schedule=lines: sets λ itself, so tune=race cannot choose it"),

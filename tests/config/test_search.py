@@ -119,7 +119,7 @@ def test_a_hidden_name_is_said_and_recorded():
     write("conf/data/demo_speech.yaml", "name: mine\nformat: audiofolder\nroot: asset:demo_speech\n")
     shown = mam("run", "--config-dir", "conf", "data.limit=2", "data.language=en")
     assert shown.returncode == 0, shown.stderr
-    assert "mam: data=demo_speech is conf/data/demo_speech.yaml, which hides mam's own" in shown.stderr
+    assert "mam: data=demo_speech is taken from conf/data/demo_speech.yaml instead of mam's own" in shown.stderr
     (result,) = Path("outputs").rglob("result.json")
     (recorded,) = json.loads(result.read_text())["extensions"]["configs"]
     assert (recorded["name"], recorded["path"], recorded["hides"]) == (
@@ -218,5 +218,5 @@ def test_bad_places_and_files(files, words, message):
 def test_a_file_that_is_not_text():
     write("c/model/x.yaml", "").write_bytes(b"\xff\xfe")
     for name in ("x", "y"):  # the file itself, and a list of all files
-        with pytest.raises(ConfigError, match=r"c/model/x.yaml: not UTF-8 text .* Convert it"):
+        with pytest.raises(ConfigError, match=r"c/model/x.yaml: is not UTF-8 text .* Convert it"):
             composed(["--config-dir=c", f"model={name}"])

@@ -50,7 +50,7 @@ def test_further_comparisons_and_labels_are_said_by_words():
         ),
         (
             "study.show=[everything]",
-            r"study\.show=everything: not known\. Choose among: mismatch, similarity, stability",
+            r"study\.show=everything: not known\. Choose from: mismatch, similarity, stability",
         ),
         ("study.show=[stability,all]", r"study\.show=all: not known"),
         ("study.then=null", r"study\.then"),

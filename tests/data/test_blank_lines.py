@@ -108,7 +108,7 @@ def test_what_is_broken_keeps_its_line(tmp_path):
     with pytest.raises(DataError, match="metadata.csv, line 5: has 2 fields instead of 3"):
         read(root, "ljspeech")
     (root / "metadata.csv").write_text("\n \n")
-    with pytest.raises(DataError, match=r"metadata\.csv: has no line\. LJ Speech 1\.1 is"):
+    with pytest.raises(DataError, match=r"metadata\.csv: is empty\. LJ Speech 1\.1 is"):
         read(root, "ljspeech")
     sounds = write_sounds(tmp_path / "sounds")
     (sounds / "metadata.csv").write_text("file_name,label,fold\n\n,hum,1\n")

@@ -125,7 +125,7 @@ def test_broken_metadata_is_named(tmp_path, content, message):
         ("[1]", "a JSON list"),
         (
             '{"a": 1}',
-            "no column that is called like audio and text or label; its columns are: a. Set data.columns.audio=",
+            "no column with a known name for audio and text or label. Its columns are: a. Set data.columns.audio=",
         ),
         ('{"path": "a", "text": "b"}\n{"text": "c"}', "line 2: has no field path. Its fields are: text"),
         ('{"path": "a", "text": "b"}\n{"path": "c"}', "line 2: has no field text. Its fields are: path"),
@@ -217,7 +217,7 @@ def test_store_lists_every_bad_recording_or_leaves_them_out(tmp_path):
     root = write_folder(tmp_path / "f", [0.2, 0.01, 0.3, 0.4])
     soundfile.write(root / "clip3.wav", np.zeros(3200), 16000)
     corpus = open_corpus(config(root))
-    with pytest.raises(DataError, match=r"(?s)clip1.wav: only 0.010 s.*clip3.wav: silent.*data.on_bad=skip"):
+    with pytest.raises(DataError, match=r"(?s)clip1.wav: is only 0.010 s.*clip3.wav: is silent.*data.on_bad=skip"):
         AudioStore.checked(corpus, 16000, 10**9, "stop")
     store = AudioStore.checked(corpus, 16000, 10**9, "skip")
     assert store.corpus.column("id") == ["clip0", "clip2"] and store.samples == [3200, 4800]
@@ -229,7 +229,7 @@ def test_metadata_and_recordings_are_reported_together(tmp_path):
     root = write_folder(tmp_path / "f", [0.2, 0.01])
     with (root / "metadata.csv").open("a") as file:
         file.write("none.wav,text\nclip0.wav/../../../x.wav,text\n")
-    with pytest.raises(DataError, match=r"(?s)none.wav.*points outside.*clip1.wav: only 0.010 s"):
+    with pytest.raises(DataError, match=r"(?s)none.wav.*points outside.*clip1.wav: is only 0.010 s"):
         AudioStore.checked(open_corpus(config(root)), 16000, 10**9, "stop")
     store = AudioStore.checked(open_corpus(config(root)), 16000, 10**9, "skip")
     assert len(store.corpus) == 1 and len(store.corpus.skipped) == 3
@@ -247,7 +247,7 @@ def test_two_kinds_of_metadata_are_refused(tmp_path):
 
 def test_nothing_left_is_an_error_even_when_skipping(tmp_path):
     corpus = open_corpus(config(write_folder(tmp_path / "f", [0.01])))
-    with pytest.raises(DataError, match="Nothing is left"):
+    with pytest.raises(DataError, match="No examples are left"):
         AudioStore.checked(corpus, 16000, 10**9, "skip")
 
 
@@ -261,7 +261,7 @@ def test_not_dev_is_everything_that_did_not_choose(tmp_path):
     asked = config(tmp_path, "ljspeech", split="not_dev")
     corpus = open_corpus(asked)
     assert corpus.column("id") == [f"LJ{i:04}" for i in (*range(120), *range(370, 620))]
-    assert corpus.rule.startswith("all but dev (ids sorted; the last 500 are dev")
+    assert corpus.rule.startswith("everything except dev (sorted by id; the last 500 clips are dev")
     (tmp_path / "dev.txt").write_text("LJ0001\nLJ0002\n")
     own = open_corpus(replace(asked, ids=IdsConfig(dev=str(tmp_path / "dev.txt")), limit=3))
     assert own.column("id") == ["LJ0000", "LJ0003", "LJ0004"]

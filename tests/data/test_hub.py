@@ -56,7 +56,7 @@ def test_columns_by_name(place, clips):
     assert corpus.column("text") == ["A", "B", "C"] and corpus.column("speaker") == ["p", "q", "r"]
     assert corpus.column("id") == ["3", "2", "1"]
     with pytest.raises(
-        DataError, match=r"has no column data.columns.speaker=reader; its columns are: words, text, who, nr"
+        DataError, match=r"has no column data.columns.speaker=reader. Its columns are: words, text, who, nr"
     ):
         open_corpus(config(place, columns={"speaker": "reader"}))
     with pytest.raises(DataError, match=r"has no column data.columns.audio=sound; its columns are: audio, words"):
@@ -90,11 +90,11 @@ def test_splits_by_name_and_by_key(place, clips):
     assert ids("all") == ["train", "validation", "test.clean", "test.other", "odd"]
     assert ids("not_dev") == ["train", "test.clean", "test.other", "odd"]
     assert (
-        "train is train; dev is validation; test is test.clean and test.other; odd in no split"
+        "train is train; dev is validation; test is test.clean and test.other; odd not in any split"
         in open_corpus(config(place, "all")).rule
     )
     with pytest.raises(
-        DataError, match=r"has no split data.hub.split.test=eval; its splits are: test.clean, test.other"
+        DataError, match=r"has no split data.hub.split.test=eval. Its splits are: test.clean, test.other"
     ):
         ids("test", test="eval")
 
@@ -164,7 +164,7 @@ def test_classes_become_names(place, clips):
 def test_a_limit_within_folds_reads_all_folds(place, clips):
     write_part(place / "train.parquet", clips, label=["a", "b", "a"], fold=[1, 1, 2])
     corpus = open_corpus(config(place, limit=1), "events")
-    assert corpus.column("fold") == [1, 2] and corpus.rule.startswith("folds as given; ")
+    assert corpus.column("fold") == [1, 2] and corpus.rule.startswith("folds as on the hub; ")
 
 
 def test_a_repository_of_tar_files(place, clips):

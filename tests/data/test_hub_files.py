@@ -145,5 +145,5 @@ def test_sounds_whose_paths_are_no_names_have_ids(place, clips):
 def test_a_cache_that_cannot_be_used_names_its_variable(place, clips, tmp_path):
     write_cells(place / "test.parquet", [{"bytes": clips[0].read_bytes(), "path": "a.wav"}], text=["A"])
     (tmp_path / "datasets").write_text("a file where the cache should be")
-    with pytest.raises(MamError, match=r"datasets/mam .*set HF_DATASETS_CACHE to another folder\."):
+    with pytest.raises(MamError, match=r"datasets/mam .*Set HF_DATASETS_CACHE to another folder\."):
         open_corpus(config(place))

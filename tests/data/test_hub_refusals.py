@@ -32,7 +32,7 @@ BAD_COLUMNS = {
     "no text": (
         {"words": ["A"]},
         "asr",
-        r"has no column that is called like text; its columns are: audio, words. Set data.columns.text=NAME",
+        r"has no column with a known name for text. Its columns are: audio, words. Set data.columns.text=NAME",
     ),
     "no label": ({"text": ["A"]}, "events", "has no column with a known name for label"),
 }
@@ -58,7 +58,7 @@ def test_columns_that_are_missing_or_ambiguous(columns, task, message, place, cl
 def test_no_audio_at_all(place):
     (place).mkdir()
     Dataset.from_dict({"text": ["A"], "audio": ["a.wav"]}).to_parquet(place / "test.parquet")
-    with pytest.raises(DataError, match="has no column of audio. Its columns are: text, audio"):
+    with pytest.raises(DataError, match="has no column of audio; its columns are: text, audio"):
         open_corpus(config(place))
 
 
@@ -95,7 +95,9 @@ def test_a_configuration_that_is_missing(place, clips):
     (place / "README.md").write_text(f"{readme}---\n")
     with pytest.raises(DataError, match="has several configurations"):
         open_corpus(config(place))
-    with pytest.raises(DataError, match=r"has no configuration data.hub.config=it. Choose one of: de, en"):
+    with pytest.raises(
+        DataError, match=r"has no configuration data.hub.config=it. Set data.hub.config to one of: de, en"
+    ):
         open_corpus(config(place, config="it"))
     corpus = open_corpus(config(place, config="de"))
     assert corpus.column("text") == ["de"] and corpus.rule.startswith("the hub's splits of de; ")

@@ -47,7 +47,7 @@ def test_a_folder_for_each_split(tmp_path):
     for i, name in enumerate(("train_clean", "dev", "test", "test_other", "eval92")):
         write_kaldi(tmp_path / "data" / name, tmp_path / "recordings", (f"spk{i}-1",))
     (tmp_path / "data" / "lang").mkdir()
-    rule = "Kaldi folders: train is train_clean, dev is dev, test is test and test_other, eval92 in no split"
+    rule = "Kaldi folders: train is train_clean, dev is dev, test is test and test_other, eval92 not in any split"
     ids = {"train": ["spk0-1"], "dev": ["spk1-1"], "test": ["spk2-1", "spk3-1"]}
     for split, expected in ids.items():
         corpus = open_corpus(config(tmp_path / "data", split))
@@ -91,12 +91,12 @@ BROKEN = {
     "pipe to": ("wav.scp", "ann-1 | touch ran\n", r"ann-1: is a command"),
     "archive": ("wav.scp", "ann-1 wavs.ark:1234\n", r"ann-1: is an offset into an archive \(wavs.ark:1234\)"),
     "stdin": ("wav.scp", "ann-1 -\n", "ann-1: is standard input"),
-    "nothing": ("wav.scp", "ann-1\n", "ann-1: names no file"),
-    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 also occurs in line 1"),
-    "no entry": ("wav.scp", "ann-1 a.wav\n", r"text, line 2: bob-1 has no line in .*wav.scp"),
+    "nothing": ("wav.scp", "ann-1\n", "ann-1: has no file name"),
+    "twice": ("wav.scp", "ann-1 a.wav\nann-1 b.wav\n", "wav.scp, line 2: ann-1 was already used in line 1"),
+    "no entry": ("wav.scp", "ann-1 a.wav\n", r"text, line 2: bob-1 is missing from .*wav.scp"),
     "no speaker": ("utt2spk", "ann-1 ann\n", "text, line 2: bob-1 is missing from.*utt2spk"),
     "no text": ("text", "ann-1\nbob-1 YES\n", "ann-1: the transcript is empty"),
-    "no lines": ("text", "\n", r"text: no line. It needs a Kaldi data folder"),
+    "no lines": ("text", "\n", r"text: has no lines. It needs a Kaldi data folder"),
     "no file": ("wav.scp", "ann-1 a.wav\nbob-1 b\0.wav\n", "the recording .*a.wav does not exist"),
 }  # fmt: skip
 

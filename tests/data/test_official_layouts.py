@@ -32,7 +32,9 @@ def test_vctk_splits_by_speaker_and_keeps_shared_prompts_out_of_train(tmp_path, 
 
 def test_another_folder_is_not_vctk(tmp_path):
     (tmp_path / "wav16").mkdir()
-    with pytest.raises(DataError, match=r"has no txt/ beside wav48_silence_trimmed/ or wav48/.*datashare.ed.ac.uk"):
+    with pytest.raises(
+        DataError, match=r"has no txt/ together with wav48_silence_trimmed/ or wav48/.*datashare.ed.ac.uk"
+    ):
         open_corpus(config(tmp_path, "vctk"))
     (tmp_path / "wav48").mkdir()
     (tmp_path / "txt").mkdir()
@@ -57,5 +59,5 @@ def test_librispeech_that_is_broken_or_absent(tmp_path):
     root = write_librispeech(tmp_path / "LibriSpeech")
     path = root / "test-clean/61/70968/61-70968.trans.txt"
     path.write_text("61-70968-0000\n61-70968-0001 YES\n")
-    with pytest.raises(DataError, match=r"61-70968.trans.txt, line 1: no text after the id '61-70968-0000'"):
+    with pytest.raises(DataError, match=r"61-70968.trans.txt, line 1: has no text after the id '61-70968-0000'"):
         open_corpus(config(root, "librispeech"))

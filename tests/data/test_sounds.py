@@ -94,7 +94,7 @@ def test_recordings_in_no_labelled_folder_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         open_corpus(config(tmp_path, "audiofolder", split="all"), "events")
     for place in ("loose.wav", "a/b/c/deep.wav", "a/b/odd.wav"):
-        assert f"{place}: lies in no folder of the form LABEL, SPLIT/LABEL or foldN/LABEL" in str(caught.value)
+        assert f"{place}: is not in a folder of the form LABEL, SPLIT/LABEL or foldN/LABEL" in str(caught.value)
 
 
 def test_clips_without_fold_or_split_are_named(tmp_path):
@@ -115,7 +115,7 @@ def test_clusters_that_are_not_named_are_refused(tmp_path):
     root = write_sounds(tmp_path / "sounds")
     text = (root / "metadata.csv").read_text().replace("1-hum-0\n", "\n").replace("1-hum-0\r\n", "\r\n")
     (root / "metadata.csv").write_text(text)
-    with pytest.raises(DataError, match=r"data.clusters=origin: 1-hum-0, 1-hum-1 name no origin. Set data.clusters="):
+    with pytest.raises(DataError, match=r"data.clusters=origin: 1-hum-0, 1-hum-1 have no origin. Set data.clusters="):
         open_corpus(config(root, "audiofolder", clusters="origin"), "events")
 
 
@@ -143,7 +143,7 @@ def test_a_copy_on_the_hub(tmp_path):
     (job,) = jobs(["model=demo_beats_vit", "data=esc50", "data.source=hub", f"data.hub.id={tmp_path / 'copy'}"])
     corpus = open_corpus(job.config.data, "events")
     assert corpus.column("label") == [*CLASSES, *CLASSES] and corpus.column("fold") == [1, 1, 1, 2, 2, 2]
-    assert corpus.column("origin") == list("012345") and corpus.rule.startswith("folds as given; ")
+    assert corpus.column("origin") == list("012345") and corpus.rule.startswith("folds as on the hub; ")
     assert corpus.column("id")[0] == "1-hum-0"
     np.testing.assert_array_equal(corpus.wave(3, 16000), soundfile.read(root / names[3], dtype="float32")[0])
     job.config.data.columns.fold = "filename"

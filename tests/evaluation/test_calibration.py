@@ -105,7 +105,7 @@ def test_images_by_plain_transformers(vit, tmp_path):
     found = moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
     torch.testing.assert_close(found[0]["v"], moments_by_hand(states), rtol=1e-3, atol=1e-3)
     (folder / "2.png").write_text("no image")
-    with pytest.raises(DataError, match="calibration.source: 2.png is not an image"):
+    with pytest.raises(DataError, match="2.png is not an image. This source needs images"):
         moments_of_source(Source(locate(str(vit))), Calibration(source=str(folder)))
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_measured_is_said(regmean_words, text_source, hubert_grou
     assert "p.png: is not UTF-8 text" in source_error([f"calibration.source={picture}"])
     empty = tmp_path / "empty.txt"
     empty.write_text("\n")
-    assert "there are no recordings left to measure activations on" in source_error([f"calibration.source={empty}"])
+    assert "left to measure activations on" in source_error([f"calibration.source={empty}"])
     assert "not readable as audio" in source_error([f"calibration.audio={empty}"])
     partial = tmp_path / "partial"
     shutil.copytree(text_source, partial)
@@ -214,7 +214,7 @@ def test_sounds_whose_folds_are_all_tested_need_a_folder(event_words, tmp_path):
 
 def test_files_alone_do_not_serve(regmean_words, tmp_path):
     config = jobs(regmean_words)[0].config
-    with pytest.raises(MergeError, match="mam inspect reads files only. Use mam run and mam export"):
+    with pytest.raises(MergeError, match="mam inspect runs no models. Use mam run and mam export"):
         inspect(config, checked_parents(config))
     words = [word for word in regmean_words if not word.startswith(("data", "evaluate"))]
     with pytest.raises(MergeError, match="needs activations, but mam merge runs no models"):
@@ -279,7 +279,7 @@ def test_an_alignment_on_activations(hubert_group, tmp_path):
     bert_words = [*pair_words(hubert_group, make_bert(tmp_path / "bert")), *words[-6:]]
     with pytest.raises(UnfitError, match="both models must have the same kind of input, but.* reads text"):
         once([*bert_words, "data=audiofolder", f"data.root={data}"])
-    with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, and mam inspect reads"):
+    with pytest.raises(MergeError, match="align=procrustes_activations: needs activations, but mam inspect runs"):
         config = jobs(words)[0].config
         inspect(config, checked_parents(config))
 

@@ -26,7 +26,7 @@ def test_a_healthy_run_has_nothing_to_say():
 def test_worse_than_baseline_and_collapse_come_first():
     texts = ["a b c"] * 40
     found = diagnosed(texts, texts, [""] * 40, "a caveat")
-    assert found[0].startswith("worse than its own baseline")
+    assert found[0].startswith("significantly worse than its own baseline")
     assert found[1] == "collapsed: every prediction is empty" and found[-1] == "a caveat"
 
 

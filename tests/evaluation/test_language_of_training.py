@@ -30,7 +30,9 @@ def test_transcripts_longer_than_the_decoder_are_named_and_left_out_on_request(s
     outcome = once([*lesson, "train.warmup=0"])
     assert outcome.result.train.folds[0].skipped == []
     (clips / "metadata.csv").write_text(table.replace("ANNA", "A" * 61))
-    with pytest.raises(DataError, match=r"clip1: its transcript needs 65 tokens, the decoder has 64\nLeave such"):
+    with pytest.raises(
+        DataError, match=r"clip1: its transcript needs 65 tokens, but the decoder allows only 64\nTo skip such"
+    ):
         once(lesson)
     outcome = once([*lesson, "data.on_bad=skip"])
     (skipped,) = outcome.result.train.folds[0].skipped

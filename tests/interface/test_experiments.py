@@ -64,7 +64,7 @@ def test_what_a_pair_does_not_allow_is_named(whisper, minilm, clips):
     assert [result.merge.align for result in results] == ["none"] and isinstance(results, list)
     (reason,) = results.left_out
     assert reason.startswith(
-        "align=heads: align=heads: pairs head with head, but the target has 4 heads and the source 8"
+        "align=heads: align=heads: needs equally many heads, but the target has 4 heads and the source 8"
     )
     with pytest.raises(
         mam.MamError,
@@ -133,12 +133,12 @@ def test_a_run_of_a_plugins_normalizer_is_read_with_the_plugin():
     Path("mine.py").write_text(code)
     named = ["./mine.py"]
     made = mam.run(**QUICK | {"data.normalizer": "shout"}, plugins=named)
-    with pytest.raises(mam.RecordError, match=r"set plugins=\[...\] with ./mine.py"):
+    with pytest.raises(mam.RecordError, match=r"Set plugins=\[...\] with ./mine.py"):
         mam.load_result(made.folder)
     assert mam.load_result(made.folder, plugins=named) == made
     assert len(mam.results(plugins=named)) == 1
     frame = mam.results()
-    assert len(frame) == 0 and "set plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
+    assert len(frame) == 0 and "Set plugins=[...] with ./mine.py" in frame.attrs["left_out"][0]
     for wrong in ("./mine.py", None, [3], 3):
         with pytest.raises(mam.ConfigError, match="plugins: .* is not a list of names"):
             mam.load_result(made.folder, plugins=wrong)

@@ -141,7 +141,7 @@ def test_transformers_trainer(target, source, tmp_path):
     [
         ({"per": "word"}, "per=word: not known. Choose one of: global, head, layer, part"),
         ({"constraint": "x"}, "constraint=x: not known"),
-        ({"lam": 0.0, "constraint": "sigmoid"}, "keeps λ between 0 and 1, without the ends"),
+        ({"lam": 0.0, "constraint": "sigmoid"}, "must be between 0 and 1, exclusive"),
         ({"method": "slerp"}, "method=slerp: its λ cannot be learnt. Choose one of: linear, reparam"),
         ({"per": "global", "schedule": "linear"}, "train.lam.per=global: the schedule gives more than one initial λ"),
         ({"layers": "top9"}, "layers.spec=top9"),

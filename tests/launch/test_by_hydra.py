@@ -68,7 +68,7 @@ def test_jobs_that_leave_no_note(monkeypatch, capsys):
         (), {}, ("hydra/launcher=x",), ONLY_MAMS, Path("f"), lambda: ["a"], print, 1, print, submission=None
     )
     with pytest.raises(
-        MamError, match=r"hydra/launcher=x: ended \(OSError: no machine\), and 1 jobs left no note in f"
+        MamError, match=r"hydra/launcher=x: ended \(OSError: no machine\), but 1 job left no result in f"
     ):
         by_hydra.send_by_hydra(errand)
 

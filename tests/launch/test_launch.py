@@ -59,7 +59,7 @@ def test_what_is_not_installed_or_not_here_is_said(monkeypatch):
 
 def test_a_launcher_needs_several_runs():
     answer = mam("run", "hydra/launcher=joblib")
-    assert answer.returncode == 2 and "starts several runs. Add --multirun, or choose an experiment" in answer.stderr
+    assert answer.returncode == 2 and "needs several runs. Add --multirun, or choose an experiment" in answer.stderr
 
 
 def test_the_slurm_preset_names_what_a_cluster_needs(monkeypatch):
@@ -199,7 +199,7 @@ def test_each_job_says_how_slurm_ended_it_or_where_it_is(words, sent, capsys):
     assert ended[1].log == Path("outputs/2030-01-01/study/logs")
     out, err = capsys.readouterr()
     assert out.splitlines() == ["[1/3] lam=0: finished", "[2/3] lam=0.3: cancelled in Slurm"]
-    assert "error: Nothing of 7 runs or can start" in err
+    assert "error: no job of 7 has been running or able to start" in err
 
 
 def test_what_finished_after_all_is_not_called_cancelled(words, sent):

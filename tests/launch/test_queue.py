@@ -161,7 +161,7 @@ def test_what_waits_for_its_turn(reason):
 def test_a_licence_may_come_back():
     task = QueuedTask(1, "PENDING", "Licenses")
     assert not task.is_stuck and obstacles_of([task], "7", 2) == [
-        "Waiting in Slurm: 1 job, PENDING (Licenses). See `scontrol show licenses`: how many are in use. Give up:"
+        "Waiting in Slurm: 1 job, PENDING (Licenses). See `scontrol show licenses` for licences in use. To cancel:"
         " `scancel 7_1`"
     ]
 
@@ -189,10 +189,10 @@ def test_many_tasks_of_one_reason_are_one_line():
         QueuedTask(6, "PENDING", "Priority"),
     ]
     assert obstacles_of(tasks, "7", 8) == [
-        "Blocked in Slurm, cannot start by itself: 4 jobs, PENDING (launch failed requeued held). Let go: `scontrol"
+        "Blocked in Slurm, cannot start by itself: 4 jobs, PENDING (launch failed requeued held). Release: `scontrol"
         " release '7_[0-2,7]'`. To cancel: `scancel '7_[0-2,7]'`",
-        f"Blocked in Slurm, cannot start by itself: 2 jobs, PENDING ({NODES}). See `sinfo -R`: which nodes are"
-        " missing, and why; `sinfo`: which partitions are closed. To cancel: `scancel '7_[4-5]'`",
+        f"Blocked in Slurm, cannot start by itself: 2 jobs, PENDING ({NODES}). See `sinfo -R` for unavailable"
+        " nodes and `sinfo` for closed partitions. To cancel: `scancel '7_[4-5]'`",
     ]
     assert (
         summary(tasks)

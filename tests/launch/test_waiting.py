@@ -15,7 +15,7 @@ from mam.launch import slurm, watch
 from mam.launch.work import LaunchRequest, Submission
 
 HELD = "launch failed requeued held"
-RELEASE = f"Blocked in Slurm, cannot start by itself: 1 job, PENDING ({HELD}). Let go: `scontrol release 7_0`"
+RELEASE = f"Blocked in Slurm, cannot start by itself: 1 job, PENDING ({HELD}). Release: `scontrol release 7_0`"
 
 
 @dataclass
@@ -120,7 +120,7 @@ def test_many_held_jobs_are_one_line(cluster):
     made = cluster({0: "".join(f"7_{n}|PENDING|JobHeldUser\n" for n in range(3)), 4: RUN}, a=8, b=8, c=8)
     made.wait()
     assert [text for _, text in made.said[1:]] == [
-        "Blocked in Slurm, cannot start by itself: 3 jobs, PENDING (JobHeldUser). Let go: `scontrol release"
+        "Blocked in Slurm, cannot start by itself: 3 jobs, PENDING (JobHeldUser). Release: `scontrol release"
         " '7_[0-2]'`. To cancel: `scancel '7_[0-2]'`"
     ]
 
@@ -263,7 +263,7 @@ def test_without_waiting_held_jobs_are_said(cluster):
     [(None, "Slurm does not answer"), ("what?", r"Slurm's answer has 'what\?', which mam cannot read")],
 )
 def test_without_waiting_or_an_answer(cluster, answer, says):
-    with pytest.raises(StillQueuedError, match=rf"3 jobs not finished: {says} \(squeue -j 7\)\. The same command"):
+    with pytest.raises(StillQueuedError, match=rf"3 jobs not finished: {says} \(squeue -j 7\)\. Run the same command"):
         cluster({0: answer}).wait(waits=False)
 
 

@@ -19,7 +19,7 @@ LINEAR = re.escape(METHODS["linear"].summary.rstrip("."))
     ("words", "message"),
     [
         (["method.name=soup"], f"method.name=soup: not known. Choose one of:\n      linear +{LINEAR}(.|\n)*qk_product"),
-        (["method=soup"], r"method=soup: not known. Choose one of:\n(.|\n)*slerp +on an arc"),
+        (["method=soup"], r"method=soup: not known. Choose one of:\n(.|\n)*slerp +spherical"),
         (
             ["method=regmean"],
             "method=regmean: needs inputs for the source, to measure its activations",

@@ -208,7 +208,7 @@ def test_refusals_of_lists(hubert_group, bert, clips):
         jobs([*words, f"model.sources=[{bert},'']"])
     with pytest.raises(ConfigError, match="takes one value"):
         package.run(*words, lam=[0.1, 0.1], seed=[1, 2])
-    with pytest.raises(ConfigError, match="empty list"):
+    with pytest.raises(ConfigError, match="the list is empty"):
         package.merge(HubertForCTC.from_pretrained(hubert_group), [])
     with pytest.raises(ConfigError, match="source: int is not a model"):
         package.merge(HubertForCTC.from_pretrained(hubert_group), [bert, 3])
@@ -217,7 +217,7 @@ def test_refusals_of_lists(hubert_group, bert, clips):
 def test_a_second_source_that_does_not_fit_is_named(hubert_group, bert, clips, tmp_path):
     wide = make_hubert(tmp_path / "wide", width=48)
     words = [*pair_words(hubert_group, bert), *data_words(clips), f"model.sources=[{bert},{wide}]"]
-    with pytest.raises(ConfigError, match=f"{wide} 48. Widths must agree"):
+    with pytest.raises(ConfigError, match=f"{wide} is 48. They must agree"):
         with_shapes(jobs(words))
 
 

@@ -83,7 +83,7 @@ def test_parts_are_letters_outside():
     assert parse_parts("nfq") == ("q", "f1", "f2", "n1", "n2")
     assert letters_of(parse_parts("vfoqkn")) == "qkvofn"
     for wrong in ("", "qq", "qx", "f1"):
-        with pytest.raises(MergeError, match="each once"):
+        with pytest.raises(MergeError, match="each at most once"):
             parse_parts(wrong)
 
 

@@ -248,7 +248,8 @@ def test_checkpoints_that_are_no_family(family, words, bert, tmp_path):
         ([f"model.base={bert}"], "differs from that of target and source"),
         (
             [f"model.source={bert}", "model.source_shape.layers=null"],
-            r"no common ancestor, since their shapes differ \(3 layers × 32, 4 heads; 4 layers × 32, 4 heads\)",
+            r"cannot have a common ancestor, since their shapes differ \(3 layers × 32, 4 heads; 4 layers × 32, 4"
+            r" heads\)",
         ),
     ):
         (job,) = jobs([*words, "method=ties", *change])

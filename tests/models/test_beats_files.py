@@ -43,7 +43,7 @@ def test_another_hash_is_refused(tmp_path):
     assert BeatsModel.from_checkpoint(path, right.upper()).config.encoder_layers == 3
     assert locate(str(path), sha256=right).sha256 == right
     for load in (BeatsModel.from_checkpoint, lambda p, sha256: locate(str(p), sha256=sha256)):
-        with pytest.raises(CheckpointError, match=rf"SHA-256.* is {right}, not {'0' * 64}. Fetch it again"):
+        with pytest.raises(CheckpointError, match=rf"SHA-256.* is {right}, not {'0' * 64}. Download it again"):
             load(path, sha256="0" * 64)
 
 
@@ -70,7 +70,7 @@ WRONG = {
         "its layers have different tables of relative positions, but BEATs shares one",
     ),
     "no cfg": (lambda s: s.pop("cfg"), "is not a BEATs checkpoint"),
-    "no model": (lambda s: s.pop("model"), "it has no 'model'"),
+    "no model": (lambda s: s.pop("model"), "It has no 'model'"),
     "not tensors": (lambda s: s["model"].update(x="y"), "is not a BEATs checkpoint"),
     "size": (lambda s: s["cfg"].update(encoder_layers="many"), "encoder_layers='many'"),
     "huge": (lambda s: s["cfg"].update(encoder_embed_dim=999_996), "encoder"),

@@ -201,7 +201,7 @@ def test_fingerprint_sees_weights_and_settings(tmp_path):
 
 def test_unknown_tensor_lists_its_neighbours(minilm):
     with pytest.raises(
-        CheckpointError, match=r"has no tensor encoder.layer.9.attention.self.query.weight. Nearby: enc"
+        CheckpointError, match=r"has no tensor encoder.layer.9.attention.self.query.weight. Similar names: enc"
     ):
         locate(str(minilm)).read(["encoder.layer.9.attention.self.query.weight"])
 

@@ -35,14 +35,18 @@ def configure(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("folder", "values", "message"),
     [
-        ("hubert", {"num_hidden_layers": 10**9}, r"num_hidden_layers=1000000000, and its weights have \d+ tensors"),
+        (
+            "hubert",
+            {"num_hidden_layers": 10**9},
+            r"num_hidden_layers in its config.json is 1000000000, but its weights have \d+ tensors",
+        ),
         ("hubert", {"vocab_size": 10**9}, r"of its 1000000000 outputs have no token"),
-        ("hubert", {"hidden_size": 2**40}, "hidden_size=1099511627776"),
+        ("hubert", {"hidden_size": 2**40}, "hidden_size in its config.json is 1099511627776"),
         ("hubert", {"conv_stride": [0] * 7}, "conv_stride in its config.json is 0"),
         ("hubert", {"hidden_dropout": 1e308}, r"hidden_dropout in its .* is 1e\+308. It must be from 0 to 1"),
         ("hubert", {"hidden_act": ["gelu"]}, "hidden_act"),
         ("hubert", {"conv_dim": "many"}, "conv_dim"),
-        ("whisper", {"encoder_layers": 10**9}, "encoder_layers=1000000000"),
+        ("whisper", {"encoder_layers": 10**9}, "encoder_layers in its config.json is 1000000000"),
         ("whisper", {"output_hidden_states": 1.5}, "output_hidden_states is 1.5"),
         ("whisper", {"vocab_size": {}}, "vocab_size"),
         ("whisper", {"max_source_positions": True}, "max_source_positions"),

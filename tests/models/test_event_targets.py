@@ -168,7 +168,7 @@ def test_beats_says_what_merging_q_moves(beats, tmp_path):
 
 
 def test_what_has_no_classes_says_so(beats, ast, tmp_path):
-    with pytest.raises(CheckpointError, match="pre-trained only and has no classes. Set head=probe_fixed"):
+    with pytest.raises(CheckpointError, match="only pre-trained and has no classes. Set head=probe_fixed"):
         load_target(locate(str(beats)), "scores")
     nameless = load_target(locate(str(make_beats(tmp_path / "nameless.pt", finetuned_model=True))), "scores")
     with pytest.raises(CheckpointError, match="its label_dict does not name all of its classes"):

@@ -57,20 +57,28 @@ def with_extractor(folder: Path, extractor, to: Path) -> Path:
 @pytest.mark.parametrize(
     ("family", "extractor", "message"),
     [
-        ("whisper", WhisperFeatureExtractor(feature_size=80), "makes 80 mel bins, the model takes 16 .num_mel_bins"),
+        (
+            "whisper",
+            WhisperFeatureExtractor(feature_size=80),
+            "gives 80 mel bins, but the model needs 16 .num_mel_bins",
+        ),
         ("whisper", WhisperFeatureExtractor(16, chunk_length=10), "gives 1000 frames, but the model needs 400"),
         ("whisper", WhisperFeatureExtractor(16, hop_length=320), "gives 1500 frames, but the model needs 400"),
-        ("whisper", WhisperFeatureExtractor(16, dither=0.1), "adds noise .dither=0.1., so that no two runs"),
-        ("whisper", SeamlessM4TFeatureExtractor(), "is a SeamlessM4TFeatureExtractor, Whisper hears by a Whisper"),
+        ("whisper", WhisperFeatureExtractor(16, dither=0.1), "adds random noise .dither=0.1., so results would"),
+        ("whisper", SeamlessM4TFeatureExtractor(), "is a SeamlessM4TFeatureExtractor, but Whisper needs a Whisper"),
         ("ast", ASTFeatureExtractor(num_mel_bins=64, max_length=128), "gives 64 mel bins, but the model needs 32"),
-        ("ast", ASTFeatureExtractor(num_mel_bins=32), "makes 1024 frames, the model takes 128 .max_length"),
-        ("ast", Wav2Vec2FeatureExtractor(), "is a Wav2Vec2FeatureExtractor, AST hears by a ASTFeatureExtractor"),
-        ("w2v_bert", SeamlessM4TFeatureExtractor(num_mel_bins=40), "makes 80 features a frame, the model takes 160"),
-        ("w2v_bert", SeamlessM4TFeatureExtractor(stride=1), "makes 80 features a frame, the model takes 160"),
+        ("ast", ASTFeatureExtractor(num_mel_bins=32), "gives 1024 frames, but the model needs 128 .max_length"),
+        ("ast", Wav2Vec2FeatureExtractor(), "is a Wav2Vec2FeatureExtractor, but AST needs a ASTFeatureExtractor"),
+        (
+            "w2v_bert",
+            SeamlessM4TFeatureExtractor(num_mel_bins=40),
+            "gives 80 features per frame, but the model needs 160",
+        ),
+        ("w2v_bert", SeamlessM4TFeatureExtractor(stride=1), "gives 80 features per frame, but the model needs 160"),
         (
             "hubert_group",
             ASTFeatureExtractor(num_mel_bins=32),
-            "is a ASTFeatureExtractor, Hubert hears by a Wav2Vec2FeatureExtractor",
+            "is a ASTFeatureExtractor, but Hubert needs a Wav2Vec2FeatureExtractor",
         ),
         (
             "hubert_group",

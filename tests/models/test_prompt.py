@@ -85,7 +85,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
 @pytest.mark.parametrize(
     ("size", "settings", "asked", "message"),
     [
-        (51_865, {"language": "klingon"}, None, r"language=klingon: is no language .* Set model.language=CODE"),
+        (51_865, {"language": "klingon"}, None, r"language=klingon: is not a language .* Set model.language=CODE"),
         (
             51_865,
             {},
@@ -99,7 +99,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
             r"<\|it\|> is 50275 in its generation_config.json and 502",
         ),
         (51_866, {"no_timestamps_token_id": 50_363}, "it", "notimestamps.* is 50363 in .*but 50364 in its tokenizer"),
-        (51_865, {"task_to_id": {"transcribe": 1}}, "it", r"<\|transcribe\|> is 1 in its generation_config.json and"),
+        (51_865, {"task_to_id": {"transcribe": 1}}, "it", r"<\|transcribe\|> is 1 in its generation_config.json but"),
     ],
 )
 def test_what_does_not_fit_is_refused(size, settings, asked, message):
@@ -146,5 +146,5 @@ def test_files_that_do_not_belong_together_are_refused(polyglot, whisper, edited
     with pytest.raises(CheckpointError, match="generation_config.json: cannot be read as JSON"):
         Prompts.of(locate(str(broken)), load_tokenizer(checkpoint))
     (broken / "generation_config.json").write_text(json.dumps([1]))
-    with pytest.raises(CheckpointError, match="generation_config.json: holds a list"):
+    with pytest.raises(CheckpointError, match="generation_config.json: contains a list"):
         Prompts.of(locate(str(broken)), load_tokenizer(checkpoint))

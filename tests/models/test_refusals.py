@@ -56,7 +56,10 @@ def as_lora(tensors, query):
 
 
 KINDS = {
-    "int8": (as_int8, r"query.SCB is F32|query.weight is I8|q_proj.SCB is F32|q_proj.weight is I8"),
+    "int8": (
+        as_int8,
+        r"query.SCB has dtype F32|query.weight has dtype I8|q_proj.SCB has dtype F32|q_proj.weight has dtype I8",
+    ),
     "gptq": (as_gptq, "qweight has dtype I32, so its weights are quantised or not real numbers"),
     "integers": (as_type(torch.int32), "weight has dtype I32, so its weights are quantised or not real numbers"),
     "integer bias": (
@@ -89,7 +92,9 @@ def test_pickled_float8_is_refused(tmp_path):
     tensors = as_type(torch.float8_e5m2)(load_file(folder / "model.safetensors"), QUERY["bert"])
     torch.save(tensors, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"query.weight is torch.float8_e5m2, its weights are quantised"):
+    with pytest.raises(
+        CheckpointError, match=r"query.weight has dtype torch.float8_e5m2, so its weights are quantised"
+    ):
         Source(locate(str(folder)))
     beats = torch.load(make_beats(tmp_path / "beats.pt"), weights_only=True)
     query = "encoder.layers.0.self_attn.q_proj.weight"
@@ -108,7 +113,7 @@ def test_pickled_float8_is_refused(tmp_path):
             r"quantization_config \(bits",
         ),
         ({"quantization_config": {"quant_method": "fp8"}}, r"quantization_config \(fp8\).*model.dequantize\(\)"),
-        ({"text_config": {"quantization_config": {"bits": 4}}}, "has text_config.quantization_config, its weights"),
+        ({"text_config": {"quantization_config": {"bits": 4}}}, "has text_config.quantization_config, so its weights"),
     ],
 )
 def test_a_quantisation_that_config_json_names_is_refused(tmp_path, values, message):

@@ -170,7 +170,7 @@ def test_tensor_of_a_wrong_shape_is_named(tmp_path):
         (lambda f: edit(f / "vocab.json", lambda v: dict(list(v.items())[:20])), "of its 32 outputs have no token"),
         (
             lambda f: edit(f / "config.json", lambda c: c | {"pad_token_id": 3}),
-            "the blank is 3 in config.json .* and 0 in",
+            "the blank is 3 in config.json .* but 0 in",
         ),
         (
             lambda f: edit(f / "config.json", lambda c: c | {"transformers_weights": "x"}),

@@ -158,11 +158,11 @@ def test_sounds_by_fold(event_words, tmp_path):
     again = once([*words, f"model.target={file}", "lam=0", "outputs=again"])
     assert (again.folder / "predictions.jsonl").read_bytes() != b""
     trained = once([*words, "train=lmam", "lam=0.2", "train.steps=2", "train.evaluate_every=1", "train.batch_size=4"])
-    with pytest.raises(RecordError, match=r"has a model for each fold\. Set fold=N, one of 1, 2, 3"):
+    with pytest.raises(RecordError, match=r"has one model per fold\. Set fold to one of 1, 2, 3"):
         export(trained.folder, Path("fold"))
     export(trained.folder, Path("fold"), fold="2")
     for fold in ("4", "x", "fold 2", "-1"):
-        with pytest.raises(RecordError, match=r"Set fold=N, one of 1, 2, 3"):
+        with pytest.raises(RecordError, match=r"Set fold to one of 1, 2, 3"):
             export(trained.folder, Path("other"), fold=fold)
     model = BeatsModel.from_checkpoint(Path("fold/beats.pt"))
     assert [model.labels[i] for i in range(3)] == sorted(CLASSES)
@@ -172,7 +172,7 @@ def test_the_card_says_how_it_was_mixed(words):
     run = once([*words, "lam=0.4", "method=slerp", "align=permute"])
     export(run.folder, Path("exported"))
     card = Path("exported/README.md").read_text()
-    assert "by `slerp` (On an arc: W = [" in card and "the source aligned by `permute`" in card
+    assert "by `slerp` (Spherical interpolation: W = [" in card and "the source aligned by `permute`" in card
     assert "`W = (1-λ)·W_target + λ·W_source`" not in card
     again = once([word for word in words if not word.startswith("model.target=")] + ["model.target=exported", "lam=0"])
     assert predictions(again) == predictions(run)

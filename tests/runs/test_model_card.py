@@ -132,7 +132,7 @@ def test_a_source_of_which_nothing_is_left_is_not_a_base(result, tmp_path, contr
     parents = Parents(parent(tmp_path, "a/t", "1", "mit"), parent(tmp_path, "a/s", "2", "apache-2.0"))
     text = card(changed, parents, changed.merge.lam, "made")
     assert ("\nThe licences of both apply.\n" in text) == (len(bases) == 2)
-    assert ("\nThe licence of the target applies: the weights have nothing" in text) == (len(bases) == 1)
+    assert ("\nThe licence of the target applies, since the weights contain nothing" in text) == (len(bases) == 1)
 
 
 @pytest.mark.parametrize(

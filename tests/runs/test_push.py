@@ -92,7 +92,7 @@ def test_force_adds_to_a_repository_that_exists(hub, run):
 
 def test_without_force_one_that_exists_is_refused_before_the_export(hub):
     hub.private = True
-    with pytest.raises(MamError, match=r"me/x: exists already. Choose another name, or set force=true"):
+    with pytest.raises(MamError, match=r"me/x: already exists. Choose another name, or set force=true"):
         push(Path("nowhere"), "me/x", Path("made"), private=True)
     assert hub.names == ["whoami", "repo_info"]
 
@@ -118,7 +118,7 @@ def test_a_repository_that_was_created_and_got_nothing_is_said(hub, run, error, 
         with pytest.raises(MamError) as caught:
             push(run, "me/x", Path("made"), private=True)
         said = str(caught.value)
-    assert said.endswith(". The repository me/x was created and is empty; set force=true to send to it")
+    assert said.endswith(". The repository me/x was created and is empty; set force=true to upload to it")
     hub.fails.clear()
     assert push(run, "me/x", Path("made"), private=True, force=True).url
     hub.fails["upload_folder"] = error
@@ -152,7 +152,7 @@ def test_an_error_that_is_not_the_networks_is_not_called_so(hub, run, error):
     "name", ["x", "a/b/c", "a/b c", "a/", "/b", "a/b--c", "a/.b", "a/" + "b" * 100, "", "me/x.git"]
 )
 def test_a_wrong_name_is_refused_before_anything(hub, name):
-    with pytest.raises(ConfigError, match="is not a name for a repository|names no owner"):
+    with pytest.raises(ConfigError, match="is not a valid repository name|has no owner"):
         push(Path("nowhere"), name, Path("made"))
     assert not hub.asked and not Path("made").exists()
 
@@ -167,7 +167,7 @@ def test_a_wrong_name_is_refused_before_anything(hub, name):
         ),
         ("whoami", refusal(401), "me/x: the hub rejected your token"),
         ("create_repo", refusal(403), "me/x: you may not write there (403 said"),
-        ("create_repo", refusal(409), "me/x: exists already. Choose another name, or set force=true"),
+        ("create_repo", refusal(409), "me/x: already exists. Choose another name, or set force=true"),
         ("create_repo", refusal(400), "me/x: the hub refused the upload: 400 said"),
         ("upload_folder", refusal(403), "me/x: you may not write there (403 said"),
     ],
@@ -241,6 +241,6 @@ def test_the_verb_without_a_network(run):
     shown = mam("push", run, "me/x", "out=here")
     assert shown.returncode == 1 and shown.stderr == "" and Path("here/model.safetensors").is_file()
     assert shown.stdout.endswith(
-        "nothing was sent: HF_HUB_OFFLINE is set\nthe folder is written and its card is valid: here\n"
+        "nothing was uploaded: HF_HUB_OFFLINE is set\nthe export was written and its model card is valid: here\n"
     )
     assert mam("push", "nowhere", "me/x").stderr == "mam: nowhere: is not a finished run (it has no result.json).\n"

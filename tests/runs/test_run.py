@@ -209,7 +209,7 @@ def test_clusters_are_speakers_where_asked(hubert_group, bert, tmp_path):
     outcome = once(words)
     assert outcome.result.delta.clusters == 2 and "2 speakers" in outcome.result.delta.test
     plain = write_folder(tmp_path / "p", [0.6])
-    with pytest.raises(DataError, match="clip0 name no speaker"):
+    with pytest.raises(DataError, match="clip0 have no speaker"):
         once([*pair_words(hubert_group, bert), *data_words(plain), "data.clusters=speaker"])
 
 

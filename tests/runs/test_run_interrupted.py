@@ -46,7 +46,7 @@ def test_baseline_is_computed_once_and_a_broken_cache_is_rebuilt(words):
 
 def test_bad_recordings_stop_or_are_counted(words, clips):
     soundfile.write(clips / "clip1.wav", np.zeros(8000), 16000)
-    with pytest.raises(DataError, match=r"clip1.wav: silent"):
+    with pytest.raises(DataError, match=r"clip1.wav: is silent"):
         once(words)
     assert not Path("outputs").exists() or not list(Path("outputs").rglob("*"))
     result = once([*words, "data.on_bad=skip"]).result

@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_refused_once_the_shapes_are_known(untold, word, me
 
 def test_widths_that_differ_are_refused_once_they_are_known(untold, tmp_path):
     source = make_bert(tmp_path / "narrow", width=WIDTH // 2)
-    with pytest.raises(ConfigError, match=f"the target is {WIDTH} wide and the source {WIDTH // 2}"):
+    with pytest.raises(ConfigError, match=f"the width of the target is {WIDTH}, that of the source is {WIDTH // 2}"):
         with_shapes(jobs([*untold, f"model.source={source}"]))
 
 

@@ -127,7 +127,9 @@ def test_what_a_pair_does_not_allow_is_left_out_and_counted(whisper, minilm, cli
     report_study(Terminal(), ended, folder, study, study.name)
     shown = " ".join(capsys.readouterr().out.split())
     assert "7 runs: 4 finished now, 0 skipped, 0 failed, 3 left out" in shown
-    assert "left out (1 run): align=heads: pairs head with head, but the target has 4 heads and the source 8" in shown
+    assert (
+        "left out (1 run): align=heads: needs equally many heads, but the target has 4 heads and the source 8" in shown
+    )
     assert any("left_out" in run for run in json.loads((folder / "study.json").read_text())["runs"])
     assert not (folder / "failures").exists()
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_merged_is_refused_with_the_reason(trained):
         merges(study, [one, other, other])
     model = other.outcome.folder / "model"
     model.rename(model.with_name("elsewhere"))
-    with pytest.raises(ConfigError, match="holds no model that could be merged. Set train.save_model=true"):
+    with pytest.raises(ConfigError, match="has no saved model to merge. Set train.save_model=true"):
         merges(study, [one, other])
     model.with_name("elsewhere").rename(model)
 

@@ -68,7 +68,7 @@ def test_clips_shorter_than_a_patch_are_named(event_words, sounds):
     import soundfile
 
     soundfile.write(sounds / "1-hum-0.wav", np.random.default_rng(0).standard_normal(2000) * 0.1, 16000)
-    with pytest.raises(DataError, match=r"1-hum-0.wav: 0.125 s long; this target hears at least 0.175 s"):
+    with pytest.raises(DataError, match=r"1-hum-0.wav: is 0.125 s long; this target needs at least 0.175 s"):
         once(event_words)
     result = once([*event_words, "data.on_bad=skip"]).result
     assert result.data.n == 17 and [s.id for s in result.data.skipped] == ["1-hum-0"]

@@ -144,7 +144,7 @@ def test_scoring_again_makes_the_groups_again(spoken_words):
     for broken in ({"speaker": ["x"]}, {"speaker": True}, None):
         changed = [{k: v for k, v in row.items() if k != "speaker"} | (broken or {}) for row in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in changed))
-        with pytest.raises(RecordError, match=r"predictions.jsonl, line 1: has no speaker, by which"):
+        with pytest.raises(RecordError, match=r"predictions.jsonl, line 1: has no speaker, which evaluate.by"):
             rescore(outcome.folder, None, "4")
 
 
@@ -171,9 +171,9 @@ def test_a_baseline_from_another_run_needs_no_columns(lesson):
 @pytest.mark.parametrize(
     "column, problem",
     [
-        ("gender", "evaluate.by=gender: is no column of data=audiofolder. Columns with values: speaker, split."),
-        ("fold", "evaluate.by=fold: has no values in data=audiofolder. Columns with values: speaker, split."),
-        ("id", "evaluate.by=id: is no column of"),
+        ("gender", "evaluate.by=gender: is not a column of data=audiofolder. Choose from: speaker, split."),
+        ("fold", "evaluate.by=fold: has no values in data=audiofolder. Choose from: speaker, split."),
+        ("id", "evaluate.by=id: is not a column of"),
     ],
 )
 def test_a_column_without_values_is_an_error_before_a_model_is_loaded(spoken_words, column, problem, monkeypatch):

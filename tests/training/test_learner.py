@@ -103,7 +103,9 @@ def test_transcripts_longer_than_ctc_allows_are_named_and_left_out_on_request(hu
     config, audio = store(folder)
     target = load_target(locate(str(hubert_group)))
     assert target.token_capacity(1600) == 4
-    with pytest.raises(DataError, match=r"clip1: its transcript needs 5 frames under CTC, the recording has 4\nLeave"):
+    with pytest.raises(
+        DataError, match=r"clip1: its transcript needs 5 frames for CTC, but the recording has only 4\nTo skip"
+    ):
         transcripts(config, target, audio, "stop")
     lessons = transcripts(config, target, audio, "skip")
     assert [lessons.id(i) for i in range(2)] == ["clip0", "clip2"] and lessons.skipped[0].id == "clip1"

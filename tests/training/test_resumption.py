@@ -32,10 +32,10 @@ def test_the_newest_whole_checkpoint_is_used_and_broken_ones_go_by_name(tmp_path
     unsealed = checkpoint(tmp_path, 100, is_sealed=False)
     said: list[str] = []
     assert last_whole(tmp_path, said.append) == second
-    assert said == [f"{unsealed}: was not written to the end; it is passed over"] and not unsealed.exists()
+    assert said == [f"{unsealed}: was not written completely; it is not used"] and not unsealed.exists()
     (second / "model.safetensors").write_bytes(b"cut")
     assert last_whole(tmp_path, said.append) == first
-    assert said[1] == f"{second}: model.safetensors changed or missing; it is passed over"
+    assert said[1] == f"{second}: model.safetensors changed or missing; it is not used"
     (first / "seal.json").write_text("{")
     assert last_whole(tmp_path, said.append) is None and "its seal.json is damaged" in said[2]
 
@@ -46,7 +46,7 @@ def test_a_checkpoint_whose_best_is_broken_does_not_serve(tmp_path):
     (best / "model.safetensors").write_bytes(b"cut")
     said: list[str] = []
     assert last_whole(tmp_path, said.append) is None
-    assert "its best checkpoint, checkpoint-5, is not whole (model.safetensors changed or missing)" in said[0]
+    assert "its best checkpoint, checkpoint-5, is damaged (model.safetensors changed or missing)" in said[0]
 
 
 def test_the_newest_two_and_the_best_are_kept(tmp_path):

@@ -17,7 +17,11 @@ def test_lambdas_that_rest_end_at_a_bound_or_still_drift():
     assert said(settled) == []
     assert said([(0, (0.05, 0.1)), (100, (0.0501, 0.1))]) == ["λ in every layer changed by less than 0.001"]
     at_bounds = [(0, (0.05, 0.5)), (50, (0.0, 1.0)), (80, (0.0, 1.0)), (100, (0.0, 1.0))]
-    assert said(at_bounds, fold="fold 2") == ["fold 2: λ of every layer is at a bound of clamp"]
+    ends = ["λ in layer 0 stopped at 0, the lower bound", "λ in layer 1 stopped at 1, the upper bound"]
+    assert said(at_bounds, fold="fold 2") == [f"fold 2: {end}" for end in ends]
+    assert said([(0, (-0.9,)), (80, (-1.0,)), (100, (-1.0,))], "tanh") == [
+        "λ in every layer stopped at −1, the lower bound"
+    ]
     assert said(at_bounds, constraint="none") == []
     drifting = [(0, (0.05, 0.1)), (80, (0.1, 0.2)), (100, (0.2, 0.2))]
     assert said(drifting) == ["λ in layer 0 was still changing at the end: train longer"]

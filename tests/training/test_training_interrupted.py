@@ -76,7 +76,7 @@ def test_another_unfinished_training_is_pointed_to(lesson, monkeypatch, capsys):
     once([*lesson, "train=finetune", "lam=0", "train.warmup=0.2"], Workbench(Terminal()))
     shown = " ".join(capsys.readouterr().out.split())
     assert "has another, unfinished training" in shown
-    assert "config.train.warmup: 0.1 then, 0.2 now. This one begins anew" in shown
+    assert "config.train.warmup: was 0.1, is now 0.2). This training starts" in shown
 
 
 def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(lesson, monkeypatch):

@@ -60,7 +60,7 @@ def test_settings_that_make_no_sense_are_refused(words, message):
 def test_without_a_train_split(hubert_group, bert, tmp_path):
     folder = write_folder(tmp_path / "untaught", [0.6, 0.9], split=["test", "test"])
     with pytest.raises(
-        DataError, match="train=lmam needs the splits train and dev: data.split=train: no example is in it"
+        DataError, match="train=lmam needs the splits train and dev: data.split=train: the split is empty"
     ):
         once([*pair_words(hubert_group, bert), "data=audiofolder", f"data.root={folder}", "train=lmam"])
 

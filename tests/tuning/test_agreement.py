@@ -62,8 +62,8 @@ def test_where_all_are_silent_nothing_is_merged(tmp_path):
     dev = Written(l0=[["a"] * 5], **{f"l0_{i}": [[""] * 5] for i in (1, 2, 3)})
     found = choice(tmp_path, dev, "tune.audio=test")
     assert found.lams == {"": 0.0} and found.record.transductive
-    assert found.notes[0].endswith("λ was chosen on the test recordings themselves, without their labels")
-    assert found.notes[1].endswith("not eligible, so that nothing is merged")
+    assert found.notes[0].endswith("without their labels (transductive)")
+    assert found.notes[1].endswith("were excluded, so nothing is merged")
 
 
 def test_draws_are_averaged(tmp_path):

@@ -41,7 +41,9 @@ def test_cmaes_finds_a_lambda_for_every_layer(tmp_path):
 
 
 def test_cmaes_of_one_layer_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="one merged layer has one λ. Set tune=golden, or select more layers"):
+    with pytest.raises(
+        ConfigError, match="only one layer is merged, so there is only one λ. Set tune=golden, or select more layers"
+    ):
         SEARCHES["cmaes"](bowl, TuneConfig("cmaes"), 0, tmp_path, 1)
 
 
@@ -204,7 +206,7 @@ def test_a_collapse_is_not_chosen_and_said(split_words, monkeypatch):
             ["tune=entropy", "tune.evaluations=5"],
             "tune.evaluations: has no effect without tune=golden or",
         ),
-        (["tune=entropy", "method=slerp"], "tune=entropy takes the gradient of linear merging. Set tune=cmaes"),
+        (["tune=entropy", "method=slerp"], "tune=entropy works only with method=linear. Set tune=cmaes"),
         (
             ["tune=entropy", "model=demo_beats_vit", "data=demo_sounds"],
             "tune=entropy: needs the outputs of a speech recogniser; audio events have none before a probe is fitted",
@@ -244,7 +246,7 @@ def test_lambdas_by_fold_are_exported_by_fold(split_words):
     by_fold, for_all = (replace(result, tune=TuneRecord("cmaes", some, [], 1.0, [])) for some in (chosen, chosen[:1]))
     assert _chosen(by_fold, "2") == [0.2, 0.0, 0.1] and _chosen(for_all, None) == [0.0, 0.2, 0.1]
     for fold in (None, "3"):
-        with pytest.raises(RecordError, match=r"has a model for each fold\. Set fold=N, one of 1, 2"):
+        with pytest.raises(RecordError, match=r"has one model per fold\. Set fold to one of 1, 2"):
             _refuse_fold(outcome.folder, by_fold, fold)
     at, lams = _at_lam_of(config, by_fold, "1")
     assert plan_for(at, Workbench().pair(at), at.lam).lams == (0.0, 0.2, 0.1) == tuple(lams)

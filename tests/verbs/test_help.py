@@ -37,8 +37,10 @@ def test_everything_is_in_the_help_once(capsys):
     sections = re.findall(r"(?m)^(.+): key=default$", text)
     assert sections == ["merge", "model", "data", "train", "tune", "evaluate", "study", "launch", "everything else"]
     flat = " ".join(text.split())
-    assert "dependence of λ on depth (constant, linear, power, lines, gaussian, list)" in flat
-    assert "handling of unusable examples: stop or skip data.language" in flat, "choices that the meaning has already"
+    assert "how λ depends on depth (constant, linear, power, lines, gaussian, list)" in flat
+    assert "what to do about unusable examples: stop or skip data.language" in flat, (
+        "choices that the meaning has already"
+    )
     assert "layers= all, even, odd, top12, top2, top6 method=" in flat
     folders = {str(path.parent.relative_to(CONF)) for path in CONF.glob("*/**/*.yaml")}
     assert folders == set(FILE_GROUPS)

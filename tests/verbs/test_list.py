@@ -40,7 +40,7 @@ def test_what_is_listed_is_what_there_is(capsys):
     assert set(listed(capsys, "experiments")) == {path.stem for path in (CONF / "experiment").glob("*.yaml")}
     assert listed(capsys, "layers")["odd"] == "layers 1, 3, 5, ..."
     assert listed(capsys, "sources")["bert"] == "text model"
-    assert listed(capsys, "verbs")["ls"] == "finished runs, one line each"
+    assert listed(capsys, "verbs")["ls"] == "list finished runs, one per line"
 
 
 def test_every_group_of_files_is_a_kind():
@@ -59,7 +59,7 @@ def test_an_unknown_kind_is_an_error(argv):
     with pytest.raises(ConfigError) as caught:
         main(argv)
     if argv == ["foo"]:
-        assert str(caught.value).startswith("foo: not a kind. Choose one of: alignments, controls, data, experiments")
+        assert str(caught.value).startswith("foo: not known. Choose one of: alignments, controls, data, experiments")
 
 
 def test_the_line_of_an_entry():
@@ -73,7 +73,7 @@ def test_the_line_of_an_entry():
         __doc__ = None
 
     assert line_about(function) == "Does it" and line_about("A text.") == "A text" and line_about(Bare) == ""
-    assert line_about(CONTROLS["shrink_v"]) == "Zeros for V only: a smaller output of attention alone"
+    assert line_about(CONTROLS["shrink_v"]) == "Zeros for V only: smaller values, unchanged attention"
 
 
 def test_formats_are_described_by_their_layouts(capsys):

@@ -45,7 +45,7 @@ def test_keys_stand_anywhere_and_the_last_counts(words, argv, read):
     [
         ("", "the following arguments are required: RUN, DIR"),
         ("a fold=1", "the following arguments are required: DIR"),
-        ("a b fol=1 x=2", "fol, x: not known"),
+        ("a b fol=1 x=2", "fol, x: not a key of this command"),
         ("a b --fast", "unrecognized arguments: --fast"),
         ("a b --fo=1", "unrecognized arguments: --fo=1"),
         ("a b force=yes", "invalid choice: 'yes'"),
@@ -55,7 +55,7 @@ def test_what_does_not_fit_is_named_with_the_usage(words, argv, problem, capsys)
     with pytest.raises(ConfigError) as caught:
         words.read(argv.split())
     assert problem in str(caught.value)
-    assert str(caught.value).endswith("; say: mam export RUN DIR... [fold=N] [force=true]")
+    assert str(caught.value).endswith(". Usage: mam export RUN DIR... [fold=N] [force=true]")
     assert capsys.readouterr() == ("", "")
 
 
