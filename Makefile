@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test coverage test-versions test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
-  bench-gpu evidence tables \
+  bench-gpu docs docs-serve evidence tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
 PAIR ?= demo
@@ -26,6 +26,10 @@ $(BIN)/mam: pyproject.toml
 
 $(BIN)/pytest: pyproject.toml | $(BIN)/mam
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(BIN)/mkdocs: pyproject.toml | $(BIN)/mam
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 install: $(BIN)/mam $(BIN)/pytest ## make .venv with mam and its development tools
@@ -104,6 +108,13 @@ bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 
 bench-gpu: $(BIN)/pytest ## time evaluations, sweeps and training on a GPU; writes scripts/bench/RESULTS-gpu.md
 	$(BIN)/python scripts/bench/gpu.py
+
+docs docs-serve: export NO_MKDOCS_2_WARNING := true# mkdocs-material's own notice
+docs: $(BIN)/mkdocs ## build the documentation into site/, to be read without a server too
+	OFFLINE=true $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(BIN)/mkdocs ## show the documentation on this machine while it is written
+	$(BIN)/mkdocs serve --strict
 
 wheel: $(BIN)/pytest ## build a wheel into dist/
 	$(BIN)/python -m build --wheel
