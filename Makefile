@@ -100,8 +100,8 @@ evidence: $(BIN)/mam ## the studies on real models and recordings, started or re
 bench: $(BIN)/pytest ## time mam against what one writes by hand; writes scripts/bench/RESULTS.md (real data: MAM_REAL, MAM_PROMPTS)
 	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL)) $(if $(MAM_PROMPTS),--recordings $(MAM_PROMPTS))
 
-bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/method.md
-	$(BIN)/python scripts/bench/coverage.py --write docs/method.md
+bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/statistics.md
+	$(BIN)/python scripts/bench/coverage.py --write docs/statistics.md
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py
