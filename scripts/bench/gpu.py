@@ -214,8 +214,8 @@ def main() -> None:
     old = RESULTS.read_text() if RESULTS.is_file() else ""
     notes = old[old.index("## Notes") :] if "## Notes" in old else ""
     head = (
-        "# Benchmarks on a GPU\n\nThis page shows how fast evaluation, sweeps and training are on one GPU, compared with"
-        " transformers' pipeline. The models have the sizes of HuBERT-large and BERT-large and random weights."
+        "# Benchmarks on a GPU\n\nThis page shows how fast evaluation, sweeps and training are on one GPU, compared"
+        " with transformers' pipeline. The models have the sizes of HuBERT-large and BERT-large and random weights."
         " `make bench-gpu` writes this page.\n\n"
         f"- Measured on {datetime.date.today()}: {torch.cuda.get_device_name()}, Python {platform.python_version()},"
         f" torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, transformers"
