@@ -56,7 +56,7 @@ PAIRS = {
 SOUNDS = "sounds"
 STUDIES = (
     Study("content", "Does the source's content matter?", "tiny_minilm", "english", CONTENT),
-    Study("depth", "Does it matter in a target of equal depth?", "base_minilm", "english", FITTED),
+    Study("depth", "Does it matter if both models have equal depth?", "base_minilm", "english", FITTED),
     Study("size", "Does it matter with a larger source?", "base_mpnet", "english", (*FITTED, "pairing=proportional")),
     Study("language", "Does it matter in another language?", "base_minilm", "italian", FITTED),
     Study("sounds", "Does it matter for sounds?", "tiny_minilm_events", SOUNDS, CONTENT),
