@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages from files at the top of the repository, and links that lead out of docs/.
 
-The pages are written for a reader of the repository, so that they link to ``../CONTRIBUTING.md`` or ``../conf/config.yaml``.
-On the site the first becomes a page; the second becomes a link into the repository where ``repo_url`` is known, and plain
-text where it is not.
+The pages are written for a reader of the repository: they link to ``../CONTRIBUTING.md`` or ``../conf/config.yaml``. On
+the site the first is a page of its own. The second becomes a link into the repository if ``repo_url`` is known, and
+plain text otherwise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ PAGES = {
     "README.md": "index.md",
 }
 # A link or an image with its text; code between backticks is passed over.
-LINK = re.compile(r"(?P<code>```.*?^```|`[^`\n]+`(?!\]))|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)", re.DOTALL | re.M)
+LINK = re.compile(
+    r"(?P<code>```.*?^```|`[^`\n]+`(?!\]))|(?P<mark>!?)\[(?P<text>[^\]]*)\]\((?P<to>[^)\s]+)\)", re.DOTALL | re.M
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -13,7 +13,8 @@ from scripts.reference.markdown import table
 TOP = {
     "schema": "version of this format",
     "signature": "eight digits of the configuration's hash, as in the folder's name",
-    "hash": "hash of configuration, data, checkpoints, mam's sources, device type and dtype: a finished run with the same is not repeated",
+    "hash": "hash of configuration, data, checkpoints, mam's sources, device type and dtype; a finished run with the"
+    " same hash is not repeated",
     "status": "only finished runs have the file",
     "command": "the command that makes this run",
     "task": "speech recognition (`asr`) or audio events",
@@ -23,7 +24,7 @@ TOP = {
     "train": "the fine-tuning; null without one",
     "tune": "the choice of λ on dev; null if λ was given",
     "metrics": "rates of the merged target",
-    "baseline": "rates of the baseline: the unmerged target or, of a training, regular fine-tuning where it has been run",
+    "baseline": "rates of the baseline: the unmerged target or, of a training, regular fine-tuning if it has been run",
     "delta": "merged minus baseline, with interval and test",
     "diagnostics": "what the run found odd about itself, in sentences",
     "timing": "seconds",

@@ -54,5 +54,3 @@ def languages() -> str:
         rows.append([language or "unknown", sentence, *made, *lost])
     heading = ["language", "`none`", "`multilingual`", "`basic`", *(f"lost by `{name}`" for name in others)]
     return table(heading, rows)
-
-
