@@ -110,10 +110,10 @@ bench-gpu: $(BIN)/pytest ## time evaluations, sweeps and training on a GPU; writ
 	$(BIN)/python scripts/bench/gpu.py
 
 docs docs-serve: export NO_MKDOCS_2_WARNING := true# mkdocs-material's own notice
-docs: $(BIN)/mkdocs ## build the documentation into site/, to be read without a server too
-	OFFLINE=true $(BIN)/mkdocs build --strict --quiet
+docs: $(BIN)/mkdocs ## build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
 
-docs-serve: $(BIN)/mkdocs ## show the documentation on this machine while it is written
+docs-serve: $(BIN)/mkdocs ## show the documentation in a browser, with its search, while it is written
 	$(BIN)/mkdocs serve --strict
 
 wheel: $(BIN)/pytest ## build a wheel into dist/

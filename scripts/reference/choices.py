@@ -32,7 +32,8 @@ def models() -> str:
     for name, comment, config in configs("model"):
         shape = config["target_shape"]
         size = f"{shape['layers']} × {shape['width']}, {shape['heads']} heads"
-        rows.append([f"`{name}`", f"`{config['target']}`", f"`{config['source']}`", size, comment])
+        target, source = (re.sub(r"\$\{oc\.env:(\w+),\w+\}", r"$\1", config[side]) for side in ("target", "source"))
+        rows.append([f"`{name}`", f"`{target}`", f"`{source}`", size, comment.replace(" <- ", " ← ")])
     return table(["`model=`", "target", "source", "size of the target", ""], rows)
 
 
