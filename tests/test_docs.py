@@ -83,6 +83,16 @@ def test_a_page_works_as_written(page, monkeypatch):
         assert expected in shown[command], shown[command]
 
 
+def test_the_recordings_of_the_tutorial_are_made_and_run():
+    """They are taken from the demo's own, so that everybody can follow."""
+    pytest.importorskip("mam_demo")
+    (block,) = [block for block in blocks("tutorial.md") if block.file == "take.py"]
+    exec(compile(block.text, "take.py", "exec"), {"__name__": "__main__"})
+    assert len(list(Path("recordings").glob("*.flac"))) == 60
+    shown = mam("run", "data=audiofolder", "data.root=recordings", "data.split=all", "data.limit=5")
+    assert shown.returncode == 0 and "on audiofolder, all (5 examples)" in shown.stdout, shown.stderr
+
+
 def follow(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Do what a line of a page says, and return what it prints."""
     program, *words = shlex.split(command)
