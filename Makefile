@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test coverage test-versions test-slow test-slurm test-gpu torture torture-quick audit lint types format wheel bench bench-coverage bench-lmam \
-  bench-gpu evidence tables \
+  bench-gpu docs docs-serve evidence tables \
   table-asr-zeroshot table-asr-lmam table-aec-zeroshot table-aec-lmam first-experiments report
 # PAIR=paper takes the real checkpoints and data sets (a GPU helps); LAUNCHER=slurm or joblib sends the runs out.
 PAIR ?= demo
@@ -26,6 +26,10 @@ $(BIN)/mam: pyproject.toml demo/pyproject.toml
 
 $(BIN)/pytest: pyproject.toml | $(BIN)/mam
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+$(BIN)/mkdocs: pyproject.toml | $(BIN)/mam
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 install: $(BIN)/mam $(BIN)/pytest ## make .venv with mam and its development tools
@@ -96,14 +100,21 @@ evidence: $(BIN)/mam ## the studies on real models and recordings, started or re
 bench: $(BIN)/pytest ## time mam against what one writes by hand; writes scripts/bench/RESULTS.md (real data: MAM_REAL, MAM_PROMPTS)
 	$(BIN)/python scripts/bench/all.py $(if $(MAM_REAL),--real $(MAM_REAL)) $(if $(MAM_PROMPTS),--recordings $(MAM_PROMPTS))
 
-bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/method.md
-	$(BIN)/python scripts/bench/coverage.py --write docs/method.md
+bench-coverage: $(BIN)/pytest ## simulate coverage and size of the statistics; writes the table in docs/statistics.md
+	$(BIN)/python scripts/bench/coverage.py --write docs/statistics.md
 
 bench-lmam: $(BIN)/pytest ## time L-MAM steps against regular fine-tuning
 	$(BIN)/python scripts/bench/lmam.py
 
 bench-gpu: $(BIN)/pytest ## time evaluations, sweeps and training on a GPU; writes scripts/bench/RESULTS-gpu.md
 	$(BIN)/python scripts/bench/gpu.py
+
+docs docs-serve: export NO_MKDOCS_2_WARNING := true# mkdocs-material's own notice
+docs: $(BIN)/mkdocs ## build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(BIN)/mkdocs ## show the documentation in a browser, with its search, while it is written
+	$(BIN)/mkdocs serve --strict
 
 wheel: $(BIN)/pytest ## build the wheels and source distributions of mam-bench and mam-bench-demo into dist/
 	$(BIN)/python -m build --outdir dist .

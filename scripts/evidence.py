@@ -56,11 +56,11 @@ PAIRS = {
 SOUNDS = "sounds"
 STUDIES = (
     Study("content", "Does the source's content matter?", "tiny_minilm", "english", CONTENT),
-    Study("depth", "Does it at equal depth?", "base_minilm", "english", FITTED),
-    Study("size", "Does that of a larger source?", "base_mpnet", "english", (*FITTED, "pairing=proportional")),
-    Study("language", "Does it in another language?", "base_minilm", "italian", FITTED),
-    Study("sounds", "Does it for sounds?", "tiny_minilm_events", SOUNDS, CONTENT),
-    Study("layers", "In which layers does it do harm?", "tiny_minilm", "english", ("experiment=ablation_layers",)),
+    Study("depth", "Does it matter if both models have equal depth?", "base_minilm", "english", FITTED),
+    Study("size", "Does it matter with a larger source?", "base_mpnet", "english", (*FITTED, "pairing=proportional")),
+    Study("language", "Does it matter in another language?", "base_minilm", "italian", FITTED),
+    Study("sounds", "Does it matter for sounds?", "tiny_minilm_events", SOUNDS, CONTENT),
+    Study("layers", "In which layers does merging do harm?", "tiny_minilm", "english", ("experiment=ablation_layers",)),
     Study("alignment", "Does alignment matter?", "tiny_minilm", "english", (*LAM, "experiment=alignment")),
     Study("rivals", "Does the way of mixing matter?", "tiny_minilm", "english", (*LAM, "experiment=rivals")),
 )

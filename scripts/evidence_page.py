@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -10,7 +11,27 @@ from typing import Any
 
 from evidence import PAIRS, SOUNDS, STUDIES, WORDS, Study
 
+from mam.scoring.significance import holm
 from mam.terminal import p_text
+
+INTRODUCTION = """\
+# Results on real models and recordings
+
+This page shows what attention merging did to published models on real recordings. Each study asks one question. It
+compares the source with [controls](method.md#controls), which carry no knowledge, and with the unmerged target (λ=0).
+
+- English recordings are spoken prompts together with clips of LJ Speech; Italian recordings are spoken prompts.
+- Differences are in percentage points, and negative is better. Brackets contain 95 % intervals. "Better" and "worse"
+  count recordings with fewer and with more errors. [Statistics](statistics.md) explains intervals and tests.
+- "Zeros" is the control `shrink`: zeros are merged instead of the source.
+- A source that was projected or aligned to fit the target must differ from `aligned_random` and `shuffle_layers`, which
+  were fitted in the same way ([why](rivals.md#which-control-is-fair-for-an-aligned-source)).
+- To repeat a study, run its command. REAL and MORE are folders with the models and recordings, as described at the top
+  of `scripts/evidence.py`.
+"""
+CONTROLS = ("shrink", "random_spectrum", "rotate", "shuffle_layers")  # the source must differ from each of them
+FITTED_CONTROLS = ("aligned_random", "shuffle_layers")  # or from these, if it was aligned or projected
+LEVEL = 0.05
 
 
 def copy_pictures(outputs: Path, folder: Path) -> None:
@@ -30,15 +51,16 @@ def page(outputs: Path) -> str:
     """Return the page of results: a summary, then for each question its tables and command, and what was not run."""
     found = {study: latest(outputs / study.name) for study in STUDIES}
     finished = {study: analysis for study, analysis in found.items() if analysis is not None}
+    rows = [f"| [{study.question}](#{anchor(study)}) | {summary(study, found[study])} |" for study in finished]
     parts = [
-        "# Results on real models and recordings\n",
-        *(f"{summary(study, analysis)}\n" for study, analysis in finished.items()),
+        INTRODUCTION,
+        "\n".join(["## Summary", "", f"| question | {' | '.join(SUMMARY)} |", "|---|---|---|---|---|", *rows, ""]),
         *(section(study, analysis, outputs) for study, analysis in finished.items()),
     ]
     lines = [
-        f"- {study.question} (`{study.name}`: {models(study)}, {study.data})"
+        f"- {study.question} (`{study.name}`: {models(study)}, {recordings(study)})"
         if study not in finished
-        else f"- What the command above leaves out of `{shlex.join(study.words)}` (`{study.name}`)"
+        else f"- `{study.name}` was run in part: the whole study is `{shlex.join(study.words)}`."
         for study in STUDIES
         if study not in finished or words_beside(outputs, study)
     ]
@@ -66,30 +88,92 @@ def latest(folder: Path) -> dict[str, Any] | None:
     return analysis
 
 
+SUMMARY = ("merge", "source", "zeros", "does the content matter?")
+
+
 def summary(study: Study, analysis: dict[str, Any]) -> str:
-    """Return what a study found in a sentence or two: the source and zeros at the largest λ, and the conclusion."""
+    """Return the cells of a study in the summary: its merge at the largest λ, what source and zeros do, the finding."""
     largest = max(run["varied"]["lam"] for run in analysis["runs"])
     at = {run["varied"]["control"]: run for run in reversed(analysis["runs"]) if run["varied"]["lam"] == largest}
     source, zeros = at["none"], at["shrink"]
-    beside = "".join(f" {key}={value}" for key, value in source["varied"].items() if key not in ("lam", "control"))
-    said = [sentence for sentence in (analysis["conclusion"], analysis["rivalry"]) if sentence]
-    return (
-        f"**{study.question}** Merging {models(study)} at λ={largest:g}{beside} changes {rate_name(study)} on"
-        f" {size(source)} by {change(source['delta'])}; zeros in the source's place change it by"
-        f" {change(zeros['delta'])}."
-        f" {' '.join(f'{sentence[0].upper()}{sentence[1:]}.' for sentence in said)}"
+    beside = "".join(f", {key}={value}" for key, value in source["varied"].items() if key not in ("lam", "control"))
+    merge = f"{models(study)}, λ={largest:g}{beside}"
+    answer = "; ".join([finding(analysis)[0], *differing_from_linear(analysis)])
+    return " | ".join([merge, change(source["delta"]), change(zeros["delta"]), answer])
+
+
+def finding(analysis: dict[str, Any]) -> tuple[str, str]:
+    """Return whether the content of the source matters, in a word or two and in sentences.
+
+    As in `mam.studies.evidence`: the source must differ in one direction from every control in question, merged in the
+    same way. p is the largest of these comparisons, corrected over the places.
+    """
+    places: dict[str, dict[str, dict[str, Any]]] = {}
+    for comparison in analysis["comparisons"]:
+        places.setdefault(place(comparison["where"]), {})[comparison["control"]] = comparison["difference"]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    names: dict[str, None] = {}
+    for where, by_control in places.items():
+        controls = CONTROLS if set(CONTROLS) <= set(by_control) else FITTED_CONTROLS
+        is_unaligned = controls == FITTED_CONTROLS and "`align=none`" in where
+        if set(controls) <= set(by_control) and not is_unaligned:
+            groups[where] = [by_control[name] for name in controls]
+            names |= dict.fromkeys(f"`{name}`" for name in controls)
+    if not groups:
+        return "cannot tell", "The controls of this study cannot tell whether the source's content matters."
+    *first, last = names
+    listed = f"{', '.join(first)} and {last}"
+    adjusted = holm([largest_p(group) for group in groups.values()])
+    passed = [f"{where} (p {p_text(p)})" for where, p in zip(groups, adjusted, strict=True) if p < LEVEL]
+    if passed:
+        return "yes", f"The source's content matters: at {', '.join(passed)} the source differs from {listed}."
+    ends = [end for group in groups.values() for difference in group for end in difference["ci95"] or ()]
+    return "no evidence", " ".join(
+        [
+            "There is no evidence that the source's content matters: at no λ was the source shown to differ from all of"
+            f" these controls: {listed}.",
+            *(
+                [f"The intervals of these differences reach from {points(min(ends))} to {points(max(ends))} points."]
+                if ends
+                else []
+            ),
+        ]
     )
 
 
+def largest_p(differences: list[dict[str, Any]]) -> float:
+    """Return p of a difference from all controls at once; 1 if the differences have different signs."""
+    signs = {difference["absolute"] > 0 for difference in differences}
+    return max(difference["p_value"] for difference in differences) if len(signs) == 1 else 1.0
+
+
+def against_linear(analysis: dict[str, Any]) -> str:
+    """Return which methods and alignments differ from linear merging; empty if the study compares none."""
+    if not analysis["rivals"]:
+        return ""
+    differing = [f"{one} without alignment." for one in differing_from_linear(analysis)]
+    return " ".join(differing) or "No method or alignment was shown to differ from linear merging without alignment."
+
+
+def differing_from_linear(analysis: dict[str, Any]) -> list[str]:
+    """Return what differs from linear, unaligned merging after Holm's correction."""
+    return [
+        f"{place(one['where'])} is {'better' if one['difference']['absolute'] < 0 else 'worse'} than linear merging"
+        for one in analysis["rivals"]
+        if one["p_holm"] < LEVEL
+    ]
+
+
 def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
-    """Return one question with its tables and its command."""
+    """Return one question with its finding, tables and command."""
     start = ["python", "scripts/evidence.py", "--real", "REAL", "--more", "MORE", study.name]
     command = shlex.join([*start, *words_beside(outputs, study)])
     runs = [run for run in analysis["runs"] if run["delta"] is not None]
     key, baseline = ("error" if study.data == SOUNDS else "wer"), runs[0]["baseline"]
     counted = f"{baseline['words']:,} words" if "words" in baseline else size(runs[0])
     merges = [
-        f"| {place(run['varied'])} | {100 * run['metrics'][key]:.2f} | {points(run['delta']['absolute'])} |"
+        f"| {place(without_control(run['varied']))} | {merged(run['varied']['control'])} |"
+        f" {100 * run['metrics'][key]:.2f} | {points(run['delta']['absolute'])} |"
         f" {interval(run['delta'])} | {changed(run['delta'])} |"
         for run in runs
     ]
@@ -98,15 +182,23 @@ def section(study: Study, analysis: dict[str, Any], outputs: Path) -> str:
         [
             f"## {study.question}",
             "",
-            f"{models(study)}, {study.data}, {size(runs[0])}; {rate_name(study)} of the unmerged target is"
-            f" {100 * baseline[key]:.2f} % of {counted}. Differences are in percentage points, with"
-            f" intervals at 95 % ({runs[0]['delta']['test']}). Computed on {runs[0]['device']}.",
+            " ".join(sentence for sentence in (finding(analysis)[1], against_linear(analysis)) if sentence),
             "",
-            f"![Change of {rate_name(study)} by each merge, with 95 % intervals](img/{picture(study)})",
+            f"- Merge: {models(study)}",
+            f"- Data: {size(runs[0])}, {recordings(study)}",
+            f"- {rate_name(study).capitalize()} of the unmerged target: {100 * baseline[key]:.2f} % of {counted}",
+            f"- Test: {runs[0]['delta']['test']}",
+            f"- Computed on {runs[0]['device']}",
             "",
-            f"| merge | {'error' if study.data == SOUNDS else 'WER'} % | Δ to λ=0 | 95 % | utterances |",
-            "|---|---|---|---|---|",
+            f"![Change of the {rate_name(study)} by each merge, with 95 % intervals](img/{picture(study)})",
+            "",
+            "Each merge against the unmerged target:",
+            "",
+            f"| at | merged | {'error' if study.data == SOUNDS else 'WER'} % | Δ to λ=0 | 95 % | utterances |",
+            "|---|---|---|---|---|---|",
             *merges,
+            "",
+            "The source against each control:",
             "",
             "| at | source minus | Δ | 95 % | p after Holm | utterances |",
             "|---|---|---|---|---|---|",
@@ -128,7 +220,27 @@ def words_beside(outputs: Path, study: Study) -> list[str]:
 
 def rate_name(study: Study) -> str:
     """Return what a study measures."""
-    return "the error rate" if study.data == SOUNDS else "the word error rate"
+    return "error rate" if study.data == SOUNDS else "word error rate"
+
+
+def recordings(study: Study) -> str:
+    """Return what the recordings of a study are."""
+    return study.data if study.data == SOUNDS else study.data.capitalize()
+
+
+def anchor(study: Study) -> str:
+    """Return the link of a study's heading within the page."""
+    return re.sub(r"[^\w -]", "", study.question.lower()).replace(" ", "-")
+
+
+def merged(control: str) -> str:
+    """Return what a run merged into the target: the source, or a control."""
+    return "the source" if control == "none" else f"`{control}`"
+
+
+def without_control(varied: dict[str, Any]) -> dict[str, Any]:
+    """Return what is varied besides the control."""
+    return {key: value for key, value in varied.items() if key != "control"}
 
 
 def models(study: Study) -> str:

@@ -64,10 +64,12 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
         (folder / f"run{number}" / "result.json").write_text(json.dumps(result))
         rates = {"metrics": {"wer": 0.1234}, "baseline": {"wer": 0.1359, "words": 2000}, "delta": delta}
         runs.append({"varied": {"control": control}, "folder": f"elsewhere/run{number}", **rates})
+    difference |= {"p_value": 0.04}
     comparison = {"where": {}, "control": "shrink", "difference": difference, "p_holm": 0.04}
+    controls = [comparison | {"control": control} for control in evidence_page.CONTROLS]
     said = {
         "runs": runs,
-        "comparisons": [comparison],
+        "comparisons": controls,
         "rivals": [comparison | {"difference": few}],
         "conclusion": "no evidence",
         "rivalry": None,
@@ -80,16 +82,52 @@ def test_the_page_says_what_follows_and_what_was_not_run(tmp_path):
     page = evidence_page.page(tmp_path)
     assert "(img/evidence-content.png)" in page
     assert (
-        "**Does the source's content matter?** Merging all-MiniLM-L6-v2 into whisper-tiny.en at λ=0.1 changes the word"
-        " error rate on 285 recordings by −1.25 points, [−2.00, +0.10]; zeros in the source's place change it by −1.25"
-        " points, –. No evidence."
+        "| [Does the source's content matter?](#does-the-sources-content-matter) | all-MiniLM-L6-v2 into"
+        " whisper-tiny.en, λ=0.1 | −1.25 points, [−2.00, +0.10] | −1.25 points, – | yes; `lam=0.1` is better than"
     ) in page
-    assert "the word error rate of the unmerged target is 13.59 % of 2,000 words" in page
-    assert "Computed on a GPU in float32." in page
-    assert "| `lam=0.1` `control=none` | 12.34 | −1.25 | [−2.00, +0.10] | 7 better, 2 worse of 285 |" in page
+    assert (
+        "The source's content matters: at `lam=0.1` (p 0.040) the source differs from `shrink`, `random_spectrum`,"
+        " `rotate` and `shuffle_layers`."
+    ) in page
+    assert "Word error rate of the unmerged target: 13.59 % of 2,000 words" in page
+    assert "Computed on a GPU in float32" in page
+    assert "| `lam=0.1` | the source | 12.34 | −1.25 | [−2.00, +0.10] | 7 better, 2 worse of 285 |" in page
     assert "| `lam=0.1` | `shrink` | −1.25 | [−2.00, +0.10] | 0.040 | 7 better, 2 worse of 285 |" in page
     assert "| −1.25 | – | few changed |" in page
     assert "python scripts/evidence.py --real REAL --more MORE content data.limit=200" in page
-    assert page.count("\n- ") == len(evidence.STUDIES)
-    assert "- What the command above leaves out of `experiment=controls" in page
-    assert "(`language`: all-MiniLM-L6-v2 into whisper-base, italian)" in page
+    _, not_run = page.split("## Not run")
+    assert not_run.count("\n- ") == len(evidence.STUDIES)
+    assert "- `content` was run in part: the whole study is `experiment=controls" in not_run
+    assert "(`language`: all-MiniLM-L6-v2 into whisper-base, Italian)" in not_run
+
+
+def found(*p_values, controls=evidence_page.CONTROLS, where=None, **difference):
+    """What the page says of differences with these p, one for each control."""
+    made = {"absolute": 0.01, "ci95": [-0.01, 0.03]} | difference
+    comparisons = [
+        {"where": where or {"lam": 0.1}, "control": control, "difference": made | {"p_value": p}}
+        for control, p in zip(controls, p_values, strict=True)
+    ]
+    return evidence_page.finding({"comparisons": comparisons})
+
+
+def test_the_content_matters_only_where_the_source_differs_from_every_control():
+    assert found(0.01, 0.02, 0.03, 0.04)[0] == "yes"
+    answer, sentence = found(0.01, 0.02, 0.03, 0.06)
+    assert answer == "no evidence" and "reach from −1.00 to +3.00 points" in sentence
+    answer, sentence = found(0.01, 0.02, 0.03, 0.06, ci95=None)
+    assert answer == "no evidence" and "reach" not in sentence
+    assert found(0.01, controls=["shrink"])[0] == "cannot tell"
+
+
+def test_a_fitted_source_must_differ_from_fitted_controls():
+    fitted = evidence_page.FITTED_CONTROLS
+    assert found(0.01, 0.02, controls=fitted)[0] == "yes"
+    assert found(0.01, 0.02, controls=fitted, where={"align": "procrustes"})[0] == "yes"
+    assert found(0.01, 0.02, controls=fitted, where={"align": "none"})[0] == "cannot tell"
+
+
+def test_differences_in_both_directions_are_no_evidence():
+    one, other = ({"absolute": sign * 0.02, "p_value": 0.01} for sign in (1, -1))
+    assert evidence_page.largest_p([one, one]) == 0.01
+    assert evidence_page.largest_p([one, other]) == 1.0

@@ -123,3 +123,12 @@ def test_the_script_refuses_before_it_writes():
     assert shown.returncode == 1 and "release.py: 'nowhere' is not of the form OWNER/NAME" in shown.stderr
     assert "release.py: CHANGELOG.md has no section ## [99.0.0]" in shown.stderr
     assert (ROOT / "pyproject.toml").read_text() == before
+
+
+def test_messages_name_the_distribution():
+    """`pip install mam` would install another project."""
+    places = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+    places += [path for folder in ("mam", "conf", "docs", "demo") for path in (ROOT / folder).rglob("*.*")]
+    texts = {path: path.read_text() for path in places if path.suffix in (".py", ".md", ".yaml", ".ipynb")}
+    assert any("pip install 'mam-bench[" in text for text in texts.values())
+    assert [path for path, text in texts.items() if re.search(r"pip install '?mam\b(?!-)", text)] == []

@@ -57,9 +57,7 @@ class Config(MergeOptions):
     )
     track: Annotated[
         list[str],
-        Doc(
-            "experiment trackers that get results and figures: tensorboard, wandb, mlflow (pip install 'mam[tracking]')"
-        ),
+        Doc("trackers that get results and figures: tensorboard, wandb, mlflow (pip install 'mam-bench[tracking]')"),
     ] = field(default_factory=list)
     plugins: Annotated[
         list[str], Doc("your own code (methods, data formats, ...): Python files, folders or modules")

@@ -110,7 +110,8 @@ class TrainConfig:
         True
     )
     report_to: Annotated[
-        list[str], Doc("experiment trackers of the training: tensorboard, wandb, mlflow (pip install 'mam[tracking]')")
+        list[str],
+        Doc("experiment trackers of the training: tensorboard, wandb, mlflow (pip install 'mam-bench[tracking]')"),
     ] = field(default_factory=list)
     lam: LamConfig = field(default_factory=LamConfig)
 
@@ -188,4 +189,4 @@ def missing_trackers(key: str, names: Sequence[str]) -> Iterator[str]:
         if name not in TRACKERS:
             yield f"{key}={name}: not known. Choose one of: {choices(TRACKERS)}"
         elif find_spec(name) is None:
-            yield f"{key}={name}: is not installed. Install it: pip install 'mam[tracking]'"
+            yield f"{key}={name}: is not installed. Install it: pip install 'mam-bench[tracking]'"

@@ -50,7 +50,7 @@ def launcher_of(words: Sequence[str], search: SearchPath = ONLY_MAMS) -> Launche
             raise ConfigError(f"{words[0]}: has no effect without hydra/launcher=joblib or slurm")
         return Launcher(chosen, {})
     if chosen == "slurm" and (find_spec("submitit") is None or find_spec(PLUGIN) is None):
-        raise ConfigError("hydra/launcher=slurm: is not installed. Install it: pip install 'mam[slurm]'")
+        raise ConfigError("hydra/launcher=slurm: is not installed. Install it: pip install 'mam-bench[slurm]'")
     try:
         with Composer(search) as composer:
             installed = composer.loader.get_group_options("hydra/launcher")

@@ -19,7 +19,7 @@ def percentile_intervals(
     drawn with replacement, each with its errors under both systems and its words. Rates are pooled within a resample,
     and the interval reaches from the 2.5th to the 97.5th percentile. If a side has several draws of a random model, its
     rate is their mean, and each resample draws as many of them with replacement. The interval is too narrow if few
-    units changed or there are few units (see docs/method.md for its coverage).
+    units changed or there are few units (see docs/statistics.md for its coverage).
 
     Args:
         merged: Errors per unit, ``[draws of the model, units]``.

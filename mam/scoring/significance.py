@@ -1,7 +1,7 @@
 """Paired comparison of two pooled error rates: the difference, its test and its interval.
 
 The test flips signs of units (`mam.scoring.sign_flip`). The interval agrees with it: it excludes 0 exactly if p < .05.
-docs/method.md explains the choice of both, with their simulated coverage.
+docs/statistics.md explains the choice of both, with their simulated coverage.
 """
 
 from __future__ import annotations

@@ -178,7 +178,9 @@ def _tensorboard(folder: Path) -> TrainerCallback:
 
 
 def _not_installed(tracker: str, error: Exception) -> TrainingError:
-    return TrainingError(f"train.report_to={tracker}: {first_line(error)}. Install it: pip install 'mam[tracking]'")
+    return TrainingError(
+        f"train.report_to={tracker}: {first_line(error)}. Install it: pip install 'mam-bench[tracking]'"
+    )
 
 
 class _Look(TrainerCallback):

@@ -96,7 +96,7 @@ def optuna(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: in
     try:
         import optuna as engine
     except ImportError as error:
-        raise ConfigError("tune=optuna: is not installed. Install it: pip install 'mam[tune]'") from error
+        raise ConfigError("tune=optuna: is not installed. Install it: pip install 'mam-bench[tune]'") from error
     engine.logging.set_verbosity(engine.logging.WARNING)
     study = engine.create_study(direction="minimize", sampler=engine.samplers.TPESampler(seed=seed % 2**32))
     for _ in range(settings.evaluations):
@@ -111,7 +111,7 @@ def cmaes(rate: Rate, settings: TuneConfig, seed: int, folder: Path, layers: int
     try:
         from cmaes import CMA
     except ImportError as error:
-        raise ConfigError("tune=cmaes: is not installed. Install it: pip install 'mam[tune]'") from error
+        raise ConfigError("tune=cmaes: is not installed. Install it: pip install 'mam-bench[tune]'") from error
     if layers < 2:
         raise ConfigError(
             "tune=cmaes: only one layer is merged, so there is only one λ. Set tune=golden, or select more layers"

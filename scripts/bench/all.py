@@ -19,19 +19,52 @@ import torch
 import transformers
 
 HERE = Path(__file__).parent
-SCRIPTS = (
-    "answers",
-    "memory",
-    "significance",
-    "merge",
-    "race",
-    "per_layer",
-    "growth",
-    "sweep",
-    "events",
-    "lmam",
-    "whisper",
-)
+SCRIPTS = {  # name of the script -> heading, and what it measures
+    "answers": (
+        "Response times",
+        "Seconds until a command that loads little or nothing answers: the median of several.",
+    ),
+    "memory": ("Memory of many recordings", "Peak memory of a run on many short recordings, with the demo pair."),
+    "significance": (
+        "Significance test",
+        "The test of one paired difference. The alternative calls jiwer for each random draw.",
+    ),
+    "merge": (
+        "Merge",
+        "Merging Q, K and V of two large models. The alternative is a hand-written merge of two state dicts."
+        " Both start with the target in memory.",
+    ),
+    "race": (
+        "Racing",
+        "Choosing among 11 λ by `tune=race`, compared with `tune=grid`. Dev sets are drawn with replacement from real"
+        " errors. Two choices are not separable if a paired t test on dev does not distinguish them at 5 %.",
+    ),
+    "per_layer": (
+        "One λ per layer",
+        "A λ for every layer by CMA-ES, compared with one λ by racing, at the same cost and at four times the cost.",
+    ),
+    "growth": ("Growth of a sweep", "The time of a sweep with more audio and with more λ, on the demo pair."),
+    "sweep": (
+        "Sweep",
+        "A sweep over 11 λ with random weights. The loop is what one would write by hand: for each λ load both models,"
+        " merge the state dicts, run transformers' pipeline at its best batch size and compute WER. The floor is the"
+        " work that no sweep can avoid.",
+    ),
+    "events": (
+        "Audio events",
+        "A sweep over 5 λ and 5 folds with random weights. The loop extracts features and fits a probe for each λ and"
+        " fold.",
+    ),
+    "lmam": (
+        "L-MAM",
+        "A training step of L-MAM, compared with one of regular fine-tuning (FT), with random weights.",
+    ),
+    "whisper": (
+        "Whisper",
+        "One λ on short real recordings. The loop runs transformers' pipeline on the merged model.",
+    ),
+}
+NOTES = "Notes"  # a section that is written by hand
 
 
 def processor() -> str:
@@ -49,8 +82,7 @@ def main() -> None:
     parser.add_argument("--recordings", type=Path, help="an audiofolder of short real recordings, for Whisper")
     arguments = parser.parse_args()
     path = HERE / "RESULTS.md"
-    old = path.read_text() if path.is_file() else ""
-    sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", old, re.DOTALL | re.MULTILINE))
+    sections = read(path.read_text() if path.is_file() else "")
     given = [str(path) for path in (arguments.real, arguments.recordings) if path]
     further = {"race": given[:1], "whisper": given}
     for name in arguments.names or SCRIPTS:
@@ -66,20 +98,32 @@ def main() -> None:
         print(shown.stdout, end="", flush=True)
         today, spent = datetime.date.today(), (time.perf_counter() - start) / 60
         sections[name] = (
-            f"`python scripts/bench/{name}.py`, {spent:.1f} minutes on {today}\n\n```\n{shown.stdout}```\n\n"
+            f"`python scripts/bench/{name}.py`, {spent:.1f} minutes on {today}:\n\n```\n{shown.stdout}```\n\n"
         )
         write(path, sections)
+
+
+def read(page: str) -> dict[str, str]:
+    """Return what was measured earlier, by the name of the script, and the notes."""
+    names = {heading: name for name, (heading, _) in SCRIPTS.items()}
+    found = re.findall(r"^## (.+?)\n\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    return {names.get(heading, heading): text[max(0, text.find("`python")) :] for heading, text in found}
 
 
 def write(path: Path, sections: Mapping[str, str]) -> None:
     """Write what was measured, today or earlier, in order."""
     head = (
-        f"# Benchmarks\n\n`make bench`: {processor()}, {torch.get_num_threads()} threads,"
-        f" Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}."
-        " Written by `scripts/bench/all.py`; what stands below Profiles is written by hand.\n\n"
+        "# Benchmarks\n\nThis page shows how fast mam is, compared with what one would write by hand. `make bench` runs"
+        f" everything and writes this page. Machine: {processor()}, {torch.get_num_threads()} threads,"
+        f" Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}.\n\n"
+        '- "Aim" is the project\'s own target for a number.\n'
+        "- A ratio such as loop/mam above 1 means that mam is faster.\n\n"
     )
-    names = [*SCRIPTS, "Profiles"]
-    path.write_text(head + "".join(f"## {name}\n\n{sections[name]}" for name in names if name in sections))
+    measured = [
+        f"## {heading}\n\n{what}\n\n{sections[name]}" for name, (heading, what) in SCRIPTS.items() if name in sections
+    ]
+    notes = f"## {NOTES}\n\n{sections[NOTES]}" if NOTES in sections else ""
+    path.write_text(head + "".join(measured) + notes)
 
 
 if __name__ == "__main__":

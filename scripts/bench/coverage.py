@@ -1,6 +1,6 @@
 """Coverage of the 95 % interval and size of the 5 % test, simulated for mam's method and for the percentile bootstrap.
 
-    python scripts/bench/coverage.py [--sets 2000] [--write docs/method.md]
+    python scripts/bench/coverage.py [--sets 2000] [--write docs/statistics.md]
 
 Each row simulates data sets of one kind: a share of the utterances changes, and a share of the changes is for the
 better. Where both directions are equally likely there is no effect, and the share of rejections is the size of the
@@ -144,7 +144,7 @@ def _rejects(name: str, difference: Difference) -> bool:
 def table(rows: list[list[str]]) -> str:
     """Markdown."""
     heads = ["data", "changed", "true difference, points", "nothing changed"]
-    heads += ["coverage", "rejected", "bootstrap: coverage", "rejected"]
+    heads += ["coverage", "rejected", "bootstrap: coverage", "bootstrap: rejected"]
     lines = ["| " + " | ".join(cells) + " |" for cells in (heads, ["---"] * len(heads), *rows)]
     return "\n".join(lines)
 

@@ -214,10 +214,14 @@ def main() -> None:
     old = RESULTS.read_text() if RESULTS.is_file() else ""
     notes = old[old.index("## Notes") :] if "## Notes" in old else ""
     head = (
-        f"# On a GPU\n\n`make bench-gpu` on {datetime.date.today()}: {torch.cuda.get_device_name()}, Python"
-        f" {platform.python_version()}, torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN"
-        f" {torch.backends.cudnn.version()}, transformers {transformers.__version__}. HuBERT-large <- BERT-large"
-        " geometry, random weights. Written by `scripts/bench/gpu.py`; what stands below Notes is written by hand.\n\n"
+        "# Benchmarks on a GPU\n\nThis page shows how fast evaluation, sweeps and training are on one GPU, compared"
+        " with transformers' pipeline. The models have the sizes of HuBERT-large and BERT-large and random weights."
+        " `make bench-gpu` writes this page.\n\n"
+        f"- Measured on {datetime.date.today()}: {torch.cuda.get_device_name()}, Python {platform.python_version()},"
+        f" torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}, transformers"
+        f" {transformers.__version__}.\n"
+        "- RTFx is the duration of the audio divided by the computing time.\n"
+        "- A ratio such as pipeline/mam above 1 means that mam is faster. FT is regular fine-tuning.\n\n"
     )
     RESULTS.write_text(head + "```\n" + "\n".join(lines) + "\n```\n" + (f"\n{notes}" if notes else ""))
 

@@ -67,7 +67,9 @@ def main() -> None:
     for (times, lams, measured), fit in zip(rows, fitted, strict=True):
         print(f"  {times} × {lams}: {measured:.2f}, {fit:.2f}")
     error = float(np.abs(fitted / seconds - 1).max())
-    print(f"  time = {a:.5f}·audio + {b:.5f}·(λ values × audio) + {c:.2f}·λ values; largest deviation {error:.0%}")
+    print(
+        f"  time = {a:.5f}·audio + {b:.5f}·(λ values × audio) + {c:.2f}·λ values; largest deviation {100 * error:.0f} %"
+    )
 
 
 if __name__ == "__main__":

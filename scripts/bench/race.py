@@ -74,8 +74,8 @@ def report(name: str, words: list[str]) -> None:
         found = [repeat(table, lengths, dev, seed) for seed in range(REPEATS)]
         work, hits, same = (np.array(column) for column in zip(*found, strict=True))
         print(
-            f"  dev of {dev}: grid/race work {1 / work.mean():.2f} (aim 2); the grid's choice in {hits.mean():.0%},"
-            f" it or one not separable from it in {same.mean():.0%} (aim 95 %)"
+            f"  dev of {dev}: grid/race work {1 / work.mean():.2f} (aim 2); the grid's choice in"
+            f" {100 * hits.mean():.0f} %, it or one not separable from it in {100 * same.mean():.0f} % (aim 95 %)"
         )
     rng, dropped, dev = np.random.default_rng(1), 0, DEVS[0]
     for seed in range(REPEATS):
@@ -87,7 +87,7 @@ def report(name: str, words: list[str]) -> None:
 
         ran = race(seen, [i / 10 for i in range(6)], dev, seed=seed)
         dropped += any("0.3" in look.dropped for look in ran.path)
-    print(f"  under the null a given λ is dropped in {dropped / REPEATS:.1%} of {REPEATS} races (bound 5 %)")
+    print(f"  under the null a given λ is dropped in {100 * dropped / REPEATS:.1f} % of {REPEATS} races (bound 5 %)")
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def test_what_is_not_installed_or_not_here_is_said(monkeypatch):
     with pytest.raises(ConfigError, match="there is no Slurm on this machine"):
         launcher_of(["hydra/launcher=slurm"])
     monkeypatch.setattr(settings, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"pip install 'mam\[slurm\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'mam-bench\[slurm\]'"):
         launcher_of(["hydra/launcher=slurm"])
 
 

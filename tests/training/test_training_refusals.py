@@ -68,6 +68,6 @@ def test_without_a_train_split(hubert_group, bert, tmp_path):
 def test_a_tracker_that_is_not_installed(lesson, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(
-        TrainingError, match=r"train.report_to=tensorboard: .*Install it: pip install 'mam\[tracking\]'"
+        TrainingError, match=r"train.report_to=tensorboard: .*Install it: pip install 'mam-bench\[tracking\]'"
     ):
         once([*lesson, "train=lmam", "lam=0.3", "train.report_to=[tensorboard]"])

@@ -78,7 +78,9 @@ def test_a_run_with_cmaes(split_words):
 def test_cmaes_that_is_not_installed_is_said(split_words):
     code = "import sys; sys.modules['cmaes'] = None; from mam.cli import main; main()"
     answer = program(["run", *split_words, "tune=cmaes"], code)
-    assert answer.returncode == 2 and "pip install 'mam[tune]'" in answer.stderr and "Traceback" not in answer.stderr
+    assert (
+        answer.returncode == 2 and "pip install 'mam-bench[tune]'" in answer.stderr and "Traceback" not in answer.stderr
+    )
 
 
 def test_the_entropy_of_ctc_by_hand(hubert_group):

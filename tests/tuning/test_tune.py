@@ -162,5 +162,5 @@ def test_without_dev_there_is_no_choice(words, clips):
 def test_optuna_that_is_not_installed_is_said(split_words):
     code = "import sys; sys.modules['optuna'] = None; from mam.cli import main; main()"
     answer = program(["run", *split_words, "tune=optuna"], code)
-    assert answer.returncode == 2 and "pip install 'mam[tune]'" in answer.stderr
+    assert answer.returncode == 2 and "pip install 'mam-bench[tune]'" in answer.stderr
     assert "Traceback" not in answer.stderr
