@@ -129,7 +129,9 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_a_folder_with_other_files_is_no_cache(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
-    with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path}: is not a cache of mam .it contains {name}.. Give a "):
+    with pytest.raises(
+        ConfigError, match=f"^cache_dir={tmp_path}: is not a cache of mam .it contains {name}.. Give a "
+    ):
         Cache(tmp_path, 10**9)
     with pytest.raises(ConfigError, match=f"^cache_dir={tmp_path / name}: is a file. Give a folder$"):
         Cache(tmp_path / name, 10**9)

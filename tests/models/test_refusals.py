@@ -56,7 +56,10 @@ def as_lora(tensors, query):
 
 
 KINDS = {
-    "int8": (as_int8, r"query.SCB has dtype F32|query.weight has dtype I8|q_proj.SCB has dtype F32|q_proj.weight has dtype I8"),
+    "int8": (
+        as_int8,
+        r"query.SCB has dtype F32|query.weight has dtype I8|q_proj.SCB has dtype F32|q_proj.weight has dtype I8",
+    ),
     "gptq": (as_gptq, "qweight has dtype I32, so its weights are quantised or not real numbers"),
     "integers": (as_type(torch.int32), "weight has dtype I32, so its weights are quantised or not real numbers"),
     "integer bias": (
