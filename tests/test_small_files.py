@@ -62,9 +62,9 @@ def test_a_regular_file_is_read(folder):
 
 def test_what_is_no_regular_file_does_not_block(folder):
     os.mkfifo(folder / "pipe")
-    refused(folder / "pipe", "no regular file")
-    refused(Path("/dev/zero"), "no regular file")
-    refused(folder, "no regular file")
+    refused(folder / "pipe", "is not a regular file")
+    refused(Path("/dev/zero"), "is not a regular file")
+    refused(folder, "is not a regular file")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "socket"))
         refused(folder / "socket", "No such device")
@@ -170,7 +170,7 @@ def test_a_file_that_is_opened_is_closed_when_refused(folder):
     (folder / "a").write_bytes(b"12")
     before = os.listdir("/proc/self/fd")
     refused(folder / "a", "may have at most 1 bytes", open_regular, limit=1)
-    refused(folder, "no regular file", open_regular)
+    refused(folder, "is not a regular file", open_regular)
     assert os.listdir("/proc/self/fd") == before
 
 

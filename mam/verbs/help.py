@@ -47,7 +47,7 @@ examples
   mam run model=hubert_bert data=ljspeech lam=0.05  the paper's pair
   mam run --multirun lam=0,0.05,0.1,0.2             a sweep
   mam run experiment=lambda_grid                    a sweep with its control
-  mam run layers=top2 parts=kv schedule=linear      which layers and parts to merge"""
+  mam run layers=top2 parts=kv schedule=linear      selected layers and parts"""
 
 
 def show_help(words: Sequence[str], search: SearchPath) -> int:

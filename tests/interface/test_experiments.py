@@ -113,7 +113,7 @@ def test_a_sweep_with_failures_names_them_and_keeps_the_rest():
     )
     with pytest.raises(mam.MamError, match="2 of 4 runs failed; the others finished") as caught:
         mam.sweep(method=["linear", "cut"], lam=0.1, plugins=["./mine.py"], **QUICK)
-    assert "method=cut control=shrink: layer 0, q: method=cut control=shrink makes a weight" in str(caught.value)
+    assert "method=cut control=shrink: layer 0, q: method=cut control=shrink returns a weight of" in str(caught.value)
     assert len(list(Path("outputs").rglob("result.json"))) == 2
 
 

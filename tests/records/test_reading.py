@@ -56,7 +56,7 @@ RESULTS = {
     "float count": (lambda r: r["merge"].update(layers=[0.0]), r"\$\.merge\.layers\[0\] does not match the schema"),
     "p": (lambda r: r["delta"].update(p_value=1.5), r"\$\.delta\.p_value does not match the schema"),
     "interval": (lambda r: r["delta"].update(ci95=[0.2, -0.2]), r"\$.delta.ci95 has its bounds in the wrong order"),
-    "layer": (lambda r: r["merge"].update(layers=[7]), "names a layer that"),
+    "layer": (lambda r: r["merge"].update(layers=[7]), "has a layer for which"),
     "nothing merged": (lambda r: r["merge"].update(layers=[]), "does not match the schema:"),
     "schema": (lambda r: r.update(schema=9), "has schema version 9, but this version of mam reads 1"),
     "method": (
@@ -143,7 +143,7 @@ def without(name: str) -> Callable[[Path], None]:
 NO_TEXT, UNREADABLE = "line 1: prediction must be text", r"config\.yaml: cannot be read"
 OTHERS = "have different examples or references in line 1"
 BROKEN = {
-    "missing": (lines(lambda rows: rows[:2] + rows[3:]), r"predictions\.jsonl has 4 lines, result\.json has 5"),
+    "missing": (lines(lambda rows: rows[:2] + rows[3:]), r"predictions\.jsonl has 4 lines, but result\.json has 5"),
     "twice": (lines(lambda rows: [*rows[:4], rows[3]]), "line 5: 'clip3' also occurs in line 4"),
     "one more": (lines(lambda rows: [*rows, rows[0].replace('"clip0"', '"clip9"')]), "has 6 lines"),
     "other": (first('"clip0"', '"clip9"'), r"in line 1 \('clip9' and 'clip0'\)"),

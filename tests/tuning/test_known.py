@@ -191,7 +191,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     whole = searched("grid", tmp_path)
     monkeypatch.setattr(known, "LARGEST", 100)
     said: list[str] = []
-    assert searched("grid", tmp_path, say=said.append) == whole and "columns. Metadata may have at most" in said[0]
+    assert searched("grid", tmp_path, say=said.append) == whole and "Such a file may have at most" in said[0]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

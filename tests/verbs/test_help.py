@@ -70,9 +70,9 @@ def test_words_narrow_it(capsys, words, keys):
 
 def test_a_group_has_its_keys_and_its_files(capsys):
     text = shown(capsys, "--help", "layers")
-    assert "  layers.spec=all  all, odd, even," in text and text.split("layers=\n")[1].startswith(
-        "  all    every layer"
-    )
+    assert "  layers.spec=all  target layers to merge: all, odd, even," in text and text.split("layers=\n")[
+        1
+    ].startswith("  all    every layer")
 
 
 @pytest.mark.parametrize("words", [["--help", "lamm"], ["--help", "="], ["--help", "--fast"], ["-h", ""]])
