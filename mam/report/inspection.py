@@ -71,7 +71,7 @@ def _show_source(terminal: Terminal, found: Inspection, number: int, which: str)
         terminal.say(f"cos: cosine of {compared}; ×: the {source} standard deviation over the target's")
     if gains:
         terminal.table(f"{which}align={found.align}: Q, K and V together, before and after", _gains(found.align, gains))
-        terminal.say("noise: the gain of noise with the source's spectrum")
+        terminal.say("noise: the cosine that noise with the source's spectrum reaches")
 
 
 def _layers(projections: Sequence[ProjectionChange]) -> Table:
