@@ -31,7 +31,7 @@ DIGITS = "9" * 400
         (["tune.high=1e999"], "must be from|not a finite|cannot"),
         (["study.axes.lam=" + "[" * 500 + "]" * 500], "nested too deeply"),
         (["data.name=" + "x" * 100_000], "100,010 characters are too many .at most 20,000"),
-        (["pairing='\udcff'"], "is not UTF-8"),
+        (["pairing='\udcff'"], "not valid UTF-8"),
     ],
 )
 def test_values(words, message):
