@@ -116,7 +116,7 @@ def test_every_problem_is_reported_together():
         ("schedule.end=0.5", "has no effect without schedule=linear"),
         ("study.axes={}", "axes are set one at a time"),
         ("study.axes.lam=[]", "an axis must be a list of values"),
-        ("data.root=bad\udcff", "is not UTF-8"),
+        ("data.root=bad\udcff", "not valid UTF-8"),
         (
             "control=noise",
             "control=noise: not known. Choose one of:\n      none             No control: the source itself\n",

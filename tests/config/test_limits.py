@@ -31,7 +31,7 @@ DIGITS = "9" * 400
         (["tune.high=1e999"], "must be from|not a finite|cannot"),
         (["study.axes.lam=" + "[" * 500 + "]" * 500], "nested too deeply"),
         (["data.name=" + "x" * 100_000], "100,010 characters are too many .at most 20,000"),
-        (["pairing='\udcff'"], "is not UTF-8"),
+        (["pairing='\udcff'"], "not valid UTF-8"),
     ],
 )
 def test_values(words, message):
@@ -47,7 +47,7 @@ def test_values(words, message):
         (["lam=range(0,1,0)"], "the step of a range must not be 0"),
         (["lam=range(1,0,0.1)"], "there is nothing to run"),
         (["seed=range(0,9999)", "lam=range(0,1,0.001)", "control=none"], "9,999,000 runs .*Use fewer values"),
-        (["seed=range(0,100)", "lam=range(0,1,0.005)", "control=none"], "20,000 runs .*Set launch.max_runs=20000"),
+        (["seed=range(0,100)", "lam=range(0,1,0.005)", "control=none"], "20,000 runs .*set launch.max_runs=20000"),
         (["seed=1,2,3", "control=none", "launch.max_runs=2"], "3 runs are more than launch.max_runs=2"),
     ],
 )

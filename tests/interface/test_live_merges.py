@@ -74,7 +74,7 @@ def test_inside_a_block_and_after_an_error(target, source):
 
 def test_twice_in_a_row(target, source):
     mam.merge(target, source, 0.5)
-    with pytest.raises(mam.MergeError, match=r"is merged already. Use mam.unmerge\(model\) first"):
+    with pytest.raises(mam.MergeError, match=r"is merged already. Call mam.unmerge\(model\) first"):
         mam.merge(target, source, 0.5)
     mam.unmerge(target)
     with pytest.raises(mam.MergeError, match="was not merged by mam.merge, so there is nothing to restore"):

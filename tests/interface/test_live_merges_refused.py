@@ -43,7 +43,7 @@ def test_sources_that_do_not_fit(target, other, options, message):
     with pytest.raises(mam.MamError, match=message):
         mam.merge(target, other(), 0.3, **options)
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
-    with pytest.raises(mam.MergeError, match="is not merged"):
+    with pytest.raises(mam.MergeError, match="was not merged"):
         mam.unmerge(target)
 
 

@@ -96,7 +96,7 @@ def test_languages_that_a_checkpoint_states(settings, expected):
             51_865,
             {"lang_to_id": {"<|it|>": 50_275}},
             "it",
-            r"<\|it\|> is 50275 in its generation_config.json and 502",
+            r"<\|it\|> is 50275 in its generation_config.json but 502",
         ),
         (51_866, {"no_timestamps_token_id": 50_363}, "it", "notimestamps.* is 50363 in .*but 50364 in its tokenizer"),
         (51_865, {"task_to_id": {"transcribe": 1}}, "it", r"<\|transcribe\|> is 1 in its generation_config.json but"),
