@@ -44,7 +44,7 @@ def test_it_runs_and_shows_a_table_and_a_picture(notebook):
     shapes = [[output.output_type for output in cell.outputs] for cell in code_cells(notebook)[1:]]
     assert shapes == [["stream"], ["execute_result"], ["display_data"], ["stream"], ["stream"]]  # mam prints nothing
     assert "merged λ=0.05: WER 24.03 %, baseline 24.61 %" in demo["text"]
-    assert "difference −0.57 points, 95 % [−1.84, +0.70]" in numbers["text"]
+    assert "difference -0.57 points, 95 % [-1.84, +0.70]" in numbers["text"]
     shown = table["text/html"]
     assert len(re.findall("<tr", shown)) == 1 + 9, shown  # the baseline, four λ, and shrink at each
     assert re.findall("<th>([a-z_]+)</th>", shown) == [
