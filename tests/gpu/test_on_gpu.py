@@ -247,10 +247,7 @@ def test_a_pack_that_does_not_fit_is_computed_in_halves(hubert_layer, bert, monk
         halved = once([*words, "outputs=halved"])
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert (
-        "does not have enough memory for 48 clips at a time; the batch is halved"
-        in (halved.folder / "mam.log").read_text()
-    )
+    assert "enough memory for 48 clips at a time; the batch is halved" in (halved.folder / "mam.log").read_text()
     same = [a == b for a, b in zip(predictions(halved), predictions(whole), strict=True)]
     assert np.mean(same) > 0.95
 

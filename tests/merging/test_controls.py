@@ -264,11 +264,8 @@ def test_a_target_without_output_projection():
 
 def test_a_merged_layer_drops_what_has_no_place():
     weight, bias = source(0, "k")
-    for control, note in (
-        ("none", "no effect after softmax"),
-        ("shrink", None),
-        ("random_iid", "no effect after softmax"),
-    ):
+    cancelled = "no effect after softmax"
+    for control, note in (("none", cancelled), ("shrink", None), ("random_iid", cancelled)):
         asked, own, given = plan(control, parts="k"), (weight, None), (weight, bias)
         said = effect(asked, 0, "k", own, (given,)).notes
         assert merged_layer(asked, 0, {"k": own}, {"k": (given,)})["k"][1] is None
