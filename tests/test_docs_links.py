@@ -57,3 +57,18 @@ def test_outputs_are_marked_with_their_commands():
             assert command.startswith(("mam ", "python ")), page.name
         marks = len(re.findall(r"<!-- output: .+? -->\n+```", page.read_text(encoding="utf-8")))
         assert marks == page.read_text(encoding="utf-8").count("<!-- output: "), page.name
+
+
+def test_messages_that_pages_explain_are_mams_own():
+    """Between what a message fills in, shown as code, every piece of it is in mam's sources."""
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "mam").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", sources)  # literals of several lines
+    pieces = []
+    for page in PAGES:
+        table = (
+            page.read_text(encoding="utf-8").partition("| message | what to do |\n|---|---|\n")[2].partition("\n\n")[0]
+        )
+        for line in table.splitlines():
+            pieces += re.split(r"`[^`]*`|\.\.\.", line.split("|")[1])
+    found = [piece.strip() for piece in pieces if piece.strip(" :")]
+    assert len(found) > 12 and [piece for piece in found if piece not in joined] == []
