@@ -91,6 +91,7 @@ def test_names_are_explained_beside_or_below():
         "  none",
     ]
     assert explained({"a": "one two"}, 80, indent=0) == ["a  one two"] and explained({}, 80) == []
+    assert explained({"a": f"in {'x' * 30}"}, 25, indent=0) == ["a  in", f"   {'x' * 30}"], "no word is split"
 
 
 def test_where_no_progress_is_drawn_lines_say_what_is_being_done(capsys, monkeypatch):
