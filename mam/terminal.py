@@ -215,11 +215,11 @@ def explained(entries: Mapping[str, str], width: int, indent: int = 2, most: int
     column = indent + 2 + max((len(name) for name in entries if len(name) <= most), default=0)
     lines = []
     for name, text in entries.items():
-        wrapped = textwrap.wrap(text, max(20, width - column), break_long_words=False, break_on_hyphens=False)
+        pieces = textwrap.wrap(text, max(20, width - column), break_long_words=False, break_on_hyphens=False)
         start = f"{' ' * indent}{name}"
-        if len(name) <= most and wrapped:
-            start = f"{start:<{column}}{wrapped.pop(0)}"
-        lines += [start, *(f"{' ' * column}{line}" for line in wrapped)]
+        if len(name) <= most and pieces:
+            start = f"{start:<{column}}{pieces.pop(0)}"
+        lines += [start, *(f"{' ' * column}{line}" for line in pieces)]
     return lines
 
 
