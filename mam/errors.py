@@ -14,8 +14,9 @@ MamError            exit code 1
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 LONGEST_WORD, LONGEST_LINE = 400, 1600  # characters of a message
 # All control characters but the tab, marks of direction, lone surrogates.
@@ -112,6 +113,12 @@ def first_line(error: Exception) -> str:
 def choices(names: Sequence[str]) -> str:
     """Return the valid names as one phrase for a message."""
     return ", ".join(sorted(names)) or "(none)"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Return the known names that a misspelt one is close to, as a sentence that begins with a blank; "" for none."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.8)
+    return f" Did you mean: {', '.join(near)}?" if near else ""
 
 
 def shown(text: str) -> str:

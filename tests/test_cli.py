@@ -102,9 +102,9 @@ def test_multirun_makes_runs_then_skips_them(words):
     assert len(list(Path("outputs").rglob("result.json"))) == 5
     rows = [line for line in first.stdout.splitlines() if re.match(r"0(\.\d)? ", line)]
     assert len(rows) == 5 + 2 and "baseline" in rows[0], "five runs, and the source against shrink at two λ"
-    assert "this cannot tell whether the source's content matters: that takes shrink," in first.stdout
+    assert "too few controls to tell whether the source's content matters: that takes shrink," in first.stdout
     assert (
-        max(len(line) for line in first.stdout.splitlines() if not line.startswith(("all with", "note", "this cannot")))
+        max(len(line) for line in first.stdout.splitlines() if not line.startswith(("all with", "note", "too few")))
         <= 80
     )
     assert first.stdout.count("baseline λ=0: WER") == 1

@@ -16,7 +16,7 @@ from mam.config.nodes import has_key, keys_set
 from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.config.several import keys_of
-from mam.errors import ConfigError, choices, first_line
+from mam.errors import ConfigError, choices, first_line, meant
 
 MOST_VALUES = 10_000  # of a key in a sweep or a study
 SELECTIONS = "\n      topN, bottomN, middleN, or indices such as 0-5"
@@ -57,7 +57,8 @@ def override_problem(
         unknown = [value for value in values if value not in groups[key]]
         more = SELECTIONS if key == "layers" else ""
         return (
-            f"{key}={unknown[0]}: not known. Choose one of:{_listed(key, groups[key], search)}{more}"
+            f"{key}={unknown[0]}: not known.{meant(unknown[0], groups[key])} Choose one of:"
+            f"{_listed(key, groups[key], search)}{more}"
             if unknown
             else None
         )

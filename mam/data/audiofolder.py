@@ -21,6 +21,7 @@ from mam.data.tables import READERS, read_table
 from mam.errors import DataError, bullets, choices
 from mam.files import is_file, local_path
 
+SHOWN = 20  # recordings in a message
 DOWNLOAD = (
     "It needs your recordings and a metadata.csv (or .tsv or .jsonl) with the columns file_name and transcription"
     " (audio events: label). Optional columns: id, split (train, dev, test), speaker, fold, origin. Set other names"
@@ -147,7 +148,11 @@ def _labelled_by_folder(root: Path) -> list[Example]:
     if problems:
         tables = tables_in(root)
         hint = f" If the metadata is one of these files, set data.metadata={'|'.join(tables)}." if tables else ""
-        raise DataError(f"{bullets(problems[:20])}\nThere is no metadata.csv, .tsv or .jsonl either.{hint} {DOWNLOAD}")
+        more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+        raise DataError(
+            f"data.root={root}: there is no metadata.csv, .tsv or .jsonl.{hint} {DOWNLOAD}\nWithout metadata, as for"
+            f" audio events, each recording must be in a folder of its class. {bullets([*problems[:SHOWN], *more])}"
+        )
     return rows
 
 

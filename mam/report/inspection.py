@@ -65,10 +65,10 @@ def _show_source(terminal: Terminal, found: Inspection, number: int, which: str)
     changes = [change for change in found.projections if change.source == number]
     gains = [gain for gain in found.gains if gain.source == number]
     if changes:
-        source = "source's" if found.control == "none" else f"{found.control}'s"
+        source = "source" if found.control == "none" else found.control
         compared = "the two weights" if found.base is None else f"both changes to {found.base}"
         terminal.table(f"{which}projections that will change", _layers(changes))
-        terminal.say(f"cos: cosine of {compared}; ×: the {source} standard deviation over the target's")
+        terminal.say(f"cos: cosine of {compared}; ×: spread of the {source} over the target's")
     if gains:
         terminal.table(f"{which}align={found.align}: Q, K and V together, before and after", _gains(found.align, gains))
         terminal.say("noise: the cosine that noise with the source's spectrum reaches")
@@ -106,7 +106,7 @@ def show_similarities(terminal: Terminal, found: Sequence[LayerSimilarities]) ->
         name = {"cka": "linear CKA", "neighbours": "mutual nearest neighbours"}[by_measure.measure]
         terminal.table(f"{name} of both models on {by_measure.n} inputs", table)
     terminal.say("")
-    terminal.say("chance: mean of 200 permutations of the inputs; above: 0 at chance, 1 if identical;")
+    terminal.say("chance: mean of 200 permutations of the inputs; above: 0 at chance, 1 if equal;")
     terminal.say("p: share of permutations in which any source layer is as far above chance")
 
 

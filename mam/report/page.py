@@ -153,11 +153,11 @@ def _address(path: Path, folder: Path) -> str:
 
 
 def _focus(group: Group) -> Run:
-    """Return the run to show in detail: the best on dev, else the merge of a source with the best rate, else any."""
+    """Return the run to show in detail: the best on dev, else the merge of a source that changed most, else any."""
     chosen = best_on_dev([run.result for run in group.runs])
     merged = [run for run in group.runs if run.result.is_merged and run.traits["control"] == "none"]
     best = [group.runs[place] for place in chosen if group.runs[place].result.is_merged]
-    ranked = sorted(merged, key=lambda run: run.result.rate)
+    ranked = sorted(merged, key=lambda run: -(run.result.delta.changed or 0))
     return next(iter([*best, *ranked, *group.runs]))
 
 

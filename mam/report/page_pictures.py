@@ -48,7 +48,8 @@ def pictures(group: Group, name: str, folder: Path) -> tuple[list[Picture], list
     tried = _varied([run for run in group.runs if _has_place_on_axis(run)], group.varied)
     if len({varied.get("lam") for varied, _ in tried}) > 2:
         chosen = best_on_dev([result for _, result in tried])
-        caption = f"{metric} over λ. Bars: 95 % interval of the difference from λ=0; ring: best on dev."
+        ring = "; ring: best on dev" if chosen else ""
+        caption = f"{metric} over λ. Bars: 95 % interval of the difference from λ=0{ring}."
         further.append(drawn(curve(tried, metric, chosen), "curve", caption))
     learnt = [run for run in group.runs if run.result.train and run.result.train.is_lmam]
     for place, run in enumerate(learnt[:COURSES]):

@@ -10,7 +10,7 @@ from mam.records.text import data_text, metric_name
 from mam.report.language import run_lines
 from mam.report.layout import DIFFERENCE_COLUMNS, difference_cells, fitted, verdict_style
 from mam.scoring.significance import holm
-from mam.scoring.wording import table_notes
+from mam.scoring.wording import counted, table_notes
 from mam.studies.merges import same_merges
 from mam.terminal import Terminal, percent
 
@@ -49,7 +49,7 @@ def show_study(terminal: Terminal, runs: Sequence[tuple[Varied, RunResult]], fix
     notes = [note for result in results for note in result.diagnostics]
     for note in dict.fromkeys(notes):
         times = notes.count(note)
-        terminal.say(f"note    {note}" + (f" ({times} runs)" if times < len(results) else ""))
+        terminal.say(f"note    {note}" + (f" ({counted(times, 'run')})" if times < len(results) else ""))
 
 
 def _show_rows(

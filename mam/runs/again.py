@@ -98,7 +98,7 @@ def differences(run: Recorded, job: Job, inputs: Inputs) -> list[str]:
 def _of_environment(before: Environment, now: Environment, has_threads: bool) -> Iterator[str]:
     """Yield what differs; with ``has_threads`` the configuration sets their number."""
     if before.code is None or now.code is None or before.code.sha256 != now.code.sha256:
-        yield "mam: a different version of the code"
+        yield "mam's code: a different version"
     for name in (field.name for field in fields(Environment)):
         was, is_now = getattr(before, name), getattr(now, name)
         if name != "code" and was != is_now and not (has_threads and name == "threads"):

@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
         counts = {kind: len(_entries(kind, search)) for kind in KINDS}
         made = counts
         lines = [f"{kind:<{LONGEST}}{count:>3}" for kind, count in counts.items()]
+        lines += ["", "`mam list KIND` shows the choices of one kind, such as `mam list models`."]
     for line in [json.dumps(made, indent=2, ensure_ascii=False)] if options.json else lines:
         print(shown(line))
     return 0

@@ -295,4 +295,4 @@ def test_names_that_are_empty_are_refused():
     with pytest.raises(ConfigError) as caught:
         jobs(["model.source=", "model.target=' '", "model.source_revision=", "data=audiofolder", "data.root="])
     keys = ["model.target", "model.source", "model.source_revision", "data.root"]
-    assert [problem.partition(": is empty. Give a")[0] for problem in caught.value.problems] == keys
+    assert [problem.partition(": is empty. ")[0] for problem in caught.value.problems] == keys

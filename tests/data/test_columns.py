@@ -38,7 +38,7 @@ def test_what_was_recognised_is_said():
 
 def test_a_missing_column_names_those_present():
     asked = ColumnsConfig(text="words", speaker="who")
-    with pytest.raises(DataError, match=r"^t: has no column data.columns.text=words and data.columns.speaker=who; its"):
+    with pytest.raises(DataError, match=r"^t: has no column data.columns.text=words and data.columns.speaker=who. Its"):
         find_columns(asked, ["a", "b"], "t")
 
 

@@ -34,4 +34,4 @@ def test_small_and_empty_are_said():
     found = "\n".join(diagnosed(["a", "", "b"], ["a", "", "b"], ["a", "x", ""]))
     assert "empty predictions: 1 of 3" in found
     assert "references without words after normalisation: 1" in found
-    assert "with fewer than 6 utterances no difference can be significant" in found
+    assert "with fewer than 6 utterances, no difference can be significant" in found

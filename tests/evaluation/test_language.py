@@ -225,7 +225,7 @@ def test_the_screen_says_language_prompt_and_normalizer(spoken, whisper, hubert_
     outcome = once([*spoken, "model.language=it", "lam=0"])
     show_run(Terminal(), outcome.result, outcome.folder)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "text Italian (it), model.language, normalizer multilingual" in shown
+    assert "text Italian (it), set by model.language, normalizer multilingual" in shown
     assert "prompt <|startoftranscript|><|it|><|transcribe|><|notimestamps|>" in shown
 
     def inspected(words: list[str]) -> str:
@@ -234,7 +234,7 @@ def test_the_screen_says_language_prompt_and_normalizer(spoken, whisper, hubert_
         return " ".join(capsys.readouterr().out.split())
 
     assert (
-        "language Italian (it), model.language prompt <|startoftranscript|><|it|><|transcribe|><|notimestamps|>"
+        "language Italian (it), set by model.language prompt <|startoftranscript|><|it|><|transcribe|><|notimestamps|>"
         " normalizer multilingual"
     ) in inspected([*pair_words(Path(jobs(spoken)[0].config.model.target), bert), "model.language=it"])
     assert (

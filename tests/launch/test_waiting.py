@@ -102,7 +102,7 @@ def test_held_jobs_are_said_once_at_the_next_look_and_again_if_they_are_held_aga
     free = held.replace(HELD, "BeginTime")
     made = cluster({0: RUN, 5: held, 50: free, 60: held, 70: RUN}, a=80, b=80, c=80)
     made.wait()
-    assert [(second, text.partition("To cancel: `scancel")[0]) for second, text in made.said[1:]] == [
+    assert [(second, text.partition(". To cancel: `scancel")[0]) for second, text in made.said[1:]] == [
         (5, RELEASE),
         (60, RELEASE),
     ]
@@ -251,8 +251,8 @@ def test_without_waiting_held_jobs_are_said(cluster):
     with pytest.raises(StillQueuedError) as left:
         made.wait(waits=False)
     assert str(left.value) == (
-        f"3 jobs not finished: 1 RUNNING, 1 PENDING ({HELD}), 1 PENDING (Priority) (squeue -j 7). {RELEASE}. Give up:"
-        " `scancel 7_0`. Run the same command again later to collect results. To cancel: `scancel 7`."
+        f"3 jobs not finished: 1 RUNNING, 1 PENDING ({HELD}), 1 PENDING (Priority) (squeue -j 7). {RELEASE}. To"
+        " cancel: `scancel 7_0`. Run the same command again later to collect results. To cancel: `scancel 7`."
     )
 
 

@@ -204,7 +204,7 @@ def test_a_base_that_is_not_read_changes_no_result(words):
 def test_inspect_compares_task_vectors(family, words):
     shown = mam("inspect", *(word for word in words if "data" not in word), "method=ties", "lam=0.5")
     assert shown.returncode == 0, shown.stderr
-    assert "cos: of what both changed in" in shown.stdout
+    assert "cos: cosine of both changes to" in shown.stdout
     found = mam("inspect", *(w for w in words if "data" not in w), "method=ties", "lam=0.5", "--json")
     rows = json.loads(found.stdout)["projections"]
     assert max(abs(row["cosine"]) for row in rows) < 0.15  # independent steps; of the weights it is near 1

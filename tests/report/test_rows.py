@@ -100,7 +100,7 @@ def test_lines_fit_eighty_columns_and_names_are_not_markup(odd_words, capsys):
 def test_the_verb(swept):
     shown = mam("ls")
     assert shown.returncode == 0 and shown.stderr == ""
-    assert "\n5 finished runs in outputs, the newest first\n" in shown.stdout and len(shown.stdout.splitlines()) == 8
+    assert "\n5 finished runs in outputs, newest first\n" in shown.stdout and len(shown.stdout.splitlines()) == 8
     listed = json.loads(mam("ls", swept, "--json").stdout)
     assert [row["lam"] for row in listed] == [0.6, 0.6, 0.3, 0.3, 0] and Path(listed[0]["folder"]).is_dir()
     assert listed[0]["folder"] in mam("ls", "--long").stdout

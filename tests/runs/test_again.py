@@ -71,7 +71,7 @@ def test_what_differs_is_named_first(words, clips, tmp_path):
     made = run_again(str(first.folder), ["lam=0.2", "outputs=second"], terminal)
     named = [difference.partition(":")[0] for difference in made.differences]
     assert named == ["mam's code", "torch", "model.source", "data", "lam"]
-    assert terminal.lines[: len(named)] == [f"differs from {first.folder}: {each}" for each in made.differences]
+    assert terminal.lines[: len(named)] == [f"difference from {first.folder}: {each}" for each in made.differences]
     assert "lam: 0.3, now 0.2" in made.differences
 
 

@@ -226,7 +226,7 @@ def test_the_verb(run, hub, capsys, monkeypatch):
     verb = import_module("mam.verbs.push")
     assert verb.main([str(run), "me/x", "private=true"]) == 0
     assert hub.asked[2][1]["private"] is True and hub.asked[3][1]["folder_path"] == Path("pushed/me/x")
-    assert "sent pushed/me/x to https://hub/me/x/commit/1" in capsys.readouterr().out
+    assert "uploaded pushed/me/x to https://hub/me/x/commit/1" in capsys.readouterr().out
     monkeypatch.setenv("HOME", str(Path("home").absolute()))
     assert verb.main([str(run), "me/x", "out=~/made", "force=true"]) == 0
     assert Path("home/made/README.md").is_file() and not Path("~").exists()

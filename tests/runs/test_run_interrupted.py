@@ -64,9 +64,9 @@ def test_bad_recordings_stop_or_are_counted(words, clips):
         ),
         (["model.source_shape.layers=5"], CheckpointError, "model.source=.*has layers 4, not 5"),
         (["data.root=/none"], DataError, "there is no such folder"),
-        (["data.normalizer=hubert_english", "data.limit=1"], DataError, "no reference has a word left"),
+        (["data.normalizer=hubert_english", "data.limit=1"], DataError, "no reference has any words left"),
         (["device=cuda"], MamError, "device=cuda: torch finds no GPU"),
-        (["dtype=float16", "device=cpu"], MamError, "train.precision=float16: not available on a CPU"),
+        (["dtype=float16", "device=cpu"], MamError, "dtype=float16: not available on a CPU"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(words, clips, change, error, message):
@@ -163,7 +163,7 @@ def test_a_full_disk_while_logging_is_one_message(words, monkeypatch, capfd, cap
     monkeypatch.setattr("mam.tasks.asr.score", logged)
     monkeypatch.setattr(logging.FileHandler, "flush", full)
     with pytest.raises(
-        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free space or set outputs="
+        RecordError, match=r"Cannot write .*mam\.log: No space left on device\. Free disk space or set outputs="
     ):
         once(words)
     assert "Logging error" not in capfd.readouterr().err

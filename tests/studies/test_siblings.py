@@ -95,7 +95,7 @@ def test_a_failed_training_is_reported_and_nothing_is_merged(trained):
         (["experiment=siblings", "study.second.axes.lam=1"], "an axis must be a list of values"),
         (["experiment=siblings", "study.second.axes={}"], "axes are set one at a time"),
         (["experiment=siblings", "study.second.arms.dare=x"], "an arm must be a list of overrides"),
-        (["experiment=siblings", "study.second.axes.parts=[qk]"], r"write \+study.second.axes.parts"),
+        (["experiment=siblings", "study.second.axes.parts=[qk]"], r"use \+study.second.axes.parts"),
     ],
 )
 def test_words_that_mean_nothing(words, message):

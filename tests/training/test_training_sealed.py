@@ -60,7 +60,7 @@ def test_a_state_of_the_trainer_that_cannot_be_and_is_sealed(training, whole, wo
     resealed(work / "checkpoint-3")
     said: list[str] = []
     assert training.outcome(work, said) == whole
-    assert len(said) == 1 and "its trainer_state.json is " in said[0]
+    assert len(said) == 1 and "its trainer_state.json " in said[0]
 
 
 @pytest.mark.parametrize("name", [name for name in CONTENT if name not in ("cut by three bytes", "one bit flipped")])
