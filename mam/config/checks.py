@@ -107,7 +107,8 @@ def _containers(kind: Any) -> dict[str, type | None]:
 def _outside(key: str, value: Any, bounds: tuple[Any, ...]) -> Iterator[str]:
     for bound in bounds:
         if isinstance(bound, OneOf) and value not in bound:
-            yield f"{key}={value}: not known.{meant(str(value), [*bound.names, *bound.also])} Choose one of:{_listed(bound)}"
+            near = meant(str(value), [*bound.names, *bound.also])
+            yield f"{key}={value}: not known.{near} Choose one of:{_listed(bound)}"
     if isinstance(value, int | float) and bounds and not _is_within(value, bounds):
         yield f"{key}={value}: must be {_range_text(bounds)}"
 
