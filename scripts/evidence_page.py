@@ -130,8 +130,8 @@ def finding(analysis: dict[str, Any]) -> tuple[str, str]:
     ends = [end for group in groups.values() for difference in group for end in difference["ci95"] or ()]
     return "no evidence", " ".join(
         [
-            "There is no evidence that the source's content matters: at no λ was the source shown to differ from all of"
-            f" these controls: {listed}.",
+            "There is no evidence that the source's content matters: the source was not shown to differ from all of"
+            f" these controls at any λ. The controls are {listed}.",
             *(
                 [f"The intervals of these differences reach from {points(min(ends))} to {points(max(ends))} points."]
                 if ends

@@ -196,7 +196,7 @@ def conclusion(comparisons: Sequence[Comparison], n: int | str) -> str:
     passed = [(where, group, p) for where, group, p in zip(complete, required, adjusted, strict=True) if p < LEVEL]
     if not passed:
         return (
-            f"no evidence that the source's content matters (n = {n}): nowhere was it shown to differ from all of"
+            f"no evidence that the source's content matters (n = {n}): it was nowhere shown to differ from all of"
             f" {listed}; {limits}{rest}"
         )
     findings = []

@@ -94,7 +94,7 @@ def test_one_beaten_control_does_not_show_that_content_matters():
         "0.1", shrink=(-0.05, 0.0001), random_spectrum=(0.0, 1.0), rotate=(-0.03, 0.001), shuffle_layers=(-0.03, 0.001)
     )
     assert conclusion(like_noise, 208) == (
-        "no evidence that the source's content matters (n = 208): nowhere was it shown to differ from all of shrink,"
+        "no evidence that the source's content matters (n = 208): it was nowhere shown to differ from all of shrink,"
         " random_spectrum, rotate and shuffle_layers; the 95 % intervals span −7.00 to +2.00 points"
     )
 
