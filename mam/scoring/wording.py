@@ -34,7 +34,7 @@ def units_text(difference: Difference) -> str:
     if difference.changed is None:
         return units
     if not difference.changed:
-        return f"{units}, none changed its number of errors"
+        return f"{units}, none with a different number of errors"
     text = f"{units}, {difference.changed} changed: {difference.better} better, {difference.worse} worse"
     return text if difference.can_be_significant else f"{text}; {too_few(difference)}"
 
@@ -54,7 +54,7 @@ def difference_text(difference: Difference) -> str:
         text = f"{points(0.0)} points: 0 of {counted(difference.clusters, difference.unit)} changed"
         if difference.clusters < LEAST:
             return text
-        return f"{text}; in other data at most about {300 / difference.clusters:.2g} % would (3/n)"
+        return f"{text}, so with 95 % confidence at most about {300 / difference.clusters:.2g} % would in general (3/n)"
     name = "95 %" if difference.interval == "sign_flip" else f"95 % ({difference.interval})"
     ends = "no interval" if difference.ci95 is None else f"{name} {interval(difference.ci95)}"
     p = f", p {p_text(difference.p_value)}" if difference.can_be_significant else ""

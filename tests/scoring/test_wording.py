@@ -24,7 +24,7 @@ from mam.scoring.wording import (
 
 def test_units_stand_beside_every_difference():
     assert units_text(few(90, 9, 5)) == "90 utterances, 14 changed: 9 better, 5 worse"
-    assert units_text(few(1, 0)) == "1 utterance, none changed its number of errors"
+    assert units_text(few(1, 0)) == "1 utterance, none with a different number of errors"
     assert counted(1, "speaker") == "1 speaker" and counted(0, "clip") == "0 clips"
 
 
@@ -47,7 +47,7 @@ def test_too_few_is_said_in_place_of_p(difference, reason):
 def test_nothing_changed_bounds_what_would():
     same = few(90, 0)
     assert difference_text(same) == (
-        "+0.00 points: 0 of 90 utterances changed; in other data at most about 3.3 % would (3/n)"
+        "+0.00 points: 0 of 90 utterances changed, so with 95 % confidence at most about 3.3 % would in general (3/n)"
     )
     assert p_cell(same) == "–" and counts_cell(same) == "0/0"
 
