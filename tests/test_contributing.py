@@ -24,5 +24,5 @@ def test_every_place_exists(file, name):
 
 
 def test_the_way_of_lambda_has_eight_stops():
-    way = TEXT.split("**The way of λ**")[1].split("**The way of a recording**")[0]
+    way = TEXT.split("**The path of λ**")[1].split("**The path of a recording**")[0]
     assert re.findall(r"(?m)^(\d+)\. ", way) == [str(number) for number in range(1, 9)]

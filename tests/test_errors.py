@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mam.errors import LONGEST_LINE, LONGEST_WORD, bullets, shortened, shown
+from mam.errors import LONGEST_LINE, LONGEST_WORD, bullets, meant, shortened, shown
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ from mam.errors import LONGEST_LINE, LONGEST_WORD, bullets, shortened, shown
         ("x" * LONGEST_WORD, "x" * LONGEST_WORD),
     ],
 )
+def test_a_misspelt_name_is_guessed_if_it_is_close():
+    assert meant("whisper_minlm", ["whisper_minilm", "hubert_bert"]) == " Did you mean: whisper_minilm?"
+    assert meant("foo", ["whisper_minilm"]) == "" == meant("None", [])
+
+
 def test_what_is_shown(text, expected):
     assert shown(text) == expected
 

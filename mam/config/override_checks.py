@@ -57,7 +57,7 @@ def override_problem(
         unknown = [value for value in values if value not in groups[key]]
         more = SELECTIONS if key == "layers" else ""
         return (
-            f"{key}={unknown[0]}: not known.{meant(unknown[0], groups[key])} Choose one of:"
+            f"{key}={unknown[0]}: not known.{meant(str(unknown[0]), groups[key])} Choose one of:"
             f"{_listed(key, groups[key], search)}{more}"
             if unknown
             else None

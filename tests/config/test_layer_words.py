@@ -63,7 +63,7 @@ def test_what_is_no_selection_is_refused_with_the_choices(word):
     with pytest.raises(ConfigError) as caught:
         jobs([word])
     (problem,) = caught.value.problems
-    assert problem.startswith(f"{word}: not known. Choose one of:\n      all ")
+    assert re.match(rf"{word}: not known\.( Did you mean: top6, top2\?)? Choose one of:\n      all ", problem)
 
 
 def test_a_selection_that_the_target_does_not_have_is_refused():

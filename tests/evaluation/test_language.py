@@ -238,8 +238,8 @@ def test_the_screen_says_language_prompt_and_normalizer(spoken, whisper, hubert_
         " normalizer multilingual"
     ) in inspected([*pair_words(Path(jobs(spoken)[0].config.model.target), bert), "model.language=it"])
     assert (
-        "language detected on the audio of a run prompt"
-        " <|startoftranscript|><|LANGUAGE|><|transcribe|><|notimestamps|> normalizer by the language that is detected"
+        "language detected from the audio when run prompt"
+        " <|startoftranscript|><|LANGUAGE|><|transcribe|><|notimestamps|> normalizer chosen by the detected language"
     ) in inspected(pair_words(Path(jobs(spoken)[0].config.model.target), bert))
     assert (
         "language English (en), an English-only vocabulary prompt <|startoftranscript|><|notimestamps|>"
