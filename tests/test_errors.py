@@ -23,11 +23,6 @@ from mam.errors import LONGEST_LINE, LONGEST_WORD, bullets, meant, shortened, sh
         ("x" * LONGEST_WORD, "x" * LONGEST_WORD),
     ],
 )
-def test_a_misspelt_name_is_guessed_if_it_is_close():
-    assert meant("whisper_minlm", ["whisper_minilm", "hubert_bert"]) == " Did you mean: whisper_minilm?"
-    assert meant("foo", ["whisper_minilm"]) == "" == meant("None", [])
-
-
 def test_what_is_shown(text, expected):
     assert shown(text) == expected
 
@@ -53,3 +48,8 @@ def test_values_in_messages():
     assert shortened({"a": 1}) == "{'a': 1}"
     assert shortened("x" * 100) == "'" + "x" * 79 + "..."
     assert bullets(["a"]) == "a" and bullets(["a", "b"]) == "2 problems:\n  - a\n  - b"
+
+
+def test_a_misspelt_name_is_guessed_if_it_is_close():
+    assert meant("whisper_minlm", ["whisper_minilm", "hubert_bert"]) == " Did you mean: whisper_minilm?"
+    assert meant("foo", ["whisper_minilm"]) == "" == meant("None", [])
