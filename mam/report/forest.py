@@ -50,7 +50,7 @@ def forest(results: Sequence[tuple[Varied, RunResult]], metric: str, title: str)
         tick.set_color(role_of(result.merge.control).colour)
     _shade_groups(axes, [len(group) for group in groups.values()])
     _annotate(axes, places, [result.delta for _, result in rows])
-    axes.set_xlabel(f"change of {metric} from λ=0 in percentage points, with 95 % interval")
+    axes.set_xlabel(f"change of {metric} from the baseline in percentage points, with 95 % interval")
     axes.annotate("← better", (0, 1), (2, 3), "axes fraction", "offset points", color=GREY, fontsize=9)
     axes.annotate("worse →", (1, 1), (-2, 3), "axes fraction", "offset points", color=GREY, fontsize=9, ha="right")
     axes.set_title(" ", fontsize=9, pad=10)  # room for the two words above
