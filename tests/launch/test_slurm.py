@@ -44,10 +44,7 @@ def test_a_killed_job_is_named_with_its_log_and_the_rest_goes_on(words, run, in_
     in_jobs("if any('lam=0.3' in job for job in self.jobs): os.kill(os.getpid(), 9)")
     code, out, err = run(*words, *SWEEP, "lam=0,0.3,0.6")
     assert code == 1 and "3 runs: 2 finished now, 0 skipped, 1 failed" in out
-    assert (
-        re.search("lam=0.3.*ended without a message: killed, out of memory or out of time", err)
-        and "log: outputs/" in err
-    )
+    assert re.search(r"lam=0.3.*ended without a message", err) and "log: outputs/" in err
     Path("spared").touch()
     code, out, _ = run(*words, *SWEEP, "lam=0,0.3,0.6")
     assert code == 0 and "3 runs: 1 finished now, 2 skipped, 0 failed" in out

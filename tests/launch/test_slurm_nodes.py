@@ -65,14 +65,14 @@ def test_a_training_that_is_requeued_and_then_loses_its_node_ends_with_the_same_
     second = step()
     assert first < second < 80, "killed in the middle"
     (killed,) = Path("outputs").glob("*/*-multirun/*/mam.log")
-    assert f"the training continues from step {first}, " in killed.read_text()
+    assert f"the training continues from step {first} (" in killed.read_text()
     code, out, err = end(process)
     assert code == 0, out + err
     assert node_of(array()) != before, "the node is gone"
 
     (result,) = Path("outputs").glob("*/*-multirun/*/result.json")
     (log,) = Path("outputs").glob("*/*-multirun/*/mam.log")  # the folders of killed processes are removed
-    assert f"the training continues from step {second}, " in log.read_text(), log.read_text()
+    assert f"the training continues from step {second} (" in log.read_text(), log.read_text()
     assert log.parent == result.parent
     assert sorted(path.name for path in Path("outputs").iterdir()) == [result.parents[2].name, "queued"]
     assert not any(Path("outputs/queued").iterdir()) and not any(Path("outputs").rglob("*.running*"))
