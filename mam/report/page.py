@@ -121,7 +121,7 @@ def _section(group: Group, number: int, folder: Path) -> Section:
     focus = _focus(group)
     config = read_config(focus.folder)
     speech = utterances(config, focus.folder) if focus.result.task == "asr" else []
-    spoken = partial(_spoken, root=None if config.data.root is None else local_path(config.data.root), folder=folder)
+    spoken = partial(_spoken, root=None if config.data.root is None else local_path(config.data.root))
     notes = [note for run in group.runs for note in run.result.diagnostics]
     first, further = pictures(group, f"g{number}", folder)
     return Section(
@@ -142,13 +142,13 @@ def _section(group: Group, number: int, folder: Path) -> Section:
     )
 
 
-def _spoken(utterance: Utterance, root: Path | None, folder: Path) -> Spoken:
+def _spoken(utterance: Utterance, root: Path | None) -> Spoken:
     path = None if root is None else root / utterance.audio
-    return Spoken(utterance, _address(path, folder) if path is not None and is_file(path) else None)
+    return Spoken(utterance, resolved(path).as_uri() if path is not None and is_file(path) else None)
 
 
 def _address(path: Path, folder: Path) -> str:
-    """Return the address of a file or folder, relative to that of the page."""
+    """Return the address of a run's folder, relative to that of the page, so that both can be moved together."""
     return quote(os.path.relpath(resolved(path), resolved(folder)))
 
 
