@@ -31,7 +31,7 @@ class Picture:
 
 
 def pictures(group: Group, name: str, folder: Path) -> tuple[list[Picture], list[Picture]]:
-    """Return the forest plot, if there is one, and the further pictures; PNGs go to ``folder/pictures``."""
+    """Return the forest plot, if there is one, and the further pictures; the PNG files go to ``folder/pictures``."""
     metric = metric_name(group.runs[0].result)
 
     def drawn(figure: Any, kind: str, caption: str) -> Picture:
