@@ -115,9 +115,14 @@ def choices(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)) or "(none)"
 
 
+def nearest(name: str, known: Sequence[str], cutoff: float = 0.6) -> list[str]:
+    """Return up to three known names that a misspelt one is close to, the closest first."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=cutoff)
+
+
 def meant(name: str, known: Iterable[str]) -> str:
     """Return the known names that a misspelt one is close to, as a sentence that begins with a blank; "" for none."""
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.8)
+    near = nearest(name, sorted(known), cutoff=0.8)
     return f" Did you mean: {', '.join(near)}?" if near else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from mam.config.nodes import has_key, keys_set
 from mam.config.reference import comment_of
 from mam.config.search import SearchPath
 from mam.config.several import keys_of
-from mam.errors import ConfigError, choices, first_line, meant
+from mam.errors import ConfigError, choices, first_line, meant, nearest
 
 MOST_VALUES = 10_000  # of a key in a sweep or a study
 SELECTIONS = "\n      topN, bottomN, middleN, or indices such as 0-5"
@@ -105,7 +104,7 @@ def _unknown_key(key: str, groups: dict[str, list[str]], base: DictConfig) -> st
     if key in groups or has_key(base, key):
         return None
     known = [*groups, *_leaves(base)]
-    near = difflib.get_close_matches(key, known, n=3) or [name for name in known if "." not in name]
+    near = nearest(key, known) or [name for name in known if "." not in name]
     return f"{key}: there is no such key. Did you mean: {choices(near)}? (mam run --cfg job lists all)"
 
 

@@ -13,6 +13,7 @@ from mam.records.index import Index
 from mam.report.found import UNNAMED, find_runs, left_out
 from mam.report.paper_table import TABLE, PaperTable, read_paper_table
 from mam.report.runs import Run, read_run
+from mam.report.study_table import best_on_dev
 from mam.scoring.significance import holm
 from mam.scoring.wording import counted, enumerated
 from mam.studies.evidence import MergedRun
@@ -44,6 +45,11 @@ class Group:
         tried = [run for run in self.runs if run.result.is_merged and not run.result.delta.is_old]
         p_values = holm([run.result.delta.p_value for run in tried])
         return {run.folder: p_value for run, p_value in zip(tried, p_values, strict=True)}
+
+    @cached_property
+    def chosen(self) -> list[Run]:
+        """The best run on dev; empty if dev was not evaluated."""
+        return [self.runs[place] for place in sorted(best_on_dev([run.result for run in self.runs]))]
 
     def merged(self) -> list[MergedRun]:
         """Return the runs that merged anything, for comparisons of the source with controls."""

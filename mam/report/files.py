@@ -8,7 +8,7 @@ from typing import Any
 
 from mam.files import atomic, write_csv
 from mam.report.collect import Group
-from mam.report.group_table import group_table, right_aligned
+from mam.report.group_table import group_table
 from mam.report.latex import PREAMBLE, latex
 from mam.report.layout import STYLES, fitted
 from mam.report.runs import Run
@@ -121,7 +121,7 @@ def _numbers(group: Group, run: Run, p_holm: float | None) -> list[Any]:
 def show_group(terminal: Terminal, group: Group) -> None:
     """Show the table of a group in the terminal, in 80 columns if possible."""
     table = group_table(group)
-    are_right = right_aligned(table)
-    columns = [(name, "right" if right else "left") for name, right in zip(table.headings, are_right, strict=True)]
+    sides = ["right" if is_right else "left" for is_right in table.are_right]
+    columns = list(zip(table.headings, sides, strict=True))
     styles = ["" if row.verdict is None else STYLES[row.verdict] for row in table.rows]
     terminal.table(group.title, fitted(columns, table.cells, ("p", "relative", COUNTS, "p Holm"), styles))

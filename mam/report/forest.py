@@ -37,7 +37,7 @@ def forest(results: Sequence[tuple[Varied, RunResult]], metric: str, title: str)
         if result.is_merged:
             groups.setdefault(_settings(varied), []).append(result)
     rows = [(label, result) for label, group in groups.items() for result in sorted(group, key=_order)]
-    labels = [_row_label(rows, i) for i in range(len(rows))]
+    labels = _row_labels(rows)
     figure = new_figure(WIDTH + LETTER * max(map(len, labels)), MARGINS + ROW * len(rows))
     axes = figure.subplots()
     places = range(len(rows) - 1, -1, -1)  # the first row is at the top
@@ -79,15 +79,16 @@ def _draw_row(axes: Axes, place: int, result: RunResult) -> None:
     axes.plot(change, place, role.marker, color=role.colour, markersize=5.5)
 
 
-def _row_label(rows: Sequence[tuple[str, RunResult]], i: int) -> str:
-    """Return the settings and the role; the settings only in the first row of those that share them."""
-    label, result = rows[i]
-    is_first = i == 0 or rows[i - 1][0] != label
-    has_controls = any(result.merge.control != "none" for _, result in rows)
-    role = role_of(result.merge.control).name
-    if not has_controls:
-        return label
-    return f"{label} · {role}" if is_first and label != ALL else role
+def _row_labels(rows: Sequence[tuple[str, RunResult]]) -> list[str]:
+    """Return settings and role of each row; the settings only in the first row of those that share them."""
+    if all(result.merge.control == "none" for _, result in rows):
+        return [label for label, _ in rows]
+    labels, before = [], ALL
+    for label, result in rows:
+        role = role_of(result.merge.control).name
+        labels.append(role if label in (before, ALL) else f"{label} · {role}")
+        before = label
+    return labels
 
 
 def _shade_groups(axes: Axes, sizes: Sequence[int]) -> None:

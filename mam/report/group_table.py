@@ -9,22 +9,13 @@ from mam.records.text import metric_name
 from mam.report.collect import Group
 from mam.report.layout import CHANGE
 from mam.report.runs import Run
-from mam.report.study_table import best_on_dev
 from mam.scoring.wording import COUNTS, Verdict, counts_cell, judged, p_cell
 from mam.terminal import interval, percent, points, relative
 
 NAMES = {"lam": "λ"}
 CONFIDENCE = "95 %"
-UNREMARKABLE = (
-    "",
-    "0",
-    "none",
-    "no",
-    "all",
-    "linear",
-    "merged",
-    "not recorded",
-)  # values that a caption does not mention
+# Values that a caption does not mention.
+UNREMARKABLE = ("", "0", "none", "no", "all", "linear", "merged", "not recorded")
 
 
 @dataclass(frozen=True)
@@ -57,6 +48,11 @@ class GroupTable:
         """The cells of all rows."""
         return [row.cells for row in self.rows]
 
+    @property
+    def are_right(self) -> list[bool]:
+        """Whether each column holds numbers, which are aligned to the right."""
+        return [i >= self.traits or _are_numbers([row[i] for row in self.cells]) for i in range(len(self.headings))]
+
 
 def group_table(group: Group) -> GroupTable:
     """Return the table of a group, without columns that are empty in every row."""
@@ -65,8 +61,7 @@ def group_table(group: Group) -> GroupTable:
         *(CHANGE, CONFIDENCE, metric_name(group.runs[0].result)),
         *("dev", "relative", "p", "p Holm", COUNTS),
     ]
-    chosen = best_on_dev([run.result for run in group.runs])
-    rows = [_row(group, run, place in chosen) for place, run in enumerate(group.runs)]
+    rows = [_row(group, run) for run in group.runs]
     baseline = next((run for run in group.runs if run.result.baseline.kind == "unmerged"), None)
     if baseline is not None and all(run.result.is_merged or run.result.train for run in group.runs):
         rows.insert(0, _baseline_row(group, baseline))
@@ -75,10 +70,10 @@ def group_table(group: Group) -> GroupTable:
     return GroupTable([headings[i] for i in kept], len(group.varied), rows, _caption(group))
 
 
-def _row(group: Group, run: Run, is_best: bool) -> Row:
+def _row(group: Group, run: Run) -> Row:
     delta, runs = run.result.delta, [run, *group.alike.get(run.folder, [])]
     traits = [run.traits[key] for key in group.varied]
-    rate, dev = percent(run.result.rate), _dev_cell(run, is_best)
+    rate, dev = percent(run.result.rate), _dev_cell(run, run in group.chosen)
     if run.folder not in group.adjusted and not run.result.train:
         return Row([*traits, "baseline", "", rate, dev, "", "", "", ""], runs)
     adjusted = group.adjusted.get(run.folder)
@@ -110,11 +105,6 @@ def _caption(group: Group) -> str:
     data = first.result.data
     text = [] if data.normalizer is None else [f"normalizer {data.normalizer}"]
     return f"All rows: {', '.join([*shared, *text])}."
-
-
-def right_aligned(table: GroupTable) -> list[bool]:
-    """Return for each column whether it holds numbers, which are aligned to the right."""
-    return [i >= table.traits or _are_numbers([row.cells[i] for row in table.rows]) for i in range(len(table.headings))]
 
 
 def _are_numbers(cells: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from mam.records.reading import LAMBDA
 from mam.records.result import RunResult
 from mam.records.text import title_of
 from mam.records.validity import AGAIN
-from mam.report.plots import COLOURS, new_figure, save
+from mam.report.plots import COLOURS, new_figure, plain_axes, save
 from mam.small_files import text_lines
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def lambdas_figure(folder: Path, result: RunResult) -> Figure:
     right.set_xticks(list(depth))
     right.legend(fontsize=7, frameon=False)
     for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
+        plain_axes(axes)
     control = result.merge.control
     replaced = "" if control == "none" else f", source: {control}"
     figure.suptitle(f"{title_of(result)}: λ learnt{replaced}", fontsize=10, x=0.02, ha="left")

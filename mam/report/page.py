@@ -18,13 +18,12 @@ from mam.records.parts import GroupsRecord
 from mam.records.reading import read_config
 from mam.report.collect import Collection, Group
 from mam.report.files import write_tables
-from mam.report.group_table import NAMES, GroupTable, group_table, right_aligned
+from mam.report.group_table import NAMES, GroupTable, group_table
 from mam.report.groups import COLUMNS, group_cells, groups_notes
 from mam.report.latex import PREAMBLE, latex
 from mam.report.layout import difference_cells
 from mam.report.page_pictures import Picture, pictures
 from mam.report.runs import Run, read_confusion
-from mam.report.study_table import best_on_dev
 from mam.report.utterances import Utterance, changed, utterances, worst
 from mam.report.verdict import verdict
 from mam.scoring.significance import LEAST
@@ -69,7 +68,6 @@ class Section:
     verdict: list[str]
     forest: list[Picture]
     table: GroupTable
-    are_right: list[bool]
     pictures: list[Picture]
     comparisons: list[list[str]]
     focus: str
@@ -117,7 +115,7 @@ def write_report(found: Collection, folder: Path) -> Path:
 
 
 def _section(group: Group, number: int, folder: Path) -> Section:
-    comparisons, table = compared(group.merged()), group_table(group)
+    comparisons = compared(group.merged())
     focus = _focus(group)
     config = read_config(focus.folder)
     speech = utterances(config, focus.folder) if focus.result.task == "asr" else []
@@ -128,8 +126,7 @@ def _section(group: Group, number: int, folder: Path) -> Section:
         title=group.title,
         verdict=verdict(group, comparisons),
         forest=first,
-        table=table,
-        are_right=right_aligned(table),
+        table=group_table(group),
         pictures=further,
         comparisons=[_comparison_row(comparison) for comparison in comparisons],
         focus=", ".join(f"{NAMES.get(key, key)} {focus.traits[key]}" for key in group.varied),
@@ -154,9 +151,8 @@ def _address(path: Path, folder: Path) -> str:
 
 def _focus(group: Group) -> Run:
     """Return the run to show in detail: the best on dev, else the merge of a source that changed most, else any."""
-    chosen = best_on_dev([run.result for run in group.runs])
     merged = [run for run in group.runs if run.result.is_merged and run.traits["control"] == "none"]
-    best = [group.runs[place] for place in chosen if group.runs[place].result.is_merged]
+    best = [run for run in group.chosen if run.result.is_merged]
     ranked = sorted(merged, key=lambda run: -(run.result.delta.changed or 0))
     return next(iter([*best, *ranked, *group.runs]))
 

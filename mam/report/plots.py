@@ -1,4 +1,4 @@
-"""What all pictures share: size, files, colours. They are drawn by matplotlib without a display."""
+"""Size, files and colours that all pictures share. They are drawn by matplotlib without a display."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mam.report.layout import fitted
-from mam.report.plots import COLOURS, new_figure, save
+from mam.report.plots import COLOURS, new_figure, plain_axes, save
 from mam.scoring.seeds import LEAST_SEEDS
 from mam.scoring.sign_flip import LEVEL
 from mam.scoring.wording import p_cell
@@ -102,5 +102,5 @@ def draw_stability(path: Path, found: Stability, title: str) -> None:
     axes.set_xlabel("layer, counted from the input (one line per seed)")
     axes.set_ylabel("λ learnt")
     axes.set_title(title, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     save(figure, path)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from mam.records.text import arm_text, metric_name
 from mam.report.collect import Group
 from mam.report.runs import Run
-from mam.report.study_table import best_on_dev
 from mam.scoring.wording import Verdict, difference_text, excluded, judged
 from mam.studies.evidence import Comparison, conclusion
 from mam.terminal import percent
@@ -22,9 +21,8 @@ EFFECTS: dict[Verdict, str] = {
 def verdict(group: Group, comparisons: Sequence[Comparison]) -> list[str]:
     """Return the effect of the merge that dev chose, how many of all merges had one, and whether content matters."""
     tried = [run for run in group.runs if run.folder in group.adjusted]
-    chosen = [group.runs[i] for i in sorted(best_on_dev([run.result for run in group.runs]))]
-    sentences = [_chosen_text(run) for run in chosen if not run.result.train]
-    if len(tried) == 1 and not (chosen and tried[0] in chosen):
+    sentences = [_chosen_text(run) for run in group.chosen if not run.result.train]
+    if len(tried) == 1 and tried[0] not in group.chosen:
         sentences.append(_effect_text(tried[0]))
     elif len(tried) > 1:
         sentences.append(_count_text(tried, group))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
@@ -10,7 +9,7 @@ from mam.config.composer import Composer
 from mam.config.reference import KeyDoc, files_of, key_docs
 from mam.config.schema import Config
 from mam.config.search import FILE_GROUPS, SearchPath
-from mam.errors import ConfigError, choices, shown
+from mam.errors import ConfigError, choices, nearest, shown
 from mam.merging.options import OPTION_NAMES
 from mam.terminal import explained
 
@@ -64,7 +63,7 @@ def show_help(words: Sequence[str], search: SearchPath) -> int:
     unknown = [name for name in names if not any(map(_matcher(name), [*groups, *(doc.key for doc in docs)]))]
     if unknown:
         known = [*groups, *(doc.key for doc in docs)]
-        near = difflib.get_close_matches(unknown[0], known, n=3) or list(SECTIONS)
+        near = nearest(unknown[0], known) or list(SECTIONS)
         raise ConfigError(f"{unknown[0]}: not a key or group of `mam run`. Did you mean: {choices(near)}?")
     matchers = [_matcher(name) for name in names]
     blocks = [] if names else [USAGE]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mam.report.collect import Group, collect
-from mam.report.group_table import group_table, right_aligned
+from mam.report.group_table import group_table
 from mam.report.verdict import verdict
 from mam.studies.evidence import compared
 
@@ -64,7 +64,7 @@ def test_the_baseline_stands_first_even_without_a_run_of_it(group):
     with_run = group_table(group)
     assert with_run.cells[0][:3] == ["0", "none", "baseline"] and with_run.rows[0].runs == [group.runs[0]]
     assert len(table.rows) == len(with_run.rows) == 5
-    assert right_aligned(table)[:4] == [True, False, True, True]
+    assert table.are_right[:4] == [True, False, True, True]
     assert "normalizer none" in table.caption and "control" not in table.caption and "source bert" in table.caption
 
 
